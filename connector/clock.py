@@ -1,0 +1,41 @@
+"""The only place that asks what time it is, waits, or draws a random token.
+
+`CONNECTOR_NOW` (ISO 8601) moves the clock: it gives the instant at which this process started, and time goes on from there,
+so that decay, cool-down and working hours can be tried.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+
+_STARTED = time.monotonic()
+
+
+def now() -> datetime:
+    """The present instant, aware, in UTC."""
+    moved = os.environ.get("CONNECTOR_NOW")
+    if not moved:
+        return datetime.now(UTC)
+    start = datetime.fromisoformat(moved)
+    if start.tzinfo is None:
+        start = start.replace(tzinfo=UTC)
+    return start.astimezone(UTC) + timedelta(seconds=time.monotonic() - _STARTED)
+
+
+def monotonic_s() -> float:
+    """Seconds that only go forward, for measuring and pacing."""
+    return time.monotonic()
+
+
+def sleep(seconds: float) -> None:
+    """Wait; a negative wait is none."""
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+def token(size_bytes: int = 16) -> str:
+    """A random token in hex, for owners of leases and access to local servers."""
+    return secrets.token_hex(size_bytes)
