@@ -1,0 +1,1 @@
+"""A Salesforce-compatible REST API over the sandbox's database."""
