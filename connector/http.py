@@ -1,0 +1,337 @@
+"""One requests session per system, and below it one transport that every client library shares.
+
+Each call passes: pacing, Authorization, timeout, send, read the whole body, `classify`, and what its verdict says:
+return, send again, refresh the token once, or raise one of our errors. Client libraries keep their own way of building
+requests; none of them retries, refreshes or waits any more.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import orjson
+import requests
+import tenacity
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from connector import clock
+from connector.errors import (
+    AuthError,
+    MissingPermission,
+    ProtocolError,
+    QuotaExhausted,
+    RecordConflict,
+    RecordRejected,
+    SystemFailure,
+    SystemUnavailable,
+    TransientError,
+)
+from connector.log import redact
+from connector.model import Classified, Classify, Verdict
+from connector.pacing import Pacing
+
+POOL_SIZE = 16
+TIMEOUT_S = (3.05, 60.0)  # to connect, between two bytes of the answer
+BODY_KEPT_CHARACTERS = 2000
+#: Where vendors put the id that their support asks for.
+REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "x-sfdc-request-id", "x-request-id")
+
+BucketOf = Callable[[requests.PreparedRequest], str]
+IsIdempotent = Callable[[requests.PreparedRequest], bool]
+OnAnswer = Callable[[requests.Response], None]
+
+
+class Bearer(Protocol):
+    """Where the access token comes from. Safe to share between threads."""
+
+    def token(self) -> str:
+        """The present token, fetched when there is none or it is nearly over. Raises AuthError."""
+        ...
+
+    def refresh(self, stale: str) -> str:
+        """Another token than `stale`: one thread fetches it, the others get what it fetched. Raises AuthError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often and how long: waits grow from `first_wait_s` to `max_wait_s`, with jitter.
+
+    A system that asks for a longer wait than `max_wait_s` is not waited for: it counts as unavailable.
+    """
+
+    attempts: int = 5
+    first_wait_s: float = 0.5
+    max_wait_s: float = 30.0
+
+
+class Session(requests.Session):
+    """A requests session that knows how many calls it sent, repeated ones included."""
+
+    transport: _Transport
+
+    @property
+    def calls(self) -> int:
+        """Requests that went out to the system."""
+        return self.transport.calls
+
+
+def session(
+    system: str,
+    base_url: str,
+    *,
+    classify: Classify,
+    is_idempotent: IsIdempotent,
+    bucket_of: BucketOf,
+    token: Bearer | None,
+    pacing: Pacing,
+    retries: Retries = Retries(),
+    timeout_s: tuple[float, float] = TIMEOUT_S,
+    on_answer: OnAnswer | None = None,
+) -> Session:
+    """A session for one system.
+
+    The token goes to the host of `base_url` only. A `base_url` of plain http (loopback) is used even where a client
+    library builds https. `classify` sees the status, the headers (names in lower case) and, for a status of 300 and
+    above, the body: parsed JSON, or text. `on_answer` sees every answer before it is judged.
+
+    Calls raise AuthError, MissingPermission, QuotaExhausted, ProtocolError, RecordRejected, RecordConflict, or
+    SystemUnavailable when retries are used up or the call may have taken effect and must not be sent again.
+    """
+    made = Session()
+    made.transport = _Transport(
+        _Settings(
+            system, urlsplit(base_url), classify, is_idempotent, bucket_of, token, pacing, retries, timeout_s, on_answer
+        )
+    )
+    made.mount("https://", made.transport)
+    made.mount("http://", made.transport)
+    made.trust_env = not is_loopback(base_url)  # no proxy stands before a server on this machine
+    return made
+
+
+def parse(response: requests.Response, system: str = "") -> Any:
+    """The answer's JSON (None for an empty body). Raises ProtocolError when it is something else."""
+    if not response.content:
+        return None
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise ProtocolError(
+            f"the answer ({response.status_code}) is not JSON",
+            body=_kept(response.text),
+            hint="something between us and the system may have answered for it, such as a proxy or a maintenance page",
+            system=system,
+            request_id=request_id(response.headers),
+        ) from None
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The id under which the vendor's support finds this call, or ""."""
+    return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL points to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def safe_url(url: str) -> str:
+    """The URL without a trailing slash. Raises ValueError unless it is https, or http to this machine."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL such as https://acme.example.com")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ValueError("must start with https:// (plain http would show the token to the network)")
+    return url.rstrip("/")
+
+
+def was_sent(error: BaseException) -> bool:
+    """Whether a request that failed in this way may have reached the system. False only when it certainly did not."""
+    unsent = (
+        requests.exceptions.ConnectTimeout,
+        requests.exceptions.ProxyError,
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        ssl.SSLCertVerificationError,
+    )
+    todo: list[object] = [error]
+    seen: set[int] = set()
+    while todo:
+        part = todo.pop()
+        if not isinstance(part, BaseException) or id(part) in seen:
+            continue
+        if isinstance(part, unsent):
+            return False
+        seen.add(id(part))
+        todo += [*part.args, getattr(part, "reason", None), part.__cause__]
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    system: str
+    base: SplitResult
+    classify: Classify
+    is_idempotent: IsIdempotent
+    bucket_of: BucketOf
+    token: Bearer | None
+    pacing: Pacing
+    retries: Retries
+    timeout_s: tuple[float, float]
+    on_answer: OnAnswer | None
+
+
+class _Transport(HTTPAdapter):
+    """What stands between every client library and the network, for one system."""
+
+    def __init__(self, settings: _Settings) -> None:
+        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0, pool_block=False)
+        self.calls = 0
+        self._to = settings
+        self._lock = threading.Lock()
+
+    def send(  # type: ignore[override]  # the library's own signature, with our default for the timeout
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **options: Any
+    ) -> requests.Response:
+        failures: list[TransientError] = []
+
+        def may_repeat(error: BaseException) -> bool:
+            if not isinstance(error, TransientError):
+                return False
+            failures.append(error)
+            is_short = (error.retry_after_s or 0.0) <= self._to.retries.max_wait_s
+            return is_short and (not error.sent or self._to.is_idempotent(request))
+
+        try:
+            return tenacity.Retrying(
+                retry=tenacity.retry_if_exception(may_repeat),
+                stop=tenacity.stop_after_attempt(self._to.retries.attempts),
+                wait=self._wait_s,
+                sleep=clock.sleep,
+                reraise=True,
+            )(self._exchange, request, timeout or self._to.timeout_s, options)
+        except (TransientError, QuotaExhausted, SystemFailure) as error:
+            is_in_doubt = any(failure.sent for failure in failures)  # whatever ended it, an earlier attempt may stand
+            if not isinstance(error, TransientError) and not is_in_doubt:
+                raise
+            raise SystemUnavailable(
+                str(error), sent=is_in_doubt, hint=error.hint, system=self._to.system, request_id=error.request_id
+            ) from error
+
+    def _wait_s(self, state: tenacity.RetryCallState) -> float:
+        retries = self._to.retries
+        grow = tenacity.wait_random_exponential(multiplier=retries.first_wait_s, max=retries.max_wait_s)
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, TransientError) else None
+        return max(grow(state), asked_s or 0.0)
+
+    def _exchange(
+        self, request: requests.PreparedRequest, timeout_s: Any, options: dict[str, Any]
+    ) -> requests.Response:
+        """Send once, or twice with a refreshed token between."""
+        is_ours = self._aim(request)
+        bucket = self._to.bucket_of(request)
+        bearer = self._to.token if is_ours else None
+        token = self._fetched(bearer.token) if bearer else None
+        response, told = self._send_once(request, token, bucket, timeout_s, options)
+        if told.verdict is Verdict.REFRESH and bearer and token:
+            token = self._fetched(partial(bearer.refresh, token))
+            response, told = self._send_once(request, token, bucket, timeout_s, options)
+        if told.verdict is Verdict.OK:
+            return response
+        if told.retry_after_s and told.verdict in (Verdict.RETRY, Verdict.RETRY_IF_IDEMPOTENT):
+            self._to.pacing.pause(bucket, min(told.retry_after_s, self._to.retries.max_wait_s))
+        raise self._error(told, response)
+
+    def _fetched(self, fetch: Callable[[], str]) -> str:
+        """A token; where none can be had, the call it was for has had no effect."""
+        try:
+            return fetch()
+        except SystemUnavailable as error:
+            raise SystemUnavailable(str(error), sent=False, hint=error.hint, system=self._to.system) from error
+
+    def _send_once(
+        self, request: requests.PreparedRequest, token: str | None, bucket: str, timeout_s: Any, options: dict[str, Any]
+    ) -> tuple[requests.Response, Classified]:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        self._to.pacing.wait(bucket)
+        with self._lock:
+            self.calls += 1
+        try:
+            response = super().send(request, stream=False, timeout=timeout_s, **options)
+            body = response.content  # the body belongs to the exchange: a connection may break in the middle of it
+        except requests.exceptions.RequestException as error:
+            sent = was_sent(error)
+            what = "the connection broke or timed out" if sent else "no connection could be made"
+            raise TransientError(
+                f"{what} ({type(error).__name__})",
+                sent=sent,
+                hint="check the address of the system and the network between",
+                system=self._to.system,
+            ) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        self._to.pacing.observe(headers)
+        if self._to.on_answer:
+            self._to.on_answer(response)
+        return response, self._to.classify(response.status_code, headers, _body(response, body))
+
+    def _aim(self, request: requests.PreparedRequest) -> bool:
+        """Whether the request goes to the system itself; if so, it is sent over the system's own scheme."""
+        parts = urlsplit(request.url or "")
+        if parts.netloc != self._to.base.netloc:
+            return False
+        if parts.scheme != self._to.base.scheme:
+            request.url = urlunsplit(parts._replace(scheme=self._to.base.scheme))
+        return True
+
+    def _error(self, told: Classified, response: requests.Response) -> Exception:
+        what = redact(told.message) or f"HTTP {response.status_code}"
+        message = f"{what} ({told.code})" if told.code else what
+        about = {"hint": told.hint, "system": self._to.system, "request_id": request_id(response.headers)}
+        match told.verdict:
+            case Verdict.RETRY | Verdict.RETRY_IF_IDEMPOTENT:
+                sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT
+                error: Exception = TransientError(message, retry_after_s=told.retry_after_s, sent=sent, **about)
+            case Verdict.REFRESH | Verdict.AUTH:
+                about["hint"] = told.hint or f"renew the credentials, then run `connector check {self._to.system}`"
+                error = AuthError(message, **about)
+            case Verdict.QUOTA:
+                resets_at = clock.now() + timedelta(seconds=told.retry_after_s) if told.retry_after_s else None
+                error = QuotaExhausted(message, resets_at=resets_at, **about)
+            case Verdict.FORBIDDEN:
+                error = MissingPermission(message, **about)
+            case Verdict.REJECTED:
+                error = RecordRejected(message, code=told.code, **about)
+            case Verdict.CONFLICT:
+                error = RecordConflict(message, code=told.code, **about)
+            case _:
+                error = ProtocolError(message, body=_kept(response.text), **about)
+        return error
+
+
+def _body(response: requests.Response, body: bytes) -> Any:
+    if response.status_code < 300 or not body:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return response.text[:BODY_KEPT_CHARACTERS]
+
+
+def _kept(text: str) -> str:
+    return redact(text[:BODY_KEPT_CHARACTERS])
