@@ -8,9 +8,9 @@ A system's module (`salesforce`, `hubspot`) offers
 - `act(context, payload) -> dict`: what a person does in that system (`POST /_sandbox/act`); ValueError if it cannot be;
 - `counts(context) -> dict[str, int]`: live records by object type (`GET /_sandbox/counts`).
 
-The server wraps the routes in one middleware that applies the request-level faults and writes the call log: a handler must
-not call `CallLog.record` itself. It may set `request["cost"]` (default 1), `request["bucket"]` and `request["records"]`.
-Handlers first read the body (`await request.read()`), then do all their database work without an `await`, inside
+The server wraps the routes in one middleware that applies the request-level faults and writes the call log: a handler
+must not call `CallLog.record` itself. It may set `request["cost"]` (default 1), `request["bucket"]` and
+`request["records"]`. Handlers first read the body (`await request.read()`), then do all their database work without an `await`, inside
 `database.transaction`, so that one connection serves all requests.
 """
 

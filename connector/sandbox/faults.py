@@ -2,8 +2,8 @@
 
 A rule is `{system, kind, match?, times?, share?, seed?, seconds?, status?, code?, message?, body?}`:
 
-- `match` is a regular expression: on "METHOD /path" for the kinds that hit a request, on "ObjectType id" for those that hit
-  one record. No `match` hits everything of that system.
+- `match` is a regular expression: on "METHOD /path" for the kinds that hit a request, on "ObjectType id" for those that
+  hit one record. No `match` hits everything of that system.
 - `times` is how often it still hits (None = until cleared); `share` (0..1) hits that part at random, drawn with `seed`.
 """
 

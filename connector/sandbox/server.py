@@ -1,0 +1,267 @@
+"""The sandbox process: two imitated systems on two loopback ports, one event loop, one database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from connector.sandbox import admin
+from connector.sandbox.context import HUBSPOT, SALESFORCE, Context, Settings, make_context
+from connector.sandbox.database import open_database, read_setting, transaction, write_setting
+from connector.sandbox.faults import Fault, answer
+
+HOST = "127.0.0.1"
+MAX_BODY_BYTES = 160_000_000
+GZIP_FROM_BYTES = 1_400
+GZIP_LEVEL = 1
+STOP_AFTER_S = 1.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ImitatedSystem(Protocol):
+    """What a system's module offers; see `context` for the meaning of each function."""
+
+    def create_tables(self, context: Context) -> None: ...
+    def load(self, context: Context, objects: Any) -> None: ...
+    def routes(self, context: Context) -> list[web.RouteDef]: ...
+    def act(self, context: Context, payload: Mapping[str, Any]) -> dict[str, Any]: ...
+    def counts(self, context: Context) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run a sandbox. `data=None` keeps it in memory; port 0 takes a free one; `people=0` is an empty org.
+
+    An existing data directory is used as it is (then `people`, `seed` and `now` have no effect). `ready_file` gets
+    `{"salesforce": url, "hubspot": url, "pid": pid}` when both ports listen. `now` is the instant up to which history
+    is generated (None = the present).
+    """
+
+    data: Path | None = None
+    people: int = 4_000
+    seed: int = 7
+    salesforce_port: int = 0
+    hubspot_port: int = 0
+    ready_file: Path | None = None
+    now: datetime | None = None
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sandbox that answers: where, and its insides for tests in the same process."""
+
+    salesforce_url: str
+    hubspot_url: str
+    context: Context
+
+
+def systems() -> dict[str, ImitatedSystem]:
+    """The imitated systems by name."""
+    import importlib
+    import importlib.util
+
+    names = [n for n in (SALESFORCE, HUBSPOT) if importlib.util.find_spec(f"connector.sandbox.{n}")]
+    return {name: importlib.import_module(f"connector.sandbox.{name}") for name in names}  # type: ignore[misc]
+
+
+def open_context(options: Options) -> Context:
+    """Open the data directory and, when it is empty, fill it with the generated world."""
+    database = open_database(options.data)
+    context = make_context(database, options.settings, float(read_setting(database, admin.CLOCK_SHIFT) or 0.0))
+    for system in systems().values():
+        system.create_tables(context)
+    if read_setting(database, "people") is None:
+        with transaction(database):
+            _seed(context, options)
+    return context
+
+
+def _seed(context: Context, options: Options) -> None:
+    database = context.database
+    parts: dict[str, Any] = {name: {} for name in systems()}
+    truth: list[tuple[str, str, str, str]] = []
+    if options.people:
+        from connector.sandbox import world
+
+        generated = world.generate(options.people, options.seed, options.now or context.clock.now())
+        parts = {SALESFORCE: generated.salesforce, HUBSPOT: generated.hubspot}
+        truth = list(generated.truth)
+    for name, system in systems().items():
+        system.load(context, parts[name])
+    database.executemany("INSERT INTO truth (person, system, object_type, native_id) VALUES (?, ?, ?, ?)", truth)
+    context.workflows.seed()
+    write_setting(database, "people", str(options.people))
+    write_setting(database, "seed", str(options.seed))
+
+
+def application(context: Context, name: str, system: ImitatedSystem, urls: Mapping[str, str]) -> web.Application:
+    """The web application of one system, with faults, call log, compression and the admin endpoints."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_compress, _observe(context, name)])
+    app.add_routes(admin.routes(context, systems(), urls))
+    app.add_routes(system.routes(context))
+    return app
+
+
+def _observe(context: Context, name: str) -> Any:
+    @web.middleware
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(admin.PREFIX):
+            return await handler(request)
+        faults = context.faults.for_request(name, request.method, request.path)
+        refused = await _apply_before(request, faults)
+        if refused is not None:
+            status = refused.status
+            context.calls.record(name, request.method, request.raw_path, status, cost=0, bucket="fault")
+            return refused
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as raised:
+            status = raised.status
+            raise
+        finally:
+            context.calls.record(
+                name,
+                request.method,
+                request.raw_path,
+                status,
+                cost=request.get("cost", 1),
+                bucket=request.get("bucket", ""),
+                records=request.get("records", 0),
+            )
+        if any(fault.kind == "drop_after" for fault in faults):
+            return _aborted(request)
+        return response
+
+    return observe
+
+
+async def _apply_before(request: web.Request, faults: list[Fault]) -> web.StreamResponse | None:
+    for fault in faults:
+        if fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+        elif fault.kind in ("gone", "drop_before"):
+            return _aborted(request)
+        elif fault.kind in ("status", "expired_token", "not_json"):
+            await request.read()
+            given = answer(fault)
+            headers = {**given.headers, "Content-Type": given.content_type}
+            return web.Response(status=given.status, body=given.body.encode(), headers=headers)
+    return None
+
+
+def _aborted(request: web.Request) -> web.StreamResponse:
+    """Reset the connection; the response that is returned never reaches anyone."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=499)
+
+
+@web.middleware
+async def _compress(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return response
+    response.headers["Vary"] = "Accept-Encoding"
+    if len(response.body) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
+        response.body = packer.compress(response.body) + packer.flush()
+        response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+@asynccontextmanager
+async def started(options: Options) -> AsyncIterator[Running]:
+    """A sandbox that listens while the context is open, in the running event loop."""
+    context = open_context(options)
+    urls: dict[str, str] = {}
+    runners = []
+    ports = {SALESFORCE: options.salesforce_port, HUBSPOT: options.hubspot_port}
+    try:
+        for name, system in systems().items():
+            app = application(context, name, system, urls)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_AFTER_S, handle_signals=False)
+            await runner.setup()
+            runners.append(runner)
+            await web.TCPSite(runner, HOST, ports[name], backlog=512).start()
+            urls[name] = f"http://{HOST}:{runner.addresses[0][1]}"
+        if options.ready_file is not None:
+            _write_ready(options.ready_file, urls)
+        yield Running(urls[SALESFORCE], urls.get(HUBSPOT, ""), context)
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+        context.calls.flush()
+        context.database.close()
+
+
+def _write_ready(path: Path, urls: Mapping[str, str]) -> None:
+    waiting = path.with_name(f"{path.name}.{os.getpid()}")
+    waiting.write_bytes(orjson.dumps({**urls, "pid": os.getpid()}))
+    waiting.replace(path)
+
+
+def serve(options: Options, on_ready: Callable[[Running], None] | None = None) -> None:
+    """Run a sandbox until SIGTERM or SIGINT; `on_ready` is told where it listens."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with started(options) as running:
+            if on_ready is not None:
+                on_ready(running)
+            await stop.wait()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def serving(options: Options) -> Iterator[Running]:
+    """A sandbox in a thread of this process, for tests; it ends with the context."""
+    ready, stop = threading.Event(), threading.Event()
+    found: list[Running] = []
+    failed: list[BaseException] = []
+
+    async def run() -> None:
+        async with started(options) as running:
+            found.append(running)
+            ready.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.02)
+
+    def target() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            failed.append(error)
+            raise
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=target, name="sandbox", daemon=True)
+    thread.start()
+    ready.wait()
+    if failed:
+        raise failed[0]
+    try:
+        yield found[0]
+    finally:
+        stop.set()
+        thread.join()
