@@ -319,6 +319,7 @@ class Capabilities:
     writable: tuple[str, ...]  # object types whose records take our fields
     task_targets: tuple[str, ...]  # object types that a task can be linked to
     has_unique_task_key: bool = False
+    mixes_in_batch: bool = True  # fields and tasks of several object types fit one call; else each needs batches of its own
     tells_deletes: bool = False
 
 

@@ -217,8 +217,8 @@ DESIRED_TASK = _schema(
 
 #: key = system|stream
 CHECKPOINT = _schema(key=TEXT, system=TEXT, stream=TEXT, cursor=TEXT, polled_at=INSTANT, run=INT)
-#: key = record key: the work queue
-DIRTY = _schema(key=TEXT, kind=TEXT, run=INT)
+#: key = kind|record: the work queue. kind: person, account (its identifiers or values changed) or event (an activity of it did)
+DIRTY = _schema(key=TEXT, kind=TEXT, record=TEXT, run=INT)
 #: key = subject|why: the next instant at which time alone changes something
 DUE = _schema(key=TEXT, subject=TEXT, why=TEXT, due_at=INSTANT)
 #: one row: what pairs this store with the state

@@ -1,0 +1,71 @@
+"""The mart's tables and their numbered migrations. The mart is primary data: a copy is made before each migration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from connector import clock, tables
+from connector.errors import MartError
+
+Migration = Callable[[duckdb.DuckDBPyConnection], None]
+
+_TYPES = {
+    tables.TEXT: "VARCHAR",
+    tables.INSTANT: "TIMESTAMPTZ",
+    tables.INT: "BIGINT",
+    tables.BOOL: "BOOLEAN",
+    tables.DATE: "DATE",
+    tables.MONEY: "DECIMAL(18, 2)",
+}
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    for name, schema in tables.TABLES.items():
+        connection.execute(f'CREATE TABLE "{name}" ({_columns(schema)})')
+    pair = clock.token(8)
+    connection.execute("INSERT INTO pair (key, pair, generation, schema_version, ingestion) VALUES ('pair', ?, 0, 0, 0)", [pair])
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f'"{field.name}" {_TYPES[field.type]}' for field in schema)
+
+
+#: Numbered from 1; a migration is never changed once released, only followed by another.
+MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+
+
+def version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the last migration that this file has seen; 0 for a new file."""
+    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'pair' AND NOT temporary").fetchone()
+    if not exists or not exists[0]:
+        return 0
+    row = connection.execute("SELECT schema_version FROM pair").fetchone()
+    return int(row[0]) if row else 0
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Bring the file to the newest version; every step in a transaction of its own, after a copy of the file.
+
+    Raises MartError when the file is newer than this program.
+    """
+    present = version(connection)
+    if present > len(MIGRATIONS):
+        raise MartError(
+            f"the mart {path.name} has schema version {present}, this program knows {len(MIGRATIONS)}",
+            hint="use the newer program that wrote it, or restore the copy made before its migration",
+        )
+    for number, migration in enumerate(MIGRATIONS[present:], start=present + 1):
+        if number > 1:
+            connection.execute("CHECKPOINT")
+            copy = path.with_name(f"{path.name}.before-{number}")
+            shutil.copyfile(path, copy)
+            copy.chmod(0o600)
+        connection.execute("BEGIN")
+        migration(connection)
+        connection.execute("UPDATE pair SET schema_version = ?", [number])
+        connection.execute("COMMIT")

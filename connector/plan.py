@@ -1,0 +1,253 @@
+"""Desired against observed: what is to be written, why, in which lane, at what cost, and what a brake holds.
+
+Pure: tables in, tables and values out. Delivering is `writeback`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import ceil
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from pydantic import Field
+
+from connector import tables
+from connector.model import LANES, Capabilities, Change, Lane, Task, Value
+from connector.section import Section
+
+#: Our outputs: name -> (lane, type for `install`). The order is that of the plan's lines.
+OUTPUTS: Mapping[str, tuple[Lane, str]] = {
+    "score": (Lane.SCORE, "number"),
+    "grade": (Lane.SCORE, "picklist"),
+    "stage": (Lane.STAGE, "picklist"),
+    "stage_since": (Lane.STAGE, "datetime"),
+    "reasons": (Lane.SCORE, "text"),
+    "person_id": (Lane.SCORE, "text"),
+}
+_NUMBERS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "number")
+_INSTANTS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "datetime")
+
+
+class Brakes(Section):
+    """`[writeback.brakes]`: what holds a lane until a person has looked. Never the consent lane."""
+
+    max_overwritten_share: float = Field(0.3, ge=0, le=1, description="share of the values that are there that one run may change")
+    min_overwritten: int = Field(100, ge=0, description="below this many overwritten values the share does not count")
+    max_tasks: int = Field(500, ge=0, description="tasks that one run may make")
+    max_tasks_per_owner: int = Field(10, ge=0, description="tasks that one owner may get in one run")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run intends: `changes` in the order of delivery, the held ones with their cause, and what was left out."""
+
+    changes: tuple[Change, ...]
+    held: Mapping[str, str]  # key of a change -> why it is held
+    suppressed: int  # records whose score changed by too little to be written
+    overwritten: int
+    existing: int
+
+    def calls(self, capabilities: Mapping[str, Capabilities]) -> dict[str, int]:
+        """API calls that delivering what is not held will take, by system."""
+        going = [change for change in self.changes if change.key not in self.held]
+        return {system: len(batches([c for c in going if c.system == system], each)) for system, each in capabilities.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ desired
+
+
+def desired_fields(
+    records: ir.Table, membership: ir.Table, score: ir.Table, stage: ir.Table, outputs: ir.Table, *, revision: int
+) -> ir.Table:
+    """What every live writable record of a person should hold: DESIRED rows.
+
+    records: person_record rows; score: SCORE rows of the model that is written; stage: open STAGE_INTERVAL rows;
+    outputs: (system, object_type, output, field): which native field takes which output. Converted leads take none.
+    """
+    live = records.filter(records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False))
+    placed = live.inner_join(membership, live.key == membership.key, rname="{name}_m").select(
+        record=live.key, system=live.system, object_type=live.object_type, native_id=live.native_id, subject=membership.owner_id
+    )
+    scored = placed.inner_join(score, "subject").select(
+        *placed.columns, points=score.score, grade=score.grade, reasons=score.reasons
+    )
+    staged = scored.left_join(stage, "subject").select(*scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why)
+    wide = staged.select(
+        "record", "system", "object_type", "native_id", "subject",
+        score=_points_text(staged.points),
+        grade=staged.grade,
+        stage=staged.stage,
+        stage_since=staged.entered_at.truncate("s").strftime("%Y-%m-%dT%H:%M:%SZ"),
+        reasons=staged.reasons,
+        person_id=staged.subject,
+        why=staged.why,
+    )  # fmt: skip
+    long = wide.pivot_longer(list(OUTPUTS), names_to="output", values_to="value")
+    fielded = long.inner_join(outputs, ["system", "object_type", "output"])
+    lane = ibis.cases(*[(fielded.output == name, ibis.literal(lane.value)) for name, (lane, _) in OUTPUTS.items()])
+    return fielded.select(
+        key=fielded.record + "|" + fielded.field,
+        system=fielded.system,
+        object_type=fielded.object_type,
+        native_id=fielded.native_id,
+        record=fielded.record,
+        output=fielded.output,
+        field=fielded.field,
+        value=fielded.value,
+        lane=lane,
+        reason=fielded.why,
+        subject=fielded.subject,
+        revision=ibis.literal(revision, "int64"),
+    )
+
+
+def _points_text(points: ir.Value) -> ir.Value:
+    """Points with one decimal, without a trailing .0: integers all the way."""
+    tenths = ibis.ifelse(points < 0, -(-points + tables.POINT // 20) // (tables.POINT // 10), (points + tables.POINT // 20) // (tables.POINT // 10))
+    whole, rest = tenths.abs() // 10, tenths.abs() % 10
+    sign = ibis.ifelse(tenths < 0, "-", "")
+    return sign + whole.cast("string") + ibis.ifelse(rest == 0, "", ibis.literal(".") + rest.cast("string"))
+
+
+# ------------------------------------------------------------------------------------------------------------ diff
+
+
+def diff(desired: ir.Table, observed: ir.Table, *, since: int | None, min_points: float) -> ir.Table:
+    """The fields that differ: DESIRED columns, `before` (text), `settled_at`-free version of what was observed, and `is_material`.
+
+    since: only records with a row of `desired` or `observed` whose revision is above it; None compares everything.
+    `is_material` is the verdict on the whole record: a score that moved by less than `min_points` and nothing else is not.
+    """
+    if since is not None:
+        news = desired.filter(desired.revision > since).select("record").union(observed.filter(observed.revision > since).select("record"))
+        desired = desired.semi_join(news.distinct(), "record")
+    pairs = desired.left_join(observed, "key").select(
+        *desired.columns, before=observed.value, observed_at=observed.observed_at
+    )
+    differing = pairs.filter(~_is_same(pairs))
+    step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
+    is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
+    weighed = differing.mutate(is_small=is_small.fill_null(False))
+    return weighed.mutate(is_material=(~weighed.is_small).any().over(group_by="record")).drop("is_small")
+
+
+def _is_same(pairs: ir.Table) -> ir.Value:
+    """Equal as the system would mean it: numbers by value, instants by instant, an empty text as none."""
+    number = pairs.value.try_cast("decimal(18, 4)") == pairs.before.try_cast("decimal(18, 4)")
+    instant = pairs.value.try_cast("timestamp") == pairs.before.try_cast("timestamp")
+    text = pairs.value.nullif("").identical_to(pairs.before.nullif(""))
+    return text | (pairs.output.isin(_NUMBERS) & number.fill_null(False)) | (pairs.output.isin(_INSTANTS) & instant.fill_null(False))
+
+
+def field_changes(differing: pa.Table) -> Iterator[Change]:
+    """One change for each record, from the material rows of `diff` (sorted by record): its fields travel together, in the lane
+    of the most urgent of them. The key holds what was observed, so that a value going 30 → 0 → 30 is three changes."""
+    order = {lane: index for index, lane in enumerate(LANES)}
+    for record, rows in groupby(differing.to_pylist(), key=lambda row: row["record"]):
+        fields = sorted(rows, key=lambda row: list(OUTPUTS).index(row["output"]))
+        first = fields[0]
+        after = {row["field"]: as_value(row["output"], row["value"]) for row in fields}
+        before = {row["field"]: as_value(row["output"], row["before"]) for row in fields}
+        yield Change(
+            key=_hash("fields", record, *[f"{name}={before[name]}>{after[name]}" for name in sorted(after)]),
+            system=first["system"],
+            object_type=first["object_type"],
+            native_id=first["native_id"],
+            lane=min((Lane(row["lane"]) for row in fields), key=order.__getitem__),
+            fields=after,
+            before=before,
+            reason=next((row["reason"] for row in fields if row["reason"]), ""),
+            person=first["subject"],
+        )
+
+
+def task_changes(drafts: pa.Table) -> Iterator[Change]:
+    """One change for each DESIRED_TASK row; its key is the task's own, which knows no version: it is made once."""
+    for row in drafts.to_pylist():
+        yield Change(
+            key=row["key"],
+            system=row["system"],
+            object_type=row["object_type"],
+            native_id=row["native_id"],
+            lane=Lane.TASK,
+            task=Task(row["key"], row["title"], row["body"] or "", row["due_at"], row["priority"], row["owner"]),
+            reason=row["reason"] or "",
+            person=row["subject"],
+        )
+
+
+def as_value(output: str, text: str | None) -> Value:
+    """The text of a desired or observed value in the type that the system takes."""
+    if text is None or text == "":
+        return None
+    if output in _NUMBERS:
+        number = float(text)
+        return int(number) if number.is_integer() else number
+    return text
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------ brakes, batches
+
+
+def make(changes: Iterable[Change], brakes: Brakes, *, suppressed: int, existing: int) -> Plan:
+    """The plan: changes in the order of delivery (lane, then record), with what the brakes hold and why.
+
+    existing: how many values the systems hold in our fields; first fills never count as overwriting.
+    """
+    order = {lane: index for index, lane in enumerate(LANES)}
+    ordered = tuple(sorted(changes, key=lambda change: (order[change.lane], change.system, change.object_type, change.native_id, change.key)))
+    overwritten = sum(1 for change in ordered for value in change.before.values() if value is not None)
+    return Plan(ordered, _held(ordered, brakes, overwritten, existing), suppressed, overwritten, existing)
+
+
+def _held(changes: Sequence[Change], brakes: Brakes, overwritten: int, existing: int) -> dict[str, str]:
+    held: dict[str, str] = {}
+    share = overwritten / existing if existing else 0.0
+    if overwritten >= brakes.min_overwritten and share > brakes.max_overwritten_share:
+        why = f"{share:.0%} of existing values would change (limit {brakes.max_overwritten_share:.0%})"
+        held |= {c.key: why for c in changes if c.fields and c.lane is not Lane.CONSENT and any(v is not None for v in c.before.values())}
+    tasks = [change for change in changes if change.task is not None]
+    if len(tasks) > brakes.max_tasks:
+        return held | {change.key: f"{len(tasks)} tasks in one run (limit {brakes.max_tasks})" for change in tasks}
+    seen: Counter[tuple[str, str | None]] = Counter()
+    for change in tasks:
+        owner = (change.system, change.task.owner if change.task else None)
+        seen[owner] += 1
+        if seen[owner] > brakes.max_tasks_per_owner:
+            held[change.key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in one run"
+    return held
+
+
+def batches(changes: Sequence[Change], capabilities: Capabilities) -> list[list[Change]]:
+    """Changes of one system cut into what one call delivers, keeping their order."""
+    if capabilities.mixes_in_batch:
+        lots = [list(changes)]
+    else:
+        keys: dict[tuple[Any, ...], list[Change]] = {}
+        for change in changes:
+            keys.setdefault((change.task is not None, "" if change.task else change.object_type), []).append(change)
+        lots = list(keys.values())
+    size = capabilities.batch_size
+    return [lot[start : start + size] for lot in lots for start in range(0, len(lot), size)]
+
+
+def minimum_calls(changes: int, capabilities: Capabilities) -> int:
+    """The fewest calls that could deliver so many changes of one kind."""
+    return ceil(changes / capabilities.batch_size)
+
+
+def without(change: Change, fields: Iterable[str]) -> Change:
+    """The change less some of its fields."""
+    dropped = set(fields)
+    return replace(change, fields={name: value for name, value in change.fields.items() if name not in dropped})

@@ -1,0 +1,106 @@
+"""One run at a time for a pair of stores: a lease with a heartbeat, taken over when its holder is dead."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from connector import clock
+from connector.errors import Busy
+from connector.state.models import Lease
+from connector.state.store import State
+
+NAME = "run"
+LENGTH = timedelta(seconds=60)
+_HEARTBEAT_S = 10.0
+_POLL_S = 0.5
+
+
+@contextmanager
+def hold(state: State, *, wait_s: float = 0.0) -> Iterator[str]:
+    """Hold the lease for the length of the block, with a heartbeat beside it. Raises Busy when another run holds it."""
+    holder = f"{platform.node()}/{clock.token()}"
+    deadline = clock.monotonic_s() + wait_s
+    while not _take(state, holder):
+        if clock.monotonic_s() >= deadline:
+            raise _busy(state)
+        clock.sleep(_POLL_S)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(state, holder, stop), name="lease", daemon=True)
+    beat.start()
+    try:
+        yield holder
+    finally:
+        stop.set()
+        beat.join()
+        _give_back(state, holder)
+
+
+def note_run(state: State, holder: str, run: int) -> None:
+    """Say in the lease which run it is."""
+    with state.session() as session:
+        lease = session.get(Lease, NAME)
+        if lease is not None and lease.holder == holder:
+            lease.run = run
+
+
+def _take(state: State, holder: str) -> bool:
+    now = clock.now()
+    try:
+        with state.session() as session:
+            lease = session.get(Lease, NAME, with_for_update=True)
+            if lease is None:
+                session.add(Lease(name=NAME, holder=holder, pid=os.getpid(), since_at=now, heartbeat_at=now))
+                return True
+            if _is_alive(lease):
+                return False
+            lease.holder, lease.pid, lease.run, lease.since_at, lease.heartbeat_at = holder, os.getpid(), None, now, now
+            return True
+    except (IntegrityError, OperationalError):
+        return False
+
+
+def _is_alive(lease: Lease) -> bool:
+    if clock.now() - lease.heartbeat_at > LENGTH:
+        return False
+    if lease.pid is None or lease.pid == os.getpid() or lease.holder.split("/")[0] != platform.node():
+        return True
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _beat(state: State, holder: str, stop: threading.Event) -> None:
+    while not stop.wait(_HEARTBEAT_S):
+        with state.session() as session:
+            lease = session.get(Lease, NAME)
+            if lease is None or lease.holder != holder:
+                return
+            lease.heartbeat_at = clock.now()
+
+
+def _give_back(state: State, holder: str) -> None:
+    with state.session() as session:
+        lease = session.get(Lease, NAME)
+        if lease is not None and lease.holder == holder:
+            session.delete(lease)
+
+
+def _busy(state: State) -> Busy:
+    with state.session() as session:
+        lease = session.get(Lease, NAME)
+        run, since = (lease.run, lease.since_at) if lease else (None, None)
+    when = f" since {since:%H:%M:%S}" if since else ""
+    return Busy(
+        f"another run{f' ({run})' if run else ''} is at work{when}", run=run, since=since, hint="wait for it to end, or see `connector status`"
+    )

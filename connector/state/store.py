@@ -1,0 +1,194 @@
+"""The transactional store: opening, migrating, and what the service asks of it. SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, func, inspect, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlmodel import Session, col, select
+
+from connector.errors import StateError
+from connector.section import Section
+from connector.state.models import Note, Outbox, Poll, Quarantine, Run, RunStep
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_HEAD = "0001"
+
+
+class StateSection(Section):
+    """`[state]`: the transactional store; a path beside the configuration, or a database URL."""
+
+    path: str = "state.sqlite"
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """The open store. Every method is one transaction."""
+
+    engine: Engine
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end of the block, rolled back when it raises."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    # ------------------------------------------------------------------------------------------------------ runs
+
+    def start_run(self, command: str, now: datetime, fingerprint: str) -> int:
+        """Begin a run; returns its number, which is also the revision of what it changes."""
+        with self.session() as session:
+            run = Run(command=command, started_at=now, config_fingerprint=fingerprint)
+            session.add(run)
+            session.flush()
+            assert run.id is not None
+            return run.id
+
+    def end_run(self, run: int, now: datetime, *, status: str, exit_code: int, summary: dict[str, Any]) -> None:
+        """Close a run with what it did."""
+        with self.session() as session:
+            row = session.get_one(Run, run)
+            row.status, row.exit_code, row.ended_at, row.summary = status, exit_code, now, summary
+
+    def mark_computed(self, run: int, now: datetime) -> None:
+        """Keep the `now` of the run's recompute."""
+        with self.session() as session:
+            session.get_one(Run, run).computed_at = now
+
+    def bury_dead_runs(self, living: int, now: datetime) -> None:
+        """Runs that still say running although the lease was free are dead."""
+        with self.session() as session:
+            for row in session.exec(select(Run).where(Run.status == "running", col(Run.id) != living)):
+                row.status, row.ended_at = "dead", now
+
+    def add_steps(self, steps: Sequence[RunStep]) -> None:
+        """Keep the counts of steps."""
+        with self.session() as session:
+            session.add_all(steps)
+
+    def last_runs(self, count: int = 10) -> Sequence[Run]:
+        """The newest runs first."""
+        with self.session() as session:
+            return session.exec(select(Run).order_by(col(Run.id).desc()).limit(count)).all()
+
+    def steps(self, run: int) -> Sequence[RunStep]:
+        """The counts of a run's steps."""
+        with self.session() as session:
+            return session.exec(select(RunStep).where(RunStep.run == run).order_by(col(RunStep.id))).all()
+
+    # ------------------------------------------------------------------------------------------------------ notes
+
+    def note(self, key: str, default: str = "") -> str:
+        """A single value."""
+        with self.session() as session:
+            row = session.get(Note, key)
+            return row.value if row else default
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """All values whose key begins with the prefix, by the rest of their key."""
+        with self.session() as session:
+            rows = session.exec(select(Note).where(col(Note.key).startswith(prefix))).all()
+            return {row.key[len(prefix) :]: row.value for row in rows}
+
+    def set_note(self, key: str, value: str) -> None:
+        """Keep a single value."""
+        with self.session() as session:
+            session.merge(Note(key=key, value=value))
+
+    # ------------------------------------------------------------------------------------------------------ polls
+
+    def polls(self) -> dict[str, Poll]:
+        """When each stream was last read to its end."""
+        with self.session() as session:
+            return {row.key: row for row in session.exec(select(Poll)).all()}
+
+    def set_poll(self, poll: Poll) -> None:
+        """A stream was read to its end."""
+        with self.session() as session:
+            session.merge(poll)
+
+    # ------------------------------------------------------------------------------------------------------ quarantine
+
+    def quarantine(self, rows: Sequence[Quarantine]) -> None:
+        """Set things aside; one that is there already counts another attempt."""
+        with self.session() as session:
+            for row in rows:
+                known = session.exec(select(Quarantine).where(Quarantine.key == row.key)).first()
+                if known is None:
+                    session.add(row)
+                elif not known.is_open or known.value_hash != row.value_hash or row.kind == "change":
+                    known.is_open, known.last_at, known.value_hash = True, row.last_at, row.value_hash
+                    known.attempts, known.reason, known.code = known.attempts + 1, row.reason, row.code
+
+    def release(self, keys: Sequence[str]) -> None:
+        """What was set aside is mended."""
+        with self.session() as session:
+            for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(keys))):
+                row.is_open = False
+
+    def open_quarantine(self) -> dict[str, int]:
+        """How many things are set aside, by system."""
+        with self.session() as session:
+            rows = session.exec(select(Quarantine.system, func.count()).where(Quarantine.is_open).group_by(Quarantine.system)).all()
+            return {system: int(count) for system, count in rows}
+
+    def outbox_counts(self) -> dict[tuple[str, str, str], int]:
+        """How many changes there are by (status, system, lane), without those that are over."""
+        with self.session() as session:
+            query = (
+                select(Outbox.status, Outbox.system, Outbox.lane, func.count())
+                .where(col(Outbox.status).not_in(["settled", "superseded"]))
+                .group_by(Outbox.status, Outbox.system, Outbox.lane)
+            )
+            return {(status, system, lane): int(count) for status, system, lane, count in session.exec(query).all()}
+
+
+def open_state(section: StateSection, directory: Path) -> State:
+    """The store, brought to its newest version. Raises StateError when it cannot be used."""
+    path = directory / section.path
+    if not section.url:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    engine = create_engine(section.url or f"sqlite:///{path}", connect_args={} if section.url else {"timeout": 30})
+    if not section.url:
+        event.listen(engine, "connect", _prepare_sqlite)
+    try:
+        if _version(engine) != _HEAD:
+            _migrate(engine)
+    except (DatabaseError, OperationalError) as problem:
+        raise StateError("the state store cannot be opened", hint="restore it from a backup, or give [state] another path") from problem
+    return State(engine)
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _version(engine: Engine) -> str:
+    if not inspect(engine).has_table("alembic_version"):
+        return ""
+    with engine.connect() as connection:
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _migrate(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
