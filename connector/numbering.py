@@ -1,0 +1,91 @@
+"""Phone numbers to E.164: by the library, and where the answer is certain by patterns made of its numbering plans.
+
+A number counts if its length is possible in its country (E.164 numbering plans, as shipped with phonenumbers): stricter
+tests age with each new number range. The patterns leave to the library whatever it would look at twice: prefixes to
+drop, carrier codes, local numbers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import phonenumbers
+import pyarrow as pa
+import pyarrow.compute as pc
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, ValidationResult
+
+if TYPE_CHECKING:
+    Column = pa.Array[Any]
+
+LENGTH = 60  # characters of a text that may still be a number, with words for an extension
+
+_PLAIN = r"^\+?\(?[0-9](?:[ .()-]{0,2}[0-9]){5,16}$"
+
+
+@lru_cache(maxsize=200_000)
+def parse(raw: str, region: str) -> tuple[str | None, str | None]:
+    """(number in E.164, None) or (None, reason). `region` (ISO 3166 alpha-2, "" for none) reads national notations."""
+    if len(raw) > LENGTH:
+        return None, f"longer than {LENGTH} characters"
+    try:
+        number = phonenumbers.parse(raw, region or None)
+    except NumberParseException as error:
+        is_national = error.error_type == NumberParseException.INVALID_COUNTRY_CODE and "+" not in raw and not region
+        return None, "a national number, and no default region is set" if is_national else "not a phone number"
+    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+        return None, "not a possible length for a phone number of its country"
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164), None
+
+
+def common(column: Column, region: str) -> Column:
+    """The numbers of a column whose E.164 form is certain from their shape; null for all others."""
+    text = pc.ascii_trim_whitespace(column)
+    text = pc.if_else(pc.match_substring_regex(text, _PLAIN), text, None)
+    digits = pc.replace_substring_regex(text, r"[ .()-]", "")
+    shape, prefixed = _international()
+    is_certain = pc.and_not(pc.match_substring_regex(digits, shape), pc.match_substring_regex(digits, prefixed))
+    values: Column = pc.if_else(is_certain, digits, None)
+    national = _national(region)
+    if national is None:
+        return values
+    code, pattern, has_trunk_zero, ambiguous = national
+    is_clear = pc.invert(pc.match_substring_regex(digits, ambiguous))
+    if has_trunk_zero:
+        is_prefixed = pc.and_(is_clear, pc.match_substring_regex(digits, f"^0{pattern}$"))
+        values = pc.if_else(is_prefixed, pc.replace_substring_regex(digits, "^0", f"+{code}"), values)
+    is_bare = pc.and_(is_clear, pc.match_substring_regex(digits, f"^{pattern}$"))
+    with_national: Column = pc.if_else(is_bare, pc.binary_join_element_wise(f"+{code}", digits, ""), values)
+    return with_national
+
+
+@lru_cache(maxsize=1)
+def _international() -> tuple[str, str]:
+    """Patterns of `+` and digits: lengths possible in the country; and what the library would look for a prefix in."""
+    shapes, prefixes = [], []
+    for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
+        metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, regions[0])
+        plan = metadata.general_desc if metadata else None
+        if metadata is None or plan is None:
+            continue
+        lengths = sorted(set(plan.possible_length) - set(plan.possible_length_local_only))
+        shapes.append(f"{code}(?:{'|'.join(f'[1-9][0-9]{{{length - 1}}}' for length in lengths if length > 2)})")
+        if metadata.national_prefix_for_parsing:
+            prefixes.append(f"{code}(?:{metadata.national_prefix_for_parsing})")
+    return rf"^\+(?:{'|'.join(shapes)})$", rf"^\+(?:{'|'.join(prefixes)})"
+
+
+@lru_cache(maxsize=300)
+def _national(region: str) -> tuple[int, str, bool, str] | None:
+    """Of a region: country code, pattern of its national numbers, has a trunk 0, pattern of ambiguous digits."""
+    metadata = PhoneMetadata.metadata_for_region(region) if region else None
+    plan = metadata.general_desc if metadata else None
+    if metadata is None or metadata.country_code is None or plan is None or not plan.national_number_pattern:
+        return None
+    prefix = metadata.national_prefix_for_parsing or ""
+    has_trunk_zero = prefix == "0" or prefix.startswith("0|")
+    other_prefixes = prefix.removeprefix("0").removeprefix("|") if has_trunk_zero else prefix
+    ambiguous = [str(metadata.country_code), "00" if has_trunk_zero else "0", r"\+"]
+    ambiguous += [f"(?:{part})" for part in (metadata.international_prefix, other_prefixes) if part]
+    ambiguous += [f"0?[0-9]{{{length}}}$" for length in plan.possible_length_local_only]
+    return metadata.country_code, f"(?:{plan.national_number_pattern})", has_trunk_zero, f"^(?:{'|'.join(ambiguous)})"

@@ -1,0 +1,105 @@
+"""The set-based twin gives, for every text, what the parser of one value gives."""
+
+from __future__ import annotations
+
+import phonenumbers
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector import identifiers
+
+REGIONS = ("", "DE", "US", "GB", "FR", "IT", "NO", "CH", "JP", "BR", "AU", "IN", "AR", "MX", "RU", "KR")
+
+local_parts = st.text("abzABZ019._+-'!#é ", min_size=1, max_size=12)
+labels = st.text("abzABZ09-_é", min_size=1, max_size=10)
+endings = st.sampled_from(
+    ["com", "de", "co.uk", "test", "local", "onion", "c", "c0m", "info", "", "xn--p1ai", "museum", "technology"]
+)
+spaces = st.sampled_from(["", " ", "\t", "\u00a0", "\n"])
+emails = st.builds(
+    lambda before, local, hosts, end, after: f"{before}{local}@{'.'.join([*hosts, end])}{after}",
+    spaces, local_parts, st.lists(labels, min_size=1, max_size=3), endings, spaces,
+)  # fmt: skip
+loose_phones = st.text("0123456789+()-. /x", min_size=1, max_size=20)
+
+
+@st.composite
+def phones(draw: st.DrawFn) -> str:
+    """A number of some country in the notations that people use."""
+    region = draw(st.sampled_from([region for region in REGIONS if region]))
+    code = phonenumbers.country_code_for_region(region)
+    digits = draw(st.text("0123456789", min_size=4, max_size=13))
+    if draw(st.booleans()):
+        example = phonenumbers.example_number(region)
+        assert example is not None
+        digits = phonenumbers.national_significant_number(example)[:-3] + draw(
+            st.text("0123456789", min_size=3, max_size=3)
+        )
+    front = draw(
+        st.sampled_from(
+            [f"+{code}", f"+{code} ", f"+{code} (0)", f"00{code}", f"{code}", "0", "1", "8", "(0", "", f"(+{code}) "]
+        )
+    )
+    separator = draw(st.sampled_from(["", " ", "-", ".", "/", ") ", " - "]))
+    cut = draw(st.integers(1, 4))
+    return f"{front}{digits[:cut]}{separator}{digits[cut:]}"
+
+
+def assert_twin(kind: str, texts: list[str | None], region: str = "", network: str = "") -> None:
+    values, reasons = identifiers.normalise(kind, pa.array(texts, pa.string()), region, network)
+    expected = [(None, None) if text is None else identifiers.parse(kind, text, region, network) for text in texts]
+    assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(emails | st.none(), max_size=8))
+def test_a_column_of_emails_is_read_as_each_of_them_alone(texts: list[str | None]) -> None:
+    assert_twin("email", texts)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(phones() | loose_phones | st.none(), max_size=8), st.sampled_from(REGIONS))
+def test_a_column_of_phones_is_read_as_each_of_them_alone(texts: list[str | None], region: str) -> None:
+    assert_twin("phone", texts, region)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.text("0aA-_.:|{} n/z9é", max_size=12) | st.sampled_from(["undefined", "not available", "00000000-0000"]),
+        max_size=8,
+    ),
+    st.sampled_from(["cookie", "device", "customer_number", "user_id", "account_number", "crm_id"]),
+)
+def test_a_column_of_ids_is_read_as_each_of_them_alone(texts: list[str | None], kind: str) -> None:
+    assert_twin(kind, texts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(emails, max_size=8))
+def test_the_base_of_a_column_of_addresses_is_the_base_of_each(texts: list[str]) -> None:
+    addresses = [address for text in texts if (address := identifiers.email(text))]
+    found = identifiers.email_bases(pa.array(addresses, pa.string())).to_pylist()
+    assert found == [identifiers.email_base(address) for address in addresses]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["email", "phone", "domain", "social_handle", "cookie"]),
+    emails | phones() | loose_phones,
+    st.sampled_from(REGIONS),
+)
+def test_what_is_normalised_stays_as_it_is_when_it_is_normalised_again(kind: str, text: str, region: str) -> None:
+    value, _ = identifiers.parse(kind, text, region, "linkedin")
+    if value is not None and kind != "social_handle":
+        assert identifiers.parse(kind, value, region, "linkedin") == (value, None)
+
+
+@pytest.mark.parametrize("region", [region for region in REGIONS if region])
+def test_every_number_in_e164_means_the_same_in_every_region(region: str) -> None:
+    example = phonenumbers.example_number(region)
+    assert example is not None
+    number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+    assert {identifiers.phone(number, other) for other in REGIONS} == {number}
