@@ -26,6 +26,7 @@ from requests.adapters import HTTPAdapter
 from connector import clock
 from connector.errors import (
     AuthError,
+    ConnectorError,
     MissingPermission,
     ProtocolError,
     QuotaExhausted,
@@ -133,6 +134,32 @@ def parse(response: requests.Response, system: str = "") -> Any:
             system=system,
             request_id=request_id(response.headers),
         ) from None
+
+
+def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", request_id: str = "") -> ConnectorError:
+    """The error that stands for a verdict other than OK, on a whole answer or on a part of one."""
+    what = redact(told.message) or f"HTTP {status}"
+    message = f"{what} ({told.code})" if told.code else what
+    about = {"hint": told.hint, "system": system, "request_id": request_id}
+    match told.verdict:
+        case Verdict.RETRY | Verdict.RETRY_IF_IDEMPOTENT:
+            sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT
+            error: ConnectorError = TransientError(message, retry_after_s=told.retry_after_s, sent=sent, **about)
+        case Verdict.REFRESH | Verdict.AUTH:
+            about["hint"] = told.hint or f"renew the credentials, then run `connector check {system}`"
+            error = AuthError(message, **about)
+        case Verdict.QUOTA:
+            resets_at = clock.now() + timedelta(seconds=told.retry_after_s) if told.retry_after_s else None
+            error = QuotaExhausted(message, resets_at=resets_at, **about)
+        case Verdict.FORBIDDEN:
+            error = MissingPermission(message, **about)
+        case Verdict.REJECTED:
+            error = RecordRejected(message, code=told.code, **about)
+        case Verdict.CONFLICT:
+            error = RecordConflict(message, code=told.code, **about)
+        case _:
+            error = ProtocolError(message, body=_kept(body), **about)
+    return error
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -255,7 +282,13 @@ class _Transport(HTTPAdapter):
             return response
         if told.retry_after_s and told.verdict in (Verdict.RETRY, Verdict.RETRY_IF_IDEMPOTENT):
             self._to.pacing.pause(bucket, min(told.retry_after_s, self._to.retries.max_wait_s))
-        raise self._error(told, response)
+        raise error_of(
+            told,
+            self._to.system,
+            status=response.status_code,
+            body=response.text,
+            request_id=request_id(response.headers),
+        )
 
     def _fetched(self, fetch: Callable[[], str]) -> str:
         """A token; where none can be had, the call it was for has had no effect."""
@@ -298,30 +331,6 @@ class _Transport(HTTPAdapter):
         if parts.scheme != self._to.base.scheme:
             request.url = urlunsplit(parts._replace(scheme=self._to.base.scheme))
         return True
-
-    def _error(self, told: Classified, response: requests.Response) -> Exception:
-        what = redact(told.message) or f"HTTP {response.status_code}"
-        message = f"{what} ({told.code})" if told.code else what
-        about = {"hint": told.hint, "system": self._to.system, "request_id": request_id(response.headers)}
-        match told.verdict:
-            case Verdict.RETRY | Verdict.RETRY_IF_IDEMPOTENT:
-                sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT
-                error: Exception = TransientError(message, retry_after_s=told.retry_after_s, sent=sent, **about)
-            case Verdict.REFRESH | Verdict.AUTH:
-                about["hint"] = told.hint or f"renew the credentials, then run `connector check {self._to.system}`"
-                error = AuthError(message, **about)
-            case Verdict.QUOTA:
-                resets_at = clock.now() + timedelta(seconds=told.retry_after_s) if told.retry_after_s else None
-                error = QuotaExhausted(message, resets_at=resets_at, **about)
-            case Verdict.FORBIDDEN:
-                error = MissingPermission(message, **about)
-            case Verdict.REJECTED:
-                error = RecordRejected(message, code=told.code, **about)
-            case Verdict.CONFLICT:
-                error = RecordConflict(message, code=told.code, **about)
-            case _:
-                error = ProtocolError(message, body=_kept(response.text), **about)
-        return error
 
 
 def _body(response: requests.Response, body: bytes) -> Any:
