@@ -1,0 +1,143 @@
+"""The condition language: a plain SQL predicate, checked against the fields that exist, compiled to an Ibis expression.
+
+    person.seniority in ('vp', 'c_level') and account.employees between 200 and 5000
+
+A field `person.title` is read from the column `person_title` of the table that the condition is applied to, and `score`
+from `score`. As in SQL, a comparison with null is neither true nor false; a condition that is not true counts as false.
+docs/rules.md lists what is allowed; anything else is an error that says so, before any data is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ibis.expr.types as ir
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+
+from connector.predicate import Compiler
+from connector.terms import DIALECT, ConditionError, Fact, Field, Scope, Type
+
+__all__ = [
+    "Condition",
+    "ConditionError",
+    "Fact",
+    "Field",
+    "Scope",
+    "Trigger",
+    "Type",
+    "compile_condition",
+    "compile_trigger",
+    "scope",
+]
+
+MAX_LENGTH = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A checked condition. `fields` are the names it uses, `facts` what it asks of a person's activities, `numbers` the
+    numbers written in it (any level that time can reach is among them), `words` how a person says it."""
+
+    text: str
+    fields: tuple[Field, ...]
+    facts: tuple[Fact, ...]
+    numbers: tuple[float, ...]
+    words: str
+    build: Callable[[ir.Table], ir.Value]
+
+    def expr(self, table: ir.Table) -> ir.BooleanValue:
+        """The condition on the rows of `table`, which has the columns `columns`; null counts as false."""
+        return self.build(table).fill_null(False)
+
+    def describe(self) -> str:
+        """The condition in words, such as "seniority is vp or c_level"."""
+        return self.words
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `expr` reads, each once, in order of appearance."""
+        return tuple(dict.fromkeys([*(field.column for field in self.fields), *(fact.column for fact in self.facts)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What fires a task: a condition that becomes true. `field` and `level` are set for `score crosses 60`."""
+
+    when: Condition
+    field: str = ""
+    level: float | None = None
+
+
+_CROSSES = re.compile(r"^\s*(\w+)\s+crosses\s+(-?\d+(?:\.\d+)?)\s*$", re.IGNORECASE)
+_BECOMES = re.compile(r"^\s*([\w.]+)\s+becomes\s+('(?:[^']|'')*')\s*$", re.IGNORECASE)
+
+
+def scope(
+    schemas: Mapping[str, pa.Schema],
+    *,
+    points: Sequence[str] = (),
+    properties: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+) -> Scope:
+    """The scope of these tables: prefix -> schema ("" for bare names).
+
+    `points` are bare names whose columns hold billionths of a point; `properties` are prefixes of names that
+    are keys of the JSON object in `activity_properties`; `kinds` are what count_of and days_since accept.
+    """
+    fields = {name: Field(name, Type.NUMBER, name, is_points=True) for name in points}
+    for prefix, schema in schemas.items():
+        for column in schema:
+            name = f"{prefix}.{column.name}" if prefix else column.name
+            fields[name] = Field(name, _type_of(column.type), name.replace(".", "_"))
+    return Scope(fields, tuple(properties), tuple(kinds))
+
+
+def _type_of(kind: pa.DataType) -> Type:
+    if pa.types.is_boolean(kind):
+        return Type.BOOL
+    if pa.types.is_date(kind):
+        return Type.DATE
+    if pa.types.is_timestamp(kind):
+        return Type.INSTANT
+    return Type.TEXT if pa.types.is_string(kind) else Type.NUMBER
+
+
+def compile_condition(text: str, known: Scope) -> Condition:
+    """Check `text` against `known` and compile it. Raises ConditionError, with the nearest valid name."""
+    if not text.strip():
+        raise ConditionError("the condition is empty", "write a condition, or leave the option out")
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(f"the condition is longer than {MAX_LENGTH:,} characters")
+    compiler = Compiler(known)
+    try:
+        tree = sqlglot.parse_one(text, dialect=DIALECT)
+        term = compiler.condition(_unwrapped(tree))
+    except sqlglot.errors.SqlglotError as error:
+        raise ConditionError("is not an SQL condition", _near(error, text)) from None
+    except RecursionError:
+        raise ConditionError("the condition is nested too deeply") from None
+    return Condition(
+        text.strip(), tuple(compiler.fields), tuple(compiler.facts), tuple(compiler.numbers), term.words, term.build
+    )
+
+
+def _unwrapped(tree: exp.Expression) -> exp.Expression:
+    return tree.this if isinstance(tree, exp.Paren) else tree
+
+
+def _near(error: sqlglot.errors.SqlglotError, text: str) -> str:
+    column = (getattr(error, "errors", None) or [{}])[0].get("col")
+    return f'look near "{text[:column][-16:].strip()}"' if isinstance(column, int) else "see docs/rules.md"
+
+
+def compile_trigger(text: str, known: Scope) -> Trigger:
+    """A trigger: `score crosses 60`, `stage becomes 'Engage'`, or any condition. Raises ConditionError."""
+    if crosses := _CROSSES.match(text):
+        return Trigger(compile_condition(f"{crosses[1]} >= {crosses[2]}", known), crosses[1].lower(), float(crosses[2]))
+    if becomes := _BECOMES.match(text):
+        return Trigger(compile_condition(f"{becomes[1]} = {becomes[2]}", known))
+    return Trigger(compile_condition(text, known))
