@@ -131,8 +131,9 @@ IDENTIFIER = _schema(
 #: key = record key; `owner_id` is the person id or account id that the record belongs to; `kind` person or account.
 MEMBERSHIP = _schema(key=TEXT, kind=TEXT, owner_id=TEXT, component=TEXT, ingestion=INT)
 
-#: key = issued person or account id; `anchor` is the record key that minted it. Never deleted: every id ever issued resolves.
-ISSUED = _schema(key=TEXT, kind=TEXT, anchor=TEXT, ingestion=INT, retired_at=INSTANT)
+#: key = issued person or account id; `anchor` is the record that carries it now (it resolves to that record's person),
+#: `minted_by` the record that it was made for. Never deleted: every id ever issued resolves.
+ISSUED = _schema(key=TEXT, kind=TEXT, anchor=TEXT, ingestion=INT, retired_at=INSTANT, minted_by=TEXT)
 
 #: A piece of evidence that was refused, with its sentence. key = hash; `component` lets them be replaced with it.
 REFUSED = _schema(key=TEXT, kind=TEXT, component=TEXT, type=TEXT, value=TEXT, records=TEXT, reason=TEXT)
