@@ -1,0 +1,361 @@
+"""One TOML file to sections: composed, secrets resolved by reference, every problem told at once with its place and its mend."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from connector import lifecycle, scoring
+from connector.errors import ConfigError, Problem
+from connector.identity import IdentitySection
+from connector.lifecycle import LifecycleSection, TaskSection
+from connector.log import LogSection
+from connector.mapping import MappingSection
+from connector.mart import MartSection
+from connector.model import Adapter
+from connector.scheduler import ScheduleSection
+from connector.scoring import ScoringModel
+from connector.section import Section
+from connector.sources import ADAPTERS
+from connector.state import StateSection
+from connector.survivorship import SurvivorshipSection
+from connector.writeback import WritebackSection
+
+DEFAULT_FILE = "connector.toml"
+_REFERENCE = re.compile(r"^(env|file|keyring):(.+)$")
+_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+
+#: section -> its model, for the sections that are one table
+_SINGLE: Mapping[str, type[Section]] = {
+    "identity": IdentitySection,
+    "survivorship": SurvivorshipSection,
+    "lifecycle": LifecycleSection,
+    "writeback": WritebackSection,
+    "schedule": ScheduleSection,
+    "state": StateSection,
+    "mart": MartSection,
+    "log": LogSection,
+}
+#: section -> the model of each of its named tables
+_NAMED: Mapping[str, type[Section]] = {"scoring": ScoringModel, "tasks": TaskSection}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A valid configuration. Relative paths in it are beside its file."""
+
+    file: Path
+    systems: Mapping[str, Section]
+    adapters: Mapping[str, Adapter]
+    region: str
+    mapping: Mapping[str, Mapping[str, MappingSection]]
+    identity: IdentitySection
+    survivorship: SurvivorshipSection
+    lifecycle: LifecycleSection
+    writeback: WritebackSection
+    schedule: ScheduleSection
+    state: StateSection
+    mart: MartSection
+    log: LogSection
+    scoring: Mapping[str, ScoringModel]
+    tasks: Mapping[str, TaskSection]
+    fingerprint: str
+
+    @property
+    def directory(self) -> Path:
+        """Where the stores live."""
+        return self.file.parent
+
+
+def load(file: Path) -> Config:
+    """Read and check a configuration. Raises ConfigError with every problem there is; nothing else is touched."""
+    text = _text(file)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        line = re.search(r"line (\d+)", str(problem))
+        raise ConfigError([Problem("", f"is not valid TOML: {problem}", "", file.name, int(line.group(1)) if line else None)]) from None
+    reader = _Reader(file, text)
+    config = reader.read(raw)
+    if config is None:
+        raise ConfigError(reader.placed())
+    return config
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem("", f"there is no {file}", "run `connector init`, or name a file with --config")]) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError([Problem("", f"{file} cannot be read ({type(problem).__name__})", "check its permissions and encoding (UTF-8)")]) from None
+
+
+@dataclass
+class _Reader:
+    file: Path
+    text: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def read(self, raw: Mapping[str, Any]) -> Config | None:
+        """The configuration, or None when there are problems."""
+        known = {"systems", "mapping", *_SINGLE, *_NAMED}
+        for name in raw.keys() - known:
+            self._unknown(name, name, known)
+        systems, adapters = self._systems(self._table(raw, "systems"))
+        region, mapping = self._mapping(self._table(raw, "mapping"), raw.get("systems", {}))
+        single = {name: self._section(model, self._table(raw, name), name) for name, model in _SINGLE.items()}
+        named = {name: self._named(model, self._table(raw, name), name) for name, model in _NAMED.items()}
+        if not self.problems:
+            self._check_rules(single, named)
+        if self.problems:
+            return None
+        fingerprint = hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
+        values: dict[str, Any] = {**single, **named}
+        return Config(self.file, systems, adapters, region, mapping, **values, fingerprint=fingerprint)
+
+    def placed(self) -> list[Problem]:
+        """The problems in the order of the file, each once."""
+        unique = {(problem.path, problem.what): problem for problem in self.problems}
+        placed = [Problem(p.path, p.what, p.mend, self.file.name, line_of(self.text, p.path)) for p in unique.values()]
+        return sorted(placed, key=lambda problem: (problem.line or 0, problem.path))
+
+    # ------------------------------------------------------------------------------------------------------ sections
+
+    def _table(self, raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = raw.get(name, {})
+        if isinstance(value, Mapping):
+            return value
+        self._say(name, f"must be a table [{name}], is {_kind(value)}")
+        return {}
+
+    def _section(self, model: type[Section], values: Mapping[str, Any], path: str) -> Any:
+        try:
+            return model.model_validate(values)
+        except ValidationError as problem:
+            for error in problem.errors():
+                self._invalid(model, error, path)
+        return None
+
+    def _named(self, model: type[Section], tables: Mapping[str, Any], path: str) -> dict[str, Any]:
+        made = {}
+        for name, values in tables.items():
+            if not isinstance(values, Mapping):
+                self._say(f"{path}.{name}", f"must be a table [{path}.{name}], is {_kind(values)}")
+                continue
+            made[name] = self._section(model, values, f"{path}.{name}")
+        return made
+
+    def _systems(self, tables: Mapping[str, Any]) -> tuple[dict[str, Section], dict[str, Adapter]]:
+        kinds = {adapter.kind: adapter for adapter in ADAPTERS}
+        systems: dict[str, Section] = {}
+        adapters: dict[str, Adapter] = {}
+        if not tables:
+            self._say("systems", "there is no system", "add a table such as [systems.salesforce]")
+        for name, values in tables.items():
+            path = f"systems.{name}"
+            if not _NAME.match(name):
+                self._say(path, "the name of a system is made of a-z, 0-9 and _, and begins with a letter")
+                continue
+            if not isinstance(values, Mapping):
+                self._say(path, f"must be a table [{path}], is {_kind(values)}")
+                continue
+            kind = values.get("kind")
+            if kind not in kinds:
+                self._say(f"{path}.kind", f"must be one of {', '.join(sorted(kinds))}" + ("" if kind is None else f", is {kind!r}"), _nearest(str(kind), kinds))
+                continue
+            adapters[name] = kinds[kind]
+            systems[name] = self._section(kinds[kind].options, self._resolved(kinds[kind].options, values, path), path)
+        return systems, adapters
+
+    def _mapping(self, tables: Mapping[str, Any], systems: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, MappingSection]]]:
+        region = tables.get("region", "US")
+        if not isinstance(region, str) or not re.fullmatch(r"[A-Z]{2}", region):
+            self._say("mapping.region", 'must be a country code of two letters such as "DE"')
+        made: dict[str, dict[str, MappingSection]] = {}
+        for system, streams in tables.items():
+            if system == "region":
+                continue
+            if system not in systems:
+                self._unknown(f"mapping.{system}", system, systems)
+                continue
+            if isinstance(streams, Mapping):
+                made[system] = self._named(MappingSection, streams, f"mapping.{system}")
+            kinds = {adapter.kind: adapter for adapter in ADAPTERS}
+            adapter = kinds.get(systems[system].get("kind"))
+            known = {stream.name for stream in adapter.streams} if adapter else set()
+            for stream in set(made.get(system, {})) - known if adapter else ():
+                self._unknown(f"mapping.{system}.{stream}", stream, known)
+        return str(region), made
+
+    def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+        for name, model in named["scoring"].items():
+            self.problems += scoring.problems(model, f"scoring.{name}")
+        self.problems += lifecycle.problems(single["lifecycle"], named["tasks"])
+        model = single["writeback"].model
+        if named["scoring"] and model not in named["scoring"]:
+            self._say("writeback.model", f"there is no [scoring.{model}]", _nearest(model, named["scoring"]))
+
+    # ------------------------------------------------------------------------------------------------------ secrets
+
+    def _resolved(self, model: type[Section], values: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """The values with references to environment, file or keyring followed; a secret must be a reference."""
+        resolved: dict[str, Any] = {}
+        for key, value in values.items():
+            reference = _REFERENCE.match(value) if isinstance(value, str) else None
+            if reference:
+                found = self._follow(reference.group(1), reference.group(2), f"{path}.{key}")
+                if found is not None:
+                    resolved[key] = found
+                elif key in model.model_fields:
+                    resolved[key] = "unresolved"
+            elif isinstance(value, str) and _is_secret(model, key):
+                self._say(f"{path}.{key}", "a secret is never written here", 'refer to it: "env:NAME", "file:PATH" or "keyring:SERVICE/USER"')
+                resolved[key] = "unresolved"
+            else:
+                resolved[key] = value
+        return resolved
+
+    def _follow(self, where: str, name: str, path: str) -> str | None:
+        if where == "env":
+            value = os.environ.get(name)
+            if not value:
+                self._say(path, f"environment variable {name} is not set")
+            return value or None
+        if where == "file":
+            try:
+                return (self.file.parent / Path(name).expanduser()).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as problem:
+                self._say(path, f"file {name} cannot be read ({type(problem).__name__})")
+                return None
+        service, _, user = name.partition("/")
+        return self._from_keyring(service, user, path)
+
+    def _from_keyring(self, service: str, user: str, path: str) -> str | None:
+        import keyring
+        from keyring.errors import KeyringError
+
+        try:
+            value: str | None = keyring.get_password(service, user)
+        except KeyringError as problem:
+            self._say(path, f"the keyring cannot be used ({type(problem).__name__})")
+            return None
+        if value is None:
+            self._say(path, f"the keyring has nothing under {service}/{user}")
+        return value
+
+    # ------------------------------------------------------------------------------------------------------ problems
+
+    def _say(self, path: str, what: str, mend: str = "") -> None:
+        self.problems.append(Problem(path, what, mend))
+
+    def _unknown(self, path: str, name: str, known: Iterable[str]) -> None:
+        self._say(path, "unknown option", _nearest(name, known))
+
+    def _invalid(self, model: type[Section], error: ErrorDetails, path: str) -> None:
+        where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not _is_tag(part))
+        if error["type"] == "extra_forbidden":
+            known = _options_at(model, error["loc"][:-1])
+            self._unknown(where, str(error["loc"][-1]), known)
+            return
+        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        if error["type"] == "missing":
+            message = "is needed"
+        elif error["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+            words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+            (key, limit), *_ = error.get("ctx", {}).items()
+            message = f"must be {words.get(key, key)} {limit:g}, is {error['input']}"
+        self._say(where, message)
+
+
+def _kind(value: Any) -> str:
+    return {str: "a text", int: "a number", float: "a number", bool: "true or false", list: "a list"}.get(type(value), type(value).__name__)
+
+
+def _is_tag(part: Any) -> bool:
+    """Parts of pydantic's paths that name a choice of types, not a place in the file."""
+    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("function-"))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def _is_secret(model: type[Section], key: str) -> bool:
+    declared = model.model_fields.get(key)
+    return declared is not None and _mentions(declared.annotation, SecretStr)
+
+
+def _mentions(annotation: Any, wanted: type) -> bool:
+    return annotation is wanted or any(_mentions(part, wanted) for part in typing.get_args(annotation))
+
+
+def _options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The options that are known at a place inside a section."""
+    for part in location:
+        if isinstance(part, int) or _is_tag(part):
+            continue
+        declared = getattr(model, "model_fields", {}).get(part)
+        model = _section_in(declared.annotation) if declared is not None else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _section_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _section_in(part)) is not None), None)
+
+
+def fingerprint(section: Section | Mapping[str, Section]) -> str:
+    """What a part of the configuration is now, to see later whether it changed. Secrets do not enter it."""
+    values = section.model_dump(mode="json") if isinstance(section, Section) else {k: v.model_dump(mode="json") for k, v in section.items()}
+    return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------ places
+
+
+def line_of(text: str, path: str) -> int | None:
+    """The line (from 1) at which the option with this dotted path stands, or the nearest one above it that does."""
+    parts = re.findall(r"[^.\[\]]+|\[\d+\]", path)
+    lines = text.splitlines()
+    line, depth = None, 0
+    for number, content in enumerate(lines, 1):
+        header = re.match(r"^\s*\[+\s*([^\]]+?)\s*\]+", content)
+        names = [name.strip().strip("\"'") for name in header.group(1).split(".")] if header else []
+        if header and names == parts[: len(names)] and len(names) > depth:
+            line, depth = number, len(names)
+    if depth == 0:
+        return None
+    rest, at = parts[depth:], line or 1
+    return _line_in_table(lines, at, rest)
+
+
+def _line_in_table(lines: list[str], header: int, rest: list[str]) -> int:
+    at = header
+    end = next((n for n in range(header, len(lines)) if re.match(r"^\s*\[+[A-Za-z\"]", lines[n])), len(lines))
+    for part in rest:
+        if part.startswith("["):
+            items = [n for n in range(at - 1, end) if re.search(r"^\s*\{|[\[,]\s*\{", lines[n])]
+            index = int(part[1:-1])
+            at = items[index] + 1 if index < len(items) else at
+            continue
+        key = re.compile(rf"(?:^|[\s{{,])[\"']?{re.escape(part)}[\"']?\s*[=.]")
+        found = next((n for n in range(at - 1, end) if key.search(lines[n])), None)
+        if found is None:
+            return at
+        at = found + 1
+    return at

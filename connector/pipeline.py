@@ -1,0 +1,179 @@
+"""The sentence: pull, map, resolve, score, stage, plan, deliver. Everything else in this file is the frame around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector import clock, writeback
+from connector.errors import ConnectorError, ConservationError, QuotaExhausted, UnsafePlan
+from connector.log import get
+from connector.mart import Mart
+from connector.model import System
+from connector.plan import Plan
+from connector.state import lease
+from connector.steps.deliver import deliver
+from connector.steps.plan import plan, want
+from connector.steps.pull import Pulled, pull
+from connector.steps.resolve import Resolved, resolve
+from connector.steps.score import Scored, score
+from connector.steps.setup import Moment, Progress, Setup
+from connector.steps.stage import Staged, stage
+from connector.writeback import Delivered
+
+_LOG = get("pipeline")
+#: Parts of the configuration whose change makes a run look at more than what changed.
+FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle")
+
+
+@dataclass
+class Summary:
+    """What a run did, step by step."""
+
+    run: int
+    pulled: Pulled = field(default_factory=Pulled)
+    resolved: Resolved = field(default_factory=Resolved)
+    scored: Scored = field(default_factory=Scored)
+    staged: Staged = field(default_factory=Staged)
+    plan: Plan | None = None
+    enqueued: int = 0
+    delivered: list[Delivered] = field(default_factory=list)
+    failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
+
+    @property
+    def exit_code(self) -> int:
+        """The highest code of all that went wrong; 0 when nothing did."""
+        errors = [*self.failures.values(), *self.pulled.failures.values(), *self.pulled.stream_failures.values()]
+        errors += [each.error for each in self.delivered if each.error is not None]
+        codes = [error.exit_code for error in errors if not isinstance(error, QuotaExhausted)]
+        if not all(counts.is_conserved for counts in self.pulled.counts.values()):
+            codes.append(ConservationError.exit_code)
+        if self.plan is not None and self.plan.held:
+            codes.append(UnsafePlan.exit_code)
+        return max(codes, default=0)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is kept of it in the state and shown by `--json`."""
+        total = self.pulled.total
+        return {
+            "pulled": total.pulled, "applied": total.applied, "unchanged": total.unchanged, "filtered": total.filtered,
+            "quarantined": total.quarantined, "resolved": self.resolved.records, "identity": self.resolved.counts,
+            "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
+            "planned": len(self.plan.changes) if self.plan else 0, "held": len(self.plan.held) if self.plan else 0,
+            "suppressed": self.plan.suppressed if self.plan else 0, "enqueued": self.enqueued,
+            "delivered": [_delivered_json(each) for each in self.delivered],
+            "calls": {**{f"{name}.read": calls for name, calls in self.pulled.calls.items()}, **{f"{d.system}.write": d.calls for d in self.delivered}},
+            "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
+        }  # fmt: skip
+
+
+def _delivered_json(each: Delivered) -> dict[str, Any]:
+    return {
+        "system": each.system, "accepted": each.accepted, "unchanged": each.unchanged, "rejected": each.rejected,
+        "conflicts": each.conflicts, "waiting": each.waiting, "unknown": each.unknown, "tasks": each.tasks, "calls": each.calls,
+        "codes": dict(each.codes), "error": str(each.error) if each.error else None,
+    }  # fmt: skip
+
+
+def sync(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, full: bool = False) -> Summary:
+    """One whole run over connected systems."""
+    summary = Summary(moment.run)
+    progress.say("pull", "reading what changed")
+    summary.pulled = pull(setup, systems, moment, progress)
+    with setup.mart() as mart:
+        writeback.settle(setup.state, mart, run=moment.run)
+        with mart.transaction():
+            compute(setup, mart, moment, progress, summary)
+        remember(setup, moment)
+        progress.say("plan", "comparing with what the systems hold")
+        summary.plan = plan(setup, mart, moment, full=full)
+    summary.enqueued = writeback.enqueue(setup.state, summary.plan, run=moment.run, through=moment.run, now=clock.now())
+    progress.say("deliver", f"{summary.enqueued} changes")
+    summary.delivered = deliver(setup, systems, moment, progress)
+    return summary
+
+
+def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary) -> None:
+    """Resolve, score, stage, and what every record should hold; inside the caller's transaction."""
+    progress.say("resolve", "who is who")
+    summary.resolved = resolve(setup, mart, moment)
+    progress.say("score", "how good, how ready")
+    summary.scored = score(setup, mart, moment)
+    progress.say("stage", "where in the lifecycle")
+    summary.staged = stage(setup, mart, moment)
+    want(setup, mart, moment)
+    mart.delete_keys("dirty", mart.kept("work").select("key"))
+
+
+def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, dict[str, Mapping[str, Any]]]:
+    """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
+    from connector.report.planned import details
+
+    summary = Summary(moment.run)
+    summary.pulled = pull(setup, systems, moment, progress)
+    with setup.mart() as mart:
+        writeback.settle(setup.state, mart, run=moment.run)
+        mart.begin()
+        try:
+            compute(setup, mart, moment, progress, summary)
+            summary.plan = plan(setup, mart, moment)
+            shown = details(setup, mart, summary.plan)
+        finally:
+            mart.rollback()
+    return summary, shown
+
+
+def remember(setup: Setup, moment: Moment) -> None:
+    """The recompute is in the mart: keep its instant and the settings it was made with."""
+    setup.state.mark_computed(moment.run, moment.now)
+    for part in FINGERPRINTED:
+        setup.state.set_note(f"fingerprint:{part}", setup.fingerprints.get(part, ""))
+
+
+# ------------------------------------------------------------------------------------------------------------ the frame
+
+
+@contextmanager
+def running(setup: Setup, command: str, *, wait_s: float = 0.0) -> Iterator[Moment]:
+    """The lease, a run in the state, and its end whatever happens. Raises Busy when another run is at work."""
+    with lease.hold(setup.state, wait_s=wait_s) as holder:
+        now = clock.now()
+        run = setup.state.start_run(command, now, setup.fingerprints.get("config", ""))
+        setup.state.bury_dead_runs(run, now)
+        lease.note_run(setup.state, holder, run)
+        try:
+            yield Moment(run, now)
+        except ConnectorError as problem:
+            setup.state.end_run(run, clock.now(), status="failed", exit_code=problem.exit_code, summary={"error": str(problem)})
+            raise
+        except BaseException:
+            setup.state.end_run(run, clock.now(), status="failed", exit_code=1, summary={})
+            raise
+
+
+def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
+    """Close a run with what it did."""
+    status = "stopped" if is_stopped else "failed" if summary.exit_code not in (0, UnsafePlan.exit_code) else "done"
+    setup.state.end_run(summary.run, clock.now(), status=status, exit_code=summary.exit_code, summary=summary.as_json())
+
+
+@contextmanager
+def connected(setup: Setup, names: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, System], dict[str, ConnectorError]]]:
+    """The systems, connected; those that cannot be are named with their error. All are closed at the end."""
+    systems: dict[str, System] = {}
+    failures: dict[str, ConnectorError] = {}
+    try:
+        for name, each in setup.systems.items():
+            if names and name not in names:
+                continue
+            try:
+                systems[name] = each.connect()
+            except ConnectorError as problem:
+                failures[name] = problem
+                _LOG.warning("connect.failed", system=name, error=type(problem).__name__)
+        yield systems, failures
+    finally:
+        for system in systems.values():
+            system.close()

@@ -1,0 +1,159 @@
+"""When to run: APScheduler jobs by interval or cron, no overlap, missed runs coalesced, and a clean end on SIGTERM.
+
+The scheduler keeps nothing: what was missed is decided from the runs in the state, at start. Overlap across processes is
+prevented by the lease that each run holds.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from pydantic import Field, field_validator
+
+from connector import clock
+from connector.section import Section, duration
+
+JOBS = ("sync", "full")
+
+
+class ScheduleSection(Section):
+    """`[schedule]`: when `connector run` does what. `"every 5 minutes"`, or five cron fields such as `"*/5 6-20 * * mon-fri"`."""
+
+    sync: str = Field("every 15 minutes", description="pull to deliver")
+    full: str = Field("30 3 * * *", description="the same, comparing every record instead of what changed; empty: never")
+    timezone: str = Field("UTC", description="in which cron fields are read")
+    jitter_s: int = Field(5, ge=0, description="seconds by which a start may be moved at random, so that many services do not call at once")
+
+    @field_validator("sync", "full")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        if value:
+            trigger_of(value, "UTC", 0)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as problem:
+            raise ValueError(f'must be a time zone such as "Europe/Berlin", is {value!r}') from problem
+        return value
+
+
+def trigger_of(text: str, timezone: str, jitter_s: int) -> Any:
+    """The trigger for an interval or a cron line. Raises ValueError with the forms that are accepted."""
+    if len(text.split()) == 5 and not text.startswith("every"):
+        try:
+            trigger = CronTrigger.from_crontab(text, timezone=timezone)
+        except ValueError as problem:
+            raise ValueError(f'is not a cron line of five fields such as "*/5 6-20 * * mon-fri": {problem}') from problem
+        trigger.jitter = jitter_s or None
+        return trigger
+    every = duration(text)
+    if every < timedelta(seconds=1):
+        raise ValueError("an interval must be at least one second")
+    return IntervalTrigger(seconds=int(every.total_seconds()), timezone=timezone, jitter=jitter_s or None)
+
+
+@dataclass
+class Stop:
+    """The wish to end: asked for by a signal, looked at between batches."""
+
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        """End as soon as what is in flight is settled."""
+        self._event.set()
+
+    def is_asked(self) -> bool:
+        """Whether somebody asked."""
+        return self._event.is_set()
+
+    def wait(self) -> None:
+        """Wait until somebody asks."""
+        while not self._event.wait(1.0):
+            continue
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """A wish to end that SIGTERM and SIGINT express; a second signal ends the process at once."""
+    stop = Stop()
+    former: dict[int, Any] = {}
+
+    def ask(number: int, _: Any) -> None:
+        if stop.is_asked():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.ask()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        former[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def serve(
+    section: ScheduleSection,
+    jobs: Mapping[str, Callable[[], None]],
+    *,
+    stop: Stop,
+    last_sync_at: datetime | None,
+    on_error: Callable[[str, BaseException], None],
+    is_done: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run the jobs at their times until `stop` is asked for. A job never overlaps itself or another; missed times become one.
+
+    last_sync_at: when the last sync began; when a time has passed since then, the first sync starts at once.
+    """
+    scheduler = BackgroundScheduler(
+        timezone=section.timezone,
+        executors={"default": {"type": "threadpool", "max_workers": 1}},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+
+    def listen(event: JobExecutionEvent) -> None:
+        if event.exception is not None:
+            on_error(str(event.job_id), event.exception)
+        if is_done():
+            stop.ask()
+
+    scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
+    for name, job in jobs.items():
+        text = getattr(section, name)
+        if not text:
+            continue
+        trigger = trigger_of(text, section.timezone, section.jitter_s)
+        arguments: dict[str, Any] = {}
+        if name == "sync" and is_overdue(trigger, last_sync_at, clock.now()):
+            arguments["next_run_time"] = clock.now()
+        scheduler.add_job(job, trigger, id=name, **arguments)
+    scheduler.start()
+    try:
+        stop.wait()
+    finally:
+        scheduler.shutdown(wait=True)
+
+
+def is_overdue(trigger: Any, last_at: datetime | None, now: datetime) -> bool:
+    """Whether a start was missed since the last one; a service that never ran is overdue."""
+    if last_at is None:
+        return True
+    following = trigger.get_next_fire_time(last_at, last_at)
+    return following is not None and following <= now

@@ -1,0 +1,91 @@
+"""What counts as an event of a person: activities as they were pulled, and what opportunities and cases say happened."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from connector import tables
+from connector.mart import Mart
+from connector.model import Kind
+
+_COPY_WINDOW_S = 120
+#: Kinds that the vendors' own synchronisation copies from one CRM to the other.
+_COPIED = ("call_made", "meeting_booked", "meeting_held", "email_sent", "email_received")
+
+
+def events(mart: Mart) -> ir.Table:
+    """Activities that count, purchases of those who took part in a won opportunity, cases of those who opened them."""
+    activity = mart.table("activity")
+    counted = activity.filter(activity.filtered_because.isnull() & activity.deleted_at.isnull() & activity.record.notnull())
+    return reduce(lambda left, right: left.union(right), [counted, _purchases(mart), _cases(mart)])
+
+
+def _purchases(mart: Mart) -> ir.Table:
+    opportunity, role = mart.table(tables.record_table(Kind.OPPORTUNITY)), mart.table(tables.record_table(Kind.CONTACT_ROLE))
+    won = opportunity.filter(opportunity.is_won & opportunity.deleted_at.isnull())
+    taken = role.filter(role.deleted_at.isnull()).inner_join(won, role.opportunity == won.key, lname="role_{name}", rname="{name}")
+    return _as_events(
+        taken,
+        key=taken.role_key + "|purchased",
+        system=taken.system,
+        stream=taken.object_type,
+        native_id=taken.native_id,
+        kind=ibis.literal("purchased"),
+        channel=ibis.literal("deal"),
+        happened_at=ibis.coalesce(taken.closed_at, taken.close_date.cast("timestamp('UTC', 6)")),
+        record=taken.role_person,
+        account=taken.account,
+        opportunity=taken.opportunity_key if "opportunity_key" in taken.columns else taken.key,
+        subject=taken.name,
+        amount=taken.amount,
+    ).filter(ibis._.happened_at.notnull() & ibis._.record.notnull())
+
+
+def _cases(mart: Mart) -> ir.Table:
+    case = mart.table(tables.record_table(Kind.CASE))
+    live = case.filter(case.deleted_at.isnull() & case.person.notnull() & case.created_at.notnull())
+    return _as_events(
+        live,
+        key=live.key + "|case_opened",
+        system=live.system,
+        stream=live.object_type,
+        native_id=live.native_id,
+        kind=ibis.literal("case_opened"),
+        channel=ibis.literal("service"),
+        happened_at=live.created_at,
+        record=live.person,
+        account=live.account,
+        subject=live.subject,
+    )
+
+
+def _as_events(source: ir.Table, **columns: Any) -> ir.Table:
+    """Rows in the shape of activities; what is not given is null."""
+    types = ibis.schema(tables.ACTIVITY)
+    return source.select(**{name: columns.get(name, ibis.null(types[name])).cast(types[name]) for name in types})
+
+
+def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
+    """ACTIVITY rows of these persons whose verdict on being a copy changes: the same call, mail or meeting logged in two
+    systems counts once. The one with the smaller key stays."""
+    activity, membership = mart.table("activity"), mart.table("membership")
+    owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(record="key", owner="owner_id")
+    judged = activity.filter(activity.kind.isin(_COPIED) & activity.deleted_at.isnull() & (activity.filtered_because.isnull() | (activity.filtered_because == "copy")))
+    mine = judged.inner_join(owned, "record")
+    pairs = mine.select("owner", "kind", "key", "system", "happened_at", topic=_topic(mine))
+    other = pairs.select("owner", "kind", "topic", other_key="key", other_system="system", other_at="happened_at")
+    both = pairs.inner_join(other, ["owner", "kind", "topic"])
+    apart_s = (both.happened_at.epoch_seconds() - both.other_at.epoch_seconds()).abs()
+    later = both.filter((both.system != both.other_system) & (apart_s <= _COPY_WINDOW_S) & (both.other_key < both.key)).select("key").distinct()
+    verdict = mine.left_join(later, "key", rname="{name}_copy")
+    verdict = verdict.mutate(because=ibis.ifelse(verdict.key_copy.notnull(), ibis.literal("copy"), ibis.null("string")))
+    changed = verdict.filter(~verdict.because.identical_to(verdict.filtered_because))
+    return changed.mutate(filtered_because=changed.because).select(*tables.ACTIVITY.names)
+
+
+def _topic(activity: ir.Table) -> ir.Value:
+    return ibis.coalesce(activity.subject, "").lower().strip()

@@ -1,0 +1,91 @@
+"""Plan: what every record should hold, against what it holds; and the tasks that fired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from connector import plan as planning
+from connector import tables, writeback
+from connector.mart import Mart
+from connector.model import Kind
+from connector.plan import Plan
+from connector.steps.setup import Connected, Moment, Setup
+
+_OUTPUTS = pa.schema([("system", tables.TEXT), ("object_type", tables.TEXT), ("output", tables.TEXT), ("field", tables.TEXT)])
+
+
+def want(setup: Setup, mart: Mart, moment: Moment) -> int:
+    """Bring `desired` to what the persons just computed should have in their records; returns how many values changed.
+
+    Looks at the scratch tables `subjects` and `resolved_records`. Only a changed value gets this run as its revision.
+    """
+    subjects = mart.kept("subjects")
+    members = mart.table("membership")
+    mine = members.filter(members.kind == Kind.PERSON.value).semi_join(subjects, members.owner_id == subjects.subject)
+    concerned = mart.keep("concerned", mine.select(record="key").union(mart.kept("resolved_records").select("record"), distinct=True))
+    table = mart.table(tables.record_table(Kind.PERSON))
+    score, stage = mart.table("score"), mart.table("stage_interval")
+    model = setup.writeback.model
+    fresh = mart.keep(
+        "new_desired",
+        planning.desired_fields(
+            table.semi_join(concerned, table.key == concerned.record),
+            mine,
+            score.filter(score.model == model).semi_join(subjects, "subject"),
+            stage.filter(stage.left_at.isnull()).semi_join(subjects, "subject"),
+            ibis.memtable(outputs(setup.systems)),
+            revision=moment.run,
+        ),
+    )
+    desired = mart.table("desired")
+    held = desired.semi_join(concerned, "record")
+    mart.delete_keys("desired", mart.keep("undesired", held.anti_join(fresh, "key").select("key")))
+    joined = fresh.left_join(desired, "key", rname="{name}_before")
+    changed = joined.filter(joined.key_before.isnull() | ~joined.value.identical_to(joined.value_before)).select(*tables.DESIRED.names)
+    changed = mart.keep("changed_desired", changed)
+    mart.merge("desired", changed)
+    return mart.count(changed)
+
+
+def outputs(systems: Mapping[str, Connected]) -> pa.Table:
+    """Which native field takes which output, for every system and object type."""
+    rows = [
+        {"system": name, "object_type": object_type, "output": output, "field": native}
+        for name, connected in systems.items()
+        for object_type, fields in connected.outputs.items()
+        for output, native in fields.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=_OUTPUTS)
+
+
+def plan(setup: Setup, mart: Mart, moment: Moment, *, full: bool = False) -> Plan:
+    """The changes that are not in the outbox yet: what differs since the last plan, and the tasks that fired since."""
+    through = None if full else writeback.planned_through(setup.state)
+    differing = mart.keep(
+        "differing", planning.diff(mart.table("desired"), mart.table("observed"), since=through, min_points=setup.writeback.min_points)
+    )
+    material = mart.arrow(differing.filter(differing.is_material).order_by("record"))
+    suppressed = mart.count(differing.filter(~differing.is_material).select("record").distinct())
+    drafts = mart.table("desired_task")
+    tasks = mart.arrow(drafts.filter(drafts.revision > (through or 0)).order_by("key"))
+    observed = mart.table("observed")
+    existing = mart.count(observed.filter(observed.value.notnull()))
+    changes = [*planning.field_changes(material), *planning.task_changes(tasks)]
+    return planning.make(_writable(setup, changes), setup.writeback.brakes, suppressed=suppressed, existing=existing)
+
+
+def _writable(setup: Setup, changes: list[planning.Change]) -> list[planning.Change]:
+    names = setup.writeback.systems or tuple(setup.systems)
+    return [change for change in changes if change.system in names]
+
+
+def labels(mart: Mart, subjects: ir.Table) -> dict[str, Mapping[str, str | None]]:
+    """How persons are shown: person id -> name, title, account name."""
+    person, account = mart.table("person"), mart.table("account")
+    named = person.semi_join(subjects, person.key == subjects.subject).left_join(account, person.account == account.key, rname="account_{name}")
+    rows = mart.arrow(named.select(key=named.key, name=named.name, title=named.title, account=ibis.coalesce(named.account_name, named.company)))
+    return {row["key"]: {"name": row["name"], "title": row["title"], "account": row["account"]} for row in rows.to_pylist()}

@@ -1,0 +1,251 @@
+"""Pull and map: every system in a thread of its own, its pages mapped there and gathered; one thread merges them into the mart."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connector import clock, mapping
+from connector.errors import ConnectorError
+from connector.log import get
+from connector.mart import Mart
+from connector.mart.ingest import Counts, Group, ingest
+from connector.model import Page, Request, Stream, StreamFailure, System
+from connector.state.models import Poll, Quarantine, RunStep
+from connector.steps.setup import Connected, Moment, Progress, Setup
+
+GROUP_ROWS = 20_000
+GROUP_S = 2.0
+_LOG = get("pull")
+
+
+@dataclass
+class Pulled:
+    """What was read: counts by (system, stream), and what could not be read."""
+
+    counts: dict[tuple[str, str], Counts] = field(default_factory=dict)
+    failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it could not go on
+    stream_failures: dict[tuple[str, str], ConnectorError] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Counts:
+        """All systems and streams together."""
+        return sum(self.counts.values(), Counts())
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One message from a reading thread to the one that writes: a group of one stream, or the end of a system."""
+
+    system: str
+    stream: Stream | None = None
+    pages: tuple[Page, ...] = ()
+    mapped: tuple[mapping.Mapped, ...] = ()
+    repeated: int = 0  # rows that were read twice within the group: the newer one counts
+    failure: ConnectorError | None = None
+    calls: int = 0
+
+
+def pull(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, only: Collection[str] = ()) -> Pulled:
+    """Read every due stream of every system to its present end and merge it. A system that fails is left out and named."""
+    requests = {name: _requests(setup, setup.systems[name], moment.now, only) for name in systems}
+    inbox: queue.Queue[_Read] = queue.Queue(maxsize=4)
+    threads = [
+        threading.Thread(target=_read, args=(setup, systems[name], requests[name], moment, inbox), name=f"pull-{name}", daemon=True)
+        for name in systems
+        if requests[name]
+    ]
+    for thread in threads:
+        thread.start()
+    pulled = Pulled()
+    waiting = len(threads)
+    while waiting:
+        read = inbox.get()
+        if read.stream is None:
+            waiting -= 1
+            pulled.calls[read.system] = read.calls
+            if read.failure is not None:
+                pulled.failures[read.system] = read.failure
+                _LOG.warning("pull.failed", system=read.system, error=type(read.failure).__name__)
+        elif read.failure is not None:
+            pulled.stream_failures[(read.system, read.stream.name)] = read.failure
+        else:
+            _merge(setup, read, pulled, moment, progress)
+    _keep_counts(setup, pulled, moment)
+    return pulled
+
+
+# ------------------------------------------------------------------------------------------------------------ what to read
+
+
+def _requests(setup: Setup, connected: Connected, now: datetime, only: Collection[str]) -> list[Request]:
+    """The streams that are due, each with its native fields and where the last read stopped."""
+    polls = setup.state.polls()
+    cursors = _cursors(setup, connected.name)
+    made = []
+    for stream in connected.streams():
+        poll = polls.get(f"{connected.name}|{stream.name}")
+        if (only and stream.name not in only) or (poll and stream.every and now - poll.polled_at < stream.every):
+            continue
+        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name)))
+    return made
+
+
+def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
+    """The native fields to ask for: what is mapped, what we write, and our task's key."""
+    names = dict.fromkeys(connected.mappings[stream.name].native_fields)
+    names.update(dict.fromkeys(connected.outputs.get(stream.object_type, {}).values()))
+    if stream.own_tasks and connected.adapter.capabilities.task_key[1]:
+        names[connected.adapter.capabilities.task_key[1]] = None
+    return tuple(names)
+
+
+def _cursors(setup: Setup, system: str) -> dict[str, str]:
+    with setup.mart() as mart:
+        table = mart.table("checkpoint")
+        rows = mart.arrow(table.filter(table.system == system).select("stream", "cursor")).to_pylist()
+    return {row["stream"]: row["cursor"] for row in rows}
+
+
+# ------------------------------------------------------------------------------------------------------------ reading threads
+
+
+def _read(setup: Setup, system: System, requests: list[Request], moment: Moment, inbox: queue.Queue[_Read]) -> None:
+    """Read one system; hand over groups as they fill, then the end."""
+    connected = setup.systems[system.name]
+    gathered: dict[str, list[Page]] = {}
+    since = clock.monotonic_s()
+    failure: ConnectorError | None = None
+    before = system.calls()
+    try:
+        for item in system.source.pages(requests):
+            if isinstance(item, StreamFailure):
+                inbox.put(_Read(system.name, item.stream, failure=item.error))
+                continue
+            pages = gathered.setdefault(item.stream.name, [])
+            pages.append(item)
+            is_old = clock.monotonic_s() - since > GROUP_S
+            if item.done or is_old or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
+                inbox.put(_map(setup, connected, gathered.pop(item.stream.name), moment))
+                since = clock.monotonic_s()
+    except ConnectorError as problem:
+        failure = problem
+    except Exception as problem:  # noqa: BLE001 - the boundary around one system: it is contained, the others go on
+        _LOG.exception("pull.bug", system=system.name)
+        failure = ConnectorError(f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name)
+    for pages in gathered.values():
+        inbox.put(_map(setup, connected, pages, moment))
+    inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
+
+
+def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) -> _Read:
+    """The rows of a group of pages, mapped together as columns."""
+    stream = pages[0].stream
+    read = pa.concat_tables([page.rows for page in pages])
+    if not read.num_rows:
+        return _Read(connected.name, stream, tuple(pages))
+    rows = _newest(read)
+    mapped = mapping.apply(
+        rows,
+        connected.mappings[stream.name],
+        system=connected.name,
+        region=setup.region,
+        outputs=tuple(connected.outputs.get(stream.object_type, {}).values()),
+        now=moment.now,
+    )
+    return _Read(connected.name, stream, tuple(pages), (mapped,), repeated=read.num_rows - rows.num_rows)
+
+
+def _newest(rows: pa.Table) -> pa.Table:
+    """The rows without those that came again later in the same group."""
+    ids = rows.column("native_id")
+    if pc.count_distinct(ids).as_py() == rows.num_rows:
+        return rows
+    places = pa.table({"native_id": ids, "place": pa.array(range(rows.num_rows))})
+    last = places.group_by("native_id").aggregate([("place", "max")]).column("place_max")
+    return rows.take(last.sort())
+
+
+# ------------------------------------------------------------------------------------------------------------ the writing thread
+
+
+def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: Progress) -> None:
+    assert read.stream is not None
+    rows = sum(page.rows.num_rows for page in read.pages)
+    malformed = [reason for page in read.pages for reason in page.malformed]
+    cursors = [page.cursor for page in read.pages if page.cursor is not None]
+    group = Group(
+        read.system, read.stream.name, read.stream.kind, read.mapped, rows + len(malformed), len(malformed), read.repeated,
+        cursors[-1] if cursors else None,
+    )  # fmt: skip
+    key = (read.system, read.stream.name)
+    with setup.mart() as mart:
+        counts = _ingest(mart, group, moment)
+    pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
+    setup.state.quarantine([*_lost(read, malformed, moment.now), *_values(read, moment.now)])
+    if read.pages[-1].done:
+        setup.state.set_poll(
+            Poll(
+                key=f"{read.system}|{read.stream.name}", system=read.system, stream=read.stream.name, polled_at=moment.now,
+                run=moment.run, rows=pulled.counts[key].pulled,
+            )  # fmt: skip
+        )
+    totals = [page.total for page in read.pages if page.total is not None]
+    progress.pulled(read.system, read.stream.name, pulled.counts[key].pulled, totals[-1] if totals else None)
+
+
+def _ingest(mart: Mart, group: Group, moment: Moment) -> Counts:
+    return ingest(mart, group, run=moment.run, now=moment.now)
+
+
+def _lost(read: _Read, malformed: list[str], now: datetime) -> list[Quarantine]:
+    """Records that could not even be put into a row."""
+    assert read.stream is not None
+    return [
+        Quarantine(
+            key=f"record|{read.system}|{read.stream.name}|{reason}", kind="record", system=read.system, stream=read.stream.name,
+            code="MALFORMED", reason=reason, first_at=now, last_at=now,
+        )  # fmt: skip
+        for reason in dict.fromkeys(malformed)
+    ]
+
+
+def _values(read: _Read, now: datetime) -> list[Quarantine]:
+    """Values that could not be mapped; their records went on without them."""
+    assert read.stream is not None
+    rows = [row for mapped in read.mapped for row in mapped.quarantined.to_pylist()]
+    return [
+        Quarantine(
+            key=f"value|{row['record']}|{row['field']}", kind="value" if row["field"] else "record", system=read.system,
+            stream=read.stream.name, record=row["record"] or "", field=row["field"] or "", code="UNMAPPABLE", reason=row["reason"],
+            value_hash=row["value_hash"] or "", first_at=now, last_at=now,
+        )  # fmt: skip
+        for row in rows
+    ]
+
+
+def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
+    """Keep the counts of every stream, and whether they add up."""
+    steps = []
+    for (system, stream), counts in sorted(pulled.counts.items()):
+        status = "done" if counts.is_conserved else "lost"
+        steps.append(
+            RunStep(
+                run=moment.run, step="pull", system=system, stream=stream, pulled=counts.pulled, applied=counts.applied,
+                unchanged=counts.unchanged, filtered=counts.filtered, quarantined=counts.quarantined, status=status, ended_at=clock.now(),
+            )  # fmt: skip
+        )
+    for (system, stream), error in sorted(pulled.stream_failures.items()):
+        steps.append(
+            RunStep(run=moment.run, step="pull", system=system, stream=stream, status="failed", message=str(error)[:500], ended_at=clock.now())
+        )
+    for system, error in sorted(pulled.failures.items()):
+        steps.append(RunStep(run=moment.run, step="pull", system=system, status="failed", message=str(error)[:500], ended_at=clock.now()))
+    setup.state.add_steps(steps)

@@ -1,0 +1,113 @@
+"""Score: fold events into days, days and golden values into score lines, lines into scores. Only for whom something changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import ibis
+import ibis.expr.types as ir
+
+from connector import scoring, tables
+from connector.mart import Mart
+from connector.model import Kind
+from connector.steps.events import copies, events
+from connector.steps.setup import Moment, Setup
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many persons were scored, and from how many records with events."""
+
+    subjects: int = 0
+    records: int = 0
+
+
+def score(setup: Setup, mart: Mart, moment: Moment) -> Scored:
+    """Score the persons whose members, values or events changed, and those for whom the time has come.
+
+    Widens the scratch table `subjects` that resolve left to all persons who are scored.
+    """
+    _mark_copies(mart, moment)
+    records = _fold(setup, mart, moment)
+    subjects = _widen(setup, mart, moment, records)
+    if not mart.count(subjects):
+        return Scored()
+    persons = mart.table("person").semi_join(subjects, mart.table("person").key == subjects.subject)
+    members = mart.table("membership")
+    mine = members.filter(members.kind == Kind.PERSON.value).semi_join(subjects, members.owner_id == subjects.subject)
+    days = mart.table("engagement_day")
+    accounts = mart.table("account")
+    lines = [
+        scoring.score_lines(name, model, persons, accounts, mine, days.filter(days.model == name).semi_join(mine, days.record == mine.key), moment.now)
+        for name, model in setup.models.items()
+    ]
+    mart.replace_bucket("score_line", "subject", subjects, mart.keep("new_lines", _union(lines)))
+    kept = mart.kept("new_lines")
+    made = [
+        scoring.scores(name, model, kept.filter(kept.model == name), persons, moment.now) for name, model in setup.models.items()
+    ]
+    mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", _union(made)))
+    _note_due(mart, subjects)
+    return Scored(mart.count(subjects), mart.count(records))
+
+
+def _union(parts: list[ir.Table]) -> ir.Table:
+    return reduce(lambda left, right: left.union(right), parts)
+
+
+def _mark_copies(mart: Mart, moment: Moment) -> None:
+    """Judge anew which activities are copies of one another, for the persons concerned; a changed verdict is dirty."""
+    work, members = mart.kept("work"), mart.table("membership")
+    events_of = work.filter(work.kind == "event")
+    owners = members.semi_join(events_of, members.key == events_of.record).select(subject="owner_id")
+    concerned = owners.union(mart.kept("subjects").select("subject"), distinct=True)
+    changed = mart.keep("copies", copies(mart, concerned))
+    if mart.count(changed):
+        mart.merge("activity", changed)
+        rows = changed.select(
+            key=ibis.literal("event|") + changed.record, kind=ibis.literal("event"), record=changed.record, run=ibis.literal(moment.run, "int64")
+        )
+        mart.keep("work", work.union(rows.distinct(on="key").anti_join(work, "key")))
+
+
+def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
+    """Fold the events of the records that have news into days; returns those records (scratch table)."""
+    work = mart.kept("work")
+    concerned = work.filter(work.kind == "event").select("record")
+    if _is_changed(setup, "engagement"):
+        concerned = events(mart).select("record").union(mart.table("engagement_day").select("record"))
+    records = mart.keep("event_records", concerned.distinct())
+    if not mart.count(records):
+        return records
+    theirs = mart.keep("their_events", events(mart).semi_join(records, "record"))
+    table = mart.table(tables.record_table(Kind.PERSON))
+    people = table.semi_join(records, table.key == records.record)
+    days = [scoring.fold(name, model, theirs, people, moment.now) for name, model in setup.models.items()]
+    mart.replace_bucket("engagement_day", "record", records, mart.keep("new_days", _union(days).distinct(on="key")))
+    return records
+
+
+def _widen(setup: Setup, mart: Mart, moment: Moment, records: ir.Table) -> ir.Table:
+    """The persons to score: resolved anew, owners of records with new events, those for whom time alone changes something."""
+    person, members, due = mart.table("person"), mart.table("membership"), mart.table("due")
+    if _is_changed(setup, "scoring"):
+        return mart.keep("subjects", person.select(subject="key").union(mart.kept("subjects").select("subject"), distinct=True))
+    owners = members.semi_join(records, members.key == records.record).select(subject="owner_id")
+    come = due.filter(due.due_at <= ibis.literal(moment.now)).select("subject")
+    return mart.keep("subjects", mart.kept("subjects").select("subject").union(owners).union(come).distinct())
+
+
+def _is_changed(setup: Setup, part: str) -> bool:
+    return setup.state.note(f"fingerprint:{part}", setup.fingerprints.get(part, "")) != setup.fingerprints.get(part, "")
+
+
+def _note_due(mart: Mart, subjects: ir.Table) -> None:
+    fresh = mart.kept("new_scores").filter(mart.kept("new_scores").next_due_at.notnull())
+    rows = fresh.group_by("subject").agg(due_at=fresh.next_due_at.min())
+    mart.replace_bucket(
+        "due",
+        "subject",
+        subjects,
+        rows.select(key=rows.subject + "|score", subject=rows.subject, why=ibis.literal("score"), due_at=rows.due_at),
+    )

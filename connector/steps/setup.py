@@ -1,0 +1,76 @@
+"""What every step needs: the connected systems, the settings of the core, and the two stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from connector.identity import IdentitySection
+from connector.lifecycle import LifecycleSection, TaskSection
+from connector.mapping import StreamMapping
+from connector.mart import Mart, MartSection, open_mart
+from connector.model import Adapter, Stream, System
+from connector.scoring import ScoringModel
+from connector.state import State
+from connector.survivorship import SurvivorshipSection
+from connector.writeback import WritebackSection
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A configured system: its adapter's declaration and how to connect to it."""
+
+    name: str
+    adapter: Adapter
+    connect: Callable[[], System]
+    mappings: Mapping[str, StreamMapping]
+    outputs: Mapping[str, Mapping[str, str]]  # object type -> output -> native field
+
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that are mapped, in the adapter's order."""
+        return tuple(stream for stream in self.adapter.streams if stream.name in self.mappings)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The house as the pipeline sees it; built by `app` from the configuration."""
+
+    systems: Mapping[str, Connected]
+    region: str
+    identity: IdentitySection
+    survivorship: SurvivorshipSection
+    models: Mapping[str, ScoringModel]
+    lifecycle: LifecycleSection
+    tasks: Mapping[str, TaskSection]
+    writeback: WritebackSection
+    state: State
+    mart_section: MartSection
+    directory: Path
+    fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
+
+    @contextmanager
+    def mart(self) -> Iterator[Mart]:
+        """The mart, open for one group of work."""
+        with open_mart(self.mart_section, self.directory) as mart:
+            yield mart
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run tells how far it is; the command line draws it. Every call is optional."""
+
+    say: Callable[[str, str], None] = lambda step, text: None
+    pulled: Callable[[str, str, int, int | None], None] = lambda system, stream, rows, total: None
+    delivered: Callable[[str, int, int], None] = lambda system, done, of: None
+    is_stopping: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A run's number and its `now`: every step of a run sees the same."""
+
+    run: int
+    now: datetime
