@@ -6,7 +6,11 @@ import random
 from datetime import UTC, datetime
 
 from connector.sandbox.world import org, portal
+from connector.sandbox.world.activities import record_moments, send_campaigns
 from connector.sandbox.world.companies import make_company
+from connector.sandbox.world.deals import record_deals
+from connector.sandbox.world.journey import journey_of, moments_of
+from connector.sandbox.world.mailings import Marketing, prepare, send_all
 from connector.sandbox.world.marks import DAY_S
 from connector.sandbox.world.model import Company, World
 from connector.sandbox.world.people import BUYING_FUNCTIONS, Taken, headcount_of, make_person
@@ -25,13 +29,15 @@ def generate(people: int = 4000, seed: int = 7, now: datetime = DEFAULT_NOW) -> 
     scene = Scene(random.Random(f"harbourline {seed}"), today)
     org.hire(scene.org, today)
     portal.hire(scene.portal, today)
+    marketing = prepare(scene)
     taken = Taken()
     companies: list[Company] = []
     while len(scene.truth) < people:
         company = make_company(scene.rng, len(companies) + 1, today, taken.names, len(scene.org.users))
         companies.append(company)
         _settle(scene, company, companies)
-        _populate(scene, company, taken)
+        _populate(scene, company, taken, marketing)
+    _finish(scene)
     return World(scene.org.rows, scene.portal.world, scene.truth, scene.dirt, {})
 
 
@@ -45,12 +51,39 @@ def _settle(scene: Scene, company: Company, earlier: list[Company]) -> None:
         company.hubspot_id = portal.add_company(scene.portal, scene.rng, company, scene.today)
 
 
-def _populate(scene: Scene, company: Company, taken: Taken) -> None:
+def _populate(scene: Scene, company: Company, taken: Taken, marketing: Marketing) -> None:
     for _ in range(headcount_of(scene.rng, company)):
         company.people.append(make_person(scene.rng, company, scene.today, taken))
     if company.deals:
-        buyers = [person for person in company.people if person.function in BUYING_FUNCTIONS] or company.people
-        for person in buyers[: scene.rng.randint(1, 5)]:
-            person.in_buying_group = True
+        _choose_buyers(scene, company)
     for person in company.people:
         register(scene, person)
+    record_deals(scene, company)
+    for person in company.people:
+        live(scene, person, marketing)
+
+
+def _choose_buyers(scene: Scene, company: Company) -> None:
+    """Up to five people of the functions that buy; they were known for a while before the deal opened."""
+    buyers = [person for person in company.people if person.function in BUYING_FUNCTIONS] or company.people
+    opened_at = company.deals[-1].opened_at
+    for person in buyers[: scene.rng.randint(1, 5)]:
+        person.in_buying_group = True
+        person.first_seen_at = min(person.first_seen_at, opened_at - int(scene.rng.uniform(60, 200)) * DAY_S)
+
+
+def live(scene: Scene, person: Person, marketing: Marketing) -> None:
+    """Let the person go through her journey, and write what the systems saw of it."""
+    journey = journey_of(scene.rng, person, scene.today)
+    record_moments(scene, person, moments_of(scene.rng, person, journey, scene.today), marketing)
+    send_campaigns(scene, person, marketing)
+    send_all(scene, person, journey, marketing)
+
+
+def _finish(scene: Scene) -> None:
+    """Put the streams of events into order of time, as the systems keep them."""
+    world = scene.portal.world
+    world.email_events.sort(key=lambda event: (event["created"], event["id"]))
+    world.events.sort(key=lambda event: (event["occurredAt"], event["id"]))
+    for submissions in world.submissions.values():
+        submissions.sort(key=lambda one: (one["submittedAt"], one["conversionId"]))

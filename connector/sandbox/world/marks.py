@@ -59,8 +59,13 @@ def salesforce_time(at: int) -> str:
     return f"{date_of(day)}T{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}.000+0000"
 
 
+def milliseconds(at: int) -> int:
+    """Milliseconds since 1970; the last three digits are made from the second, so that not all are zero."""
+    return at * 1000 + at * 7919 % 1000
+
+
 def hubspot_time(at: int) -> str:
-    """`2026-09-01T00:00:00.000Z`; the milliseconds are made from the second, so that not all are zero."""
+    """`2026-09-01T00:00:00.000Z`, with the last three digits as in `milliseconds`."""
     day, rest = divmod(at, DAY_S)
     return f"{date_of(day)}T{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}.{at * 7919 % 1000:03}Z"
 

@@ -121,10 +121,15 @@ class Person:
     first_seen_at: int = 0
     former_company: Company | None = None
     former_email: str = ""
-    contact_id: str = ""  # Salesforce Contact that activities are logged on
+    contact_id: str = ""  # the records that activities are logged on
     lead_id: str = ""
+    salesforce_since: int = 0
     hubspot_id: str = ""
     hubspot_email: str = ""
+    hubspot_since: int = 0
+    opportunity_id: str = ""
+    deal_id: str = ""
+    campaigns: set[str] = field(default_factory=set)
     is_opted_out: bool = False
     has_bounced: bool = False
 

@@ -44,6 +44,10 @@ class Scene:
         self.truth.append((person_id, system, object_type, native_id))
         self.dirt.extend((kind, system, object_type, native_id) for kind in kinds if kind)
 
+    def owner_email(self, person: Person) -> str:
+        """The address of the representative who owns the person's company."""
+        return str(self.portal.world.owners[person.company.owner]["email"])
+
     def chance(self, share: float) -> bool:
         """True in this share of the cases."""
         return self.rng.random() < share
@@ -52,7 +56,7 @@ class Scene:
 def register(scene: Scene, person: Person) -> None:
     """Write the person's records into one or both systems."""
     rng = scene.rng
-    weights = (70, 20, 10) if person.in_buying_group else (42, 29, 29)
+    weights = (74, 20, 6) if person.in_buying_group else (42, 29, 29)
     presence = rng.choices(("both", "salesforce", "hubspot"), weights)[0]
     person.is_opted_out, person.has_bounced = scene.chance(0.05), scene.chance(0.03)
     if presence != "salesforce":
@@ -77,7 +81,7 @@ def _register_in_hubspot(scene: Scene, person: Person) -> None:
     merged = scene.portal.next_id("contacts") if scene.chance(0.03) else None
     filled = _filled(scene, person, email, extra, merged)
     person.hubspot_id = portal.add_contact(scene.portal, person, person.company, filled)
-    person.hubspot_email = email or ""
+    person.hubspot_email, person.hubspot_since = email or "", filled.created_at
     kinds = (kind, extra_kind, "merged" if merged else "", *_quality(person, filled.title, filled.email, filled.phone))
     scene.note(person.id, "hubspot", "contacts", person.hubspot_id, *kinds)
     if email != person.personal_email and extra is None and scene.chance(0.05):
@@ -135,10 +139,12 @@ def _filled(scene: Scene, person: Person, email: str | None, extra: str | None, 
 
 def _register_in_salesforce(scene: Scene, person: Person) -> None:
     rng, company = scene.rng, person.company
-    is_contact = company.salesforce_id != "" and scene.chance(0.3 if company.relation == "prospect" else 0.88)
+    share = 1.0 if person.in_buying_group else 0.3 if company.relation == "prospect" else 0.85
+    is_contact = company.salesforce_id != "" and scene.chance(share)
     email, kinds = _salesforce_email(scene, person)
     shown = _shown(scene, person, email)
     kinds.extend(_quality(person, shown.title, shown.email, shown.phone))
+    person.salesforce_since = shown.created_at
     if not is_contact:
         _add_lead(scene, person, shown, kinds)
         return
