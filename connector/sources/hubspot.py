@@ -1,0 +1,485 @@
+"""HubSpot: contacts, companies, deals, tickets, activities, events; our fields and tasks back into it.
+
+Facts (HubSpot's developer documentation: "Usage guidelines", "Error handling", "CRM search", "Account information"):
+
+- Three rate buckets run side by side: calls in general (100, 190 or 250 in any 10 s, by plan), searches (5 a second for the whole
+  account, exempt from the first), and batch association calls (exempt from the first).
+- The daily limit is shared with every other application of the account and starts anew at midnight in its time zone.
+- Errors carry a `category`; validation errors carry `errors[].code`. 429 names its policy and only sometimes `Retry-After`.
+  423 is a lock of two seconds, 477 a move between data centres, 530 a malformed token at the edge.
+- A token that ends is a service key or private app token; OAuth tokens live half an hour.
+
+How it is read: `hubspot_search` (why), `hubspot_objects`, `hubspot_associations`, `hubspot_events`. How it is written:
+`hubspot_batch`, `hubspot_tasks`, `hubspot_properties`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import requests
+from pydantic import AfterValidator, Field, model_validator
+
+from connector import auth, http
+from connector.errors import AuthError, ConfigError, MissingPermission, Problem, QuotaExhausted, RecordRejected
+from connector.model import (
+    Adapter,
+    Capabilities,
+    Change,
+    Check,
+    Classified,
+    FieldSpec,
+    Finding,
+    Found,
+    InstallStep,
+    Kind,
+    ObjectSchema,
+    Outcome,
+    Page,
+    Request,
+    Result,
+    Stream,
+    StreamFailure,
+    System,
+    Verdict,
+    Window,
+)
+from connector.pacing import Pacing, Usage
+from connector.section import Duration, Secret, Section
+from connector.sources import hubspot_batch as batch
+from connector.sources import hubspot_events as events
+from connector.sources import hubspot_objects as objects
+from connector.sources import hubspot_properties as properties
+from connector.sources import hubspot_tasks as tasks
+from connector.sources.hubspot_client import Api, ApiVersion, ServerClock, aimed
+from connector.sources.hubspot_search import Horizons, milliseconds
+from connector.sources.parallel import interleaved
+
+# ------------------------------------------------------------------------------------------------ options
+
+
+class HubSpotOptions(Section):
+    """`[systems.<name>]` with `kind = "hubspot"`: one portal."""
+
+    kind: Literal["hubspot"] = "hubspot"
+    token: Annotated[Secret | None, Field(description="access token of a service key or private app")] = None
+    client_id: Annotated[str | None, Field(description="client id of an OAuth app, instead of a token")] = None
+    client_secret: Annotated[Secret | None, Field(description="client secret of the OAuth app")] = None
+    refresh_token: Annotated[
+        Secret | None, Field(description="refresh token that the installation of the app gave")
+    ] = None
+    url: Annotated[str, AfterValidator(http.safe_url), Field(description="address of the API")] = (
+        "https://api.hubapi.com"
+    )
+    api_version: Annotated[
+        ApiVersion,
+        Field(description="v3 until September 2027, or 2026-09, where the portal's validation rules apply to us"),
+    ] = "v3"
+    portal_id: Annotated[int | None, Field(description="refuse to write to any portal but this one")] = None
+    quota_share: Annotated[
+        float, Field(gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever")
+    ] = 0.9
+    calls_per_10_s: Annotated[
+        int, Field(gt=0, description="calls in 10 seconds: 100 on Free and Starter, 190 on Professional and Enterprise")
+    ] = 190
+    searches_per_s: Annotated[int, Field(gt=0, description="searches a second; HubSpot allows the whole account 5")] = 5
+    associations_per_s: Annotated[int, Field(gt=0, description="calls a second that read associations")] = 10
+    overlap: Annotated[Duration, Field(description="how far each pull looks back behind the last one")] = timedelta(
+        seconds=30
+    )
+    settled_after: Annotated[
+        Duration,
+        Field(description="after so long the search index is complete; once in that time a pull looks back so far"),
+    ] = timedelta(hours=1)
+    deletes_every: Annotated[Duration, Field(description="how often archived records are looked for")] = timedelta(
+        hours=1
+    )
+    events_since: Annotated[
+        Duration, Field(description="how far back the first pull of e-mail and web events goes")
+    ] = timedelta(days=540)
+    web_event_types: Annotated[
+        tuple[str, ...], Field(description="behavioural events to read (Enterprise portals only)")
+    ] = ("e_visited_page",)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> HubSpotOptions:
+        app = (self.client_id, self.client_secret, self.refresh_token)
+        if (self.token is None) != all(app) or (self.token is not None and any(app)):
+            raise ValueError("needs either token, or client_id, client_secret and refresh_token")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------ constants
+
+BURST, SEARCH, ASSOCIATIONS = "burst", "search", "associations"
+#: A rolling window seen from two clocks: leave a few calls free.
+BURST_RESERVE = 0.96
+
+SETTLED_AFTER = timedelta(hours=1)
+EVENTS_EVERY = timedelta(minutes=15)
+OWNERS_EVERY = timedelta(days=1)
+
+MODIFIED, CONTACT_MODIFIED = "hs_lastmodifieddate", "lastmodifieddate"
+THREADS = 4
+PAGES_AHEAD = 8
+
+#: Status codes of HubSpot's edge after which nobody knows whether the call took effect.
+UNCERTAIN = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526})
+LOCK_S = 2.0
+#: What a policy of the rate limiter asks for when the answer has no Retry-After.
+POLICY_WAIT_S: Mapping[str, float] = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 2.0}
+
+SCOPES_HINT = "give the service key or app the scopes, then run `connector check`"
+
+# ------------------------------------------------------------------------------------------------ classify
+
+_CATEGORIES: Mapping[str, Verdict] = {
+    "EXPIRED_AUTHENTICATION": Verdict.REFRESH,
+    "INVALID_AUTHENTICATION": Verdict.REFRESH,
+    "MISSING_SCOPES": Verdict.FORBIDDEN,
+    "OBJECT_NOT_FOUND": Verdict.CONFLICT,
+    "CONFLICT": Verdict.CONFLICT,
+    "OBJECT_ALREADY_EXISTS": Verdict.CONFLICT,
+    "VALIDATION_ERROR": Verdict.REJECTED,
+    "LOCKED": Verdict.RETRY,
+    "RATE_LIMITS": Verdict.RETRY,
+    "RATE_LIMIT": Verdict.RETRY,
+}
+_STATUSES: Mapping[int, Verdict] = {
+    400: Verdict.REJECTED,
+    401: Verdict.REFRESH,
+    403: Verdict.FORBIDDEN,
+    404: Verdict.CONFLICT,
+    409: Verdict.CONFLICT,
+    414: Verdict.REJECTED,
+    423: Verdict.RETRY,
+    429: Verdict.RETRY,
+    477: Verdict.RETRY,
+    530: Verdict.AUTH,
+}
+
+
+def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
+    """What an answer of HubSpot means: by the category in its body first, then by its status."""
+    if 200 <= status < 300:
+        return Classified(Verdict.OK)
+    said: Mapping[str, Any] = body if isinstance(body, dict) else {}
+    category = str(said.get("category") or said.get("errorType") or "")
+    message = str(said.get("message") or "")
+    policy = str(said.get("policyName") or "")
+    verdict = _CATEGORIES.get(category) or _STATUSES.get(status)
+    if verdict is None:
+        verdict = Verdict.RETRY_IF_IDEMPOTENT if status in UNCERTAIN else Verdict.PROTOCOL
+    wait_s = _seconds(headers.get("retry-after"))
+    if category.startswith("RATE_LIMIT") or status == 429:
+        if policy == "DAILY" or "daily limit" in message:
+            return Classified(
+                Verdict.QUOTA, policy or category, message, wait_s, "it starts anew at midnight of the portal"
+            )
+        wait_s = wait_s or POLICY_WAIT_S.get(policy, 1.0)
+    elif category == "LOCKED" or status == 423:
+        wait_s = wait_s or LOCK_S
+    return Classified(verdict, _code(said, category, policy), message, wait_s, _hint(verdict, said))
+
+
+def _code(said: Mapping[str, Any], category: str, policy: str) -> str:
+    inner = said.get("errors")
+    first = inner[0] if isinstance(inner, list) and inner and isinstance(inner[0], dict) else {}
+    return str(first.get("code") or policy or category or said.get("errorType") or "")
+
+
+def _hint(verdict: Verdict, said: Mapping[str, Any]) -> str:
+    if verdict is not Verdict.FORBIDDEN:
+        return ""
+    context = said.get("context")
+    scopes = context.get("requiredGranularScopes") if isinstance(context, dict) else None
+    return f"missing scopes: {', '.join(map(str, scopes))}; {SCOPES_HINT}" if scopes else SCOPES_HINT
+
+
+def _seconds(told: str | None) -> float | None:
+    return float(told) if told and told.isdigit() else None
+
+
+def is_idempotent(request: requests.PreparedRequest) -> bool:
+    """Whether sending the request twice has the effect of sending it once."""
+    path = (request.path_url or "").partition("?")[0]
+    return request.method in ("GET", "PATCH") or path.endswith(("/search", "/batch/read", "/batch/update"))
+
+
+def bucket_of(request: requests.PreparedRequest) -> str:
+    """The rate bucket that a request belongs to."""
+    path = (request.path_url or "").partition("?")[0]
+    if path.endswith("/search"):
+        return SEARCH
+    return ASSOCIATIONS if "/associations/" in path else BURST
+
+
+def usage(headers: Mapping[str, str]) -> Usage | None:
+    """The daily quota from the headers of an answer; searches and OAuth apps do not tell."""
+    limit, left = headers.get("x-hubspot-ratelimit-daily", ""), headers.get("x-hubspot-ratelimit-daily-remaining", "")
+    return Usage(int(limit) - int(left), int(limit)) if limit.isdigit() and left.isdigit() else None
+
+
+# ------------------------------------------------------------------------------------------------ source
+
+
+class HubSpotSource:
+    """The reading side of one portal."""
+
+    def __init__(self, name: str, options: HubSpotOptions, api: Api, server: ServerClock) -> None:
+        self._name = name
+        self._options = options
+        self._api = api
+        self._server = server
+        self._horizons = Horizons(
+            *(
+                each // timedelta(milliseconds=1)
+                for each in (options.overlap, options.settled_after, options.deletes_every)
+            )
+        )
+
+    def check(self, requests: Sequence[Request]) -> Check:
+        """Sign in and say what of `requests` cannot be read. Raises AuthError."""
+        account = self._api.get("/account-info/v3/details")
+        used, limit = self._quota()
+        findings = [self._checked(request) for request in requests]
+        portal = account.get("portalId")
+        if self._options.portal_id is not None and portal != self._options.portal_id:
+            mend = "use the token of the other portal, or correct portal_id"
+            findings.insert(0, (Finding("error", f"this is portal {portal}, not {self._options.portal_id}", mend),))
+        signed_in = f"portal {portal} ({account.get('timeZone', 'time zone unknown')})"
+        return Check(
+            self._name, signed_in, used, limit, self._server.ahead_s, tuple(each for part in findings for each in part)
+        )
+
+    def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
+        """The properties that our scopes can see, and the associations that we read as fields."""
+        return properties.describe(self._api, object_types)
+
+    def pages(self, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
+        """Read every stream to its present end, several at once."""
+        readers = [partial(self._contained, request) for request in requests]
+        yield from interleaved(readers, threads=THREADS, ahead=PAGES_AHEAD)
+
+    def _contained(self, request: Request) -> Iterator[Page | StreamFailure]:
+        try:
+            yield from self._read(request)
+        except (MissingPermission, RecordRejected) as error:
+            yield StreamFailure(request.stream, error)
+
+    def _read(self, request: Request) -> Iterator[Page]:
+        now_ms = milliseconds(self._server.now())
+        since_ms = milliseconds(self._server.now() - self._options.events_since)
+        match request.stream.name:
+            case "form_submissions":
+                return events.form_submissions(self._api, request, self._horizons)
+            case "email_events":
+                return events.email_events(self._api, request, now_ms, self._horizons, since_ms)
+            case "web_events":
+                kinds = self._options.web_event_types
+                return events.web_events(self._api, request, now_ms, self._horizons, since_ms, kinds)
+            case "owners":
+                return events.owners(self._api, request, now_ms)
+            case _:
+                return objects.read(self._api, request, now_ms, self._horizons)
+
+    def _quota(self) -> tuple[int | None, int | None]:
+        try:
+            told = self._api.get("/account-info/v3/api-usage/daily/private-apps").get("results") or ()
+        except (MissingPermission, RecordRejected):
+            return None, None  # OAuth apps have no daily limit of their own
+        counted = [each for each in told if isinstance(each, dict) and each.get("usageLimit")]
+        return (int(counted[0]["currentUsage"]), int(counted[0]["usageLimit"])) if counted else (None, None)
+
+    def _checked(self, request: Request) -> tuple[Finding, ...]:
+        stream = request.stream
+        try:
+            missing = self._missing(request)
+        except (MissingPermission, RecordRejected) as error:
+            return (
+                Finding(
+                    "warning" if stream.optional else "error", f"{stream.name} cannot be read: {error}", error.hint
+                ),
+            )
+        mend = "create the property, correct its name in the mapping, or remove it from there"
+        return tuple(Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing) or (
+            Finding("ok", f"reads {stream.name}"),
+        )
+
+    def _missing(self, request: Request) -> list[str]:
+        """The fields that do not exist; a stream without properties is asked for its first row."""
+        match request.stream.name:
+            case "form_submissions":
+                self._api.forms(None)
+            case "email_events":
+                self._api.get("/email/public/v1/events", limit=1)
+            case "web_events":
+                self._api.get(
+                    "/events/v3/events", objectType="contact", eventType=self._options.web_event_types[0], limit=1
+                )
+            case "owners":
+                self._api.owners(None, is_archived=False)
+            case _:
+                known = {each["name"] for each in self._api.properties(request.stream.object_type)}
+                return sorted(set(objects.wanted(request)) - known)
+        return []
+
+
+# ------------------------------------------------------------------------------------------------ target
+
+
+class HubSpotTarget:
+    """The writing side of one portal."""
+
+    def __init__(self, name: str, options: HubSpotOptions, api: Api) -> None:
+        self._name = name
+        self._options = options
+        self._api = api
+        self._mode: tasks.KeyMode | None = None
+        self._is_right_portal = options.portal_id is None
+
+    def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
+        """Create the properties that do not exist; with `is_dry` only say which."""
+        self._guard()
+        self._mode = None
+        return properties.install(self._api, self._name, specs, is_dry=is_dry)
+
+    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Deliver at most 100 changes: one outcome for each, in order."""
+        self._guard()
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for outcome in self._delivered(changes):
+                outcomes[outcome.key] = outcome
+        except (AuthError, QuotaExhausted) as error:
+            if not outcomes:
+                raise
+            for change in changes:
+                outcomes.setdefault(change.key, Outcome(change.key, Result.RETRY, message=str(error), hint=error.hint))
+        return [outcomes[change.key] for change in changes]
+
+    def find(self, changes: Sequence[Change]) -> Sequence[Found]:
+        """What the portal holds for changes whose outcome is unknown."""
+        found: dict[str, Found] = {}
+        for object_type, part in _by_object(changes):
+            found |= {each.key: each for each in batch.find(self._api, object_type, part)}
+        made = [change for change in changes if change.task is not None]
+        if made:
+            found |= {each.key: each for each in tasks.find(self._api, self._key_mode(), made)}
+        return [found[change.key] for change in changes]
+
+    def _delivered(self, changes: Sequence[Change]) -> Iterator[Outcome]:
+        for object_type, part in _by_object(changes):
+            yield from batch.update(self._api, object_type, part)
+        made = [change for change in changes if change.task is not None]
+        if made:
+            yield from tasks.create(self._api, self._key_mode(), made)
+
+    def _key_mode(self) -> tasks.KeyMode:
+        if self._mode is None or self._mode is tasks.KeyMode.ABSENT:
+            self._mode = tasks.key_mode(self._api)
+        return self._mode
+
+    def _guard(self) -> None:
+        """Raises ConfigError before anything is written to a portal that is not the configured one."""
+        if self._is_right_portal:
+            return
+        portal = self._api.get("/account-info/v3/details").get("portalId")
+        if portal != self._options.portal_id:
+            path = f"systems.{self._name}.portal_id"
+            raise ConfigError([Problem(path, f"is {self._options.portal_id}, the token belongs to portal {portal}")])
+        self._is_right_portal = True
+
+
+def _by_object(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
+    """The changes of fields, by object type."""
+    fields = [change for change in changes if change.task is None]
+    for object_type in dict.fromkeys(change.object_type for change in fields):
+        yield object_type, [change for change in fields if change.object_type == object_type]
+
+
+# ------------------------------------------------------------------------------------------------ declaration
+
+
+def _windows(options: HubSpotOptions | None = None) -> tuple[Window, ...]:
+    burst, search, associations = (
+        (options.calls_per_10_s, options.searches_per_s, options.associations_per_s) if options else (190, 5, 10)
+    )
+    return (
+        Window(BURST, max(int(burst * BURST_RESERVE), 1), per_s=10),
+        Window(SEARCH, search, per_s=1),
+        Window(ASSOCIATIONS, associations, per_s=1),
+    )
+
+
+def connect(name: str, options: HubSpotOptions) -> System:
+    """A connected portal. Nothing is sent before the first call."""
+    server = ServerClock()
+    session = http.session(
+        name,
+        options.url,
+        classify=classify,
+        is_idempotent=is_idempotent,
+        bucket_of=bucket_of,
+        token=_token(name, options),
+        pacing=Pacing(_windows(options), options.quota_share, learn=usage, system=name),
+        on_answer=server.hear,
+    )
+    api = Api(session, options.url, options.api_version, name)
+    source = HubSpotSource(name, options, api, server)
+    return System(name, "hubspot", source, HubSpotTarget(name, options, api), lambda: session.calls, session.close)
+
+
+def _token(name: str, options: HubSpotOptions) -> auth.TokenSource:
+    if options.token is not None:
+        return auth.static(name, options.token)
+    assert options.client_id is not None
+    assert options.refresh_token is not None
+    url = options.url + aimed("/oauth/v1/token", options.api_version)
+    return auth.refreshing(
+        name,
+        url,
+        client_id=options.client_id,
+        client_secret=options.client_secret,
+        refresh_token=options.refresh_token,
+    )
+
+
+def _object(name: str, kind: Kind, modified: str = MODIFIED, *, has_own_tasks: bool = False) -> Stream:
+    return Stream(name, kind, name, modified, lookback=SETTLED_AFTER, own_tasks=has_own_tasks)
+
+
+HUBSPOT = Adapter(
+    kind="hubspot",
+    title="HubSpot",
+    options=HubSpotOptions,
+    streams=(
+        _object("contacts", Kind.PERSON, CONTACT_MODIFIED),
+        _object("companies", Kind.ACCOUNT),
+        _object("deals", Kind.OPPORTUNITY),
+        _object("tickets", Kind.CASE),
+        _object("calls", Kind.ACTIVITY),
+        _object("emails", Kind.ACTIVITY),
+        _object("meetings", Kind.ACTIVITY),
+        _object("notes", Kind.ACTIVITY),
+        _object("tasks", Kind.ACTIVITY, has_own_tasks=True),
+        _object("communications", Kind.ACTIVITY),
+        Stream("form_submissions", Kind.ACTIVITY, "form_submissions", every=EVENTS_EVERY, optional=True),
+        Stream("email_events", Kind.ACTIVITY, "email_events", every=EVENTS_EVERY, optional=True),
+        Stream("web_events", Kind.ACTIVITY, "web_events", every=EVENTS_EVERY, optional=True),
+        Stream("owners", Kind.OWNER, "owners", every=OWNERS_EVERY),
+    ),
+    capabilities=Capabilities(
+        batch_size=batch.BATCH_SIZE,
+        writable=("contacts", "companies", "deals", "tickets"),
+        task_targets=("contacts", "companies", "deals", "tickets"),
+        has_unique_task_key=True,  # where the portal refuses a unique property, keys are looked up before each write
+        tells_deletes=True,
+    ),
+    windows=_windows(),
+    classify=classify,
+    connect=connect,
+)

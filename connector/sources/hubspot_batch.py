@@ -1,0 +1,237 @@
+"""Writing fields with batch/update, and reading back what became of them.
+
+What HubSpot does, and what follows (sections "Batch" of its CRM documentation, and issues of its client libraries):
+
+- At most 100 inputs, no id twice: changes of one record travel as one input, and each still gets its outcome.
+- 207 means that some rows failed; each error names its rows by id or by the `objectWriteTraceId` that we sent.
+- One property that does not exist refuses the whole request (400): the changes that name one are set aside, the others sent
+  again. Any other refusal of the whole is narrowed down by halves.
+- 200 is no proof (hubspot-api-nodejs issues 26 and 548): rows may be missing and values unchanged, such as a lifecycle stage
+  moved backward. So the returned values are compared with those sent, and what is not returned is read.
+- Results come in any order. The same update sent twice has the same effect, so the session may repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
+from connector.model import Change, Found, Outcome, Result, Value
+from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_search import instant_ms
+
+BATCH_SIZE = 100
+SILENT_NO_OP = "SILENT_NO_OP"
+UNKNOWN_PROPERTY = "PROPERTY_DOESNT_EXIST"
+GONE = "OBJECT_NOT_FOUND"
+
+#: What a row's error means, by its category. Any other is a refusal.
+RESULT_OF: Mapping[str, Result] = {
+    "OBJECT_NOT_FOUND": Result.CONFLICT,
+    "RATE_LIMITS": Result.RETRY,
+    "RATE_LIMIT": Result.RETRY,
+    "LOCKED": Result.RETRY,
+    "INTERNAL_ERROR": Result.UNKNOWN,
+}
+
+
+def native_value(value: Value) -> str:
+    """A value as HubSpot takes it: text; numbers as plain decimals, booleans as true and false, nothing as ""."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return format(Decimal(repr(value)).normalize(), "f")
+    return str(value)
+
+
+def is_same(sent: str, held: str | None) -> bool:
+    """Whether a returned value is the one sent, in whichever notation: 66 and 66.0, an instant as text or milliseconds."""
+    shown = (held or "").strip()
+    if sent.strip() == shown:
+        return True
+    if not sent or not shown:
+        return False
+    try:
+        return Decimal(sent) == Decimal(shown)
+    except InvalidOperation:
+        stamp = instant_ms(sent)
+        return stamp is not None and stamp == instant_ms(shown)
+
+
+def update(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Outcome]:
+    """Deliver changes of fields of one object type. Raises AuthError and QuotaExhausted for what was not sent."""
+    todo = [list(changes)]
+    while todo:
+        part = todo.pop()
+        try:
+            answer = api.batch(object_type, "update", {"inputs": _inputs(part)})
+            rows = results(answer)
+        except RecordRejected as error:
+            unknown, parts = _narrowed(api, object_type, part, error)
+            todo += parts
+            yield from unknown
+        except (SystemUnavailable, MissingPermission, ProtocolError) as error:
+            yield from (failed(change, error) for change in part)
+        else:
+            yield from _settled(api, object_type, part, rows, answer.get("errors") or ())
+
+
+def failed(change: Change, error: ConnectorError) -> Outcome:
+    """The outcome of a change whose request failed as a whole."""
+    result = Result.REJECTED
+    if isinstance(error, SystemUnavailable):
+        result = Result.UNKNOWN if error.sent else Result.RETRY
+    elif isinstance(error, ProtocolError):
+        result = Result.UNKNOWN
+    code = error.code if isinstance(error, RecordRejected) else ""
+    return Outcome(change.key, result, None, code, str(error), error.hint, error.request_id)
+
+
+def refused(change: Change, error: Json) -> Outcome:
+    """The outcome of a change from the error of its row in a 207 answer."""
+    category = str(error.get("category") or "")
+    inner = error.get("errors") or ()
+    code = str(inner[0].get("code") or category) if inner and isinstance(inner[0], dict) else category
+    return Outcome(
+        change.key, RESULT_OF.get(category, Result.REJECTED), code=code, message=str(error.get("message") or code)
+    )
+
+
+def errors_by_row(errors: Sequence[Json]) -> dict[str, Json]:
+    """The errors of a 207 answer by the row they speak of: its id, or the trace id that it was sent with."""
+    found: dict[str, Json] = {}
+    for error in errors:
+        context = error.get("context") or {}
+        for row in (*(context.get("objectWriteTraceId") or ()), *(context.get("ids") or ())):
+            found.setdefault(str(row), error)
+    return found
+
+
+def _inputs(changes: Sequence[Change]) -> list[Json]:
+    merged: dict[str, dict[str, str]] = {}
+    for change in changes:
+        values = {name: native_value(value) for name, value in change.fields.items()}
+        merged.setdefault(change.native_id, {}).update(values)
+    return [
+        {"id": record_id, "properties": values, "objectWriteTraceId": record_id} for record_id, values in merged.items()
+    ]
+
+
+def _narrowed(
+    api: Api, object_type: str, part: list[Change], error: RecordRejected
+) -> tuple[list[Outcome], list[list[Change]]]:
+    """Who is to blame for a refusal of the whole: outcomes for those that are known, and parts to send again."""
+    known = {str(each["name"]) for each in api.properties(object_type)}
+    blamed = [change for change in part if not change.fields.keys() <= known]
+    if blamed:
+        outcomes = [_unknown_property(change, known) for change in blamed]
+        rest = [change for change in part if change.fields.keys() <= known]
+        return outcomes, [rest] if rest else []
+    records = list(dict.fromkeys(change.native_id for change in part))
+    if len(records) == 1:
+        return [failed(change, error) for change in part], []
+    first = set(records[: len(records) // 2])
+    return [], [
+        [change for change in part if change.native_id in first],
+        [change for change in part if change.native_id not in first],
+    ]
+
+
+def _unknown_property(change: Change, known: set[str]) -> Outcome:
+    names = ", ".join(sorted(change.fields.keys() - known))
+    return Outcome(
+        change.key,
+        Result.REJECTED,
+        code=UNKNOWN_PROPERTY,
+        message=f"{change.object_type} has no property {names}",
+        hint=f"run `connector install {change.system}`, or correct the name in the configuration",
+    )
+
+
+def _settled(
+    api: Api, object_type: str, changes: Sequence[Change], rows: Sequence[Any], errors: Sequence[Json]
+) -> Iterator[Outcome]:
+    returned = {str(row["id"]): row["properties"] for row in rows if isinstance(row, dict) and row.get("properties")}
+    of_row = errors_by_row(errors)
+    unconfirmed: list[Change] = []
+    for change in changes:
+        if change.native_id in of_row:
+            yield refused(change, of_row[change.native_id])
+        elif returned.get(change.native_id, {}).keys() >= change.fields.keys():
+            yield _compared(change, returned[change.native_id])
+        else:
+            unconfirmed.append(change)
+    if unconfirmed:
+        yield from _confirmed(api, object_type, unconfirmed)
+
+
+def _confirmed(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Outcome]:
+    """Outcomes of changes that the answer did not speak of, from what the system holds now."""
+    try:
+        found = find(api, object_type, changes)
+    except ConnectorError as error:
+        for change in changes:
+            yield Outcome(change.key, Result.UNKNOWN, message=f"not confirmed by the answer, nor readable: {error}")
+        return
+    for change, held in zip(changes, found, strict=True):
+        if held.values is None:
+            yield Outcome(
+                change.key,
+                Result.CONFLICT,
+                code=GONE,
+                message="the record is gone or was merged into another",
+                hint="it is read again with the next pull",
+            )
+        else:
+            yield _compared(change, held.values)
+
+
+def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:
+    unlike = sorted(name for name, value in change.fields.items() if not is_same(native_value(value), held.get(name)))
+    if not unlike:
+        return Outcome(change.key, Result.ACCEPTED, change.native_id)
+    return Outcome(
+        change.key,
+        Result.REJECTED,
+        code=SILENT_NO_OP,
+        message=f"HubSpot accepted the call and did not change {', '.join(unlike)}",
+        hint="a lifecycle stage does not move backward, and a workflow or a rule of the portal may set the value back",
+    )
+
+
+def find(api: Api, object_type: str, changes: Sequence[Change]) -> list[Found]:
+    """What the system holds for changes of fields of one object type; a merged or deleted record holds nothing."""
+    names = sorted({name for change in changes for name in change.fields})
+    held = read(api, object_type, [change.native_id for change in changes], names)
+    return [
+        Found(
+            change.key,
+            values=None
+            if change.native_id not in held
+            else {name: held[change.native_id].get(name) for name in change.fields},
+        )
+        for change in changes
+    ]
+
+
+def read(
+    api: Api, object_type: str, ids: Sequence[str], properties: Sequence[str], id_property: str | None = None
+) -> dict[str, Json]:
+    """Properties of records by their ids, or by a unique property; those that are gone are absent."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, Json] = {}
+    for start in range(0, len(wanted), BATCH_SIZE):
+        body: Json = {
+            "inputs": [{"id": each} for each in wanted[start : start + BATCH_SIZE]],
+            "properties": list(properties),
+        }
+        if id_property is not None:
+            body["idProperty"] = id_property
+        for row in results(api.batch(object_type, "read", body)):
+            key = row["properties"].get(id_property) if id_property is not None else row["id"]
+            found[str(key)] = row["properties"] | {"hs_object_id": str(row["id"])}
+    return found

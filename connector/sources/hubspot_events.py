@@ -1,0 +1,279 @@
+"""What has no CRM object: marketing e-mail events, behavioural events, form submissions; and the portal's owners.
+
+- `GET /email/public/v1/events` (scope `content`): sends, deliveries, opens, clicks, bounces of marketing e-mail, up to 1,000 a
+  page, an event is known by (created, id). HubSpot documentation "Email events API".
+- `GET /events/v3/events`: behavioural events such as `e_visited_page`; Enterprise portals only. "Event analytics API".
+- `GET /form-integrations/v1/submissions/forms/{guid}`: 50 a page, newest first; forms of blog comments refuse with
+  FORM_TYPE_NOT_ALLOWED. "Form submissions".
+- `GET /crm/v3/owners`: the people who own records. "Owners API".
+
+The client library has none of the first three. Values are as HubSpot sends them, nested names flattened with dots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from connector.errors import ProtocolError, RecordRejected
+from connector.model import Page, Request, Stream
+from connector.sources.hubspot_client import Api, Json, next_after, results
+from connector.sources.hubspot_objects import table
+from connector.sources.hubspot_search import Horizons, instant_ms, looked_back_ms
+
+EMAIL_EVENTS_PAGE = 1000
+WEB_EVENTS_PAGE = 100
+SUBMISSIONS_PAGE = 50
+#: A window of events is read to its end before the cursor moves behind it.
+WINDOW_MS = int(timedelta(days=30).total_seconds() * 1000)
+FORM_TYPE_NOT_ALLOWED = "FORM_TYPE_NOT_ALLOWED"
+
+
+@dataclass(frozen=True, slots=True)
+class EventPosition:
+    """The cursor of a stream of events, in milliseconds: read up to, and settled up to (see hubspot_search)."""
+
+    read_ms: int
+    settled_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one call gave: events and where the next call goes on (None: the window is read)."""
+
+    events: list[Any]
+    after: str | None
+
+
+#: (start of the window, its end or None for "until now", where to go on) -> events
+Fetch = Callable[[int, int | None, str | None], Part]
+
+
+def email_events(api: Api, request: Request, now_ms: int, horizons: Horizons, since_ms: int) -> Iterator[Page]:
+    """Events of marketing e-mails; the first read begins at `since_ms`."""
+
+    def fetch(start_ms: int, end_ms: int | None, after: str | None) -> Part:
+        params: dict[str, str | int] = {"startTimestamp": start_ms, "limit": EMAIL_EVENTS_PAGE}
+        if end_ms is not None:
+            params["endTimestamp"] = end_ms
+        if after is not None:
+            params["offset"] = after
+        answer = api.get("/email/public/v1/events", **params)
+        events = answer.get("events")
+        if not isinstance(events, list):
+            raise ProtocolError("the answer has no list of events", hint="HubSpot may have changed this API")
+        return Part(events, str(answer["offset"]) if answer.get("hasMore") and answer.get("offset") else None)
+
+    yield from _windows(request, (fetch,), now_ms, horizons, since_ms, ("created", ("id", "created")))
+
+
+def web_events(
+    api: Api, request: Request, now_ms: int, horizons: Horizons, since_ms: int, event_types: tuple[str, ...]
+) -> Iterator[Page]:
+    """Behavioural events of contacts, of the given event types; the first read begins at `since_ms`."""
+
+    def fetching(event_type: str) -> Fetch:
+        def fetch(start_ms: int, end_ms: int | None, after: str | None) -> Part:
+            params: dict[str, str | int] = {
+                "objectType": "contact",
+                "eventType": event_type,
+                "occurredAfter": _iso(start_ms),
+                "limit": WEB_EVENTS_PAGE,
+            }
+            if end_ms is not None:
+                params["occurredBefore"] = _iso(end_ms)
+            if after is not None:
+                params["after"] = after
+            answer = api.get("/events/v3/events", **params)
+            return Part(results(answer), next_after(answer))
+
+        return fetch
+
+    fetches = tuple(fetching(event_type) for event_type in event_types)
+    yield from _windows(request, fetches, now_ms, horizons, since_ms, ("occurredAt", ("id",)))
+
+
+def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
+    """Every owner, those who left too (`archived` is true)."""
+    rows: list[Json] = []
+    for is_archived in (False, True):
+        after: str | None = None
+        while True:
+            answer = api.owners(after, is_archived=is_archived)
+            rows += results(answer)
+            after = next_after(answer)
+            if after is None:
+                break
+    cursor = orjson.dumps({"read_ms": now_ms}).decode()
+    yield _page(request.stream, rows, cursor, ("updatedAt", ("id",)), is_done=True)
+
+
+def _windows(
+    request: Request,
+    fetches: tuple[Fetch, ...],
+    now_ms: int,
+    horizons: Horizons,
+    since_ms: int,
+    names: tuple[str, tuple[str, ...]],
+) -> Iterator[Page]:
+    """Read window after window, the last one without an end; `names` are those of the instant and of the id's parts."""
+    at = EventPosition(since_ms, since_ms) if request.cursor is None else _position(request.cursor)
+    start_ms = looked_back_ms(at.read_ms, at.settled_ms, now_ms, horizons)
+    is_settling = start_ms <= at.settled_ms
+    while True:
+        end_ms = start_ms + WINDOW_MS if now_ms - start_ms > WINDOW_MS else None
+        newest_ms = now_ms if end_ms is None else end_ms
+        for part, is_window_read in _parts(fetches, start_ms, end_ms):
+            if end_ms is None:
+                newest_ms = max([newest_ms, *_instants(part.events, names[0])])
+            if is_window_read:
+                settled_ms = max(at.settled_ms, min(newest_ms, now_ms - horizons.settled_after_ms))
+                at = EventPosition(newest_ms, settled_ms if is_settling else at.settled_ms)
+            yield _page(request.stream, part.events, _text(at), names, is_done=is_window_read and end_ms is None)
+        if end_ms is None:
+            return
+        start_ms = end_ms
+
+
+def _parts(fetches: tuple[Fetch, ...], start_ms: int, end_ms: int | None) -> Iterator[tuple[Part, bool]]:
+    """Every call's events in a window, and whether it was the window's last call."""
+    for fetch in fetches:
+        after: str | None = None
+        while True:
+            part = fetch(start_ms, end_ms, after)
+            after = part.after
+            yield part, after is None and fetch is fetches[-1]
+            if after is None:
+                break
+
+
+def _instants(events: list[Any], name: str) -> Iterator[int]:
+    stamps = (instant_ms(event.get(name)) for event in events if isinstance(event, dict))
+    return (stamp for stamp in stamps if stamp is not None)
+
+
+def _position(cursor: str) -> EventPosition:
+    try:
+        return EventPosition(**orjson.loads(cursor))
+    except (TypeError, orjson.JSONDecodeError):
+        raise ProtocolError(
+            "the saved cursor is not one of ours", hint="run a full pull of this stream: `connector pull --full`"
+        ) from None
+
+
+def _text(position: EventPosition) -> str:
+    return orjson.dumps({"read_ms": position.read_ms, "settled_ms": position.settled_ms}).decode()
+
+
+def _iso(ms: int) -> str:
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# ------------------------------------------------------------------------------------------------ form submissions
+
+
+def form_submissions(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
+    """Every form's submissions, newest first, down to those that were read.
+
+    The cursor holds for each form the newest submission that was read, and for the form that is being read where to go on.
+    """
+    done: dict[str, int] = {}
+    going: Json = {}
+    if request.cursor is not None:
+        held = orjson.loads(request.cursor)
+        done, going = dict(held["forms"]), held.get("going") or {}
+    for form in _forms(api):
+        guid = str(form["id"])
+        resumes = going if going.get("form") == guid else {}
+        yield from _submissions(api, request.stream, form, done, resumes, horizons.overlap_ms)
+    yield _page(request.stream, [], _held(done), ("submittedAt", ("id",)), is_done=True)
+
+
+def _forms(api: Api) -> Iterator[Json]:
+    after: str | None = None
+    while True:
+        answer = api.forms(after)
+        yield from results(answer)
+        after = next_after(answer)
+        if after is None:
+            return
+
+
+def _submissions(
+    api: Api, stream: Stream, form: Json, done: dict[str, int], resumes: Json, overlap_ms: int
+) -> Iterator[Page]:
+    guid = str(form["id"])
+    down_to_ms = done.get(guid, 0) - overlap_ms
+    newest_ms: int = resumes.get("newest_ms", done.get(guid, 0))
+    after: str | None = resumes.get("after")
+    while True:
+        params: dict[str, str | int] = {"limit": SUBMISSIONS_PAGE} | ({} if after is None else {"after": after})
+        try:
+            answer = api.get(f"/form-integrations/v1/submissions/forms/{guid}", **params)
+        except RecordRejected as error:
+            if error.code == FORM_TYPE_NOT_ALLOWED:
+                return
+            raise
+        submissions = [row for row in results(answer) if (instant_ms(row.get("submittedAt")) or 0) >= down_to_ms]
+        newest_ms = max([newest_ms, *(instant_ms(row.get("submittedAt")) or 0 for row in submissions)])
+        after = next_after(answer) if len(submissions) == len(results(answer)) else None
+        if after is None:
+            done[guid] = newest_ms
+        going = None if after is None else {"form": guid, "after": after, "newest_ms": newest_ms}
+        if submissions:
+            rows = [_submission(form, row) for row in submissions]
+            yield _page(stream, rows, _held(done, going), ("submittedAt", ("id",)), is_done=False)
+        if after is None:
+            return
+
+
+def _held(done: Mapping[str, int], going: Json | None = None) -> str:
+    return orjson.dumps({"forms": dict(done)} | ({"going": going} if going else {})).decode()
+
+
+def _submission(form: Json, row: Json) -> Json:
+    values = {value["name"]: value.get("value") for value in row.get("values") or () if isinstance(value, dict)}
+    sent = orjson.dumps([form["id"], row.get("submittedAt"), row.get("pageUrl"), values], option=orjson.OPT_SORT_KEYS)
+    own_id = row.get("conversionId") or hashlib.blake2b(sent, digest_size=12).hexdigest()
+    return {
+        "id": f"{form['id']}:{own_id}",
+        "form.guid": form["id"],
+        "form.name": form.get("name"),
+        "submittedAt": row.get("submittedAt"),
+        "pageUrl": row.get("pageUrl"),
+        "email": values.get("email"),
+        "values": values,
+    }
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _page(stream: Stream, events: list[Any], cursor: str, names: tuple[str, tuple[str, ...]], *, is_done: bool) -> Page:
+    instant, parts = names
+    whole = [event for event in events if isinstance(event, dict) and all(event.get(part) for part in parts)]
+    missing = f"an event has no {' and '.join(parts)}"
+    rows = table(
+        stream.object_type,
+        [":".join(str(event[part]) for part in parts) for event in whole],
+        [event.get("createdAt") or event.get(instant) for event in whole],
+        [event.get(instant) for event in whole],
+        [orjson.dumps(_flat(event)) for event in whole],
+    )
+    return Page(stream, rows, cursor, is_done, malformed=(missing,) * (len(events) - len(whole)))
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Json:
+    flat: Json = {}
+    for name, part in value.items():
+        if isinstance(part, dict):
+            flat |= _flat(part, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = part
+    return flat

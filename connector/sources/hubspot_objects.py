@@ -1,0 +1,163 @@
+"""Pages of CRM objects: records as columns, with the ids they are associated with, and tombstones.
+
+A record that absorbed others lists them in `hs_merged_object_ids`; absorbed ids vanish without being archived, so each of them
+becomes a tombstone that names its survivor (HubSpot knowledge base "Merge records"). An archived record comes back from the
+archived list for 90 days. A record erased under GDPR is in neither and answers 404: only a push could tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from connector.model import Page, Request, Stream
+from connector.sources import hubspot_associations as associations
+from connector.sources import hubspot_search as search
+from connector.sources.hubspot_client import Api, Json
+from connector.sources.hubspot_search import Horizons, instant_ms
+from connector.tables import BOOL, INSTANT, PAGE, TEXT
+
+#: Rows of one of our pages: what one association call takes.
+BLOCK_ROWS = associations.IDS_PER_CALL
+MERGED = "hs_merged_object_ids"
+#: Objects whose records can be merged.
+MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
+
+
+def read(api: Api, request: Request, now_ms: int, horizons: Horizons) -> Iterator[Page]:
+    """One stream of CRM objects, from its cursor to its present end. `now_ms` is the server's time in milliseconds."""
+    stream = request.stream
+    start = search.position(request.cursor, now_ms, horizons)
+    properties = wanted(request)
+    found = search.read(api, stream.object_type, properties, stream.cursor_field, start, now_ms, horizons)
+    yield from last_is_done(_page(api, stream, block) for block in _blocks(found))
+
+
+def wanted(request: Request) -> list[str]:
+    """The properties to ask for: those of the request, and those that reading itself needs."""
+    own = {request.stream.cursor_field} | ({MERGED} if request.stream.object_type in MERGEABLE else set())
+    asked = {field for field in request.fields if not field.startswith("associations.")}
+    return sorted(asked | own)
+
+
+def last_is_done(pages: Iterable[Page]) -> Iterator[Page]:
+    """The same pages, the last of them marked as the stream's end."""
+    held: Page | None = None
+    for page in pages:
+        if held is not None:
+            yield held
+        held = page
+    if held is not None:
+        yield Page(held.stream, held.rows, held.cursor, done=True, malformed=held.malformed, total=held.total)
+
+
+def _blocks(pages: Iterable[search.Found]) -> Iterator[list[search.Found]]:
+    """Vendor pages gathered until they fill an association call; live and archived ones apart."""
+    block: list[search.Found] = []
+    rows = 0
+    for page in pages:
+        is_full = rows + len(page.records) > BLOCK_ROWS
+        if block and (is_full or block[-1].is_archived != page.is_archived):
+            yield block
+            block, rows = [], 0
+        block.append(page)
+        rows += len(page.records)
+    if block:
+        yield block
+
+
+def _page(api: Api, stream: Stream, block: Sequence[search.Found]) -> Page:
+    malformed: list[str] = []
+    records = [record for page in block for record in page.records if _is_whole(record, malformed)]
+    is_archived = block[-1].is_archived
+    if not is_archived:
+        _associate(api, stream.object_type, records)
+    rows = _rows(stream, records, is_archived=is_archived)
+    return Page(
+        stream,
+        rows,
+        str(block[-1].position),
+        done=False,
+        malformed=tuple(malformed),
+        total=block[0].total,
+    )
+
+
+def _is_whole(record: Any, malformed: list[str]) -> bool:
+    if not isinstance(record, dict):
+        malformed.append("a record is not an object")
+    elif not isinstance(record.get("id"), str) or not record["id"]:
+        malformed.append("a record has no id")
+    elif not isinstance(record.get("properties"), dict):
+        malformed.append("a record has no properties")
+    else:
+        return True
+    return False
+
+
+def _associate(api: Api, object_type: str, records: Sequence[Json]) -> None:
+    ids = [record["id"] for record in records]
+    for to_type in associations.OF.get(object_type, ()) if ids else ():
+        found = associations.associated(api, object_type, to_type, ids)
+        for record in records:
+            record["properties"][f"associations.{to_type}"] = found[record["id"]]
+
+
+def _rows(stream: Stream, records: Sequence[Json], *, is_archived: bool) -> pa.Table:
+    modified = stream.cursor_field
+    columns = [
+        [record["id"] for record in records],
+        [record.get("createdAt") for record in records],
+        [record["properties"].get(modified) or record.get("updatedAt") for record in records],
+        [orjson.dumps(record["properties"]) for record in records],
+    ]
+    survivors: list[str | None] = [None] * len(records)
+    deleted = [is_archived] * len(records)
+    if stream.object_type in MERGEABLE:
+        for record in records:
+            for absorbed in (record["properties"].get(MERGED) or "").split(";"):
+                if absorbed and absorbed != record["id"]:
+                    changed_at = record["properties"].get(modified) or record.get("updatedAt")
+                    for column, value in zip(columns, (absorbed, None, changed_at, b"{}"), strict=True):
+                        column.append(value)
+                    survivors.append(record["id"])
+                    deleted.append(True)
+    ids, created, changed, native = columns
+    return table(stream.object_type, ids, created, changed, native, deleted, survivors)
+
+
+def table(
+    object_type: str,
+    ids: Sequence[str],
+    created: Sequence[Any],
+    modified: Sequence[Any],
+    native: Sequence[bytes],
+    deleted: Sequence[bool] | None = None,
+    survivors: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """Columns of `tables.PAGE`. Instants are ISO 8601 text, milliseconds or None; `native` holds JSON."""
+    size = len(ids)
+    return pa.table(
+        [
+            pa.array(ids, TEXT),
+            pa.array([object_type] * size, TEXT),
+            instants(created),
+            instants(modified),
+            pa.array(deleted if deleted is not None else [False] * size, BOOL),
+            pa.array(survivors if survivors is not None else [None] * size, TEXT),
+            pa.array(native, TEXT),
+        ],
+        schema=PAGE,
+    )
+
+
+def instants(values: Sequence[Any]) -> pa.Array:
+    """ISO 8601 texts as instants; other forms of an instant are understood too, anything else is null."""
+    try:
+        return pa.array(values, TEXT).cast(INSTANT)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        stamps = [instant_ms(value) for value in values]
+        return pa.array([None if ms is None else ms * 1000 for ms in stamps], pa.int64()).cast(INSTANT)

@@ -1,0 +1,176 @@
+"""Tasks, made once.
+
+A task carries our key in a property. Before anything is created, the keys of the batch are looked up: by the property itself
+where the portal accepted it as unique, else through the tasks of the record that each is linked to (neither way goes through
+the search index, which lags). Then what is missing is created together with its link, in one atomic call a batch.
+
+Why create and not upsert: an upsert takes no associations (a kill between the two calls leaves a task that nobody sees), and
+it would reopen a task that a salesperson has completed. A unique key still refuses a second task, should two writers race.
+
+A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Property names and required
+values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
+from enum import StrEnum
+
+from connector.errors import MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
+from connector.model import Change, Found, Outcome, Result, Task
+from connector.sources import hubspot_associations as associations
+from connector.sources import hubspot_batch as batch
+from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_properties import TASK_KEY
+
+PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW"}
+
+
+class KeyMode(StrEnum):
+    """How this portal holds our key of a task."""
+
+    UNIQUE = "unique"
+    PLAIN = "plain"
+    ABSENT = "absent"
+
+
+def key_mode(api: Api) -> KeyMode:
+    """Ask the portal for the property that holds our key."""
+    ours = next((each for each in api.properties("tasks") if each.get("name") == TASK_KEY), None)
+    if ours is None:
+        return KeyMode.ABSENT
+    return KeyMode.UNIQUE if ours.get("hasUniqueValue") else KeyMode.PLAIN
+
+
+def create(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
+    """Make the tasks that do not exist. Raises AuthError and QuotaExhausted for what was not sent."""
+    if mode is KeyMode.ABSENT:
+        yield from (_no_property(change) for change in changes)
+        return
+    try:
+        known = lookup(api, mode, changes)
+    except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError) as error:
+        for change in changes:
+            yield Outcome(change.key, Result.RETRY, message=f"could not look for the task: {error}", hint=error.hint)
+        return
+    yield from (
+        Outcome(change.key, Result.UNCHANGED, known[_key(change)]) for change in changes if _key(change) in known
+    )
+    missing = [change for change in changes if _key(change) not in known]
+    todo = [missing] if missing else []
+    while todo:
+        part = todo.pop()
+        try:
+            answer = api.batch("tasks", "create", {"inputs": [_input(change) for change in part]})
+            rows = results(answer)
+        except RecordRejected as error:
+            if len(part) == 1:
+                yield from _refused(api, mode, part, {_key(part[0]): batch.failed(part[0], error)})
+            else:
+                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+        except (SystemUnavailable, MissingPermission, ProtocolError) as error:
+            yield from (batch.failed(change, error) for change in part)
+        else:
+            yield from _settled(api, mode, part, rows, answer.get("errors") or ())
+
+
+def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]:
+    """The tasks that exist with our keys: key -> task id."""
+    keys = {_key(change) for change in changes}
+    if mode is KeyMode.UNIQUE:
+        held = batch.read(api, "tasks", sorted(keys), [TASK_KEY], id_property=TASK_KEY)
+    else:
+        candidates: set[str] = set()
+        for object_type in {change.object_type for change in changes}:
+            anchors = [change.native_id for change in changes if change.object_type == object_type]
+            for linked in associations.associated(api, object_type, "tasks", anchors).values():
+                candidates.update(linked)
+        held = batch.read(api, "tasks", sorted(candidates), [TASK_KEY])
+    return {row[TASK_KEY]: row["hs_object_id"] for row in held.values() if row.get(TASK_KEY) in keys}
+
+
+def find(api: Api, mode: KeyMode, changes: Sequence[Change]) -> list[Found]:
+    """Which of the tasks exist: one answer per change, in order."""
+    known = {} if mode is KeyMode.ABSENT else lookup(api, mode, changes)
+    return [Found(change.key, known.get(_key(change))) for change in changes]
+
+
+def _settled(
+    api: Api, mode: KeyMode, changes: Sequence[Change], rows: Sequence[Json], errors: Sequence[Json]
+) -> Iterator[Outcome]:
+    made = {str(row["properties"].get(TASK_KEY) or row.get("objectWriteTraceId")): str(row["id"]) for row in rows}
+    of_row = batch.errors_by_row(errors)
+    unmade: dict[str, Outcome] = {}
+    rest: list[Change] = []
+    for change in changes:
+        key = _key(change)
+        if key in made:
+            yield Outcome(change.key, Result.ACCEPTED, made[key])
+            continue
+        rest.append(change)
+        unmade[key] = (
+            batch.refused(change, of_row[key])
+            if key in of_row
+            else Outcome(change.key, Result.UNKNOWN, message="the answer does not speak of this task")
+        )
+    if rest:
+        yield from _refused(api, mode, rest, unmade)
+
+
+def _refused(api: Api, mode: KeyMode, changes: Sequence[Change], told: Mapping[str, Outcome]) -> Iterator[Outcome]:
+    """A refusal may mean that the key is taken: then the task is there, and that is what we wanted."""
+    try:
+        known = lookup(api, mode, changes)
+    except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError):
+        known = {}
+    for change in changes:
+        task_id = known.get(_key(change))
+        yield told[_key(change)] if task_id is None else Outcome(change.key, Result.UNCHANGED, task_id)
+
+
+def _input(change: Change) -> Json:
+    kind = {
+        "associationCategory": "HUBSPOT_DEFINED",
+        "associationTypeId": associations.TASK_TO[change.object_type],
+    }
+    return {
+        "properties": properties(_task(change)),
+        "associations": [{"to": {"id": change.native_id}, "types": [kind]}],
+        "objectWriteTraceId": _key(change),
+    }
+
+
+def properties(task: Task) -> dict[str, str]:
+    """A task in HubSpot's properties. `hs_timestamp` is the due date."""
+    due = task.due_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    values = {
+        "hs_timestamp": due,
+        "hs_task_subject": task.subject,
+        "hs_task_body": task.body,
+        "hs_task_status": "NOT_STARTED",
+        "hs_task_priority": PRIORITIES.get(task.priority, "MEDIUM"),
+        "hs_task_type": "TODO",
+        TASK_KEY: task.key,
+    }
+    return values | ({"hubspot_owner_id": task.owner} if task.owner else {})
+
+
+def _task(change: Change) -> Task:
+    if change.task is None:
+        raise ValueError("a change of fields is not a task")
+    return change.task
+
+
+def _key(change: Change) -> str:
+    return _task(change).key
+
+
+def _no_property(change: Change) -> Outcome:
+    return Outcome(
+        change.key,
+        Result.REJECTED,
+        code=batch.UNKNOWN_PROPERTY,
+        message=f"tasks have no property {TASK_KEY}, without which a task could be made twice",
+        hint=f"run `connector install {change.system}`",
+    )
