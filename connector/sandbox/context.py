@@ -10,14 +10,14 @@ A system's module (`salesforce`, `hubspot`) offers
 
 The server wraps the routes in one middleware that applies the request-level faults and writes the call log: a handler
 must not call `CallLog.record` itself. It may set `request["cost"]` (default 1), `request["bucket"]` and
-`request["records"]`. Handlers first read the body (`await request.read()`), then do all their database work without an `await`, inside
-`database.transaction`, so that one connection serves all requests.
+`request["records"]`. Handlers first read the body (`await request.read()`), then do all their database work without an
+`await`, inside `database.transaction`, so that one connection serves all requests.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connector.sandbox.calls import CallLog
 from connector.sandbox.clock import SandboxClock
@@ -55,7 +55,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The one database, clock, fault rules, call log and workflow engine of a running sandbox."""
+    """The one database, clock, fault rules, call log and workflow engine of a running sandbox.
+
+    `parts` is where a system's module keeps what it holds in memory, under its own name.
+    """
 
     database: sqlite3.Connection
     clock: SandboxClock
@@ -63,6 +66,7 @@ class Context:
     calls: CallLog
     workflows: Workflows
     settings: Settings
+    parts: dict[str, object] = field(default_factory=dict)
 
 
 def make_context(database: sqlite3.Connection, settings: Settings | None = None, shift_s: float = 0.0) -> Context:

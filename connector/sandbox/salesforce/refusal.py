@@ -71,7 +71,7 @@ def no_such_column(column: str, object_name: str) -> str:
 def no_such_relationship(name: str) -> str:
     """The text of INVALID_FIELD for a relationship that is not there."""
     return (
-        f"Didn't understand relationship '{name}' in field path. If you are attempting to use a custom relationship, be "
-        "sure to append the '__r' after the custom relationship name. Please reference your WSDL or the describe call "
+        f"Didn't understand relationship '{name}' in field path. If you are attempting to use a custom relationship, "
+        "be sure to append the '__r' after the custom relationship name. Please reference your WSDL or the describe call "
         "for the appropriate names."
     )

@@ -98,22 +98,35 @@ _SYSTEM_FIELDS = (
     Field("Id", "id", 18, label="Record ID", is_createable=False, is_updateable=False, is_id_lookup=True),
     Field("IsDeleted", "boolean", label="Deleted", default=False, is_createable=False, is_updateable=False),
 )
-_AUDIT_FIELDS = (
-    Field("CreatedDate", "datetime", is_createable=False, is_updateable=False),
-    Field(
-        "CreatedById", "reference", 18, to=("User",), relationship="CreatedBy", is_createable=False, is_updateable=False
-    ),
-    Field("LastModifiedDate", "datetime", is_createable=False, is_updateable=False),
-    Field(
-        "LastModifiedById",
+
+
+def _audit(name: str, relationship: str | None = None) -> Field:
+    if relationship is None:
+        return Field(name, "datetime", label=label_of(name), is_createable=False, is_updateable=False)
+    return Field(
+        name,
         "reference",
         18,
+        label=label_of(name),
         to=("User",),
-        relationship="LastModifiedBy",
+        relationship=relationship,
         is_createable=False,
         is_updateable=False,
-    ),
-    Field("SystemModstamp", "datetime", is_createable=False, is_updateable=False),
+    )
+
+
+def label_of(name: str) -> str:
+    """A label made of an API name: `AnnualRevenue` -> "Annual Revenue", `OwnerId` -> "Owner ID"."""
+    words = _WORDS.sub(" ", name.removesuffix("__c").replace("_", " "))
+    return words[:-2] + "ID" if words.endswith(" Id") else words
+
+
+_AUDIT_FIELDS = (
+    _audit("CreatedDate"),
+    _audit("CreatedById", "CreatedBy"),
+    _audit("LastModifiedDate"),
+    _audit("LastModifiedById", "LastModifiedBy"),
+    _audit("SystemModstamp"),
 )
 
 
@@ -251,12 +264,6 @@ def _field(name: str, given: Mapping[str, Any]) -> Field:
         is_owner=given.get("owner", False),
         parts=given.get("parts"),
     )
-
-
-def label_of(name: str) -> str:
-    """A label made of an API name: `AnnualRevenue` -> "Annual Revenue", `OwnerId` -> "Owner ID"."""
-    words = _WORDS.sub(" ", name.removesuffix("__c").replace("_", " "))
-    return words[:-2] + "ID" if words.endswith(" Id") else words
 
 
 def column_definition(one: Field) -> str:

@@ -1,0 +1,134 @@
+"""The imitated org in memory: its schema, who may see what, the next ids. Everything else is in the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector.sandbox.context import SALESFORCE, Context
+from connector.sandbox.salesforce.ids import native_id
+from connector.sandbox.salesforce.instants import instant_text
+from connector.sandbox.salesforce.refusal import no_such_object
+from connector.sandbox.salesforce.schema import Field, Schema, SObject
+
+ADMINISTRATOR_PROFILE = "System Administrator"
+FIRST_NEW_NUMBER = 62**5
+"""Numbers below are left to the generated world."""
+
+GRANTING_OBJECTS = frozenset({"PermissionSetAssignment", "FieldPermissions", "PermissionSet"})
+
+_GRANTS = """
+SELECT f.Field AS field, max(f.PermissionsEdit) AS edit
+FROM sf_FieldPermissions f JOIN sf_PermissionSetAssignment a ON a.PermissionSetId = f.ParentId
+WHERE a.AssigneeId = ? AND f.PermissionsRead = 1 GROUP BY f.Field
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one user may see and write. `grants` maps "lead.score__c" to whether it may be edited."""
+
+    user_id: str
+    is_administrator: bool
+    grants: dict[str, bool]
+
+    def sees(self, one: SObject, field: Field) -> bool:
+        """Whether the field exists for this user."""
+        return self.is_administrator or not field.is_custom or self._grant(one, field) is not None
+
+    def may_edit(self, one: SObject, field: Field) -> bool:
+        """Whether this user may write the field, as far as field-level security goes."""
+        return self.is_administrator or not field.is_custom or self._grant(one, field) is True
+
+    def _grant(self, one: SObject, field: Field) -> bool | None:
+        found = self.grants.get(f"{one.name}.{field.name}".lower())
+        if found is None and one.is_activity:
+            return self.grants.get(f"activity.{field.name}".lower())
+        return found
+
+    def visible(self, one: SObject) -> list[Field]:
+        """The fields of an object that exist for this user, in order."""
+        return [field for field in one.fields.values() if self.sees(one, field)]
+
+
+class Org:
+    """State of the org that is not worth a query each time."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.database: sqlite3.Connection = context.database
+        self.schema = Schema(context.database)
+        self._access: dict[str, Access] = {}
+        self._next_numbers: dict[str, int] = {}
+
+    def object(self, name: str) -> SObject:
+        """The sObject of that name; raises INVALID_TYPE."""
+        found = self.schema.find(name)
+        if found is None:
+            raise no_such_object(name)
+        return found
+
+    def access(self, user_id: str) -> Access:
+        """What this user may see and write."""
+        found = self._access.get(user_id)
+        if found is None:
+            found = self._access[user_id] = self._read_access(user_id)
+        return found
+
+    def _read_access(self, user_id: str) -> Access:
+        profile = self.database.execute(
+            "SELECT p.Name AS name FROM sf_User u JOIN sf_Profile p ON p.Id = u.ProfileId WHERE u.Id = ?", (user_id,)
+        ).fetchone()
+        grants = {row["field"].lower(): bool(row["edit"]) for row in self.database.execute(_GRANTS, (user_id,))}
+        return Access(user_id, profile is not None and profile["name"] == ADMINISTRATOR_PROFILE, grants)
+
+    def permissions_changed(self) -> None:
+        """Forget who may see what; describes change with it."""
+        self._access.clear()
+        self.schema.revision += 1
+
+    def new_id(self, prefix: str) -> str:
+        """An id that no record had before."""
+        number = self._next_numbers.get(prefix)
+        if number is None:
+            row = self.database.execute("SELECT number FROM sf_sequence WHERE prefix = ?", (prefix,)).fetchone()
+            number = FIRST_NEW_NUMBER if row is None else row["number"]
+        self._next_numbers[prefix] = number + 1
+        self.database.execute("INSERT OR REPLACE INTO sf_sequence (prefix, number) VALUES (?, ?)", (prefix, number + 1))
+        return native_id(prefix, number)
+
+    def now(self) -> datetime:
+        """The present instant by the sandbox's clock."""
+        return self.context.clock.now()
+
+    def now_text(self) -> str:
+        """The present instant to the second, as the API writes it."""
+        return instant_text(self.now())
+
+
+_ORG_TABLES = """
+CREATE TABLE IF NOT EXISTS sf_sequence (prefix TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sf_deleted (object TEXT NOT NULL, id TEXT NOT NULL, deleted_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS sf_deleted_at ON sf_deleted (object, deleted_at);
+CREATE TABLE IF NOT EXISTS sf_locator (
+    id TEXT PRIMARY KEY, query TEXT NOT NULL, is_all INTEGER NOT NULL, page_rows INTEGER NOT NULL,
+    user_id TEXT NOT NULL, created_at TEXT NOT NULL, row_numbers BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS sf_session (
+    token TEXT PRIMARY KEY, user_id TEXT NOT NULL, expires_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS sf_deployment (id TEXT PRIMARY KEY, result TEXT NOT NULL);
+"""
+
+
+def org_of(context: Context) -> Org:
+    """The org of a context, made on first use."""
+    found = context.parts.get(SALESFORCE)
+    if not isinstance(found, Org):
+        found = Org(context)
+        if not context.database.in_transaction:
+            context.database.executescript(_ORG_TABLES)
+        found.schema.create_tables()
+        context.parts[SALESFORCE] = found
+    return found

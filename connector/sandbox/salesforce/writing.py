@@ -1,0 +1,156 @@
+"""Create, update, upsert and delete one record, with everything that the org does along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connector.sandbox.context import SALESFORCE
+from connector.sandbox.salesforce.derived import derive
+from connector.sandbox.salesforce.ids import full_id
+from connector.sandbox.salesforce.org import GRANTING_OBJECTS, Access, Org
+from connector.sandbox.salesforce.refusal import RefusedError
+from connector.sandbox.salesforce.schema import Field, SObject
+from connector.sandbox.salesforce.validation import check_unique, clean
+
+ASSIGNED_OBJECTS = frozenset({"Lead", "Case"})
+"""Objects with an active assignment rule: it gives every record to a queue."""
+
+QUEUE_DEVELOPER_NAME = "Inbound"
+WORKFLOW_OBJECTS_OWNER_FIELD = "OwnerId"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes, and whether assignment rules run (`Sforce-Auto-Assign`, TRUE unless the header says FALSE)."""
+
+    access: Access
+    runs_assignment_rules: bool = True
+
+
+def create(org: Org, author: Author, one: SObject, values: Mapping[str, Any]) -> str:
+    """Insert a record; gives its id."""
+    if not one.is_createable:
+        raise RefusedError("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", f"entity type {one.name} does not support create")
+    written = clean(org, author.access, one, values, is_create=True)
+    check_unique(org, one, written, None)
+    native = org.new_id(one.prefix)
+    owner = one.fields.get("OwnerId")
+    if owner is not None and written.get("OwnerId") is None:
+        written["OwnerId"] = author.access.user_id
+    written |= derive(org, one.name, written, written)
+    written |= _assignment(org, author, one)
+    now = org.now_text()
+    row = {
+        **written,
+        "Id": native,
+        "IsDeleted": 0,
+        "CreatedDate": now,
+        "CreatedById": author.access.user_id,
+        "LastModifiedDate": now,
+        "LastModifiedById": author.access.user_id,
+        "SystemModstamp": now,
+    }
+    row |= org.context.workflows.on_update(SALESFORCE, one.name, native, {}, row)
+    columns = ", ".join(f'"{name}"' for name in row)
+    org.database.execute(
+        f"INSERT INTO {one.table} ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+    )
+    _forget(org, one)
+    return native
+
+
+def update(org: Org, author: Author, one: SObject, native: str, values: Mapping[str, Any]) -> None:
+    """Change a live record; an unknown id is INVALID_CROSS_REFERENCE_KEY."""
+    row = live_row(org, one, native)
+    if not one.is_updateable:
+        raise RefusedError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {one.name} does not support update")
+    if one.name == "Lead" and row["IsConverted"]:
+        raise RefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
+    written = clean(org, author.access, one, values, is_create=False)
+    check_unique(org, one, written, native)
+    written |= derive(org, one.name, row | written, written)
+    written |= _assignment(org, author, one)
+    if org.context.workflows.watches(SALESFORCE, one.name):
+        written |= org.context.workflows.on_update(SALESFORCE, one.name, native, row, written)
+    now = org.now_text()
+    written |= {"LastModifiedDate": now, "LastModifiedById": author.access.user_id, "SystemModstamp": now}
+    assignments = ", ".join(f'"{name}" = ?' for name in written)
+    org.database.execute(f"UPDATE {one.table} SET {assignments} WHERE Id = ?", [*written.values(), native])
+    _forget(org, one)
+
+
+def delete(org: Org, author: Author, one: SObject, native: str) -> None:
+    """Delete a live record: into the recycle bin, or for good where the object has none."""
+    live_row(org, one, native)
+    if not one.is_deletable:
+        raise RefusedError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {one.name} does not support delete")
+    for child, reference in org.schema.children_of(one.name):
+        if not child.is_undeletable:
+            key = f'SELECT Id FROM {child.table} WHERE "{reference.name}" = ?'
+            for orphan in org.database.execute(key, (native,)).fetchall():
+                _remove(org, author, child, orphan["Id"])
+    _remove(org, author, one, native)
+    _forget(org, one)
+
+
+def _remove(org: Org, author: Author, one: SObject, native: str) -> None:
+    now = org.now_text()
+    org.database.execute("INSERT INTO sf_deleted (object, id, deleted_at) VALUES (?, ?, ?)", (one.name, native, now))
+    if one.is_undeletable:
+        org.database.execute(
+            f"UPDATE {one.table} SET IsDeleted = 1, LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ? "
+            "WHERE Id = ?",
+            (now, author.access.user_id, now, native),
+        )
+    else:
+        org.database.execute(f"DELETE FROM {one.table} WHERE Id = ?", (native,))
+
+
+def live_row(org: Org, one: SObject, native: str) -> dict[str, Any]:
+    """The columns of a live record; raises INVALID_CROSS_REFERENCE_KEY or ENTITY_IS_DELETED."""
+    row = org.database.execute(f"SELECT * FROM {one.table} WHERE Id = ?", (native,)).fetchone()
+    if row is None:
+        gone = org.database.execute("SELECT 1 FROM sf_deleted WHERE object = ? AND id = ?", (one.name, native))
+        if gone.fetchone() is not None:
+            raise RefusedError("ENTITY_IS_DELETED", "entity is deleted")
+        raise RefusedError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+    if row["IsDeleted"]:
+        raise RefusedError("ENTITY_IS_DELETED", "entity is deleted")
+    return dict(row)
+
+
+def key_field(org: Org, author: Author, one: SObject, name: str) -> Field:
+    """The field that an upsert is keyed by; raises NOT_FOUND when it is no external id (or hidden)."""
+    field = one.find(name)
+    if field is None or not field.is_id_lookup or not author.access.sees(one, field):
+        raise RefusedError("NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {name}")
+    return field
+
+
+def matches(org: Org, one: SObject, field: Field, key: Any) -> list[str]:
+    """Ids of the live records with this key."""
+    if field.name == "Id":
+        key = full_id(key)
+        if key is None:
+            raise RefusedError("MALFORMED_ID", "malformed id")
+    rows = org.database.execute(
+        f'SELECT Id FROM {one.table} WHERE "{field.name}" = ? AND IsDeleted = 0 ORDER BY Id', (key,)
+    )
+    return [row["Id"] for row in rows]
+
+
+def _assignment(org: Org, author: Author, one: SObject) -> dict[str, Any]:
+    """The assignment rule: it takes the record from its owner, on create and on update alike."""
+    if not author.runs_assignment_rules or one.name not in ASSIGNED_OBJECTS:
+        return {}
+    queue = org.database.execute(
+        "SELECT Id FROM sf_Group WHERE DeveloperName = ? AND IsDeleted = 0", (QUEUE_DEVELOPER_NAME,)
+    ).fetchone()
+    return {} if queue is None else {"OwnerId": queue["Id"]}
+
+
+def _forget(org: Org, one: SObject) -> None:
+    if one.name in GRANTING_OBJECTS:
+        org.permissions_changed()
