@@ -2,11 +2,11 @@
 
 Facts (HubSpot's developer documentation: "Usage guidelines", "Error handling", "CRM search", "Account information"):
 
-- Three rate buckets run side by side: calls in general (100, 190 or 250 in any 10 s, by plan), searches (5 a second for the whole
-  account, exempt from the first), and batch association calls (exempt from the first).
+- Three rate buckets run side by side: calls in general (100, 190 or 250 in any 10 s, by plan), searches (5 a second for
+  the whole account, exempt from the first), and batch association calls (exempt from the first).
 - The daily limit is shared with every other application of the account and starts anew at midnight in its time zone.
-- Errors carry a `category`; validation errors carry `errors[].code`. 429 names its policy and only sometimes `Retry-After`.
-  423 is a lock of two seconds, 477 a move between data centres, 530 a malformed token at the edge.
+- Errors carry a `category`; validation errors carry `errors[].code`. 429 names its policy and only sometimes
+  `Retry-After`. 423 is a lock of two seconds, 477 a move between data centres, 530 a malformed token at the edge.
 - A token that ends is a service key or private app token; OAuth tokens live half an hour.
 
 How it is read: `hubspot_search` (why), `hubspot_objects`, `hubspot_associations`, `hubspot_events`. How it is written:
@@ -20,7 +20,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import requests
 from pydantic import AfterValidator, Field, model_validator
 
 from connector import auth, http
@@ -32,7 +31,6 @@ from connector.model import (
     Check,
     Classified,
     FieldSpec,
-    Finding,
     Found,
     InstallStep,
     Kind,
@@ -47,16 +45,30 @@ from connector.model import (
     Verdict,
     Window,
 )
-from connector.pacing import Pacing, Usage
+from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
+from connector.sources import hubspot_account as account
 from connector.sources import hubspot_batch as batch
 from connector.sources import hubspot_events as events
 from connector.sources import hubspot_objects as objects
 from connector.sources import hubspot_properties as properties
 from connector.sources import hubspot_tasks as tasks
-from connector.sources.hubspot_client import Api, ApiVersion, ServerClock, aimed
+from connector.sources.hubspot_client import (
+    ASSOCIATIONS,
+    BURST,
+    SEARCH,
+    Api,
+    ApiVersion,
+    ServerClock,
+    aimed,
+    bucket_of,
+    is_idempotent,
+    usage,
+)
 from connector.sources.hubspot_search import Horizons, milliseconds
 from connector.sources.parallel import interleaved
+
+SETTLED_AFTER = timedelta(hours=1)
 
 # ------------------------------------------------------------------------------------------------ options
 
@@ -65,44 +77,32 @@ class HubSpotOptions(Section):
     """`[systems.<name>]` with `kind = "hubspot"`: one portal."""
 
     kind: Literal["hubspot"] = "hubspot"
-    token: Annotated[Secret | None, Field(description="access token of a service key or private app")] = None
-    client_id: Annotated[str | None, Field(description="client id of an OAuth app, instead of a token")] = None
-    client_secret: Annotated[Secret | None, Field(description="client secret of the OAuth app")] = None
-    refresh_token: Annotated[
-        Secret | None, Field(description="refresh token that the installation of the app gave")
-    ] = None
-    url: Annotated[str, AfterValidator(http.safe_url), Field(description="address of the API")] = (
-        "https://api.hubapi.com"
+    token: Secret | None = Field(None, description="access token of a service key or private app")
+    client_id: str | None = Field(None, description="client id of an OAuth app, instead of a token")
+    client_secret: Secret | None = Field(None, description="client secret of the OAuth app")
+    refresh_token: Secret | None = Field(None, description="refresh token that installing the OAuth app gave")
+    url: Annotated[str, AfterValidator(http.safe_url)] = Field(
+        "https://api.hubapi.com", description="address of the API"
     )
-    api_version: Annotated[
-        ApiVersion,
-        Field(description="v3 until September 2027, or 2026-09, where the portal's validation rules apply to us"),
-    ] = "v3"
-    portal_id: Annotated[int | None, Field(description="refuse to write to any portal but this one")] = None
-    quota_share: Annotated[
-        float, Field(gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever")
-    ] = 0.9
-    calls_per_10_s: Annotated[
-        int, Field(gt=0, description="calls in 10 seconds: 100 on Free and Starter, 190 on Professional and Enterprise")
-    ] = 190
-    searches_per_s: Annotated[int, Field(gt=0, description="searches a second; HubSpot allows the whole account 5")] = 5
-    associations_per_s: Annotated[int, Field(gt=0, description="calls a second that read associations")] = 10
-    overlap: Annotated[Duration, Field(description="how far each pull looks back behind the last one")] = timedelta(
-        seconds=30
+    api_version: ApiVersion = Field(
+        "v3", description="v3, or 2026-09 (where the portal's validation rules apply to what we write)"
     )
-    settled_after: Annotated[
-        Duration,
-        Field(description="after so long the search index is complete; once in that time a pull looks back so far"),
-    ] = timedelta(hours=1)
-    deletes_every: Annotated[Duration, Field(description="how often archived records are looked for")] = timedelta(
-        hours=1
+    portal_id: int | None = Field(None, description="refuse to write to any portal but this one")
+    quota_share: float = Field(
+        0.9, gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever"
     )
-    events_since: Annotated[
-        Duration, Field(description="how far back the first pull of e-mail and web events goes")
-    ] = timedelta(days=540)
-    web_event_types: Annotated[
-        tuple[str, ...], Field(description="behavioural events to read (Enterprise portals only)")
-    ] = ("e_visited_page",)
+    calls_per_10_s: int = Field(190, gt=0, description="100 on Free and Starter, 190 on Professional and Enterprise")
+    searches_per_s: int = Field(5, gt=0, description="searches a second; HubSpot allows the whole account 5")
+    associations_per_s: int = Field(10, gt=0, description="calls a second that read associations")
+    overlap: Duration = Field(timedelta(seconds=30), description="how far each pull looks back behind the last one")
+    settled_after: Duration = Field(
+        SETTLED_AFTER, description="when the search index is complete; once in that time a pull looks back so far"
+    )
+    deletes_every: Duration = Field(timedelta(hours=1), description="how often archived records are looked for")
+    events_since: Duration = Field(timedelta(days=540), description="how far back the first pull of events goes")
+    web_event_types: tuple[str, ...] = Field(
+        ("e_visited_page",), min_length=1, description="behavioural events to read (Enterprise portals only)"
+    )
 
     @model_validator(mode="after")
     def _one_credential(self) -> HubSpotOptions:
@@ -114,11 +114,9 @@ class HubSpotOptions(Section):
 
 # ------------------------------------------------------------------------------------------------ constants
 
-BURST, SEARCH, ASSOCIATIONS = "burst", "search", "associations"
 #: A rolling window seen from two clocks: leave a few calls free.
 BURST_RESERVE = 0.96
 
-SETTLED_AFTER = timedelta(hours=1)
 EVENTS_EVERY = timedelta(minutes=15)
 OWNERS_EVERY = timedelta(days=1)
 
@@ -132,6 +130,7 @@ LOCK_S = 2.0
 #: What a policy of the rate limiter asks for when the answer has no Retry-After.
 POLICY_WAIT_S: Mapping[str, float] = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 2.0}
 
+QUOTA_HINT = "the quota starts anew at midnight in the time zone of the portal"
 SCOPES_HINT = "give the service key or app the scopes, then run `connector check`"
 
 # ------------------------------------------------------------------------------------------------ classify
@@ -203,26 +202,6 @@ def _seconds(told: str | None) -> float | None:
     return float(told) if told and told.isdigit() else None
 
 
-def is_idempotent(request: requests.PreparedRequest) -> bool:
-    """Whether sending the request twice has the effect of sending it once."""
-    path = (request.path_url or "").partition("?")[0]
-    return request.method in ("GET", "PATCH") or path.endswith(("/search", "/batch/read", "/batch/update"))
-
-
-def bucket_of(request: requests.PreparedRequest) -> str:
-    """The rate bucket that a request belongs to."""
-    path = (request.path_url or "").partition("?")[0]
-    if path.endswith("/search"):
-        return SEARCH
-    return ASSOCIATIONS if "/associations/" in path else BURST
-
-
-def usage(headers: Mapping[str, str]) -> Usage | None:
-    """The daily quota from the headers of an answer; searches and OAuth apps do not tell."""
-    limit, left = headers.get("x-hubspot-ratelimit-daily", ""), headers.get("x-hubspot-ratelimit-daily-remaining", "")
-    return Usage(int(limit) - int(left), int(limit)) if limit.isdigit() and left.isdigit() else None
-
-
 # ------------------------------------------------------------------------------------------------ source
 
 
@@ -234,26 +213,17 @@ class HubSpotSource:
         self._options = options
         self._api = api
         self._server = server
-        self._horizons = Horizons(
-            *(
-                each // timedelta(milliseconds=1)
-                for each in (options.overlap, options.settled_after, options.deletes_every)
-            )
-        )
 
     def check(self, requests: Sequence[Request]) -> Check:
         """Sign in and say what of `requests` cannot be read. Raises AuthError."""
-        account = self._api.get("/account-info/v3/details")
-        used, limit = self._quota()
-        findings = [self._checked(request) for request in requests]
-        portal = account.get("portalId")
-        if self._options.portal_id is not None and portal != self._options.portal_id:
-            mend = "use the token of the other portal, or correct portal_id"
-            findings.insert(0, (Finding("error", f"this is portal {portal}, not {self._options.portal_id}", mend),))
-        signed_in = f"portal {portal} ({account.get('timeZone', 'time zone unknown')})"
-        return Check(
-            self._name, signed_in, used, limit, self._server.ahead_s, tuple(each for part in findings for each in part)
-        )
+        api, kinds = self._api, self._options.web_event_types
+        probes = {
+            "form_submissions": lambda: api.forms(None),
+            "email_events": lambda: api.get("/email/public/v1/events", limit=1),
+            "web_events": lambda: api.get("/events/v3/events", objectType="contact", eventType=kinds[0], limit=1),
+            "owners": lambda: api.owners(None, is_archived=False),
+        }
+        return account.check(api, self._name, self._server, requests, probes=probes, portal_id=self._options.portal_id)
 
     def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
         """The properties that our scopes can see, and the associations that we read as fields."""
@@ -271,61 +241,29 @@ class HubSpotSource:
             yield StreamFailure(request.stream, error)
 
     def _read(self, request: Request) -> Iterator[Page]:
-        now_ms = milliseconds(self._server.now())
-        since_ms = milliseconds(self._server.now() - self._options.events_since)
-        match request.stream.name:
-            case "form_submissions":
-                return events.form_submissions(self._api, request, self._horizons)
-            case "email_events":
-                return events.email_events(self._api, request, now_ms, self._horizons, since_ms)
-            case "web_events":
-                kinds = self._options.web_event_types
-                return events.web_events(self._api, request, now_ms, self._horizons, since_ms, kinds)
-            case "owners":
-                return events.owners(self._api, request, now_ms)
-            case _:
-                return objects.read(self._api, request, now_ms, self._horizons)
-
-    def _quota(self) -> tuple[int | None, int | None]:
-        try:
-            told = self._api.get("/account-info/v3/api-usage/daily/private-apps").get("results") or ()
-        except (MissingPermission, RecordRejected):
-            return None, None  # OAuth apps have no daily limit of their own
-        counted = [each for each in told if isinstance(each, dict) and each.get("usageLimit")]
-        return (int(counted[0]["currentUsage"]), int(counted[0]["usageLimit"])) if counted else (None, None)
-
-    def _checked(self, request: Request) -> tuple[Finding, ...]:
-        stream = request.stream
-        try:
-            missing = self._missing(request)
-        except (MissingPermission, RecordRejected) as error:
-            return (
-                Finding(
-                    "warning" if stream.optional else "error", f"{stream.name} cannot be read: {error}", error.hint
-                ),
-            )
-        mend = "create the property, correct its name in the mapping, or remove it from there"
-        return tuple(Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing) or (
-            Finding("ok", f"reads {stream.name}"),
+        now = self._server.now()
+        horizons = Horizons(
+            now_ms=milliseconds(now),
+            overlap_ms=_ms(self._options.overlap),
+            settled_after_ms=_ms(self._options.settled_after),
+            deletes_every_ms=_ms(self._options.deletes_every),
         )
-
-    def _missing(self, request: Request) -> list[str]:
-        """The fields that do not exist; a stream without properties is asked for its first row."""
+        since_ms = milliseconds(now - self._options.events_since)
         match request.stream.name:
             case "form_submissions":
-                self._api.forms(None)
+                return events.form_submissions(self._api, request, horizons)
             case "email_events":
-                self._api.get("/email/public/v1/events", limit=1)
+                return events.email_events(self._api, request, horizons, since_ms)
             case "web_events":
-                self._api.get(
-                    "/events/v3/events", objectType="contact", eventType=self._options.web_event_types[0], limit=1
-                )
+                return events.web_events(self._api, request, horizons, since_ms, self._options.web_event_types)
             case "owners":
-                self._api.owners(None, is_archived=False)
+                return events.owners(self._api, request, horizons.now_ms)
             case _:
-                known = {each["name"] for each in self._api.properties(request.stream.object_type)}
-                return sorted(set(objects.wanted(request)) - known)
-        return []
+                return objects.read(self._api, request, horizons)
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
 
 
 # ------------------------------------------------------------------------------------------------ target

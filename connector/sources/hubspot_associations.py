@@ -34,7 +34,7 @@ PRIMARY = "Primary"
 
 
 def associated(api: Api, from_type: str, to_type: str, ids: Sequence[str]) -> dict[str, list[str]]:
-    """The ids of `to_type` that each record is associated with, the primary one first; every id of `ids` has an entry."""
+    """The ids of `to_type` that each record is associated with, the primary one first; every one of `ids` is a key."""
     found: dict[str, list[str]] = {record_id: [] for record_id in ids}
     todo: list[Json] = [{"id": record_id} for record_id in found]
     while todo:

@@ -4,10 +4,10 @@ What HubSpot does, and what follows (sections "Batch" of its CRM documentation, 
 
 - At most 100 inputs, no id twice: changes of one record travel as one input, and each still gets its outcome.
 - 207 means that some rows failed; each error names its rows by id or by the `objectWriteTraceId` that we sent.
-- One property that does not exist refuses the whole request (400): the changes that name one are set aside, the others sent
-  again. Any other refusal of the whole is narrowed down by halves.
-- 200 is no proof (hubspot-api-nodejs issues 26 and 548): rows may be missing and values unchanged, such as a lifecycle stage
-  moved backward. So the returned values are compared with those sent, and what is not returned is read.
+- One property that does not exist refuses the whole request (400): the changes that name one are set aside, the others
+  sent again. Any other refusal of the whole is narrowed down by halves.
+- 200 is no proof (hubspot-api-nodejs issues 26 and 548): rows may be missing and values unchanged, such as a lifecycle
+  stage moved backward. So the returned values are compared with those sent, and what is not returned is read.
 - Results come in any order. The same update sent twice has the same effect, so the session may repeat it.
 """
 
@@ -49,7 +49,7 @@ def native_value(value: Value) -> str:
 
 
 def is_same(sent: str, held: str | None) -> bool:
-    """Whether a returned value is the one sent, in whichever notation: 66 and 66.0, an instant as text or milliseconds."""
+    """Whether a returned value is the one sent, in whichever notation: 66 or 66.0, instants as text or milliseconds."""
     shown = (held or "").strip()
     if sent.strip() == shown:
         return True

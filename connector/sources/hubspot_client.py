@@ -2,12 +2,13 @@
 
 Measured behaviour of hubspot-api-client 12.0.0 that shapes this file:
 
-- Its transport is urllib3 with no timeout and retries that never apply to POST; so `api_factory` puts `RequestsRest` in its
-  place, and the session underneath paces, retries and refreshes.
+- Its transport is urllib3 with no timeout and retries that never apply to POST; so `api_factory` puts `RequestsRest` in
+  its place, and the session underneath paces, retries and refreshes.
 - Its typed models are ten to thirty times slower than JSON; so calls pass dicts and ask for `_preload_content=False`.
 - Every access such as `client.crm.objects.batch_api` builds a new connection pool; so the API objects are made once.
-- It writes only the numbered paths (v3, v4). HubSpot retires those (v4 on 2027-03-30, v1 to v3 from September 2027; changelog
-  "Legacy APIs and legacy apps: what's going unsupported and when"), so `aimed` rewrites them when `api_version` says so.
+- It writes only the numbered paths (v3, v4). HubSpot retires those (v4 on 2027-03-30, v1 to v3 from September 2027;
+  changelog "Legacy APIs and legacy apps: what's going unsupported and when"), so `aimed` rewrites them when
+  `api_version` says so.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ from hubspot.discovery.discovery_base import DiscoveryBase
 
 from connector import clock, http
 from connector.errors import ProtocolError
+from connector.pacing import Usage
 
 ApiVersion = Literal["v3", "2026-09"]
 Json = dict[str, Any]
+
+#: The rate buckets, which run side by side (documentation "Usage guidelines").
+BURST, SEARCH, ASSOCIATIONS = "burst", "search", "associations"
 
 #: The prefix of a numbered path -> the prefix of the dated one. What is not here has the same path in both.
 DATED: Mapping[str, str] = {
@@ -47,6 +52,26 @@ def aimed(path: str, version: ApiVersion) -> str:
         if path == numbered or path.startswith(numbered + "/"):
             return (dated + path.removeprefix(numbered)).rstrip("/")
     return path
+
+
+def is_idempotent(request: requests.PreparedRequest) -> bool:
+    """Whether sending the request twice has the effect of sending it once."""
+    path = (request.path_url or "").partition("?")[0]
+    return request.method in ("GET", "PATCH") or path.endswith(("/search", "/batch/read", "/batch/update"))
+
+
+def bucket_of(request: requests.PreparedRequest) -> str:
+    """The rate bucket that a request belongs to."""
+    path = (request.path_url or "").partition("?")[0]
+    if path.endswith("/search"):
+        return SEARCH
+    return ASSOCIATIONS if "/associations/" in path else BURST
+
+
+def usage(headers: Mapping[str, str]) -> Usage | None:
+    """The daily quota from the headers of an answer; searches and OAuth apps do not tell."""
+    limit, left = headers.get("x-hubspot-ratelimit-daily", ""), headers.get("x-hubspot-ratelimit-daily-remaining", "")
+    return Usage(int(limit) - int(left), int(limit)) if limit.isdigit() and left.isdigit() else None
 
 
 class RequestsRest:
@@ -123,7 +148,7 @@ class Api:
                 object_type,
                 limit=LIST_PAGE,
                 archived=is_archived,
-                # one comma list: the client would repeat the parameter for every property, and URLs end at 8,000 characters
+                # one comma list: the client would repeat the parameter's name, and URLs end at 8,000 characters
                 properties=[",".join(properties)],
                 _preload_content=False,
                 **position,

@@ -1,7 +1,7 @@
 """What has no CRM object: marketing e-mail events, behavioural events, form submissions; and the portal's owners.
 
-- `GET /email/public/v1/events` (scope `content`): sends, deliveries, opens, clicks, bounces of marketing e-mail, up to 1,000 a
-  page, an event is known by (created, id). HubSpot documentation "Email events API".
+- `GET /email/public/v1/events` (scope `content`): sends, deliveries, opens, clicks, bounces of marketing e-mail, up to
+  1,000 a page, an event is known by (created, id). HubSpot documentation "Email events API".
 - `GET /events/v3/events`: behavioural events such as `e_visited_page`; Enterprise portals only. "Event analytics API".
 - `GET /form-integrations/v1/submissions/forms/{guid}`: 50 a page, newest first; forms of blog comments refuse with
   FORM_TYPE_NOT_ALLOWED. "Form submissions".
@@ -54,7 +54,7 @@ class Part:
 Fetch = Callable[[int, int | None, str | None], Part]
 
 
-def email_events(api: Api, request: Request, now_ms: int, horizons: Horizons, since_ms: int) -> Iterator[Page]:
+def email_events(api: Api, request: Request, horizons: Horizons, since_ms: int) -> Iterator[Page]:
     """Events of marketing e-mails; the first read begins at `since_ms`."""
 
     def fetch(start_ms: int, end_ms: int | None, after: str | None) -> Part:
@@ -69,11 +69,11 @@ def email_events(api: Api, request: Request, now_ms: int, horizons: Horizons, si
             raise ProtocolError("the answer has no list of events", hint="HubSpot may have changed this API")
         return Part(events, str(answer["offset"]) if answer.get("hasMore") and answer.get("offset") else None)
 
-    yield from _windows(request, (fetch,), now_ms, horizons, since_ms, ("created", ("id", "created")))
+    yield from _windows(request, (fetch,), horizons, since_ms, ("created", ("id", "created")))
 
 
 def web_events(
-    api: Api, request: Request, now_ms: int, horizons: Horizons, since_ms: int, event_types: tuple[str, ...]
+    api: Api, request: Request, horizons: Horizons, since_ms: int, event_types: tuple[str, ...]
 ) -> Iterator[Page]:
     """Behavioural events of contacts, of the given event types; the first read begins at `since_ms`."""
 
@@ -95,7 +95,7 @@ def web_events(
         return fetch
 
     fetches = tuple(fetching(event_type) for event_type in event_types)
-    yield from _windows(request, fetches, now_ms, horizons, since_ms, ("occurredAt", ("id",)))
+    yield from _windows(request, fetches, horizons, since_ms, ("occurredAt", ("id",)))
 
 
 def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
@@ -116,15 +116,15 @@ def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
 def _windows(
     request: Request,
     fetches: tuple[Fetch, ...],
-    now_ms: int,
     horizons: Horizons,
     since_ms: int,
     names: tuple[str, tuple[str, ...]],
 ) -> Iterator[Page]:
     """Read window after window, the last one without an end; `names` are those of the instant and of the id's parts."""
     at = EventPosition(since_ms, since_ms) if request.cursor is None else _position(request.cursor)
-    start_ms = looked_back_ms(at.read_ms, at.settled_ms, now_ms, horizons)
+    start_ms = looked_back_ms(at.read_ms, at.settled_ms, horizons)
     is_settling = start_ms <= at.settled_ms
+    now_ms = horizons.now_ms
     while True:
         end_ms = start_ms + WINDOW_MS if now_ms - start_ms > WINDOW_MS else None
         newest_ms = now_ms if end_ms is None else end_ms
@@ -181,7 +181,7 @@ def _iso(ms: int) -> str:
 def form_submissions(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     """Every form's submissions, newest first, down to those that were read.
 
-    The cursor holds for each form the newest submission that was read, and for the form that is being read where to go on.
+    The cursor holds for each form the newest submission that was read, and for the one being read where to go on.
     """
     done: dict[str, int] = {}
     going: Json = {}
@@ -191,7 +191,7 @@ def form_submissions(api: Api, request: Request, horizons: Horizons) -> Iterator
     for form in _forms(api):
         guid = str(form["id"])
         resumes = going if going.get("form") == guid else {}
-        yield from _submissions(api, request.stream, form, done, resumes, horizons.overlap_ms)
+        yield from _submissions(api, request.stream, form, done, resumes=resumes, overlap_ms=horizons.overlap_ms)
     yield _page(request.stream, [], _held(done), ("submittedAt", ("id",)), is_done=True)
 
 
@@ -206,7 +206,7 @@ def _forms(api: Api) -> Iterator[Json]:
 
 
 def _submissions(
-    api: Api, stream: Stream, form: Json, done: dict[str, int], resumes: Json, overlap_ms: int
+    api: Api, stream: Stream, form: Json, done: dict[str, int], *, resumes: Json, overlap_ms: int
 ) -> Iterator[Page]:
     guid = str(form["id"])
     down_to_ms = done.get(guid, 0) - overlap_ms

@@ -1,8 +1,9 @@
 """Pages of CRM objects: records as columns, with the ids they are associated with, and tombstones.
 
-A record that absorbed others lists them in `hs_merged_object_ids`; absorbed ids vanish without being archived, so each of them
-becomes a tombstone that names its survivor (HubSpot knowledge base "Merge records"). An archived record comes back from the
-archived list for 90 days. A record erased under GDPR is in neither and answers 404: only a push could tell it.
+A record that absorbed others lists them in `hs_merged_object_ids`; absorbed ids vanish without being archived, so each
+of them becomes a tombstone that names its survivor (HubSpot knowledge base "Merge records"). An archived record comes
+back from the archived list for 90 days. A record erased under GDPR is in neither and answers 404: only a push could
+tell it.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ MERGED = "hs_merged_object_ids"
 MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 
 
-def read(api: Api, request: Request, now_ms: int, horizons: Horizons) -> Iterator[Page]:
-    """One stream of CRM objects, from its cursor to its present end. `now_ms` is the server's time in milliseconds."""
+def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
+    """One stream of CRM objects, from its cursor to its present end."""
     stream = request.stream
-    start = search.position(request.cursor, now_ms, horizons)
-    properties = wanted(request)
-    found = search.read(api, stream.object_type, properties, stream.cursor_field, start, now_ms, horizons)
+    start = search.position(request.cursor, horizons)
+    wanted = search.Wanted(stream.object_type, properties(request), stream.cursor_field)
+    found = search.read(api, wanted, start, horizons)
     yield from last_is_done(_page(api, stream, block) for block in _blocks(found))
 
 
-def wanted(request: Request) -> list[str]:
+def properties(request: Request) -> list[str]:
     """The properties to ask for: those of the request, and those that reading itself needs."""
     own = {request.stream.cursor_field} | ({MERGED} if request.stream.object_type in MERGEABLE else set())
     asked = {field for field in request.fields if not field.startswith("associations.")}
@@ -126,7 +127,7 @@ def _rows(stream: Stream, records: Sequence[Json], *, is_archived: bool) -> pa.T
                     survivors.append(record["id"])
                     deleted.append(True)
     ids, created, changed, native = columns
-    return table(stream.object_type, ids, created, changed, native, deleted, survivors)
+    return table(stream.object_type, ids, created, changed, native, deleted=deleted, survivors=survivors)
 
 
 def table(
@@ -135,6 +136,7 @@ def table(
     created: Sequence[Any],
     modified: Sequence[Any],
     native: Sequence[bytes],
+    *,
     deleted: Sequence[bool] | None = None,
     survivors: Sequence[str | None] | None = None,
 ) -> pa.Table:
@@ -154,7 +156,7 @@ def table(
     )
 
 
-def instants(values: Sequence[Any]) -> pa.Array:
+def instants(values: Sequence[Any]) -> pa.Array[Any]:
     """ISO 8601 texts as instants; other forms of an instant are understood too, anything else is null."""
     try:
         return pa.array(values, TEXT).cast(INSTANT)

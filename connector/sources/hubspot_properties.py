@@ -1,7 +1,7 @@
 """The portal's schema: what properties there are, and how ours come to be.
 
-- Unique properties (`hasUniqueValue`) are set at creation only, at most ten per object type. Whether tasks take one is not
-  documented, so installing tries it and falls back to a plain property (documentation "Properties").
+- Unique properties (`hasUniqueValue`) are set at creation only, at most ten per object type. Whether tasks take one is
+  not documented, so installing tries it and falls back to a plain property (documentation "Properties").
 - Creating a property that exists gives 409; re-creating an archived one restores it.
 - Changing the options of an enumeration replaces the whole list, so ours are added to those that are there.
 - Every property belongs to a group; ours get their own where the object type takes groups.

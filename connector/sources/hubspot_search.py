@@ -1,20 +1,21 @@
 """Reading CRM objects: the back-fill by list, changes by search, deletions by the archived list.
 
-Why the back-fill lists instead of searching: list pages are not held to 5 calls a second (190 in 10 s at 100 rows are twice
-the rows of search), they are read from the database and not from an index that lags, and they are in order of id, so a change
-during the read cannot move a row behind us. What changed meanwhile is found by the first search, which starts before the list.
+Why the back-fill lists instead of searching: list pages are not held to 5 calls a second (190 in 10 s at 100 rows are
+twice the rows of search), they are read from the database and not from an index that lags, and they are in order of id,
+so a change during the read cannot move a row behind us. What changed meanwhile is found by the first search, which
+starts before the list.
 
-Why search pages restart from the last row instead of following `after`: `after` is an offset into an order that changes while
-we read. A row that is touched moves to the end and shifts an unread row into the part that was already read. Each page
-therefore asks for what was modified at or after the last row's millisecond; so the cap of 10,000 results for a query never
-comes into play either. A millisecond that fills a whole page (imports and pipeline edits stamp thousands of records at once) is read by
-growing `hs_object_id`.
+Why search pages restart from the last row instead of following `after`: `after` is an offset into an order that changes
+while we read. A row that is touched moves to the end and shifts an unread row into the part that was already read. Each
+page therefore asks for what was modified at or after the last row's millisecond; so the cap of 10,000 results for a
+query never comes into play either. A millisecond that fills a whole page (imports and pipeline edits stamp thousands of
+records at once) is read by growing `hs_object_id`.
 
-Two horizons: each pass looks back `overlap` behind the last one, since the index lags by moments; once in `settled_after` it
-looks back to what was settled then, for rows whose index lagged longer.
+Two horizons: each pass looks back `overlap` behind the last one, since the index lags by moments; once in
+`settled_after` it looks back to what was settled then, for rows whose index lagged longer.
 
-Sources: HubSpot's developer documentation, "CRM search" (200 rows a page, 10,000 results, 5 calls a second, indexing delay)
-and "Usage guidelines"; the shifting of offsets follows from both.
+Sources: HubSpot's developer documentation, "CRM search" (200 rows a page, 10,000 results, 5 calls a second, indexing
+delay) and "Usage guidelines"; the shifting of offsets follows from both.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ def instant_ms(value: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Horizons:
-    """How far back each pass looks, in milliseconds."""
+    """How far back this pass looks, in milliseconds. `now_ms` is the server's time at its start."""
 
+    now_ms: int
     overlap_ms: int
     settled_after_ms: int
     deletes_every_ms: int
 
 
-def looked_back_ms(read_ms: int, settled_ms: int, now_ms: int, horizons: Horizons) -> int:
+def looked_back_ms(read_ms: int, settled_ms: int, horizons: Horizons) -> int:
     """From where a pass has to read: shortly behind the last one or, when that is due, from what was settled."""
-    is_due = now_ms - settled_ms >= 2 * horizons.settled_after_ms
+    is_due = horizons.now_ms - settled_ms >= 2 * horizons.settled_after_ms
     behind_ms = read_ms - horizons.overlap_ms
     return max(min(settled_ms, behind_ms) if is_due else behind_ms, BEGINNING_MS)
 
@@ -89,9 +91,22 @@ class Position:
         return orjson.dumps({name: value for name, value in held.items() if value is not None}).decode()
 
 
-def position(cursor: str | None, now_ms: int, horizons: Horizons) -> Position:
-    """The position that a cursor holds; the start of the back-fill for None. Raises ProtocolError for a foreign cursor."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to read: an object type, its properties, and which of them holds the instant of the last change."""
+
+    object_type: str
+    properties: Sequence[str]
+    modified: str
+
+
+def position(cursor: str | None, horizons: Horizons) -> Position:
+    """The position that a cursor holds; the start of the back-fill for None.
+
+    Raises ProtocolError for a cursor that is not ours.
+    """
     if cursor is None:
+        now_ms = horizons.now_ms
         return Position(now_ms, now_ms - horizons.settled_after_ms, now_ms, listing="")
     try:
         return Position(**orjson.loads(cursor))
@@ -111,102 +126,80 @@ class Found:
     total: int | None = None
 
 
-def read(
-    api: Api,
-    object_type: str,
-    properties: Sequence[str],
-    modified: str,
-    start: Position,
-    now_ms: int,
-    horizons: Horizons,
-) -> Iterator[Found]:
-    """Everything since `start`, page by page. `modified` is the property that holds the instant of the last change."""
+def read(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
+    """Everything since `start`, page by page."""
     now = start
-    if start.listing is not None and len(",".join(properties)) > QUERY_CHARACTERS:
+    if start.listing is not None and len(",".join(wanted.properties)) > QUERY_CHARACTERS:
         now = replace(start, read_ms=BEGINNING_MS, settled_ms=BEGINNING_MS, listing=None)
     if now.listing is not None:
-        yield from _listed(api, object_type, properties, now)
+        yield from _listed(api, wanted, now)
         return
-    for found in _changed(api, object_type, properties, modified, now, now_ms, horizons):
+    for found in _changed(api, wanted, now, horizons):
         now = found.position
         yield found
-    if now_ms - now.deletes_ms >= horizons.deletes_every_ms:
-        yield from _archived(api, object_type, now, now_ms)
+    if horizons.now_ms - now.deletes_ms >= horizons.deletes_every_ms:
+        yield from _archived(api, wanted.object_type, now, horizons.now_ms)
 
 
-def _listed(api: Api, object_type: str, properties: Sequence[str], start: Position) -> Iterator[Found]:
+def _listed(api: Api, wanted: Wanted, start: Position) -> Iterator[Found]:
     after: str | None = start.listing or None
     while True:
-        answer = api.listed(object_type, properties, after)
+        answer = api.listed(wanted.object_type, wanted.properties, after)
         after = next_after(answer)
         yield Found(results(answer), replace(start, listing=after))
         if after is None:
             return
 
 
-def _changed(
-    api: Api,
-    object_type: str,
-    properties: Sequence[str],
-    modified: str,
-    start: Position,
-    now_ms: int,
-    horizons: Horizons,
-) -> Iterator[Found]:
-    settled_to_ms = now_ms - horizons.settled_after_ms
+def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
+    settled_to_ms = horizons.now_ms - horizons.settled_after_ms
     from_ms, inside = start.read_ms, start.inside
     if inside is None:
-        from_ms = looked_back_ms(start.read_ms, start.settled_ms, now_ms, horizons)
+        from_ms = looked_back_ms(start.read_ms, start.settled_ms, horizons)
     is_settling = from_ms <= start.settled_ms
-    at = start
+    settled_ms = start.settled_ms
     seen: frozenset[str] = frozenset()
-    while True:
-        answer = api.search(object_type, _query(properties, modified, from_ms, inside))
+    is_over = False
+    while not is_over:
+        answer = api.search(wanted.object_type, _query(wanted, from_ms, inside))
         rows = results(answer)
         has_more = next_after(answer) is not None
-        last_ms = _last_ms(rows, modified, from_ms)
         fresh = [row for row in rows if not (isinstance(row, dict) and row.get("id") in seen)]
+        seen = frozenset()
+        last_ms = _last_ms(rows, wanted.modified, from_ms)
         if inside is not None:
-            seen = frozenset()
             from_ms, inside = (from_ms, _last_id(rows, inside)) if has_more else (from_ms + 1, None)
-            is_over = False
         elif has_more and last_ms == from_ms:
             inside, fresh = "0", []
-            is_over = False
         else:
-            seen = frozenset(row["id"] for row in rows if isinstance(row, dict) and _ms(row, modified) == last_ms)
+            seen = frozenset(row["id"] for row in rows if _ms(row, wanted.modified) == last_ms and "id" in row)
             from_ms, is_over = last_ms, not has_more
-        reached_ms = max(from_ms, now_ms, start.read_ms) if is_over else from_ms
-        at = replace(
-            at,
-            read_ms=reached_ms,
-            inside=inside,
-            settled_ms=max(at.settled_ms, min(reached_ms, settled_to_ms)) if is_settling else at.settled_ms,
-        )
+        read_ms = max(from_ms, horizons.now_ms, start.read_ms) if is_over else from_ms
+        if is_settling:
+            settled_ms = max(settled_ms, min(read_ms, settled_to_ms))
+        at = replace(start, read_ms=read_ms, inside=inside, settled_ms=settled_ms)
         yield Found(fresh, at, total=answer.get("total"))
-        if is_over:
-            return
 
 
-def _query(properties: Sequence[str], modified: str, from_ms: int, inside: str | None) -> Json:
-    filters: list[Json] = [{"propertyName": modified, "operator": "GTE", "value": str(from_ms)}]
-    order = modified
+def _query(wanted: Wanted, from_ms: int, inside: str | None) -> Json:
+    filters: list[Json] = [{"propertyName": wanted.modified, "operator": "GTE", "value": str(from_ms)}]
+    order = wanted.modified
     if inside is not None:
         filters = [
-            {"propertyName": modified, "operator": "EQ", "value": str(from_ms)},
+            {"propertyName": wanted.modified, "operator": "EQ", "value": str(from_ms)},
             {"propertyName": "hs_object_id", "operator": "GT", "value": inside},
         ]
         order = "hs_object_id"
     return {
         "filterGroups": [{"filters": filters}],
         "sorts": [{"propertyName": order, "direction": "ASCENDING"}],
-        "properties": list(properties),
+        "properties": list(wanted.properties),
         "limit": SEARCH_PAGE,
     }
 
 
 def _archived(api: Api, object_type: str, start: Position, now_ms: int) -> Iterator[Found]:
-    """What was archived since the last look. The list has no filter and no order by time, so all of it (90 days) is read."""
+    """What was archived since the last look. The list knows no filter and no order by time: all of it is read."""
     after: str | None = None
     while True:
         answer = api.listed(object_type, ("hs_object_id",), after, is_archived=True)
@@ -237,7 +230,7 @@ def _last_ms(rows: Sequence[Any], modified: str, from_ms: int) -> int:
 
 
 def _last_id(rows: Sequence[Any], inside: str) -> str:
-    """The highest id of the page. Raises ProtocolError when it is not beyond `inside`: the next page would be the same."""
+    """The highest id of the page. Raises ProtocolError when it is not beyond `inside`, or reading would never end."""
     ids = (str(row.get("id")) for row in rows if isinstance(row, dict))
     last = max((int(record_id) for record_id in ids if record_id.isdigit()), default=0)
     if last <= int(inside):

@@ -1,14 +1,15 @@
 """Tasks, made once.
 
-A task carries our key in a property. Before anything is created, the keys of the batch are looked up: by the property itself
-where the portal accepted it as unique, else through the tasks of the record that each is linked to (neither way goes through
-the search index, which lags). Then what is missing is created together with its link, in one atomic call a batch.
+A task carries our key in a property. Before anything is created, the keys of the batch are looked up: by the property
+itself where the portal accepted it as unique, else through the tasks of the record that each is linked to (neither way
+goes through the search index, which lags). Then what is missing is created together with its link, in one atomic call.
 
-Why create and not upsert: an upsert takes no associations (a kill between the two calls leaves a task that nobody sees), and
-it would reopen a task that a salesperson has completed. A unique key still refuses a second task, should two writers race.
+Why create and not upsert: an upsert takes no associations (a kill between the two calls leaves a task that nobody
+sees), and it would reopen a task that a salesperson has completed. A unique key still refuses a second task, should two
+writers race.
 
-A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Property names and required
-values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
+A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Property names and
+required values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
 """
 
 from __future__ import annotations

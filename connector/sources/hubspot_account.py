@@ -1,0 +1,67 @@
+"""Is everything there? The account, its quota, and each stream with the fields that are asked of it.
+
+`GET /account-info/v3/details` and `/account-info/v3/api-usage/daily/private-apps`: HubSpot documentation "Account
+information". An OAuth app has no daily limit of its own, and the second call tells it nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from connector.errors import MissingPermission, RecordRejected
+from connector.model import Check, Finding, Request
+from connector.sources.hubspot_client import Api, ServerClock
+from connector.sources.hubspot_objects import properties
+
+#: A clock that is further off than this makes cursors and due dates wrong enough to say so.
+SKEW_SAID_S = 120.0
+
+#: stream -> a call that shows whether it can be read, for those without properties
+Probes = Mapping[str, Callable[[], object]]
+
+
+def check(
+    api: Api, system: str, server: ServerClock, requests: Sequence[Request], *, probes: Probes, portal_id: int | None
+) -> Check:
+    """What the portal says about itself and our access to it. Raises AuthError."""
+    account = api.get("/account-info/v3/details")
+    portal = account.get("portalId")
+    used, limit = _quota(api)
+    findings: list[Finding] = []
+    if portal_id is not None and portal != portal_id:
+        mend = "use the token of the other portal, or correct portal_id"
+        findings.append(Finding("error", f"this is portal {portal}, not {portal_id}", mend))
+    for request in requests:
+        findings += _checked(api, request, probes)
+    if abs(server.ahead_s) > SKEW_SAID_S:
+        findings.append(
+            Finding("warning", f"its clock and ours differ by {server.ahead_s:.0f} s", "set the clock of this machine")
+        )
+    signed_in_as = f"portal {portal} ({account.get('timeZone') or 'time zone unknown'})"
+    return Check(system, signed_in_as, used, limit, server.ahead_s, tuple(findings))
+
+
+def _quota(api: Api) -> tuple[int | None, int | None]:
+    try:
+        told = api.get("/account-info/v3/api-usage/daily/private-apps").get("results") or ()
+    except (MissingPermission, RecordRejected):
+        return None, None
+    counted = [each for each in told if isinstance(each, dict) and each.get("usageLimit")]
+    return (int(counted[0]["currentUsage"]), int(counted[0]["usageLimit"])) if counted else (None, None)
+
+
+def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:
+    stream = request.stream
+    missing: list[str] = []
+    try:
+        if stream.name in probes:
+            probes[stream.name]()
+        else:
+            known = {each["name"] for each in api.properties(stream.object_type)}
+            missing = sorted(set(properties(request)) - known)
+    except (MissingPermission, RecordRejected) as error:
+        level = "warning" if stream.optional else "error"
+        return [Finding(level, f"{stream.name} will not be read: {error}", error.hint)]
+    mend = "create the property, correct its name in the mapping, or remove it from there"
+    found = [Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing]
+    return found or [Finding("ok", f"reads {stream.name}")]
