@@ -1,0 +1,279 @@
+"""Salesforce: an org read by SOQL and written by collections, both inside composite calls.
+
+What decides the shape (REST API Developer Guide; each file beside this one names its own facts):
+- a composite is one API call, so a quiet cycle over ten objects costs two and a thousand writes cost one;
+- `Sforce-Limit-Info` on every answer tells the org's calls of the last 24 hours, by whatever client;
+- an access token has no told life: it is used until a 401 says INVALID_SESSION_ID;
+- client credentials must be asked for at the org's own My Domain URL, a JWT's audience is login or test.salesforce.com.
+
+`salesforce_rest` (calls, descriptions, `classify`), `salesforce_query` (reading), `salesforce_collections` (writing),
+`salesforce_metadata` (set-up).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from connector import auth, http, log
+from connector.model import (
+    Adapter,
+    Capabilities,
+    Change,
+    Check,
+    FieldSpec,
+    Finding,
+    Found,
+    InstallStep,
+    Kind,
+    ObjectSchema,
+    Outcome,
+    Page,
+    Request,
+    Stream,
+    StreamFailure,
+    System,
+)
+from connector.pacing import Pacing
+from connector.section import Duration, Secret, Section
+from connector.sources import salesforce_collections, salesforce_metadata, salesforce_query
+from connector.sources.salesforce_query import SETTLED_AFTER
+from connector.sources.salesforce_rest import (
+    MAX_COLLECTION,
+    MAX_QUERIES,
+    Described,
+    Org,
+    classify,
+    is_idempotent,
+    usage,
+)
+
+PRODUCTION_LOGIN = "https://login.salesforce.com"
+SANDBOX_LOGIN = "https://test.salesforce.com"
+CLIENT = "connector/1"
+#: Beyond this, signed assertions are refused and dates are off.
+MAX_CLOCK_SKEW_S = 60.0
+
+_log = log.get(__name__)
+
+
+class SalesforceOptions(Section):
+    """`[systems.<name>]` with `kind = "salesforce"`. Sign in with one of: client_secret, private_key, refresh_token."""
+
+    kind: Literal["salesforce"]
+    url: Annotated[str, AfterValidator(http.safe_url)] = Field(
+        description="The org's My Domain URL, such as https://acme.my.salesforce.com."
+    )
+    client_id: str = Field(description="The consumer key of the org's External Client App or connected app.")
+    client_secret: Secret | None = Field(
+        default=None, description="The consumer secret: signs in by client credentials, or goes with a refresh token."
+    )
+    username: str | None = Field(default=None, description="The user to sign in as, with `private_key`.")
+    private_key: Secret | None = Field(
+        default=None, description='The RSA key in PEM form that signs a JWT for `username`, e.g. "file:server.key".'
+    )
+    refresh_token: Secret | None = Field(
+        default=None, description="A refresh token that somebody granted; the app must not rotate it."
+    )
+    login_url: Annotated[str, AfterValidator(http.safe_url)] | None = Field(
+        default=None,
+        description="Where a JWT is addressed to; default https://login.salesforce.com, test for a sandbox org's URL.",
+    )
+    api_version: str = Field(default="62.0", pattern=r"^\d{2}\.0$", description="The REST API's version.")
+    quota_share: float = Field(
+        default=0.8, gt=0, le=1, description="We stop when this part of the org's daily calls is used, by whomever."
+    )
+    timeout: Duration = Field(default=timedelta(seconds=60), description="How long to wait for an answer.")
+
+    @model_validator(mode="after")
+    def _has_one_way_to_sign_in(self) -> Self:
+        if self.private_key and not self.username:
+            raise ValueError("private_key needs username, the user to sign in as")
+        if self.private_key and self.refresh_token:
+            raise ValueError("give private_key or refresh_token, not both")
+        if not (self.client_secret or self.private_key or self.refresh_token):
+            raise ValueError("give client_secret, private_key with username, or refresh_token")
+        return self
+
+
+STREAMS = (
+    Stream("leads", Kind.PERSON, "Lead", "SystemModstamp", SETTLED_AFTER),
+    Stream("contacts", Kind.PERSON, "Contact", "SystemModstamp", SETTLED_AFTER),
+    Stream("accounts", Kind.ACCOUNT, "Account", "SystemModstamp", SETTLED_AFTER),
+    Stream("opportunities", Kind.OPPORTUNITY, "Opportunity", "SystemModstamp", SETTLED_AFTER),
+    Stream("contact_roles", Kind.CONTACT_ROLE, "OpportunityContactRole", "SystemModstamp", SETTLED_AFTER),
+    Stream("tasks", Kind.ACTIVITY, "Task", "SystemModstamp", SETTLED_AFTER, own_tasks=True),
+    Stream("events", Kind.ACTIVITY, "Event", "SystemModstamp", SETTLED_AFTER),
+    Stream("campaign_members", Kind.ACTIVITY, "CampaignMember", "SystemModstamp", SETTLED_AFTER),
+    Stream("campaigns", Kind.CAMPAIGN, "Campaign", "SystemModstamp", SETTLED_AFTER),
+    Stream("cases", Kind.CASE, "Case", "SystemModstamp", SETTLED_AFTER),
+    Stream("users", Kind.OWNER, "User", "SystemModstamp", SETTLED_AFTER, every=timedelta(days=1)),
+)
+CAPABILITIES = Capabilities(
+    batch_size=MAX_QUERIES * MAX_COLLECTION,
+    writable=("Lead", "Contact"),
+    task_targets=("Contact", "Lead", "Account", "Opportunity", "Case"),
+    has_unique_task_key=True,
+    tells_deletes=True,
+)
+
+
+class SalesforceSource:
+    """The reading side."""
+
+    def __init__(self, org: Org, pacing: Pacing, quota_share: float) -> None:
+        self._org = org
+        self._pacing = pacing
+        self._quota_share = quota_share
+
+    def check(self, requests: Sequence[Request]) -> Check:
+        """See `Source.check`. Two calls, the token apart."""
+        described = self._org.described([request.stream.object_type for request in requests], is_fresh=True)
+        user = salesforce_metadata.user(self._org)
+        skew_s = self._org.clock_skew_s
+        used = self._pacing.usage
+        findings = [*_readable(requests, described), *_invisible(self._org.system, requests, described)]
+        if abs(skew_s) > MAX_CLOCK_SKEW_S:
+            mend = "set this machine's clock by a time server"
+            findings.append(Finding("warning", f"our clock and Salesforce's differ by {abs(skew_s):.0f} s", mend))
+        if used and used.used >= self._quota_share * used.limit:
+            what = f"{used.used:,} of {used.limit:,} daily API calls are used, our limit is {self._quota_share:.0%}"
+            findings.append(Finding("warning", what, "wait, or raise `quota_share`"))
+        return Check(
+            system=self._org.system,
+            signed_in_as=str(user.get("preferred_username") or "a user whose name we may not read"),
+            calls_used=used.used if used else None,
+            calls_limit=used.limit if used else None,
+            clock_skew_s=skew_s,
+            findings=tuple(findings),
+        )
+
+    def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
+        """See `Source.describe`. One call for 25 objects, remembered while we are connected."""
+        described = self._org.described(object_types)
+        return {name: ObjectSchema(name, known.fields) for name, known in described.items()}
+
+    def pages(self, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
+        """See `Source.pages`. Five pages a call."""
+        return salesforce_query.pages(self._org, requests)
+
+
+class SalesforceTarget:
+    """The writing side."""
+
+    def __init__(self, org: Org) -> None:
+        self._org = org
+
+    def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
+        """See `Target.install`. One deployment."""
+        return salesforce_metadata.install(self._org, specs, is_dry=is_dry)
+
+    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """See `Target.write`. One call for 1,000 changes."""
+        return salesforce_collections.write(self._org, changes)
+
+    def find(self, changes: Sequence[Change]) -> Sequence[Found]:
+        """See `Target.find`. One call for 1,000 changes."""
+        return salesforce_collections.find(self._org, changes)
+
+
+def connect(name: str, options: SalesforceOptions) -> System:
+    """A connected org; the first call signs in."""
+    pacing = Pacing((), options.quota_share, learn=usage, system=name)
+    session = http.session(
+        name,
+        options.url,
+        classify=classify,
+        is_idempotent=is_idempotent,
+        bucket_of=lambda _: "",
+        token=_token(name, options),
+        pacing=pacing,
+        timeout_s=(http.TIMEOUT_S[0], options.timeout.total_seconds()),
+    )
+    session.headers["Sforce-Call-Options"] = f"client={CLIENT}"
+    org = Org(name, options.url, options.api_version, session)
+    return System(
+        name=name,
+        kind="salesforce",
+        source=SalesforceSource(org, pacing, options.quota_share),
+        target=SalesforceTarget(org),
+        calls=lambda: session.calls,
+        close=session.close,
+    )
+
+
+def _token(name: str, options: SalesforceOptions) -> auth.TokenSource:
+    token_url = f"{options.url}/services/oauth2/token"
+    if options.private_key and options.username:
+        return auth.jwt_bearer(
+            name,
+            token_url,
+            client_id=options.client_id,
+            username=options.username,
+            private_key=options.private_key,
+            audience=options.login_url or _audience(options.url),
+        )
+    if options.refresh_token:
+        return auth.refreshing(
+            name,
+            token_url,
+            client_id=options.client_id,
+            client_secret=options.client_secret,
+            refresh_token=options.refresh_token,
+            on_rotate=lambda _: _warn_of_rotation(name),
+        )
+    secret = options.client_secret or SecretStr("")
+    return auth.client_credentials(name, token_url, client_id=options.client_id, client_secret=secret)
+
+
+def _audience(url: str) -> str:
+    """`acme--test.sandbox.my.salesforce.com` is a sandbox org: its users live at test.salesforce.com."""
+    return SANDBOX_LOGIN if ".sandbox." in (urlsplit(url).hostname or "") else PRODUCTION_LOGIN
+
+
+def _warn_of_rotation(name: str) -> None:
+    _log.warning("pull.refresh_token_rotated", system=name, mend="switch refresh token rotation off in the app")
+
+
+def _readable(requests: Sequence[Request], described: Mapping[str, Described]) -> list[Finding]:
+    names = [request.stream.object_type for request in requests if request.stream.object_type in described]
+    return [Finding("ok", f"reads {', '.join(dict.fromkeys(names))}")] if names else []
+
+
+def _invisible(system: str, requests: Sequence[Request], described: Mapping[str, Described]) -> Iterator[Finding]:
+    for request in requests:
+        stream = request.stream
+        seen = described.get(stream.object_type)
+        level = "warning" if stream.optional else "error"
+        if seen is None:
+            mend = f"{salesforce_metadata.GRANT_HINT} to {stream.object_type}"
+            yield Finding(level, f"{stream.object_type} is not visible to this user", mend)
+            continue
+        for name in request.fields:
+            if not seen.allows(name):
+                yield Finding(level, *_missing(system, stream, name))
+
+
+def _missing(system: str, stream: Stream, name: str) -> tuple[str, str]:
+    where = f"remove it from [mapping.{system}.{stream.name}]"
+    if name.endswith("__c"):
+        what = f"{stream.object_type}.{name} does not exist or is not visible to this user"
+        return what, f"run `connector install {system}` if it is one of ours; else {where}"
+    what = f"{stream.object_type}.{name} is not visible to this user"
+    return what, f"{salesforce_metadata.GRANT_HINT} to it, or {where}"
+
+
+SALESFORCE = Adapter(
+    kind="salesforce",
+    title="Salesforce",
+    options=SalesforceOptions,
+    streams=STREAMS,
+    capabilities=CAPABILITIES,
+    windows=(),
+    classify=classify,
+    connect=connect,
+)

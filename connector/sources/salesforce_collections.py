@@ -1,0 +1,351 @@
+"""Salesforce writing: sObject collections of 200 rows, five of them in one composite call.
+
+Facts this stands on (REST API Developer Guide, "sObject Collections", "Composite", "Assignment Rule Header", "Duplicate
+Rule Header"; Object Reference, "Task"):
+- A collection answers 200 even if every row failed: each row has its own result, in order.
+- `Sforce-Auto-Assign` is TRUE unless we say otherwise, also for updates: a score would give a lead another owner.
+- One collection takes rows of at most ten changes of type: so rows are sorted by type.
+- The same record twice in one collection is refused: so its second change goes into another one.
+- A task is inserted with a unique key, never upserted: a replayed upsert would undo what a salesperson changed since. A
+  replayed insert gives DUPLICATE_VALUE with the id of the task that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from math import isfinite
+from typing import Any
+from urllib.parse import quote
+
+from simple_salesforce import format_soql
+
+from connector import http
+from connector.errors import (
+    AuthError,
+    MissingPermission,
+    ProtocolError,
+    QuotaExhausted,
+    RecordRejected,
+    SystemUnavailable,
+)
+from connector.log import redact
+from connector.model import Change, FieldSchema, Found, Outcome, Result, Task, Value, Verdict
+from connector.sources.salesforce_rest import (
+    MAX_COLLECTION,
+    MAX_QUERIES,
+    PERMISSION_HINT,
+    Answer,
+    Org,
+    Subrequest,
+    code_and_message,
+)
+
+TASK_KEY = "Task_Key__c"
+WRITE_HEADERS: Mapping[str, str] = {
+    "Sforce-Auto-Assign": "FALSE",
+    "Sforce-Duplicate-Rule-Header": "allowSave=true; includeRecordDetails=false; runAsCurrentUser=false",
+}
+MAX_SUBJECT = 255
+MAX_BODY = 32_000
+PRIORITIES: Mapping[str, str] = {"high": "High", "normal": "Normal", "low": "Low"}
+#: A task's person goes into WhoId, everything else into WhatId.
+WHO = ("Lead", "Contact")
+
+#: Results and hints by the error codes of rows (SOAP API Developer Guide, "StatusCode").
+_BY_RESULT: Sequence[tuple[Result, str, str]] = (
+    (
+        Result.RETRY,
+        "",
+        "UNABLE_TO_LOCK_ROW UNABLE_TO_LOCK_RECORD API_TEMPORARILY_UNAVAILABLE SERVER_UNAVAILABLE TOO_MANY_APEX_REQUESTS"
+        " QUERY_TIMEOUT REQUEST_RUNNING_TOO_LONG UNKNOWN_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED",
+    ),
+    (Result.RETRY, "a quota of the org is used up; it is tried again later", "REQUEST_LIMIT_EXCEEDED LIMIT_EXCEEDED"),
+    (Result.RETRY, "the org's data storage is full: free some or buy more", "STORAGE_LIMIT_EXCEEDED"),
+    (
+        Result.CONFLICT,
+        "the record was merged, converted or deleted; it is read again and planned anew",
+        "ENTITY_IS_DELETED INVALID_CROSS_REFERENCE_KEY CANNOT_UPDATE_CONVERTED_LEAD MALFORMED_ID NOT_FOUND",
+    ),
+    (
+        Result.REJECTED,
+        "the field does not take this value: mend the mapping or the field",
+        "STRING_TOO_LONG NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST INVALID_FIELD"
+        " INVALID_TYPE_ON_FIELD_IN_RECORD REQUIRED_FIELD_MISSING JSON_PARSER_ERROR INVALID_EMAIL_ADDRESS"
+        " FIELD_INTEGRITY_EXCEPTION DUPLICATE_VALUE",
+    ),
+    (
+        Result.REJECTED,
+        PERMISSION_HINT,
+        "INVALID_FIELD_FOR_INSERT_UPDATE INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY",
+    ),
+    (
+        Result.REJECTED,
+        "a rule or permission of the org forbids it: show it to the org's administrator",
+        "FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
+        " CANNOT_EXECUTE_FLOW_TRIGGER FLOW_EXCEPTION DUPLICATES_DETECTED ENTITY_IS_LOCKED TRANSFER_REQUIRES_READ"
+        " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER",
+    ),
+)
+OUTCOMES: Mapping[str, tuple[Result, str]] = {
+    code: (result, hint) for result, hint, codes in _BY_RESULT for code in codes.split()
+}
+
+_EXISTING_ID = re.compile(r"record with id: ?([a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?)\b")
+
+
+def outcome_of(code: str, message: str) -> tuple[Result, str]:
+    """What a row's error means, with a hint. A trigger that got no lock is tried again; an unknown code is not."""
+    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "UNABLE_TO_LOCK_ROW" in message:
+        return Result.RETRY, ""
+    return OUTCOMES.get(code, (Result.REJECTED, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A change as a row of a collection, or its outcome if it need not be sent."""
+
+    change: Change
+    body: Mapping[str, Any]
+
+
+def write(org: Org, changes: Sequence[Change]) -> list[Outcome]:
+    """Deliver changes, 1,000 rows a call: one outcome each, in order. Raises as `Target.write` says."""
+    try:
+        described = org.described(sorted({change.object_type for change in changes if change.task is None}))
+    except SystemUnavailable as error:
+        return [Outcome(change.key, Result.RETRY, message=str(error), hint=error.hint) for change in changes]
+    outcomes: dict[str, Outcome] = {}
+    rows: list[_Row] = []
+    for change in changes:
+        fields = described[change.object_type].fields if change.object_type in described else {}
+        unwritable = _unwritable(change, fields)
+        if unwritable:
+            outcomes[change.key] = _not_writable(change, unwritable)
+        else:
+            body = _task_row(change, change.task) if change.task else _field_row(change, fields)
+            rows.append(_Row(change, body))
+    collections = _collections(rows)
+    for start in range(0, len(collections), MAX_QUERIES):
+        group = collections[start : start + MAX_QUERIES]
+        for outcome in _sent(org, group, is_first=start == 0):
+            outcomes[outcome.key] = outcome
+    return [outcomes[change.key] for change in changes]
+
+
+def find(org: Org, changes: Sequence[Change]) -> list[Found]:
+    """What the org holds for these changes: tasks by their key, deleted ones too; fields by the record's id."""
+    tasks = [change for change in changes if change.task]
+    by_type: dict[str, list[Change]] = {}
+    for change in changes:
+        if change.task is None:
+            by_type.setdefault(change.object_type, []).append(change)
+    found: dict[str, Found] = {}
+    work: list[tuple[Subrequest, Sequence[Change]]] = [
+        *((_task_query(part), part) for part in _parts(tasks)),
+        *((_retrieve(name, part), part) for name, group in by_type.items() for part in _parts(group)),
+    ]
+    for start in range(0, len(work), MAX_QUERIES):
+        group_of_work = work[start : start + MAX_QUERIES]
+        answers, _ = org.composite([part for part, _ in group_of_work])
+        for (_, part), answer in zip(group_of_work, answers, strict=True):
+            found |= {one.key: one for one in _found(org, part, answer)}
+    return [found[change.key] for change in changes]
+
+
+# ------------------------------------------------------------------------------------------------------------ sending
+
+
+def _collections(rows: Sequence[_Row]) -> list[list[_Row]]:
+    """Rows in collections of 200: updates apart from inserts, sorted by type, no record or task key twice in one."""
+    layers: dict[tuple[bool, int], list[_Row]] = {}
+    seen: dict[str, int] = {}
+    for row in rows:
+        is_task = row.change.task is not None
+        what = row.change.task.key if row.change.task else row.change.native_id
+        layer = seen[what] = seen.get(what, -1) + 1
+        layers.setdefault((is_task, layer), []).append(row)
+    collections: list[list[_Row]] = []
+    for _, layer_rows in sorted(layers.items(), key=lambda item: item[0]):
+        layer_rows.sort(key=lambda row: row.change.object_type)
+        collections += [layer_rows[at : at + MAX_COLLECTION] for at in range(0, len(layer_rows), MAX_COLLECTION)]
+    return collections
+
+
+def _sent(org: Org, collections: Sequence[Sequence[_Row]], *, is_first: bool) -> Iterable[Outcome]:
+    rows = [row for collection in collections for row in collection]
+    try:
+        answers, _ = org.composite([_subrequest(collection) for collection in collections])
+    except SystemUnavailable as error:
+        result = Result.UNKNOWN if error.sent else Result.RETRY
+        return [_outcome(row, result, message=str(error), request_id=error.request_id) for row in rows]
+    except ProtocolError as error:
+        return [_outcome(row, Result.UNKNOWN, message=str(error), request_id=error.request_id) for row in rows]
+    except (AuthError, QuotaExhausted) as error:
+        if is_first:
+            raise
+        return [_outcome(row, Result.RETRY, message=str(error), hint=error.hint) for row in rows]
+    return [
+        outcome
+        for collection, answer in zip(collections, answers, strict=True)
+        for outcome in _settled(collection, answer)
+    ]
+
+
+def _subrequest(collection: Sequence[_Row]) -> Subrequest:
+    method = "POST" if collection[0].change.task else "PATCH"
+    body = {"allOrNone": False, "records": [row.body for row in collection]}
+    return Subrequest("composite/sobjects", method, body, WRITE_HEADERS)
+
+
+def _settled(collection: Sequence[_Row], answer: Answer) -> Iterable[Outcome]:
+    """One outcome for each row of a collection that was answered."""
+    if answer.told.verdict is not Verdict.OK or not isinstance(answer.body, list):
+        code, message = code_and_message(answer.body)
+        result, hint = outcome_of(code, message)
+        if not code or answer.told.verdict is Verdict.RETRY_IF_IDEMPOTENT:
+            result = Result.UNKNOWN
+        for row in collection:
+            yield _outcome(row, result, code=code, message=message, hint=hint)
+        return
+    for number, row in enumerate(collection):
+        yield _row_outcome(row, answer.body[number] if number < len(answer.body) else None)
+
+
+def _row_outcome(row: _Row, said: Any) -> Outcome:
+    if not isinstance(said, dict):
+        return _outcome(row, Result.UNKNOWN, code="NO_RESULT", message="the answer holds no result for this row")
+    if said.get("success") is True:
+        return _outcome(row, Result.ACCEPTED, native_id=said.get("id") if row.change.task else None)
+    code, message = code_and_message(said.get("errors"))
+    existing = _EXISTING_ID.search(message) if row.change.task and code == "DUPLICATE_VALUE" else None
+    if existing and TASK_KEY in message:
+        return _outcome(row, Result.UNCHANGED, native_id=existing.group(1), code=code)
+    result, hint = outcome_of(code, message)
+    return _outcome(row, result, code=code, message=message, hint=hint)
+
+
+def _outcome(
+    row: _Row,
+    result: Result,
+    *,
+    native_id: str | None = None,
+    code: str = "",
+    message: str = "",
+    hint: str = "",
+    request_id: str = "",
+) -> Outcome:
+    return Outcome(row.change.key, result, native_id, code, redact(message), hint, request_id)
+
+
+# ------------------------------------------------------------------------------------------------------------ payloads
+
+
+def _unwritable(change: Change, fields: Mapping[str, FieldSchema]) -> str:
+    """The first field that we cannot see or write, or "": sent, it would fail the whole collection."""
+    return next((name for name in change.fields if name not in fields or not fields[name].is_writable), "")
+
+
+def _not_writable(change: Change, name: str) -> Outcome:
+    return Outcome(
+        change.key,
+        Result.REJECTED,
+        code="INVALID_FIELD_FOR_INSERT_UPDATE",
+        message=f"{change.object_type}.{name} does not exist for this user or cannot be written",
+        hint=f"run `connector install {change.system}`",
+    )
+
+
+def _field_row(change: Change, fields: Mapping[str, FieldSchema]) -> dict[str, Any]:
+    values = {name: as_native(value, fields[name].type) for name, value in change.fields.items()}
+    return {"attributes": {"type": change.object_type}, "Id": change.native_id, **values}
+
+
+def as_native(value: Value, kind: str) -> Value:
+    """A canonical value as JSON for a field of this kind. What does not fit is sent as it is, to be refused there."""
+    if not isinstance(value, str) or kind not in _CASTS:
+        return value
+    try:
+        return _CASTS[kind](value)
+    except ValueError:
+        return value
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _bool(text: str) -> bool:
+    return text.lower() == "true" if text.lower() in ("true", "false") else bool(int(text))
+
+
+def _instant(text: str) -> str:
+    value = datetime.fromisoformat(text)
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_CASTS: Mapping[str, Callable[[str], Value]] = {
+    "number": _number,
+    "integer": int,
+    "bool": _bool,
+    "date": lambda text: date.fromisoformat(text[:10]).isoformat(),
+    "datetime": _instant,
+}
+
+
+def _task_row(change: Change, task: Task) -> dict[str, Any]:
+    link = "WhoId" if change.object_type in WHO else "WhatId"
+    owner = {"OwnerId": task.owner} if task.owner else {}
+    return {
+        "attributes": {"type": "Task"},
+        "Subject": task.subject[:MAX_SUBJECT],
+        "Description": task.body[:MAX_BODY],
+        "ActivityDate": task.due_at.date().isoformat(),
+        "Priority": PRIORITIES.get(task.priority, "Normal"),
+        link: change.native_id,
+        TASK_KEY: task.key,
+        **owner,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ finding
+
+
+def _parts(changes: Sequence[Change]) -> list[Sequence[Change]]:
+    return [changes[at : at + MAX_COLLECTION] for at in range(0, len(changes), MAX_COLLECTION)]
+
+
+def _task_query(changes: Sequence[Change]) -> Subrequest:
+    keys = [change.task.key for change in changes if change.task]
+    soql = format_soql("SELECT Id, Task_Key__c FROM Task WHERE Task_Key__c IN {keys}", keys=keys)
+    return Subrequest(f"queryAll?q={quote(soql, safe='')}")
+
+
+def _retrieve(object_type: str, changes: Sequence[Change]) -> Subrequest:
+    fields = sorted({"Id", *(name for change in changes for name in change.fields)})
+    ids = list(dict.fromkeys(change.native_id for change in changes))
+    return Subrequest(f"composite/sobjects/{object_type}", "POST", {"ids": ids, "fields": fields})
+
+
+def _found(org: Org, changes: Sequence[Change], answer: Answer) -> Iterator[Found]:
+    if answer.told.verdict is not Verdict.OK:
+        error = http.error_of(answer.told, org.system, status=answer.status)
+        if isinstance(error, RecordRejected):
+            hint = f"run `connector check {org.system}`"
+            raise MissingPermission(str(error), hint=hint, system=org.system) from error
+        raise error
+    records = answer.body.get("records", ()) if isinstance(answer.body, dict) else answer.body or ()
+    name = TASK_KEY if changes[0].task else "Id"
+    by_name = {record[name]: record for record in records if record}
+    for change in changes:
+        record = by_name.get(change.task.key if change.task else change.native_id)
+        if change.task:
+            yield Found(change.key, native_id=record["Id"] if record else None)
+        else:
+            yield Found(change.key, values={field: record.get(field) for field in change.fields} if record else None)

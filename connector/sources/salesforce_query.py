@@ -1,0 +1,234 @@
+"""Salesforce reading: SOQL through queryAll, five first pages in a call, later pages by nextRecordsUrl.
+
+Facts this stands on (REST API Developer Guide, "QueryAll", "Query More Results"; SOAP API Developer Guide, "merge()"):
+- SystemModstamp is set inside a transaction that may run ten minutes before it commits, and compares in whole seconds.
+  So a read goes on from the server's clock at the last read's first page, less ten minutes, with `>=`; what is read
+  twice changes nothing when it is merged.
+- queryAll also gives deleted, merged and archived rows. A merged loser carries MasterRecordId, a converted lead
+  ConvertedContactId.
+- A nextRecordsUrl lives two days, so a read that was killed goes on in the middle.
+- A field that field-level security hides fails its whole query with INVALID_FIELD.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connector import clock, http, log, tables
+from connector.errors import ConnectorError, ProtocolError, TransientError
+from connector.model import Page, Request, Stream, StreamFailure, Verdict
+from connector.sources.salesforce_rest import MAX_QUERIES, Answer, Described, Org, Subrequest
+
+SETTLED_AFTER = timedelta(minutes=10)
+#: A part that failed for a passing reason is asked for again so often, with growing waits.
+ATTEMPTS = 4
+FIRST_WAIT_S = 1.0
+EXPIRED_CURSOR = "INVALID_QUERY_LOCATOR"
+UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
+
+#: What is read beside the fields asked for, where the object has it.
+ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
+WITHOUT_DELETION = ("User",)
+MERGEABLE = ("Lead", "Contact", "Account")
+
+_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
+_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-([01]\d|2\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(\+0000|Z)$"
+_NOT_KNOWN = 1 << 62
+
+_log = log.get(__name__)
+
+
+@dataclass
+class _Reading:
+    """One stream on its way to its present end."""
+
+    request: Request
+    soql: str = ""
+    low: str | None = None  # SystemModstamp from which we read; None: from the beginning
+    first_page_at: str | None = None
+    next_path: str | None = None
+    remaining: int = _NOT_KNOWN  # rows to come
+    attempts: int = 0
+    has_described: bool = False
+
+    @property
+    def stream(self) -> Stream:
+        return self.request.stream
+
+
+def pages(org: Org, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
+    """Read every stream to its present end. Five queries share a call, those with the most rows to come first."""
+    readings = [_started(org, request) for request in requests]
+    while readings:
+        readings.sort(key=lambda reading: -reading.remaining)
+        group = readings[:MAX_QUERIES]
+        answers, asked_at = org.composite([Subrequest(_path(reading)) for reading in group])
+        for reading, answer in zip(group, answers, strict=True):
+            said = _taken(org, reading, answer, asked_at)
+            if said is None:
+                continue
+            if isinstance(said, StreamFailure) or said.done:
+                readings.remove(reading)
+            yield said
+
+
+def soql_of(stream: Stream, fields: Sequence[str], described: Described | None, low: str | None) -> str:
+    """The query of a stream: what was asked for and is visible, with what tells identity, change and deletion."""
+    wanted = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
+    names = [name for name in wanted if _NAME.fullmatch(name) and (described is None or described.allows(name))]
+    where = f" WHERE SystemModstamp >= {low}" if low else ""
+    return f"SELECT {', '.join(names)} FROM {stream.object_type}{where} ORDER BY SystemModstamp, Id"  # noqa: S608 _NAME
+
+
+def _telling(object_type: str) -> tuple[str, ...]:
+    return (
+        *(() if object_type in WITHOUT_DELETION else ("IsDeleted",)),
+        *(("MasterRecordId",) if object_type in MERGEABLE else ()),
+        *(("ConvertedContactId",) if object_type == "Lead" else ()),
+    )
+
+
+def _started(org: Org, request: Request) -> _Reading:
+    saved = orjson.loads(request.cursor) if request.cursor else {}
+    reading = _Reading(request, low=saved.get("low"))
+    _formulate(org, reading)
+    if saved.get("of") == _fingerprint(reading.soql):
+        reading.next_path, reading.first_page_at = saved.get("next"), saved.get("at")
+    return reading
+
+
+def _formulate(org: Org, reading: _Reading) -> None:
+    described = org.remembered(reading.stream.object_type)
+    reading.soql = soql_of(reading.stream, reading.request.fields, described, reading.low)
+
+
+def _path(reading: _Reading) -> str:
+    return reading.next_path or f"queryAll?q={quote(reading.soql, safe='')}"
+
+
+def _taken(org: Org, reading: _Reading, answer: Answer, asked_at: datetime) -> Page | StreamFailure | None:
+    """The page of an answer, or the failure that ends its stream, or None when it is to be asked for again."""
+    if answer.told.verdict is not Verdict.OK:
+        return _refused(org, reading, answer)
+    body = answer.body
+    if not isinstance(body, dict) or not isinstance(body.get("records"), list):
+        error = ProtocolError("the answer to a query holds no records", system=org.system)
+        return StreamFailure(reading.stream, error)
+    if reading.first_page_at is None:
+        reading.first_page_at = _literal(asked_at)
+    if reading.remaining == _NOT_KNOWN:
+        reading.remaining = int(body.get("totalSize") or 0)
+    reading.attempts = 0
+    reading.remaining -= len(body["records"])
+    rows, malformed = rows_of(reading.stream.object_type, reading.request.fields, body["records"])
+    is_done = bool(body.get("done", True)) or not body.get("nextRecordsUrl")
+    reading.next_path = None if is_done else str(body["nextRecordsUrl"]).removeprefix(org.prefix)
+    return Page(reading.stream, rows, _cursor(reading), is_done, malformed, body.get("totalSize"))
+
+
+def _refused(org: Org, reading: _Reading, answer: Answer) -> StreamFailure | None:
+    told = answer.told
+    if told.code == EXPIRED_CURSOR and reading.next_path:
+        _log.info("pull.cursor_expired", system=org.system, stream=reading.stream.name)
+        reading.next_path = reading.first_page_at = None
+        return None
+    if told.code in UNSEEN_FIELD and not reading.has_described:
+        reading.has_described = True
+        before = reading.soql
+        org.described([reading.stream.object_type], is_fresh=True)
+        _formulate(org, reading)
+        if reading.soql != before:
+            reading.next_path = reading.first_page_at = None
+            return None
+    error: ConnectorError = http.error_of(told, org.system, status=answer.status)
+    if told.verdict in (Verdict.AUTH, Verdict.REFRESH, Verdict.QUOTA):
+        raise error
+    if isinstance(error, TransientError) and reading.attempts < ATTEMPTS - 1:
+        clock.sleep(FIRST_WAIT_S * 2**reading.attempts)
+        reading.attempts += 1
+        return None
+    return StreamFailure(reading.stream, error)
+
+
+def _cursor(reading: _Reading) -> str:
+    """Where to go on: from `low`, or in the middle of a read that began at `at`."""
+    assert reading.first_page_at is not None
+    if reading.next_path is None:
+        settled = datetime.fromisoformat(reading.first_page_at) - SETTLED_AFTER
+        saved = {"low": _literal(settled)}
+    else:
+        saved = {"at": reading.first_page_at, "next": reading.next_path, "of": _fingerprint(reading.soql)}
+        if reading.low:
+            saved["low"] = reading.low
+    return orjson.dumps(saved).decode()
+
+
+def _fingerprint(soql: str) -> str:
+    return blake2b(soql.encode(), digest_size=8).hexdigest()
+
+
+def _literal(instant: datetime) -> str:
+    """A SOQL datetime literal, in whole seconds."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rows_of(object_type: str, fields: Sequence[str], records: Sequence[Any]) -> tuple[pa.Table, tuple[str, ...]]:
+    """Records of a query answer as `tables.PAGE`, and why some could not become rows."""
+    good = [record for record in records if isinstance(record, dict) and isinstance(record.get("Id"), str)]
+    malformed = ("a record without an Id",) * (len(records) - len(good))
+    nested = _nested(fields)
+    for record in good:
+        record.pop("attributes", None)
+        for relationship, names in nested.items():
+            inner = record.pop(relationship, None)
+            for dotted, path in names:
+                record[dotted] = _inside(inner, path)
+    count = len(good)
+    deleted = pa.array([record.get("IsDeleted") is True for record in good], tables.BOOL)
+    masters = pa.array([record.get("MasterRecordId") for record in good], tables.TEXT)
+    return pa.Table.from_arrays(
+        [
+            pa.array([record["Id"] for record in good], tables.TEXT),
+            pa.repeat(pa.scalar(object_type, tables.TEXT), count),
+            _instants([record.get("CreatedDate") for record in good]),
+            _instants([record.get("SystemModstamp") for record in good]),
+            deleted,
+            pc.if_else(deleted, masters, pa.scalar(None, tables.TEXT)),
+            pa.array([orjson.dumps(record) for record in good], tables.TEXT),
+        ],
+        schema=tables.PAGE,
+    ), malformed
+
+
+def _nested(fields: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:
+    nested: dict[str, list[tuple[str, list[str]]]] = {}
+    for name in fields:
+        relationship, *path = name.split(".")
+        if path:
+            nested.setdefault(relationship, []).append((name, path))
+    return nested
+
+
+def _inside(value: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _instants(values: Sequence[str | None]) -> pa.Array[Any]:
+    """`2026-09-01T00:00:00.000+0000` (always UTC in REST answers) as instants; what has another form is unknown."""
+    texts = pa.array(values, tables.TEXT)
+    is_usual = pc.match_substring_regex(texts, _INSTANT)
+    plain = pc.replace_substring_regex(pc.if_else(is_usual, texts, None), r"(\+0000|Z)$", "")
+    instants: pa.Array[Any] = pc.assume_timezone(plain.cast(pa.timestamp("us")), "UTC")
+    return instants
