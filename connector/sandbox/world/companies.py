@@ -66,14 +66,15 @@ def _stem_of(rng: random.Random, country: Country, nouns: Sequence[str], taken: 
 
 def landline_of(country: Country, area: str, company: int, extension: int) -> str:
     """The E.164 number of a company's switchboard (extension 0) or of a desk behind it."""
-    line = f"{2_000_000 + company * 7919 % 7_000_000:07}"[: country.landline_digits - 2]
+    size = 10 ** (country.landline_digits - 3)
+    line = 2 * size + company * 7919 % (2 * size)
     return f"+{country.calling_code}{area}{line}{extension:02}"
 
 
 def mailbox_of(style: str, given: str, family: str) -> str:
     """The local part of a work address in the company's style."""
     first, last = ascii_of(given).replace(" ", ""), ascii_of(family).replace(" ", "-")
-    return {"first.last": f"{first}.{last}", "f.last": f"{first[0]}.{last}", "flast": f"{first[0]}{last}"}.get(
+    return {"first.last": f"{first}.{last}", "f.last": f"{first[:1]}.{last}", "flast": f"{first[:1]}{last}"}.get(
         style, first
     )
 

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 
 from connector.sandbox.world import org, portal
 from connector.sandbox.world.activities import record_moments, send_campaigns
+from connector.sandbox.world.cast import add_cast
 from connector.sandbox.world.companies import make_company
 from connector.sandbox.world.deals import record_deals
 from connector.sandbox.world.journey import journey_of, moments_of
 from connector.sandbox.world.mailings import Marketing, prepare, send_all
 from connector.sandbox.world.marks import DAY_S
-from connector.sandbox.world.model import Company, World
+from connector.sandbox.world.model import Company, Person, World
+from connector.sandbox.world.oddities import add_nobodies, make_odd
 from connector.sandbox.world.people import BUYING_FUNCTIONS, Taken, headcount_of, make_person
 from connector.sandbox.world.records import Scene, register
+from connector.sandbox.world.setting import set_up
 
 #: The day of the world when the caller names none, so that tests need no clock.
 DEFAULT_NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -29,35 +32,40 @@ def generate(people: int = 4000, seed: int = 7, now: datetime = DEFAULT_NOW) -> 
     scene = Scene(random.Random(f"harbourline {seed}"), today)
     org.hire(scene.org, today)
     portal.hire(scene.portal, today)
+    set_up(scene.portal, today)
     marketing = prepare(scene)
     taken = Taken()
     companies: list[Company] = []
+    cast = add_cast(scene, marketing, taken, companies)
     while len(scene.truth) < people:
         company = make_company(scene.rng, len(companies) + 1, today, taken.names, len(scene.org.users))
         companies.append(company)
         _settle(scene, company, companies)
-        _populate(scene, company, taken, marketing)
+        _populate(scene, company, companies, taken, marketing)
     _finish(scene)
-    return World(scene.org.rows, scene.portal.world, scene.truth, scene.dirt, {})
+    return World(scene.org.rows, scene.portal.world, scene.truth, scene.dirt, cast)
 
 
 def _settle(scene: Scene, company: Company, earlier: list[Company]) -> None:
     """Give the company its rows in the systems that know it, under a parent where it has one."""
+    parent = scene.rng.choice(earlier) if scene.chance(0.12) else company
     if company.relation != "prospect" or scene.chance(0.55):
-        parent = scene.rng.choice(earlier) if scene.chance(0.12) else company
         parent_id = parent.salesforce_id or None if parent is not company else None
         company.salesforce_id = org.add_account(scene.org, scene.rng, company, parent_id, scene.today)
     if not company.salesforce_id or scene.chance(0.85):
-        company.hubspot_id = portal.add_company(scene.portal, scene.rng, company, scene.today)
+        parent_id = parent.hubspot_id or None if parent is not company else None
+        company.hubspot_id = portal.add_company(scene.portal, scene.rng, company, parent_id, scene.today)
 
 
-def _populate(scene: Scene, company: Company, taken: Taken, marketing: Marketing) -> None:
+def _populate(scene: Scene, company: Company, earlier: list[Company], taken: Taken, marketing: Marketing) -> None:
     for _ in range(headcount_of(scene.rng, company)):
         company.people.append(make_person(scene.rng, company, scene.today, taken))
+    make_odd(scene, company, earlier, taken)
     if company.deals:
         _choose_buyers(scene, company)
     for person in company.people:
         register(scene, person)
+    add_nobodies(scene, company, taken)
     record_deals(scene, company)
     for person in company.people:
         live(scene, person, marketing)

@@ -144,9 +144,7 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
     stop = rng.randrange(len(mailings)) if mailings and (person.is_opted_out or person.has_bounced) else len(mailings)
     for number, mailing in enumerate(mailings[: stop + 1]):
         sent = mailing.at + rng.randrange(1800)
-        base = _base(person, mailing)
-        first = _emit(scene, base, "SENT", sent, **{"from": "Harbourline <hello@harbourline.example>"})
-        base["sentBy"] = {"id": first["id"], "created": first["created"]}
+        base = _send(scene, person, mailing, sent)
         if number == stop and person.has_bounced:
             _emit(
                 scene,
@@ -174,11 +172,14 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
             )
 
 
-def _base(person: Person, mailing: Mailing) -> Row:
-    return {
+def _send(scene: Scene, person: Person, mailing: Mailing, at: int) -> Row:
+    """The SENT event; gives what all later events of this message to this person carry."""
+    base: Row = {
         "portalId": PORTAL_ID, "appId": 113, "appName": "Batch", "recipient": person.hubspot_email,
         "emailCampaignId": mailing.campaign_id, "subject": mailing.subject,
     }  # fmt: skip
+    sent = _emit(scene, base, "SENT", at, **{"from": "Harbourline <hello@harbourline.example>"})
+    return {**base, "sentBy": {"id": sent["id"], "created": sent["created"]}}
 
 
 def _emit(scene: Scene, base: Row, kind: str, at: int, **details: object) -> Row:
@@ -205,6 +206,15 @@ def _scan(scene: Scene, base: Row, sent: int) -> None:
             deviceType="COMPUTER",
             filteredEvent=False,
         )
+
+
+def click(scene: Scene, person: Person, mailing: Mailing) -> None:
+    """This mailing was sent to the person, who opened it and followed a link."""
+    base = _send(scene, person, mailing, mailing.at)
+    _emit(scene, base, "DELIVERED", mailing.at + 3, response="250 OK")
+    seen = {"userAgent": _BROWSERS[0], "deviceType": "COMPUTER", "filteredEvent": False}
+    _emit(scene, base, "OPEN", mailing.at + 5400, **seen, duration=21_000)
+    _emit(scene, base, "CLICK", mailing.at + 5425, **seen, url=f"{SITE}/product", linkId=1)
 
 
 def _read(scene: Scene, base: Row, sent: int, state: str) -> int:

@@ -121,6 +121,8 @@ class Person:
     first_seen_at: int = 0
     former_company: Company | None = None
     former_email: str = ""
+    shared_email: str = ""  # the company's mailbox, where she gives that one
+    oddities: tuple[str, ...] = ()  # what makes her hard to tell apart, or together
     contact_id: str = ""  # the records that activities are logged on
     lead_id: str = ""
     salesforce_since: int = 0

@@ -18,7 +18,7 @@ SOBJECTS = (
     "Event", "Case",
 )  # fmt: skip
 
-LEAD_SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other")
+LEAD_SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other", "Trade Show", "Event")
 
 _REPRESENTATIVES = (
     ("Joe", "Diaz", "Account Executive", True), ("Marit", "Lindqvist", "Account Executive", True),
@@ -79,7 +79,7 @@ def add_account(org: Org, rng: random.Random, company: Company, parent_id: str |
         "Website": rng.choice((f"https://www.{company.domain}", f"www.{company.domain}", company.domain)) if rng.random() < 0.9 else None,
         "Phone": company.switchboard, "AccountNumber": f"AC{company.number:06}", "BillingStreet": company.street, "BillingCity": city,
         "BillingPostalCode": postal_code, "BillingState": state or None, "BillingCountry": country_as_written(rng, country),
-        "AccountSource": rng.choice(LEAD_SOURCES), "OwnerId": org.users[company.owner], "MasterRecordId": None,
+        "AccountSource": rng.choice(LEAD_SOURCES[:5]), "OwnerId": org.users[company.owner], "MasterRecordId": None,
     })  # fmt: skip
 
 
@@ -88,43 +88,47 @@ class Shown:
     """What one Salesforce record shows of a person, already in the notation of that record (None: left empty)."""
 
     email: str | None
-    phone: str | None
-    mobile: str | None
-    title: str | None
-    country: str | None
-    linkedin: str | None
-    twitter: str | None
-    cookie: str | None
-    device: str | None
-    hubspot_id: str | None
-    source: str
     owner_id: str
     created_at: int
     modified_at: int
+    phone: str | None = None
+    mobile: str | None = None
+    title: str | None = None
+    country: str | None = None
+    linkedin: str | None = None
+    twitter: str | None = None
+    cookie: str | None = None
+    device: str | None = None
+    hubspot_id: str | None = None
+    source: str = "Web"
+    customer_number: str | None = None
+    user_id: str | None = None
+    last_login_at: int | None = None
 
 
 def _person_fields(person: Person, shown: Shown) -> Row:
     bounced = person.has_bounced and shown.email is not None
     return {
-        "FirstName": person.given, "LastName": person.family, "Name": f"{person.given} {person.family}", "Title": shown.title,
+        "FirstName": person.given, "LastName": person.family, "Name": f"{person.given} {person.family}".strip(), "Title": shown.title,
         "Email": shown.email, "Phone": shown.phone, "MobilePhone": shown.mobile, "LeadSource": shown.source,
         "OwnerId": shown.owner_id, "HasOptedOutOfEmail": person.is_opted_out, "DoNotCall": False,
-        "EmailBouncedDate": salesforce_time(shown.modified_at - 3 * DAY_S) if bounced else None,
+        "EmailBouncedDate": salesforce_time((shown.created_at + shown.modified_at) // 2) if bounced else None,
+        "IsEmailBounced": bounced,
         "EmailBouncedReason": "550 5.1.1 mailbox unavailable" if bounced else None,
         "Web_Cookie__c": shown.cookie, "Push_Device_Id__c": shown.device, "LinkedIn__c": shown.linkedin, "Twitter__c": shown.twitter,
         "HubSpot_Id__c": shown.hubspot_id, "MasterRecordId": None,
     }  # fmt: skip
 
 
-def add_contact(org: Org, person: Person, company: Company, shown: Shown, last_login_at: int | None = None) -> str:
+def add_contact(org: Org, person: Person, company: Company, shown: Shown) -> str:
     """A Contact of the company's Account."""
     city, postal_code, state, _ = company.city
     return org.add("Contact", shown.created_at, shown.modified_at, {
         **_person_fields(person, shown), "AccountId": company.salesforce_id or None,
         "Department": person.function.replace("_", " ").title(), "MailingStreet": company.street, "MailingCity": city,
         "MailingPostalCode": postal_code, "MailingState": state or None, "MailingCountry": shown.country,
-        "Customer_Number__c": person.customer_number or None, "User_Id__c": person.user_id or None,
-        "Last_Login__c": None if last_login_at is None else salesforce_time(last_login_at),
+        "Customer_Number__c": shown.customer_number, "User_Id__c": shown.user_id,
+        "Last_Login__c": None if shown.last_login_at is None else salesforce_time(shown.last_login_at),
     })  # fmt: skip
 
 

@@ -24,6 +24,22 @@ class Taken:
     handles: set[str] = field(default_factory=set)
     people: int = 0
 
+    def free_email(self, local: str, domain: str) -> str:
+        """This address, or the next free one with a number; it is taken now."""
+        email, number = f"{local}@{domain}", 2
+        while email in self.emails:
+            email, number = f"{local}{number}@{domain}", number + 1
+        self.emails.add(email)
+        return email
+
+    def free_handle(self, handle: str) -> str:
+        """This handle, or the next free one with a number; it is taken now."""
+        free, number = handle, 2
+        while free in self.handles:
+            free, number = f"{handle}{number}", number + 1
+        self.handles.add(free)
+        return free
+
 
 def headcount_of(rng: random.Random, company: Company) -> int:
     """How many people of a company Harbourline came to know: more at big companies and at those with a deal."""
@@ -37,44 +53,35 @@ def make_person(rng: random.Random, company: Company, today: int, taken: Taken) 
     country = lists.countries[company.country]
     culture = country.cultures.pick(rng)
     title = lists.title.pick(rng)
-    return person_named(
-        rng, company, today, taken, rng.choice(lists.given[culture]), rng.choice(lists.family[culture]),
-        title=rng.choice(title["names"]), function=title["function"], seniority=title["seniority"],
-    )  # fmt: skip
+    name = (rng.choice(lists.given[culture]), rng.choice(lists.family[culture]))
+    job = (rng.choice(title["names"]), title["function"], title["seniority"])
+    return person_named(rng, company, taken, name, today=today, job=job)
 
 
 def person_named(
-    rng: random.Random,
-    company: Company,
-    today: int,
-    taken: Taken,
-    given: str,
-    family: str,
-    *,
-    title: str,
-    function: str,
-    seniority: str,
+    rng: random.Random, company: Company, taken: Taken, name: tuple[str, str], *, today: int, job: tuple[str, str, str]
 ) -> Person:
-    """A person with a given name and job; everything else is drawn."""
+    """A person with a given name and a job (title, function, seniority); everything else is drawn."""
+    given, family = name
     country = words().countries[company.country]
     taken.people += 1
     number = taken.people
     is_customer = company.relation in ("customer", "won")
-    is_user = is_customer and function in ("operations", "it") and rng.random() < 0.6
+    is_user = is_customer and job[1] in ("operations", "it") and rng.random() < 0.6
     oldest = max(company.known_since, today - 1500 * DAY_S)
     return Person(
         id=f"P{number:07}",
         given=given,
         family=family,
         company=company,
-        title=title,
-        function=function,
-        seniority=seniority,
-        work_email=_free(taken.emails, mailbox_of(company.local_part, given, family), company.domain),
-        personal_email=_free(taken.emails, _nickname(rng, given, family), rng.choice(country.free_mail)),
+        title=job[0],
+        function=job[1],
+        seniority=job[2],
+        work_email=taken.free_email(mailbox_of(company.local_part, given, family), company.domain),
+        personal_email=taken.free_email(_nickname(rng, given, family), rng.choice(country.free_mail)),
         mobile=mobile_of(country, number),
-        linkedin=_free_handle(taken.handles, f"{slug_of(given)}-{slug_of(family)}"),
-        twitter=_free_handle(taken.handles, f"{ascii_of(given)[:1]}{slug_of(family).replace('-', '')}"[:13]),
+        linkedin=taken.free_handle(f"{slug_of(given)}-{slug_of(family)}"),
+        twitter=taken.free_handle(f"{ascii_of(given)[:1]}{slug_of(family).replace('-', '')}"[:13]),
         cookie=hex_of(rng, 32),
         device=hex_of(rng, 40),
         liveliness=min(rng.lognormvariate(-0.35, 0.95), 14.0),
@@ -101,19 +108,3 @@ def _nickname(rng: random.Random, given: str, family: str) -> str:
     return rng.choice(
         (f"{first}.{last}.privat", f"{first}{last}{rng.randint(60, 99)}", f"{last}.{first}.hl{rng.randint(1, 99)}")
     )
-
-
-def _free(taken: set[str], local: str, domain: str) -> str:
-    email, number = f"{local}@{domain}", 2
-    while email in taken:
-        email, number = f"{local}{number}@{domain}", number + 1
-    taken.add(email)
-    return email
-
-
-def _free_handle(taken: set[str], handle: str) -> str:
-    free, number = handle, 2
-    while free in taken:
-        free, number = f"{handle}{number}", number + 1
-    taken.add(free)
-    return free

@@ -83,7 +83,7 @@ def hire(portal: Portal, today: int) -> None:
         })  # fmt: skip
 
 
-def add_company(portal: Portal, rng: random.Random, company: Company, today: int) -> str:
+def add_company(portal: Portal, rng: random.Random, company: Company, parent_id: str | None, today: int) -> str:
     """The company's own object."""
     country = words().countries[company.country]
     city, postal_code, state, _ = company.city
@@ -96,7 +96,7 @@ def add_company(portal: Portal, rng: random.Random, company: Company, today: int
         "domain": company.domain if rng.random() < 0.95 else None, "website": f"https://www.{company.domain}", "phone": company.switchboard,
         "industry": company.industry["hubspot"], "numberofemployees": str(company.employees) if rng.random() < 0.8 else None,
         "annualrevenue": str(company.employees * 190_000) if rng.random() < 0.4 else None, "address": company.street, "city": city,
-        "zip": postal_code, "state": state or None, "country": country_as_written(rng, country), "lifecyclestage": stage,
+        "zip": postal_code, "state": state or None, "country": country_as_written(rng, country), "lifecyclestage": stage, "hs_parent_company_id": parent_id,
         "hubspot_owner_id": portal.owners[company.owner],
     })  # fmt: skip
 
@@ -106,29 +106,33 @@ class Filled:
     """What one HubSpot contact shows of a person, in the notation of that contact (None: left empty)."""
 
     email: str | None
-    phone: str | None
-    mobile: str | None
-    title: str | None
-    country: str | None
-    linkedin: str | None
-    twitter: str | None
-    cookie: str | None
-    device: str | None
     lifecycle_stage: str
-    owner_id: str | None
     created_at: int
     modified_at: int
+    phone: str | None = None
+    mobile: str | None = None
+    title: str | None = None
+    country: str | None = None
+    linkedin: str | None = None
+    twitter: str | None = None
+    cookie: str | None = None
+    device: str | None = None
+    owner_id: str | None = None
     additional_emails: str | None = None
     merged_ids: str | None = None
+    is_named: bool = True
 
 
 def add_contact(portal: Portal, person: Person, company: Company, filled: Filled) -> str:
     """A contact, associated with its company where HubSpot has one (primary and unlabelled, as the UI does it)."""
     contact_id = portal.add("contacts", filled.created_at, filled.modified_at, {
-        "email": filled.email, "firstname": person.given, "lastname": person.family, "jobtitle": filled.title, "company": company.name,
+        "email": filled.email, "firstname": person.given if filled.is_named else None,
+        "lastname": person.family if filled.is_named else None, "jobtitle": filled.title, "company": company.name,
         "phone": filled.phone, "mobilephone": filled.mobile, "city": company.city[0], "zip": company.city[1], "country": filled.country,
         "lifecyclestage": filled.lifecycle_stage, "hs_lead_status": None, "hubspot_owner_id": filled.owner_id,
-        "hs_email_optout": "true" if person.is_opted_out else None, "hs_email_bad_address": "true" if person.has_bounced else None,
+        "hs_email_optout": "true" if person.is_opted_out else None, "hs_email_bounce": "1" if person.has_bounced else None,
+        "hs_email_bad_address": "true" if person.has_bounced else None,
+        "hs_email_hard_bounce_reason_enum": "UNKNOWN_USER" if person.has_bounced else None,
         "hs_linkedin_url": filled.linkedin, "twitterhandle": filled.twitter, "hs_additional_emails": filled.additional_emails,
         "hs_merged_object_ids": filled.merged_ids, "associatedcompanyid": company.hubspot_id or None,
         "web_cookie": filled.cookie, "push_device_id": filled.device, "customer_number": person.customer_number or None,

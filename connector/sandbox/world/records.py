@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from connector.sandbox.world import org, portal
 from connector.sandbox.world.companies import landline_of
 from connector.sandbox.world.marks import DAY_S
-from connector.sandbox.world.model import Company, Person, Row
+from connector.sandbox.world.model import Company, Person
 from connector.sandbox.world.spelling import (
     country_as_written,
     handle_as_written,
@@ -112,13 +112,15 @@ def _filled(scene: Scene, person: Person, email: str | None, extra: str | None, 
             if person.in_buying_group
             else rng.choices(("subscriber", "lead", "marketingqualifiedlead"), (40, 48, 12))[0]
         )
-    is_lonely = email is None
+    is_lonely = email is None or email == person.personal_email
     return portal.Filled(
         email=email,
         phone=phone_as_written(rng, country, person.mobile if scene.chance(0.4) else person.company.switchboard)
         if scene.chance(0.35)
         else None,
-        mobile=phone_as_written(rng, country, person.mobile) if is_lonely or scene.chance(0.42) else None,
+        mobile=phone_as_written(rng, country, person.mobile)
+        if is_lonely or person.oddities or scene.chance(0.42)
+        else None,
         title=person.title if scene.chance(0.72) else None,
         country=country_as_written(rng, country) if scene.chance(0.8) else None,
         linkedin=linkedin_as_written(rng, person.linkedin) if scene.chance(0.28) else None,
@@ -148,7 +150,7 @@ def _register_in_salesforce(scene: Scene, person: Person) -> None:
     if not is_contact:
         _add_lead(scene, person, shown, kinds)
         return
-    person.contact_id = org.add_contact(scene.org, person, company, shown, _last_login(scene, person))
+    person.contact_id = org.add_contact(scene.org, person, company, shown)
     contact = scene.org.rows["Contact"][-1]
     scene.note(person.id, "salesforce", "Contact", person.contact_id, *kinds)
     if scene.chance(0.2):
@@ -203,6 +205,8 @@ def _add_merge_loser(scene: Scene, person: Person, sobject: str) -> None:
 
 
 def _salesforce_email(scene: Scene, person: Person) -> tuple[str | None, list[str]]:
+    if person.shared_email:
+        return person.shared_email, ["shared_mailbox"]
     kind = scene.rng.choices(("", "email_case", "personal_email", "missing_email"), (74, 15, 4, 7))[0]
     email = (
         person.personal_email if kind == "personal_email" else None if kind == "missing_email" else person.work_email
@@ -213,11 +217,13 @@ def _salesforce_email(scene: Scene, person: Person) -> tuple[str | None, list[st
 def _shown(scene: Scene, person: Person, email: str | None) -> org.Shown:
     rng, country = scene.rng, words().countries[person.company.country]
     created = min(person.first_seen_at + int(rng.expovariate(1 / (20 * DAY_S))), scene.today - DAY_S)
-    is_lonely = email is None or email == person.personal_email
+    is_lonely = email is None or email in (person.personal_email, person.shared_email)
     return org.Shown(
         email=email,
         phone=_desk_phone(scene, person, country),
-        mobile=phone_as_written(rng, country, person.mobile) if is_lonely or scene.chance(0.58) else None,
+        mobile=phone_as_written(rng, country, person.mobile)
+        if is_lonely or person.oddities or scene.chance(0.58)
+        else None,
         title=person.title if scene.chance(0.86) else None,
         country=country_as_written(rng, country) if scene.chance(0.85) else None,
         linkedin=linkedin_as_written(rng, person.linkedin) if scene.chance(0.24) else None,
@@ -225,7 +231,10 @@ def _shown(scene: Scene, person: Person, email: str | None) -> org.Shown:
         cookie=person.cookie if scene.chance(0.18) else None,
         device=person.device if person.is_user and scene.chance(0.3) else None,
         hubspot_id=person.hubspot_id if person.hubspot_id and scene.chance(0.35) else None,
-        source=rng.choices(org.LEAD_SOURCES, (48, 12, 14, 16, 10))[0],
+        source=rng.choices(org.LEAD_SOURCES, (44, 10, 12, 14, 6, 8, 6))[0],
+        customer_number=person.customer_number or None,
+        user_id=person.user_id or None,
+        last_login_at=_last_login(scene, person, created),
         owner_id=scene.org.users[person.company.owner],
         created_at=created,
         modified_at=rng.randint(created, scene.today),
@@ -244,12 +253,13 @@ def _desk_phone(scene: Scene, person: Person, country: Country) -> str | None:
     )
 
 
-def _last_login(scene: Scene, person: Person) -> int | None:
-    return scene.today - int(scene.rng.expovariate(1 / 20) * DAY_S) if person.is_user else None
+def _last_login(scene: Scene, person: Person, since: int) -> int | None:
+    return max(scene.today - int(scene.rng.expovariate(1 / 20) * DAY_S), since) if person.is_user else None
 
 
 def _quality(person: Person, title: str | None, email: str | None, phone: str | None) -> tuple[str, ...]:
     return (
+        *person.oddities,
         "opted_out" if person.is_opted_out else "",
         "bounced" if person.has_bounced and email else "",
         "missing_title" if title is None else "unknown_title" if person.seniority == "unknown" else "",
@@ -257,29 +267,17 @@ def _quality(person: Person, title: str | None, email: str | None, phone: str | 
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- everybody else's
+# ---------------------------------------------------------------------------------------------------------- a job before
 
 
 def _register_at_former_company(scene: Scene, person: Person, former: Company) -> None:
-    if not former.salesforce_id:
-        return
-    shown = _shown(scene, person, person.former_email)
-    old = org.Shown(
-        **{
-            **{name: getattr(shown, name) for name in shown.__slots__},
-            "phone": None,
-            "cookie": None,
-            "hubspot_id": None,
-        }
-    )
-    country = words().countries[person.company.country]
-    old = _with_lasting_marks(scene, person, country, old)
-    contact_id = org.add_contact(scene.org, person, former, old)
-    scene.note(person.id, "salesforce", "Contact", contact_id, "job_changer")
-
-
-def _with_lasting_marks(scene: Scene, person: Person, country: Country, shown: org.Shown) -> org.Shown:
-    values: Row = {name: getattr(shown, name) for name in shown.__slots__}
-    values["mobile"] = phone_as_written(scene.rng, country, person.mobile)
-    values["linkedin"] = linkedin_as_written(scene.rng, person.linkedin)
-    return org.Shown(**values)
+    """The Contact that nobody updated: the old address at the old company, with the marks that stay with a person."""
+    rng, country = scene.rng, words().countries[person.company.country]
+    left_at = max(person.first_seen_at - rng.randint(20, 300) * DAY_S, 1)
+    shown = org.Shown(
+        email=person.former_email, owner_id=scene.org.users[former.owner], created_at=left_at - rng.randint(100, 900) * DAY_S,
+        modified_at=left_at, mobile=phone_as_written(rng, country, person.mobile), title=person.title,
+        linkedin=linkedin_as_written(rng, person.linkedin) if scene.chance(0.8) else None,
+    )  # fmt: skip
+    contact_id = org.add_contact(scene.org, person, former, shown)
+    scene.note(person.id, "salesforce", "Contact", contact_id, "job_changer", "former_company")
