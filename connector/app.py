@@ -1,0 +1,67 @@
+"""Wires the objects: a configuration becomes the setup that the pipeline runs on. The only place that calls `connect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from connector import mapping
+from connector.config import Config, fingerprint
+from connector.model import Adapter
+from connector.scoring import ScoringModel
+from connector.section import Section
+from connector.state import open_state
+from connector.steps.setup import Connected, Setup
+
+
+def build(config: Config) -> Setup:
+    """The house of a configuration. Opens the state; connects to nothing. Raises ConfigError or StateError."""
+    return Setup(
+        systems={name: _system(config, name) for name in config.systems},
+        region=config.region,
+        identity=config.identity,
+        survivorship=config.survivorship,
+        models=config.scoring,
+        lifecycle=config.lifecycle,
+        tasks=config.tasks,
+        writeback=config.writeback,
+        state=open_state(config.state, config.directory),
+        mart_section=config.mart,
+        directory=config.directory,
+        fingerprints=_fingerprints(config),
+    )
+
+
+def _system(config: Config, name: str) -> Connected:
+    adapter, options = config.adapters[name], config.systems[name]
+    return Connected(
+        name=name,
+        adapter=adapter,
+        connect=partial(adapter.connect, name, options),
+        mappings=mapping.load(adapter.kind, config.mapping.get(name, {})),
+        outputs=_outputs(adapter, config.writeback.fields.get(name, {})),
+    )
+
+
+def _outputs(adapter: Adapter, overrides: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """The adapter's own names of our outputs, with what the configuration says over them; an empty name leaves one out."""
+    merged = {
+        object_type: {**adapter.capabilities.outputs.get(object_type, {}), **overrides.get(object_type, {})}
+        for object_type in {**adapter.capabilities.outputs, **overrides}
+    }
+    return {object_type: {output: native for output, native in fields.items() if native} for object_type, fields in merged.items()}
+
+
+def _fingerprints(config: Config) -> dict[str, str]:
+    parts: dict[str, Section | Mapping[str, Section]] = {
+        "identity": {"identity": config.identity, "survivorship": config.survivorship},
+        "engagement": {name: _engagement(model) for name, model in config.scoring.items()},
+        "scoring": dict(config.scoring),
+        "lifecycle": {"lifecycle": config.lifecycle, **config.tasks},
+    }
+    return {"config": config.fingerprint, **{name: fingerprint(part) for name, part in parts.items()}}
+
+
+def _engagement(model: ScoringModel) -> ScoringModel:
+    """The model less what folding events does not look at."""
+    return model.model_copy(update={"fit": (), "grades": {}})

@@ -1,0 +1,208 @@
+"""Verbs that work: pull, plan, apply, sync, run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from connector import app as wiring
+from connector import log, pipeline, planfile, writeback
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json, progress_hooks, report_error
+from connector.cli.show_plan import show_plan
+from connector.cli.show_run import show_summary
+from connector.config import load
+from connector.errors import Busy, ConfigError, ConnectorError
+from connector.pipeline import Summary
+from connector.scheduler import Stop, serve, stopping_on_signals
+from connector.steps.deliver import deliver
+from connector.steps.pull import pull as pull_step
+from connector.steps.setup import Setup
+
+WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
+_LOG = log.get("cli")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    for verb in (pull, plan, apply, sync, run):
+        app.command()(verb)
+
+
+def pull(config: ConfigOption = CONFIG, as_json: JsonOption = False, wait: WaitOption = 0.0) -> None:
+    """Read what changed into the mart; compute and write nothing."""
+    _, setup = open_house(config)
+    with (
+        stopping_on_signals() as stop,
+        progress_hooks(is_quiet=as_json) as hooks,
+        pipeline.running(setup, "pull", wait_s=wait) as moment,
+        pipeline.connected(setup) as (systems, failures),
+    ):
+        summary = Summary(moment.run, failures=failures)
+        summary.pulled = pull_step(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
+        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+    _end(summary, as_json)
+
+
+def sync(
+    config: ConfigOption = CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="Compare every record, not only what changed.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0.0,
+) -> None:
+    """One whole run: pull, map, resolve, score, stage, plan, deliver."""
+    _, setup = open_house(config)
+    with stopping_on_signals() as stop:
+        summary = _sync(setup, stop, full=full, is_quiet=as_json, wait_s=wait)
+    _end(summary, as_json)
+
+
+def _sync(setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
+    with (
+        progress_hooks(is_quiet=is_quiet) as hooks,
+        pipeline.running(setup, "full" if full else "sync", wait_s=wait_s) as moment,
+        pipeline.connected(setup) as (systems, failures),
+    ):
+        summary = pipeline.sync(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked), full=full)
+        summary.failures = failures
+        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+    return summary
+
+
+def _end(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": summary.run, "exit_code": summary.exit_code} | summary.as_json())
+    else:
+        show_summary(summary)
+    if summary.exit_code:
+        sys.exit(summary.exit_code)
+
+
+def plan(
+    config: ConfigOption = CONFIG,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every person, not only the first few.")] = False,
+    save: Annotated[Path | None, typer.Option("--save", help="Keep the plan in this file for `apply`.")] = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 when there are changes.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0.0,
+) -> None:
+    """What a sync would write, per record, with its reason and its number of API calls. Writes nothing."""
+    loaded, setup = open_house(config)
+    with (
+        progress_hooks(is_quiet=as_json) as hooks,
+        pipeline.running(setup, "plan", wait_s=wait) as moment,
+        pipeline.connected(setup) as (systems, failures),
+    ):
+        summary, details = pipeline.look(setup, systems, moment, hooks)
+        summary.failures = failures
+        pipeline.finish(setup, summary)
+    assert summary.plan is not None
+    file = save or loaded.directory / planfile.DEFAULT
+    planfile.save(file, summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+    capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
+    if as_json:
+        print_json(planfile.as_json(summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now) | {"calls": summary.plan.calls(capabilities)})
+    else:
+        show_plan(summary, details, capabilities, show_all=show_all)
+    if summary.exit_code not in (0, 3):
+        sys.exit(summary.exit_code)
+    if exit_code and summary.plan.changes:
+        sys.exit(10)
+
+
+def apply(
+    file: Annotated[Path | None, typer.Argument(help="A plan that `connector plan` saved.", show_default="the last one")] = None,
+    config: ConfigOption = CONFIG,
+    held: Annotated[bool, typer.Option("--held", help="Let go what a brake holds in the outbox.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write what the brakes would hold, too.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Write a saved plan, as far as what it was made from still holds; the records that drifted are refused by name."""
+    loaded, setup = open_house(config)
+    refused: list[str] = []
+    with (
+        stopping_on_signals() as stop,
+        progress_hooks(is_quiet=as_json) as hooks,
+        pipeline.running(setup, "apply", wait_s=wait) as moment,
+        pipeline.connected(setup) as (systems, failures),
+    ):
+        summary = Summary(moment.run, failures=failures)
+        if held:
+            lifted = writeback.lift(setup.state)
+            err.print(f"{lifted} held change{'' if lifted == 1 else 's'} let go")
+        else:
+            path = file or loaded.directory / planfile.DEFAULT
+            saved = planfile.read(path, fingerprint=loaded.fingerprint)
+            with setup.mart() as mart:
+                summary.plan, refused = planfile.still_holding(saved, mart, is_forced=force)
+            through = writeback.planned_through(setup.state)
+            summary.enqueued = writeback.enqueue(setup.state, summary.plan, run=moment.run, through=through, now=moment.now)
+        summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
+        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+    for line in refused:
+        err.print(f"[yellow]![/yellow] {escape(line)}")
+    _end(summary, as_json)
+
+
+def run(
+    config: ConfigOption = CONFIG,
+    once: Annotated[bool, typer.Option("--once", help="End after the first sync; for trying a schedule out.")] = False,
+) -> None:
+    """Sync on schedule until SIGTERM. The configuration is read anew before every run; a broken one keeps the last good one."""
+    service = _Service(config, once)
+    with stopping_on_signals() as stop:
+        service.serve(stop)
+
+
+class _Service:
+    """The scheduled service: its last good configuration, and one run after another."""
+
+    def __init__(self, file: Path, is_once: bool) -> None:
+        self.file, self.is_once, self.runs = file, is_once, 0
+        self.config, self.setup = open_house(file)
+
+    def serve(self, stop: Stop) -> None:
+        """Until asked to stop."""
+        begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
+        schedule = self.config.schedule
+        out.print(ok(f"running: sync {schedule.sync}" + (f", full {schedule.full}" if schedule.full else "") + f" ({schedule.timezone})"))
+        serve(
+            schedule,
+            {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},
+            stop=stop,
+            last_sync_at=begun[0].started_at if begun and not self.is_once else None,
+            on_error=lambda job, problem: _LOG.error("run.bug", job=job, error=type(problem).__name__),
+            is_done=lambda: self.is_once and self.runs > 0,
+        )
+        out.print(ok("stopped after settling"))
+
+    def sync(self, stop: Stop, *, full: bool) -> None:
+        """One run; what goes wrong is said and the service goes on."""
+        self._read_again()
+        try:
+            summary = _sync(self.setup, stop, full=full, is_quiet=True, wait_s=0.0)
+            show_summary(summary)
+        except Busy as problem:
+            err.print(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out")
+        except ConnectorError as problem:
+            report_error(problem)
+        self.runs += 1
+
+    def _read_again(self) -> None:
+        with suppress(ConfigError):
+            try:
+                config = load(self.file)
+            except ConfigError as problem:
+                err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
+                report_error(problem)
+                raise
+            if config.fingerprint != self.config.fingerprint:
+                self.setup.state.engine.dispose()
+                self.config, self.setup = config, wiring.build(config)
+                _LOG.info("config.changed")

@@ -1,0 +1,177 @@
+"""Verbs before the first run: init, check, install."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.prompt import Confirm, Prompt
+
+from connector import doctor
+from connector.cli import starter
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json, report_error
+from connector.doctor import Checked
+from connector.errors import ConnectorError
+from connector.model import InstallStep, Step
+from connector.pipeline import connected
+from connector.sources import ADAPTERS
+from connector.steps.setup import Setup
+
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="Only these systems.", show_default="all")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command()(init)
+    app.command()(check)
+    app.command()(install)
+
+
+def init(
+    config: ConfigOption = CONFIG,
+    system: Annotated[list[str] | None, typer.Option("--system", help="A kind of system to connect; may be given again.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take the defaults.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Ask a few questions and write a commented configuration."""
+    if config.exists() and not force:
+        raise ConnectorError(f"{config} exists already", hint="give another name with --config, or --force to overwrite it")
+    kinds = [adapter.kind for adapter in ADAPTERS if adapter.kind != "memory"]
+    chosen = system or ([kind for kind in kinds if yes or Confirm.ask(f"Connect {kind}?", default=True, console=err)])
+    unknown = [kind for kind in chosen if kind not in kinds]
+    if unknown or not chosen:
+        raise typer.BadParameter(f"choose among {', '.join(kinds)}", param_hint="--system")
+    url = "https://YOUR-DOMAIN.my.salesforce.com"
+    if "salesforce" in chosen and not yes:
+        url = Prompt.ask("Your Salesforce My Domain URL", default=url, console=err)
+    region = "US" if yes else Prompt.ask("Country whose phone numbers are written without a prefix", default="US", console=err).upper()
+    every = "15 minutes" if yes else Prompt.ask("Sync every", default="15 minutes", console=err)
+    config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
+    out.print(ok(f"wrote {config}"))
+    for line in starter.next_steps(chosen, config):
+        out.print(f"  {escape(line)}")
+
+
+def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Credentials, permissions, fields, types, clocks: what is wrong, and how to mend it. Changes nothing."""
+    _, setup = open_house(config)
+    checked = _check_all(setup, names)
+    if as_json:
+        print_json([_as_json(each) for each in checked])
+    else:
+        for each in checked:
+            _show(each)
+        _show_total(checked)
+    if any(each.error for each in checked):
+        sys.exit(max(each.error.exit_code for each in checked if each.error))
+    if any(finding.level == "error" for each in checked for finding in each.findings):
+        sys.exit(1)
+
+
+def _check_all(setup: Setup, names: list[str] | None) -> list[Checked]:
+    chosen = _known(setup, names)
+    with connected(setup, chosen) as (systems, failures):
+        checked = []
+        for name in chosen:
+            each = setup.systems[name]
+            if name in failures:
+                checked.append(Checked(name, each.adapter.title, None, (), failures[name]))
+            else:
+                checked.append(doctor.check(setup, each, systems[name]))
+    return checked
+
+
+def _known(setup: Setup, names: list[str] | None) -> tuple[str, ...]:
+    unknown = [name for name in names or () if name not in setup.systems]
+    if unknown:
+        raise typer.BadParameter(f"there is no system {unknown[0]!r}; the configuration has {', '.join(setup.systems)}")
+    return tuple(names or setup.systems)
+
+
+def _show(each: Checked) -> None:
+    if each.error is not None:
+        out.print(f"  [bold]{each.system:<12}[/bold] [red]✗ {escape(str(each.error))}[/red]")
+        if each.error.hint:
+            out.print(f"      {escape(each.error.hint)}")
+        return
+    assert each.check is not None
+    used, limit = each.check.calls_used, each.check.calls_limit
+    calls = f"      calls today {used:,} of {limit:,}" if used is not None and limit is not None else ""
+    out.print(f"  [bold]{each.system:<12}[/bold] signed in as {escape(each.check.signed_in_as)}{calls}")
+    marks = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
+    errors_last = sorted(each.findings, key=lambda finding: ["ok", "warning", "error"].index(finding.level))
+    for finding in errors_last:
+        mend = f"    [dim]→[/dim] {escape(finding.mend)}" if finding.mend else ""
+        out.print(f"    {marks[finding.level]} {escape(finding.what)}{mend}")
+
+
+def _show_total(checked: list[Checked]) -> None:
+    findings = [finding for each in checked for finding in each.findings]
+    errors = sum(finding.level == "error" for finding in findings) + sum(each.error is not None for each in checked)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    text = f"{errors} problem{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}. Nothing was changed."
+    out.print(f"[bold]{text}[/bold]" if errors else ok(text))
+
+
+def _as_json(each: Checked) -> dict[str, object]:
+    return {
+        "system": each.system,
+        "signed_in_as": each.check.signed_in_as if each.check else None,
+        "calls_used": each.check.calls_used if each.check else None,
+        "calls_limit": each.check.calls_limit if each.check else None,
+        "clock_skew_s": each.check.clock_skew_s if each.check else None,
+        "error": str(each.error) if each.error else None,
+        "findings": [{"level": f.level, "what": f.what, "mend": f.mend} for f in each.findings],
+    }
+
+
+def install(
+    names: NamesArgument = None,
+    config: ConfigOption = CONFIG,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+) -> None:
+    """Create the fields that are written, after showing what will be done."""
+    _, setup = open_house(config)
+    code = 0
+    with connected(setup, _known(setup, names)) as (systems, failures):
+        for name, problem in failures.items():
+            report_error(problem)
+            code = max(code, problem.exit_code, 1)
+            del name
+        for name, system in systems.items():
+            try:
+                wanted = list(doctor.install(setup, setup.systems[name], system, is_dry=True))
+                _show_steps(name, wanted)
+                missing = [step for step in wanted if step.step in (Step.CREATE, Step.GRANT)]
+                if not missing or dry_run:
+                    continue
+                if not yes and not Confirm.ask(f"Do this in {name}?", default=False, console=err):
+                    continue
+                done = list(doctor.install(setup, setup.systems[name], system, is_dry=False))
+            except ConnectorError as problem:
+                report_error(problem)
+                code = max(code, problem.exit_code, 1)
+                continue
+            failed = [step for step in done if step.step is Step.FAILED]
+            for step in failed:
+                out.print(f"    [red]✗[/red] {escape(step.what)}  {escape(step.detail)}")
+            out.print("    " + ok(f"{len(missing) - len(failed)} of {len(missing)} done"))
+            code = max(code, 1 if failed else 0)
+    if code:
+        sys.exit(code)
+
+
+def _show_steps(name: str, steps: list[InstallStep]) -> None:
+    out.print(f"  [bold]{name}[/bold]")
+    marks = {Step.CREATE: "[green]+[/green]", Step.GRANT: "[green]+[/green]", Step.DIFFERS: "[yellow]~[/yellow]", Step.FAILED: "[red]✗[/red]"}
+    there = [step for step in steps if step.step is Step.EXISTS]
+    for step in steps:
+        if step.step is not Step.EXISTS:
+            out.print(f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]")
+    if there:
+        out.print(f"    [dim]= {len(there)} there already[/dim]")
+
+

@@ -1,0 +1,92 @@
+"""The summary of a run on the screen, in the seven words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.markup import escape
+
+from connector.cli.screen import ok, out
+from connector.errors import ConnectorError
+from connector.pipeline import Summary
+from connector.writeback import Delivered
+
+
+def show_summary(summary: Summary) -> None:
+    """What a run did: one line for each word, then what is wrong and what to do."""
+    total = summary.pulled.total
+    if total.pulled:
+        systems = Counter[str]()
+        for (system, _), counts in summary.pulled.counts.items():
+            systems[system] += counts.pulled
+        by_system = ", ".join(f"{name} {rows:,}" for name, rows in systems.items() if rows)
+        _line("pull", f"{total.pulled:,} records ({by_system})")
+        _line("map", _parts({"applied": total.applied, "unchanged": total.unchanged, "filtered": total.filtered, "quarantined": total.quarantined}))
+    elif summary.pulled.calls:
+        _line("pull", "nothing changed")
+    if summary.resolved.records:
+        counts = Counter[str]()
+        for each in summary.resolved.counts.values():
+            counts.update(each)
+        _line("resolve", f"{summary.resolved.records:,} records looked at: {_parts(counts) or 'nobody changed'}")
+    if summary.scored.subjects:
+        _line("score", f"{summary.scored.subjects:,} persons, from the events of {summary.scored.records:,} records")
+    if summary.staged.moved or summary.staged.fired:
+        _line("stage", _parts({"moved": summary.staged.moved, "tasks fired": summary.staged.fired}))
+    if summary.plan is not None:
+        words = {"changes": len(summary.plan.changes), "held": len(summary.plan.held), "too small to write": summary.plan.suppressed}
+        _line("plan", _parts(words) or "nothing to write")
+    for each in summary.delivered:
+        _line("deliver", _delivered(each))
+    _troubles(summary)
+
+
+def _line(step: str, text: str) -> None:
+    out.print(f"[bold]{step:<9}[/bold] {text}")
+
+
+def _parts(counts: dict[str, int] | Counter[str]) -> str:
+    return " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+
+
+def _delivered(each: Delivered) -> str:
+    counts = {
+        "accepted": each.accepted, "there already": each.unchanged, "rejected": each.rejected, "gone": each.conflicts,
+        "of unknown outcome": each.unknown, "waiting": each.waiting,
+    }  # fmt: skip
+    what = _parts(counts) or "nothing to write"
+    tasks = f", {each.tasks:,} task{'' if each.tasks == 1 else 's'}" if each.tasks else ""
+    calls = f" in {each.calls:,} API call{'' if each.calls == 1 else 's'}" if each.calls else ""
+    return f"{each.system:<12} {what}{tasks}{calls}"
+
+
+def show_failures(summary: Summary) -> dict[str, ConnectorError]:
+    """Which systems and streams were left out, and why; returns the systems."""
+    left_out: dict[str, ConnectorError] = {**summary.failures, **summary.pulled.failures}
+    for name, problem in left_out.items():
+        _trouble(f"{name} was left out: {problem}", problem.hint)
+    for (system, stream), problem in summary.pulled.stream_failures.items():
+        _trouble(f"{system} {stream} was left out: {problem}", problem.hint)
+    return left_out
+
+
+def _troubles(summary: Summary) -> None:
+    left_out = show_failures(summary)
+    for each in summary.delivered:
+        if each.error is not None and each.system not in left_out:
+            _trouble(f"{each.system} stopped taking changes: {each.error}; {each.waiting:,} wait", each.error.hint)
+    lost = [key for key, counts in summary.pulled.counts.items() if not counts.is_conserved]
+    for system, stream in lost:
+        _trouble(f"{system} {stream}: the counts do not add up, so something was lost", "report this; the data is kept")
+    if summary.plan is not None and summary.plan.held:
+        for reason, count in Counter(summary.plan.held.values()).items():
+            plural = "" if count == 1 else "s"
+            _trouble(f"{count:,} change{plural} held: {reason}", "look with `connector status`, let go with `connector apply --held`")
+    if summary.exit_code:
+        out.print(f"exit code {summary.exit_code}")
+    elif summary.plan is not None and not summary.plan.changes and not any(each.accepted or each.waiting for each in summary.delivered):
+        out.print(ok("everything is as it should be"))
+
+
+def _trouble(what: str, hint: str) -> None:
+    out.print(f"[red]✗[/red] {escape(what)}" + (f"\n  {escape(hint)}" if hint else ""))

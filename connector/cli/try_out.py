@@ -1,0 +1,52 @@
+"""Verbs to try the product out without any account: sandbox, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from connector.cli.screen import err, ok
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command()(sandbox)
+    app.command()(demo)
+
+
+def sandbox(
+    data: Annotated[Path, typer.Option("--data", help="Where its data lives; an existing folder is used as it is.")] = Path("sandbox"),
+    people: Annotated[int, typer.Option("--people", min=0, help="How many people to invent, over both systems.")] = 4_000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same people.")] = 7,
+    salesforce_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    hubspot_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    ready_file: Annotated[Path | None, typer.Option(help="Gets the addresses as JSON once it listens.")] = None,
+    no_limits: Annotated[bool, typer.Option("--no-limits", help="Without rate limits and daily quotas.")] = False,
+) -> None:
+    """Serve an imitated Salesforce and an imitated HubSpot on loopback until SIGTERM."""
+    from connector.sandbox import Options, Running, serve
+    from connector.sandbox.context import Settings
+
+    def say(running: Running) -> None:
+        err.print(ok(f"salesforce {running.salesforce_url}"))
+        err.print(ok(f"hubspot    {running.hubspot_url}"))
+        err.print(f"  data in {data}, admin under {running.salesforce_url}/_sandbox; Ctrl-C ends it")
+
+    options = Options(
+        data=data, people=people, seed=seed, salesforce_port=salesforce_port, hubspot_port=hubspot_port, ready_file=ready_file,
+        settings=Settings(are_limits_on=not no_limits),
+    )  # fmt: skip
+    serve(options, on_ready=say)
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo keeps everything.")] = Path("demo"),
+    people: Annotated[int, typer.Option("--people", min=100, help="How many people to invent, over both systems.")] = 4_000,
+    seed: Annotated[int, typer.Option("--seed")] = 7,
+) -> None:
+    """The whole product in two minutes, on two imitated CRMs: the commands of a real user, one after another."""
+    from connector.cli.demo import Demo
+
+    Demo(directory, people, seed).play()

@@ -1,0 +1,115 @@
+"""Is it right: what the systems say about our access, and creating the fields that we write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from connector import mapping
+from connector.errors import ConnectorError
+from connector.model import Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
+from connector.plan import OUTPUTS
+from connector.steps.pull import fields_of
+from connector.steps.setup import Connected, Setup
+
+_CLOCK_SKEW_S = 120
+_LABELS = {
+    "score": "Score",
+    "grade": "Grade",
+    "stage": "Lifecycle Stage",
+    "stage_since": "Lifecycle Stage Since",
+    "reasons": "Score Reasons",
+    "person_id": "Person Id",
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one system's check came to: what it says, or why it could not be asked."""
+
+    system: str
+    title: str
+    check: Check | None
+    findings: tuple[Finding, ...]
+    error: ConnectorError | None = None
+
+
+def check(setup: Setup, connected: Connected, system: System) -> Checked:
+    """Sign in, and hold what we read and write against what the system shows us. Changes nothing."""
+    requests = [Request(stream, fields_of(connected, stream)) for stream in connected.streams()]
+    try:
+        told = system.source.check([_without_outputs(request, connected) for request in requests])
+        objects = dict.fromkeys([request.stream.object_type for request in requests] + list(connected.outputs))
+        schemas = system.source.describe(list(objects))
+    except ConnectorError as problem:
+        return Checked(connected.name, connected.adapter.title, None, (), problem)
+    findings = [*told.findings, *_mapping_findings(connected, schemas), *_output_findings(setup, connected, schemas)]
+    if abs(told.clock_skew_s) > _CLOCK_SKEW_S:
+        findings.append(
+            Finding("warning", f"its clock and ours are {abs(told.clock_skew_s):.0f} s apart", "synchronise this machine's clock (NTP)")
+        )
+    return Checked(connected.name, connected.adapter.title, told, tuple(findings))
+
+
+def _without_outputs(request: Request, connected: Connected) -> Request:
+    """Our own output fields are reported by their own rule, with `install` as the mend."""
+    own = {*connected.outputs.get(request.stream.object_type, {}).values(), connected.adapter.capabilities.task_key[1]}
+    return replace(request, fields=tuple(name for name in request.fields if name not in own))
+
+
+def _mapping_findings(connected: Connected, schemas: Mapping[str, ObjectSchema]) -> list[Finding]:
+    findings = []
+    for stream in connected.streams():
+        schema = schemas.get(stream.object_type)
+        if schema is None:
+            continue
+        for problem in mapping.validate(connected.name, connected.mappings[stream.name], schema):
+            findings.append(Finding("error", f"{problem.path}: {problem.what}", problem.mend))
+    return findings
+
+
+def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, ObjectSchema]) -> list[Finding]:
+    if setup.writeback.systems and connected.name not in setup.writeback.systems:
+        return []
+    findings = []
+    for spec in specs(setup, connected):
+        schema = schemas.get(spec.object_type)
+        found = schema.fields.get(spec.name) if schema else None
+        place = f"{spec.object_type}.{spec.name}"
+        if found is None and schema is not None:
+            findings.append(Finding("error", f"{place} does not exist", f"run `connector install {connected.name}`"))
+        elif found is not None and not found.is_writable:
+            findings.append(Finding("error", f"{place} is not writable for us", "give our user edit access to it"))
+    return findings
+
+
+def specs(setup: Setup, connected: Connected) -> list[FieldSpec]:
+    """The fields that we write in one system, as `install` creates them."""
+    stages = tuple(setup.lifecycle.stage_names)
+    grades = tuple(setup.models[setup.writeback.model].grades) if setup.writeback.model in setup.models else ()
+    options = {"stage": stages, "grade": (*grades, "D") if "D" not in grades else grades}
+    made = [
+        FieldSpec(
+            object_type=object_type,
+            name=native,
+            label=_LABELS[output],
+            type=OUTPUTS[output][1],
+            length=64 if output == "person_id" else 255,
+            options=options.get(output, ()),
+            description=f"Written by the connector: {_LABELS[output].lower()} of the person behind this record.",
+        )
+        for object_type, fields in connected.outputs.items()
+        for output, native in fields.items()
+    ]
+    object_type, native = connected.adapter.capabilities.task_key
+    if native:
+        described = "Written by the connector: makes sure that a task is made once."
+        made.append(FieldSpec(object_type, native, "Task Key", "text", length=64, is_unique=True, description=described))
+    return made
+
+
+def install(setup: Setup, connected: Connected, system: System, *, is_dry: bool) -> Sequence[InstallStep]:
+    """Create the fields that we write, or say what would be created. Raises what the system raises."""
+    if system.target is None:
+        return []
+    return system.target.install(specs(setup, connected), is_dry=is_dry)

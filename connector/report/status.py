@@ -1,0 +1,65 @@
+"""How the service is: its runs, its streams, what waits, what is held, what is set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import col, select
+
+from connector.state import State
+from connector.state.models import Lease, Outbox, Poll, Quarantine, Run, RunStep
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `connector status` shows; everything in it comes from the state, which can be read while a run is at work."""
+
+    now: datetime
+    at_work: Lease | None
+    runs: Sequence[Run]
+    steps: Sequence[RunStep]  # of the last run that pulled
+    polls: Sequence[Poll]
+    waiting: dict[tuple[str, str, str], int]  # (status, system, lane) -> changes
+    held: dict[str, int]  # why -> changes
+    quarantine: Sequence[tuple[str, str, str, int]]  # system, field or object, reason, how many
+
+
+def status(state: State, now: datetime, *, runs: int = 5) -> Status:
+    """Read the state."""
+    newest = state.last_runs(runs)
+    pulled = next((run for run in newest if state.steps(run.id or 0)), None)
+    with state.session() as session:
+        lease = session.exec(select(Lease)).first()
+        held: dict[str, int] = {}
+        for why in session.exec(select(Outbox.held_because).where(Outbox.status == "held")):
+            held[why] = held.get(why, 0) + 1
+        asides: dict[tuple[str, str, str], int] = {}
+        for row in session.exec(select(Quarantine).where(Quarantine.is_open)):
+            key = (row.system, row.field or row.stream, row.reason)
+            asides[key] = asides.get(key, 0) + 1
+        polls = session.exec(select(Poll).order_by(col(Poll.system), col(Poll.stream))).all()
+    ranked = sorted(((*key, count) for key, count in asides.items()), key=lambda row: -row[3])
+    return Status(now, lease, newest, state.steps(pulled.id or 0) if pulled else (), polls, state.outbox_counts(), held, ranked)
+
+
+def as_json(told: Status) -> dict[str, Any]:
+    """The status for a script."""
+    return {
+        "now": told.now.isoformat(),
+        "at_work": {"run": told.at_work.run, "since": told.at_work.since_at.isoformat()} if told.at_work else None,
+        "runs": [
+            {
+                "run": run.id, "command": run.command, "status": run.status, "exit_code": run.exit_code,
+                "started_at": run.started_at.isoformat(), "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+                "summary": run.summary,
+            }
+            for run in told.runs
+        ],
+        "streams": [{"system": p.system, "stream": p.stream, "polled_at": p.polled_at.isoformat(), "run": p.run} for p in told.polls],
+        "waiting": [{"status": s, "system": n, "lane": lane, "changes": c} for (s, n, lane), c in told.waiting.items()],
+        "held": told.held,
+        "quarantine": [{"system": s, "where": f, "reason": r, "count": c} for s, f, r, c in told.quarantine],
+    }  # fmt: skip
