@@ -1,4 +1,4 @@
-"""hubspot-api-client over our own session, and the one table of paths for both generations of the API.
+"""hubspot-api-client over our own session: what answers mean, and the paths of both generations of the API.
 
 Measured behaviour of hubspot-api-client 12.0.0 that shapes this file:
 
@@ -25,6 +25,7 @@ from hubspot.discovery.discovery_base import DiscoveryBase
 
 from connector import clock, http
 from connector.errors import ProtocolError
+from connector.model import Classified, Verdict
 from connector.pacing import Usage
 
 ApiVersion = Literal["v3", "2026-09"]
@@ -52,6 +53,82 @@ def aimed(path: str, version: ApiVersion) -> str:
         if path == numbered or path.startswith(numbered + "/"):
             return (dated + path.removeprefix(numbered)).rstrip("/")
     return path
+
+
+#: Status codes of HubSpot's edge after which nobody knows whether the call took effect.
+UNCERTAIN = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526})
+LOCK_S = 2.0
+#: What a policy of the rate limiter asks for when the answer has no Retry-After.
+POLICY_WAIT_S: Mapping[str, float] = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 2.0}
+
+QUOTA_HINT = "the quota starts anew at midnight in the time zone of the portal"
+SCOPES_HINT = "give the service key or app the scopes, then run `connector check`"
+
+_CATEGORIES: Mapping[str, Verdict] = {
+    "EXPIRED_AUTHENTICATION": Verdict.REFRESH,
+    "INVALID_AUTHENTICATION": Verdict.REFRESH,
+    "MISSING_SCOPES": Verdict.FORBIDDEN,
+    "OBJECT_NOT_FOUND": Verdict.CONFLICT,
+    "CONFLICT": Verdict.CONFLICT,
+    "OBJECT_ALREADY_EXISTS": Verdict.CONFLICT,
+    "VALIDATION_ERROR": Verdict.REJECTED,
+    "LOCKED": Verdict.RETRY,
+    "RATE_LIMITS": Verdict.RETRY,
+    "RATE_LIMIT": Verdict.RETRY,
+}
+_STATUSES: Mapping[int, Verdict] = {
+    400: Verdict.REJECTED,
+    401: Verdict.REFRESH,
+    403: Verdict.FORBIDDEN,
+    404: Verdict.CONFLICT,
+    409: Verdict.CONFLICT,
+    414: Verdict.REJECTED,
+    423: Verdict.RETRY,
+    429: Verdict.RETRY,
+    477: Verdict.RETRY,
+    530: Verdict.AUTH,
+}
+
+
+def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
+    """What an answer of HubSpot means: by the category in its body first, then by its status."""
+    if 200 <= status < 300:
+        return Classified(Verdict.OK)
+    said: Mapping[str, Any] = body if isinstance(body, dict) else {}
+    category = str(said.get("category") or said.get("errorType") or "")
+    message = str(said.get("message") or "")
+    policy = str(said.get("policyName") or "")
+    verdict = _CATEGORIES.get(category) or _STATUSES.get(status)
+    if verdict is None:
+        verdict = Verdict.RETRY_IF_IDEMPOTENT if status in UNCERTAIN else Verdict.PROTOCOL
+    wait_s = _seconds(headers.get("retry-after"))
+    if category.startswith("RATE_LIMIT") or status == 429:
+        if policy == "DAILY" or "daily limit" in message:
+            return Classified(
+                Verdict.QUOTA, policy or category, message, wait_s, "it starts anew at midnight of the portal"
+            )
+        wait_s = wait_s or POLICY_WAIT_S.get(policy, 1.0)
+    elif category == "LOCKED" or status == 423:
+        wait_s = wait_s or LOCK_S
+    return Classified(verdict, _code(said, category, policy), message, wait_s, _hint(verdict, said))
+
+
+def _code(said: Mapping[str, Any], category: str, policy: str) -> str:
+    inner = said.get("errors")
+    first = inner[0] if isinstance(inner, list) and inner and isinstance(inner[0], dict) else {}
+    return str(first.get("code") or policy or category or said.get("errorType") or "")
+
+
+def _hint(verdict: Verdict, said: Mapping[str, Any]) -> str:
+    if verdict is not Verdict.FORBIDDEN:
+        return ""
+    context = said.get("context")
+    scopes = context.get("requiredGranularScopes") if isinstance(context, dict) else None
+    return f"missing scopes: {', '.join(map(str, scopes))}; {SCOPES_HINT}" if scopes else SCOPES_HINT
+
+
+def _seconds(told: str | None) -> float | None:
+    return float(told) if told and told.isdigit() else None
 
 
 def is_idempotent(request: requests.PreparedRequest) -> bool:

@@ -1,6 +1,6 @@
 """A system that lives in this process: the reference for the contract suite, and a place to try things.
 
-It keeps every promise of the ports in the simplest way there is: a cursor is the number of the last change that was read.
+It keeps every promise of the ports in the simplest way there is: a cursor is the number of the last change read.
 Its records are in a `Store`, which the caller may hold too, to act behind its back and to break things.
 """
 
