@@ -1,4 +1,4 @@
-"""The condition language: a plain SQL predicate, checked against the fields that exist, compiled to an Ibis expression.
+"""The condition language: an SQL predicate, checked against the fields that exist, compiled to an Ibis expression.
 
     person.seniority in ('vp', 'c_level') and account.employees between 200 and 5000
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 
+from connector import tables
 from connector.predicate import Compiler
-from connector.terms import DIALECT, ConditionError, Fact, Field, Scope, Type
+from connector.terms import DIALECT, ConditionError, Fact, Field, Scope, Type, did_you_mean
 
 __all__ = [
     "Condition",
@@ -31,10 +32,41 @@ __all__ = [
     "Type",
     "compile_condition",
     "compile_trigger",
+    "did_you_mean",
     "scope",
 ]
 
 MAX_LENGTH = 4_000
+
+#: What people and we do, in the words of every system: what rules, count_of and days_since accept.
+ACTIVITY_KINDS = (
+    "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied", "email_received",
+    "unsubscribed", "form_submitted", "meeting_booked", "meeting_held", "call_made", "page_viewed", "logged_in",
+    "campaign_sent", "campaign_responded", "purchased", "sms_sent", "sms_received", "note_added", "task_done",
+    "case_opened", "social_message",
+)  # fmt: skip
+#: Prefixes of names that are keys of an activity's properties: `form.name`, `page.url`, `properties.plan`.
+PROPERTIES = ("form", "email", "page", "meeting", "call", "campaign", "product", "properties")
+
+
+def _without(schema: pa.Schema, *names: str) -> pa.Schema:
+    return pa.schema([column for column in schema if column.name not in names])
+
+
+#: The golden columns that conditions may name.
+GOLDEN: Mapping[str, pa.Schema] = {
+    "person": _without(tables.PERSON, "key", "provenance", "version"),
+    "account": _without(tables.ACCOUNT, "key", "provenance", "version"),
+}
+#: An activity and the record that it belongs to: what conditions of engagement rules may name.
+HAPPENED: Mapping[str, pa.Schema] = {
+    "activity": _without(
+        tables.ACTIVITY, "key", "native_id", "record", "properties", "task_key", "filtered_because", "deleted_at", "run"
+    ),
+    "record": pa.schema(
+        [tables.RECORD_HEADER.field("system"), tables.RECORD_HEADER.field("object_type"), *tables.PERSON_FIELDS]
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

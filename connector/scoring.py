@@ -1,0 +1,398 @@
+"""Scores: what a person is (fit) and what a person does (engagement), as a ledger of lines whose sum is the score.
+
+Points are int64 billionths of a point, and every event is rounded before it is summed: sums of integers are the same in
+any order, on any number of threads, record by record or all at once. An event is worth its points, halved every
+`half_life_days`. The points of a record, rule and UTC day are kept decayed to the end of that day, so that neither the
+passing of time nor a merge of persons reads an activity again: engagement at `now` is what is kept, decayed from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from connector import rules
+from connector.scoring_model import EVENT_SCOPE, FIT_SCOPE, EngagementRule, FitRule, ScoringModel, problems
+from connector.tables import ENGAGEMENT_DAY, POINT, SCORE, SCORE_LINE
+
+__all__ = ["EngagementRule", "FitRule", "ScoringModel", "due", "fold", "problems", "score_lines", "scores"]
+
+DAY_S = 86_400
+REASONS = 5
+HORIZON_S = 3_650 * DAY_S
+_NEVER_S = 1e18
+
+# ----------------------------------------------------------------------------------------------------------- folding
+
+
+def fold(
+    name: str, model: ScoringModel, events: ir.Table, records: ir.Table, now: datetime, *, with_kinds: bool = True
+) -> ir.Table:
+    """Activities folded into days, as tables.ENGAGEMENT_DAY: one row per record, rule and UTC day.
+
+    `events` (tables.ACTIVITY) holds all activities of the records concerned; filtered, deleted, nobody's and future
+    ones are left out. `records` (person records) are what `record.*` reads. `with_kinds` adds rows of model ""
+    that count
+    the activities of each kind (rule is the kind, points are 0): the same for every model, so ask for them once.
+    """
+    left_out = events.filtered_because.notnull() | events.deleted_at.notnull() | events.record.isnull()
+    happened = events.filter(~left_out & (events.happened_at <= _instant(now)))
+    parts = [_folded(name, slot, happened, records) for slot in _slots(model.engagement)]
+    if with_kinds or not parts:
+        kinds = happened.mutate(rule=happened.kind, points=ibis.literal(0, "int64"))
+        parts.append(_by_day("", kinds if with_kinds else kinds.filter(False)))
+    return _union(parts)
+
+
+def _slots(given: Sequence[EngagementRule]) -> list[list[EngagementRule]]:
+    """The rules in as few groups as have one rule per kind: each group is one pass over the activities."""
+    slots: list[list[EngagementRule]] = []
+    for rule in given:
+        slot = next((slot for slot in slots if all(rule.on != other.on for other in slot)), None)
+        if slot is None:
+            slots.append([rule])
+        else:
+            slot.append(rule)
+    return slots
+
+
+def _folded(name: str, slot: Sequence[EngagementRule], happened: ir.Table, records: ir.Table) -> ir.Table:
+    conditions = {rule.id: rules.compile_condition(rule.where, EVENT_SCOPE) for rule in slot if rule.where}
+    columns = {column for condition in conditions.values() for column in condition.columns}
+    mine = happened.filter(happened.kind.isin([rule.on for rule in slot]))
+    seen = _seen(mine, records, sorted(columns))
+    matches = [
+        (
+            (seen.kind == rule.on) & conditions[rule.id].expr(seen) if rule.id in conditions else seen.kind == rule.on,
+            rule,
+        )
+        for rule in slot
+    ]
+    matched = seen.mutate(rule=ibis.cases(*((match, rule.id) for match, rule in matches)))
+    matched = matched.filter(matched.rule.notnull())
+    left_days = 1 - (matched.happened_at.epoch_seconds() % DAY_S) / DAY_S
+    points = _by_rule(
+        matched.rule, slot, lambda rule: _decayed(ibis.literal(_billionths(rule.points), "int64"), left_days, rule)
+    )
+    return _by_day(name, matched.mutate(points=points))
+
+
+def _seen(events: ir.Table, records: ir.Table, columns: Sequence[str]) -> ir.Table:
+    """The activities with the columns that conditions read: `activity_…` and `record_…`."""
+    kept = {"record": "record", "kind": "kind", "happened_at": "happened_at"}
+    kept |= {column: column.removeprefix("activity_") for column in columns if column.startswith("activity_")}
+    fields = [column.removeprefix("record_") for column in columns if column.startswith("record_")]
+    rows = events.select(**{column: events[source] for column, source in kept.items()})
+    if not fields:
+        return rows
+    held = records.select("key", **{f"record_{field}": records[field] for field in fields})
+    return rows.left_join(held, rows.record == held.key).drop("key")
+
+
+def _by_day(name: str, rows: ir.Table) -> ir.Table:
+    days = rows.group_by("record", "rule", day=rows.happened_at.date()).agg(
+        events=rows.count(), points=rows.points.sum(), first_at=rows.happened_at.min(), last_at=rows.happened_at.max()
+    )
+    key = days.record + f"|{name}|" + days.rule + "|" + days.day.cast("string")
+    return _as(days.mutate(key=key, model=ibis.literal(name)), ENGAGEMENT_DAY)
+
+
+# ------------------------------------------------------------------------------------------------------------- lines
+
+
+def score_lines(
+    name: str,
+    model: ScoringModel,
+    *,
+    persons: ir.Table,
+    accounts: ir.Table,
+    membership: ir.Table,
+    days: ir.Table,
+    now: datetime,
+) -> ir.Table:
+    """The ledger, as tables.SCORE_LINE: for each of `persons` one line per rule that gives or takes points at `now`.
+
+    `persons` and `accounts` are golden (tables.PERSON, tables.ACCOUNT), `membership` says whose the records
+    of `days` are.
+    """
+    parts = []
+    if model.engagement:
+        owners = _owners(membership).semi_join(persons, ibis._.subject == persons.key)
+        parts.append(_engagement_lines(name, model, owners, days, now))
+    if model.fit or not parts:
+        parts.append(_fit_lines(name, model, persons, accounts))
+    return _union(parts)
+
+
+def _fit_lines(name: str, model: ScoringModel, persons: ir.Table, accounts: ir.Table) -> ir.Table:
+    conditions = [rules.compile_condition(rule.when, FIT_SCOPE) for rule in model.fit]
+    rows = _golden(persons, accounts, sorted({column for condition in conditions for column in condition.columns}))
+    holding = [
+        ibis.ifelse(condition.expr(rows), rule.id, None) for condition, rule in zip(conditions, model.fit, strict=True)
+    ]
+    if not holding:
+        holding = [ibis.literal(None, "string")]
+    lines = rows.select(subject="key", rule=ibis.array(holding).unnest())
+    lines = lines.filter(lines.rule.notnull())
+    texts = {rule.id: rule.text or condition.words for rule, condition in zip(model.fit, conditions, strict=True)}
+    return _lines(
+        name,
+        "fit",
+        lines.mutate(
+            points=_by_rule(lines.rule, model.fit, lambda rule: ibis.literal(_billionths(rule.points), "int64")),
+            text=_by_rule(lines.rule, model.fit, lambda rule: ibis.literal(texts[rule.id])),
+            events=ibis.literal(None, "int64"),
+            first_at=ibis.literal(None, "timestamp('UTC')"),
+            last_at=ibis.literal(None, "timestamp('UTC')"),
+        ),
+    )
+
+
+def _golden(persons: ir.Table, accounts: ir.Table, columns: Sequence[str]) -> ir.Table:
+    """`key` and the golden columns that conditions read: `person_…` and `account_…`."""
+    mine = [column for column in columns if column.startswith("person_")]
+    theirs = [column for column in columns if column.startswith("account_")]
+    rows = persons.select("key", "account", **{column: persons[column.removeprefix("person_")] for column in mine})
+    if not theirs:
+        return rows
+    held = accounts.select(of="key", **{column: accounts[column.removeprefix("account_")] for column in theirs})
+    return rows.left_join(held, rows.account == held.of).drop("of")
+
+
+def _engagement_lines(name: str, model: ScoringModel, owners: ir.Table, days: ir.Table, now: datetime) -> ir.Table:
+    mine = days.filter((days.model == name) & days.rule.isin([rule.id for rule in model.engagement]))
+    rows = mine.inner_join(owners, mine.record == owners.of)
+    past_days = (_instant(now).epoch_seconds() - rows.day.epoch_seconds()) / DAY_S - 1
+    present = _by_rule(rows.rule, model.engagement, lambda rule: _decayed(rows.points, past_days, rule))
+    rows = rows.select("subject", "rule", "day", "events", "first_at", "last_at", points=present)
+    if any(rule.cap_per_day for rule in model.engagement):
+        rows = _capped_by_day(model, rows)
+    summed = rows.group_by("subject", "rule").agg(
+        points=rows.points.sum(), events=rows.events.sum(), first_at=rows.first_at.min(), last_at=rows.last_at.max()
+    )
+    return _lines(
+        name, "engagement", summed.mutate(points=_capped(model, summed), text=_engagement_text(model, summed))
+    )
+
+
+def _capped_by_day(model: ScoringModel, rows: ir.Table) -> ir.Table:
+    """Of n activities of a person on one UTC day, `cap_per_day` count: each keeps cap / n of its points."""
+    days = rows.group_by("subject", "rule", "day").agg(
+        points=rows.points.sum(), events=rows.events.sum(), first_at=rows.first_at.min(), last_at=rows.last_at.max()
+    )
+
+    def scaled(rule: EngagementRule) -> ir.Value:
+        if rule.cap_per_day is None:
+            return days.points
+        return ibis.ifelse(
+            days.events > rule.cap_per_day, (days.points * (rule.cap_per_day / days.events)).round(), days.points
+        )
+
+    return days.mutate(points=_by_rule(days.rule, model.engagement, scaled))
+
+
+def _capped(model: ScoringModel, summed: ir.Table) -> ir.Value:
+    def capped(rule: EngagementRule) -> ir.Value:
+        if rule.cap is None:
+            return summed.points
+        cap = ibis.literal(_billionths(rule.cap), "int64")
+        return ibis.greatest(ibis.least(summed.points, cap), -cap)
+
+    return _by_rule(summed.rule, model.engagement, capped)
+
+
+def _engagement_text(model: ScoringModel, summed: ir.Table) -> ir.Value:
+    """What was done and the day of the last time: a date, never an age, or every day would change every reason."""
+    return _by_rule(
+        summed.rule, model.engagement, lambda rule: ibis.literal(_event_words(rule))
+    ) + summed.last_at.strftime(", %-d %b %Y")
+
+
+def _event_words(rule: EngagementRule) -> str:
+    if rule.text:
+        return rule.text
+    kind = rule.on.replace("_", " ")
+    return f"{kind} ({rules.compile_condition(rule.where, EVENT_SCOPE).words})" if rule.where else kind
+
+
+def _lines(name: str, half: str, lines: ir.Table) -> ir.Table:
+    told = lines.filter(lines.points != 0)
+    key = told.subject + f"|{name}|" + told.rule
+    return _as(told.mutate(key=key, model=ibis.literal(name), half=ibis.literal(half)), SCORE_LINE)
+
+
+# ------------------------------------------------------------------------------------------------------------ scores
+
+
+def scores(
+    name: str,
+    model: ScoringModel,
+    lines: ir.Table,
+    *,
+    persons: ir.Table,
+    accounts: ir.Table,
+    now: datetime,
+    levels: Mapping[str, Sequence[float]] | None = None,
+    step: float = 0,
+) -> ir.Table:
+    """The score of every one of `persons`, as tables.SCORE: the sum of its lines, grade, coverage, reasons.
+
+    `next_due_at` is never later than the first instant at which decay alone takes the score or engagement across a
+    grade or one of `levels` ("score" or "engagement" -> points), or by `step` points (0: no matter).
+    Null when it never does.
+    `reasons` is a JSON list of {text, points, rule}, points in billionths, the weightiest first.
+    """
+    summed = _summed(model, lines)
+    told = _reasons(lines)
+    rows = _covered(model, persons, accounts)
+    rows = rows.left_join(summed, rows.subject == summed.of).drop("of")
+    rows = rows.left_join(told, rows.subject == told.of).drop("of")
+    rows = rows.mutate(
+        **{column: rows[column].fill_null(0) for column in ("score", "fit", "engagement", "falls", "rises")}
+    )
+    watched = {
+        "score": [*model.grades.values(), *(levels or {}).get("score", ())],
+        "engagement": (levels or {}).get("engagement", ()),
+    }
+    return _as(
+        rows.mutate(
+            key=rows.subject + f"|{name}",
+            model=ibis.literal(name),
+            grade=_grade(model, rows.score),
+            reasons=rows.reasons.fill_null("[]"),
+            scored_at=_instant(now),
+            next_due_at=_next_due(rows, watched, step, now),
+        ),
+        SCORE,
+    )
+
+
+def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
+    """Per subject the sums, and how fast decay can at most take the score down and up (billionths a day)."""
+    speeds = {rule.id: math.log(2) / rule.half_life_days for rule in model.engagement if rule.half_life_days}
+    speed = (
+        ibis.cases(*((lines.rule == rule, factor) for rule, factor in speeds.items()), else_=0.0)
+        if speeds
+        else ibis.literal(0.0)
+    )
+    pace = (lines.points.abs() * speed).ceil().cast("int64")
+    is_engagement = lines.half == "engagement"
+    return lines.group_by(of="subject").agg(
+        score=lines.points.sum(),
+        fit=lines.points.sum(where=~is_engagement),
+        engagement=lines.points.sum(where=is_engagement),
+        falls=pace.sum(where=is_engagement & (lines.points > 0)),
+        rises=pace.sum(where=is_engagement & (lines.points < 0)),
+        falls_by=lines.points.sum(where=(pace > 0) & (lines.points > 0)),
+        rises_by=-lines.points.sum(where=(pace > 0) & (lines.points < 0)),
+    )
+
+
+def _reasons(lines: ir.Table) -> ir.Table:
+    order = [lines.points.abs().desc(), lines.rule]
+    ranked = lines.select(
+        "subject", "points", "rule", "text", place=ibis.row_number().over(group_by="subject", order_by=order)
+    )
+    top = ranked.filter(ranked.place < REASONS)
+    escaped = top.text.replace("\\", "\\\\").replace('"', '\\"')
+    item = '{"text":"' + escaped + '","points":' + top.points.cast("string") + ',"rule":"' + top.rule + '"}'
+    told = top.mutate(item=item)
+    joined = told.group_by(of="subject").agg(reasons=told.item.group_concat(",", order_by=told.place))
+    return joined.mutate(reasons="[" + joined.reasons + "]")
+
+
+def _covered(model: ScoringModel, persons: ir.Table, accounts: ir.Table) -> ir.Table:
+    """Per subject, how many of the fields that fit rules read are known."""
+    conditions = [rules.compile_condition(rule.when, FIT_SCOPE) for rule in model.fit]
+    columns = sorted({column for condition in conditions for column in condition.columns})
+    rows = _golden(persons, accounts, columns)
+    known = reduce(
+        lambda total, column: total + rows[column].notnull().cast("int64"), columns, ibis.literal(0, "int64")
+    )
+    return rows.select(subject="key", coverage_known=known, coverage_of=ibis.literal(len(columns), "int64"))
+
+
+def _grade(model: ScoringModel, score: ir.Value) -> ir.Value:
+    best_first = [grade for grade in model.grade_names if grade in model.grades]
+    if not best_first:
+        return ibis.literal(model.lowest_grade)
+    return ibis.cases(
+        *((score >= _billionths(model.grades[grade]), grade) for grade in best_first), else_=model.lowest_grade
+    )
+
+
+def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: datetime) -> ir.Value:
+    """A tangent under the falling and over the rising lines: decay is convex, so it is never late."""
+    falls_to, rises_to = [], []
+    for column, given in watched.items():
+        levels = sorted({_billionths(level) for level in given})
+        if levels:
+            below = ibis.cases(*((rows[column] >= level, level) for level in reversed(levels)))
+            above = ibis.cases(*((rows[column] < level, level) for level in levels))
+            falls_to.append(rows[column] - below)
+            rises_to.append(above - rows[column])
+    if step:
+        falls_to.append(ibis.literal(_billionths(step), "int64"))
+        rises_to.append(ibis.literal(_billionths(step), "int64"))
+    both = [
+        *((room, rows.falls, rows.falls_by) for room in falls_to),
+        *((room, rows.rises, rows.rises_by) for room in rises_to),
+    ]
+    waits = [ibis.ifelse(room <= most, (room * (DAY_S / speed.nullif(0))).floor(), None) for room, speed, most in both]
+    soonest = reduce(ibis.least, [wait.fill_null(_NEVER_S) for wait in waits], ibis.literal(_NEVER_S))
+    bounded = ibis.least(soonest, HORIZON_S).cast("int64").as_interval("s")
+    return ibis.ifelse(soonest < _NEVER_S, _instant(now) + bounded, None)
+
+
+def due(scored: ir.Table, events: ir.Table, membership: ir.Table, now: datetime) -> ir.Table:
+    """When time alone changes a score, as tables.DUE: next_due_at of the scores, and activities still to happen."""
+    waiting = scored.filter(scored.next_due_at.notnull())
+    decaying = waiting.group_by("subject").agg(due_at=waiting.next_due_at.min()).mutate(why=ibis.literal("decay"))
+    ahead = events.filter(
+        events.filtered_because.isnull() & events.deleted_at.isnull() & (events.happened_at > _instant(now))
+    )
+    owners = _owners(membership)
+    owned = ahead.inner_join(owners, ahead.record == owners.of)
+    coming = owned.group_by("subject").agg(due_at=owned.happened_at.min()).mutate(why=ibis.literal("event"))
+    rows = decaying.select("subject", "why", "due_at").union(coming.select("subject", "why", "due_at"))
+    return rows.select(key=rows.subject + "|" + rows.why, subject=rows.subject, why=rows.why, due_at=rows.due_at)
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def _owners(membership: ir.Table) -> ir.Table:
+    """The records of persons, as `of`, and whose they are."""
+    return membership.filter(membership.kind == "person").select(of="key", subject="owner_id")
+
+
+def _billionths(points: float) -> int:
+    return round(points * POINT)
+
+
+def _instant(at: datetime) -> ir.Value:
+    return ibis.literal(at, type="timestamp('UTC')")
+
+
+def _decayed(points: ir.Value, days: ir.Value, rule: EngagementRule) -> ir.Value:
+    if rule.half_life_days is None:
+        return points
+    return (points * (ibis.literal(2.0) ** (-days / rule.half_life_days))).round()
+
+
+def _by_rule(column: ir.Value, given: Iterable[FitRule | EngagementRule], make: Callable[..., ir.Value]) -> ir.Value:
+    return ibis.cases(*((column == rule.id, make(rule)) for rule in given))
+
+
+def _union(parts: Sequence[ir.Table]) -> ir.Table:
+    return reduce(lambda left, right: left.union(right), parts)
+
+
+def _as(rows: ir.Table, schema: pa.Schema) -> ir.Table:
+    return rows.select(*schema.names).cast(ibis.Schema.from_pyarrow(schema))
