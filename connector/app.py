@@ -49,7 +49,10 @@ def _outputs(adapter: Adapter, overrides: Mapping[str, Mapping[str, str]]) -> di
         object_type: {**adapter.capabilities.outputs.get(object_type, {}), **overrides.get(object_type, {})}
         for object_type in {**adapter.capabilities.outputs, **overrides}
     }
-    return {object_type: {output: native for output, native in fields.items() if native} for object_type, fields in merged.items()}
+    return {
+        object_type: {output: native for output, native in fields.items() if native}
+        for object_type, fields in merged.items()
+    }
 
 
 def _fingerprints(config: Config) -> dict[str, str]:

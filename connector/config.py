@@ -86,7 +86,9 @@ def load(file: Path) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         line = re.search(r"line (\d+)", str(problem))
-        raise ConfigError([Problem("", f"is not valid TOML: {problem}", "", file.name, int(line.group(1)) if line else None)]) from None
+        raise ConfigError(
+            [Problem("", f"is not valid TOML: {problem}", "", file.name, int(line.group(1)) if line else None)]
+        ) from None
     reader = _Reader(file, text)
     config = reader.read(raw)
     if config is None:
@@ -98,9 +100,19 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError([Problem("", f"there is no {file}", "run `connector init`, or name a file with --config")]) from None
+        raise ConfigError(
+            [Problem("", f"there is no {file}", "run `connector init`, or name a file with --config")]
+        ) from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([Problem("", f"{file} cannot be read ({type(problem).__name__})", "check its permissions and encoding (UTF-8)")]) from None
+        raise ConfigError(
+            [
+                Problem(
+                    "",
+                    f"{file} cannot be read ({type(problem).__name__})",
+                    "check its permissions and encoding (UTF-8)",
+                )
+            ]
+        ) from None
 
 
 @dataclass
@@ -174,13 +186,19 @@ class _Reader:
                 continue
             kind = values.get("kind")
             if kind not in kinds:
-                self._say(f"{path}.kind", f"must be one of {', '.join(sorted(kinds))}" + ("" if kind is None else f", is {kind!r}"), _nearest(str(kind), kinds))
+                self._say(
+                    f"{path}.kind",
+                    f"must be one of {', '.join(sorted(kinds))}" + ("" if kind is None else f", is {kind!r}"),
+                    _nearest(str(kind), kinds),
+                )
                 continue
             adapters[name] = kinds[kind]
             systems[name] = self._section(kinds[kind].options, self._resolved(kinds[kind].options, values, path), path)
         return systems, adapters
 
-    def _mapping(self, tables: Mapping[str, Any], systems: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, MappingSection]]]:
+    def _mapping(
+        self, tables: Mapping[str, Any], systems: Mapping[str, Any]
+    ) -> tuple[str, dict[str, dict[str, MappingSection]]]:
         region = tables.get("region", "US")
         if not isinstance(region, str) or not re.fullmatch(r"[A-Z]{2}", region):
             self._say("mapping.region", 'must be a country code of two letters such as "DE"')
@@ -222,7 +240,11 @@ class _Reader:
                 elif key in model.model_fields:
                     resolved[key] = "unresolved"
             elif isinstance(value, str) and _is_secret(model, key):
-                self._say(f"{path}.{key}", "a secret is never written here", 'refer to it: "env:NAME", "file:PATH" or "keyring:SERVICE/USER"')
+                self._say(
+                    f"{path}.{key}",
+                    "a secret is never written here",
+                    'refer to it: "env:NAME", "file:PATH" or "keyring:SERVICE/USER"',
+                )
                 resolved[key] = "unresolved"
             else:
                 resolved[key] = value
@@ -265,7 +287,9 @@ class _Reader:
         self._say(path, "unknown option", _nearest(name, known))
 
     def _invalid(self, model: type[Section], error: ErrorDetails, path: str) -> None:
-        where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not _is_tag(part))
+        where = path + "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not _is_tag(part)
+        )
         if error["type"] == "extra_forbidden":
             known = _options_at(model, error["loc"][:-1])
             self._unknown(where, str(error["loc"][-1]), known)
@@ -281,7 +305,9 @@ class _Reader:
 
 
 def _kind(value: Any) -> str:
-    return {str: "a text", int: "a number", float: "a number", bool: "true or false", list: "a list"}.get(type(value), type(value).__name__)
+    return {str: "a text", int: "a number", float: "a number", bool: "true or false", list: "a list"}.get(
+        type(value), type(value).__name__
+    )
 
 
 def _is_tag(part: Any) -> bool:
@@ -321,7 +347,11 @@ def _section_in(annotation: Any) -> Any:
 
 def fingerprint(section: Section | Mapping[str, Section]) -> str:
     """What a part of the configuration is now, to see later whether it changed. Secrets do not enter it."""
-    values = section.model_dump(mode="json") if isinstance(section, Section) else {k: v.model_dump(mode="json") for k, v in section.items()}
+    values = (
+        section.model_dump(mode="json")
+        if isinstance(section, Section)
+        else {k: v.model_dump(mode="json") for k, v in section.items()}
+    )
     return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 

@@ -46,7 +46,11 @@ def check(setup: Setup, connected: Connected, system: System) -> Checked:
     findings = [*told.findings, *_mapping_findings(connected, schemas), *_output_findings(setup, connected, schemas)]
     if abs(told.clock_skew_s) > _CLOCK_SKEW_S:
         findings.append(
-            Finding("warning", f"its clock and ours are {abs(told.clock_skew_s):.0f} s apart", "synchronise this machine's clock (NTP)")
+            Finding(
+                "warning",
+                f"its clock and ours are {abs(told.clock_skew_s):.0f} s apart",
+                "synchronise this machine's clock (NTP)",
+            )
         )
     return Checked(connected.name, connected.adapter.title, told, tuple(findings))
 
@@ -104,7 +108,9 @@ def specs(setup: Setup, connected: Connected) -> list[FieldSpec]:
     object_type, native = connected.adapter.capabilities.task_key
     if native:
         described = "Written by the connector: makes sure that a task is made once."
-        made.append(FieldSpec(object_type, native, "Task Key", "text", length=64, is_unique=True, description=described))
+        made.append(
+            FieldSpec(object_type, native, "Task Key", "text", length=64, is_unique=True, description=described)
+        )
     return made
 
 

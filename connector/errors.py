@@ -22,7 +22,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line is not None else self.file
-        return "  ".join(part for part in (place, self.path, f"{self.what}{f'; {self.mend}' if self.mend else ''}") if part)
+        return "  ".join(
+            part for part in (place, self.path, f"{self.what}{f'; {self.mend}' if self.mend else ''}") if part
+        )
 
 
 class ConnectorError(Exception):
@@ -43,7 +45,9 @@ class ConfigError(ConnectorError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems), hint="mend the lines above and run the command again")
+        super().__init__(
+            "\n".join(str(problem) for problem in problems), hint="mend the lines above and run the command again"
+        )
         self.problems = tuple(problems)
 
 
@@ -72,7 +76,9 @@ class QuotaExhausted(ConnectorError):
 
     exit_code = 0
 
-    def __init__(self, message: str, *, resets_at: datetime | None = None, hint: str = "", system: str = "", request_id: str = "") -> None:
+    def __init__(
+        self, message: str, *, resets_at: datetime | None = None, hint: str = "", system: str = "", request_id: str = ""
+    ) -> None:
         super().__init__(message, hint=hint, system=system, request_id=request_id)
         self.resets_at = resets_at
 
@@ -83,7 +89,14 @@ class TransientError(ConnectorError):
     exit_code = 4
 
     def __init__(
-        self, message: str, *, retry_after_s: float | None = None, sent: bool = True, hint: str = "", system: str = "", request_id: str = ""
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        sent: bool = True,
+        hint: str = "",
+        system: str = "",
+        request_id: str = "",
     ) -> None:
         super().__init__(message, hint=hint, system=system, request_id=request_id)
         self.retry_after_s = retry_after_s
@@ -93,7 +106,9 @@ class TransientError(ConnectorError):
 class SystemUnavailable(SystemFailure):
     """Retries are used up. `sent` as in TransientError: whether a write may have taken effect."""
 
-    def __init__(self, message: str, *, sent: bool = True, hint: str = "", system: str = "", request_id: str = "") -> None:
+    def __init__(
+        self, message: str, *, sent: bool = True, hint: str = "", system: str = "", request_id: str = ""
+    ) -> None:
         super().__init__(message, hint=hint, system=system, request_id=request_id)
         self.sent = sent
 

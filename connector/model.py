@@ -317,9 +317,13 @@ class Capabilities:
 
     batch_size: int
     writable: tuple[str, ...]  # object types whose records take our fields
-    task_targets: tuple[str, ...]  # object types that a task can be linked to
+    task_targets: tuple[str, ...]  # object types that a task can be linked to, best first
+    outputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # object type -> our output -> native field
+    task_key: tuple[str, str] = ("", "")  # object type and native field of our task's dedupe key
     has_unique_task_key: bool = False
-    mixes_in_batch: bool = True  # fields and tasks of several object types fit one call; else each needs batches of its own
+    mixes_in_batch: bool = (
+        True  # fields and tasks of several object types fit one call; else each needs batches of its own
+    )
     tells_deletes: bool = False
 
 

@@ -77,7 +77,9 @@ def _delivered_json(each: Delivered) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sync(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, full: bool = False) -> Summary:
+def sync(
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, full: bool = False
+) -> Summary:
     """One whole run over connected systems."""
     summary = Summary(moment.run)
     progress.say("pull", "reading what changed")
@@ -107,7 +109,9 @@ def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summar
     mart.delete_keys("dirty", mart.kept("work").select("key"))
 
 
-def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, dict[str, Mapping[str, Any]]]:
+def look(
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress
+) -> tuple[Summary, dict[str, Mapping[str, Any]]]:
     """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
     from connector.report.planned import details
 
@@ -146,7 +150,9 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0) -> Iterator[Mome
         try:
             yield Moment(run, now)
         except ConnectorError as problem:
-            setup.state.end_run(run, clock.now(), status="failed", exit_code=problem.exit_code, summary={"error": str(problem)})
+            setup.state.end_run(
+                run, clock.now(), status="failed", exit_code=problem.exit_code, summary={"error": str(problem)}
+            )
             raise
         except BaseException:
             setup.state.end_run(run, clock.now(), status="failed", exit_code=1, summary={})
@@ -160,7 +166,9 @@ def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
 
 
 @contextmanager
-def connected(setup: Setup, names: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, System], dict[str, ConnectorError]]]:
+def connected(
+    setup: Setup, names: tuple[str, ...] = ()
+) -> Iterator[tuple[dict[str, System], dict[str, ConnectorError]]]:
     """The systems, connected; those that cannot be are named with their error. All are closed at the end."""
     systems: dict[str, System] = {}
     failures: dict[str, ConnectorError] = {}

@@ -38,7 +38,9 @@ _INSTANTS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "dateti
 class Brakes(Section):
     """`[writeback.brakes]`: what holds a lane until a person has looked. Never the consent lane."""
 
-    max_overwritten_share: float = Field(0.3, ge=0, le=1, description="share of the values that are there that one run may change")
+    max_overwritten_share: float = Field(
+        0.3, ge=0, le=1, description="share of the values that are there that one run may change"
+    )
     min_overwritten: int = Field(100, ge=0, description="below this many overwritten values the share does not count")
     max_tasks: int = Field(500, ge=0, description="tasks that one run may make")
     max_tasks_per_owner: int = Field(10, ge=0, description="tasks that one owner may get in one run")
@@ -57,7 +59,10 @@ class Plan:
     def calls(self, capabilities: Mapping[str, Capabilities]) -> dict[str, int]:
         """API calls that delivering what is not held will take, by system."""
         going = [change for change in self.changes if change.key not in self.held]
-        return {system: len(batches([c for c in going if c.system == system], each)) for system, each in capabilities.items()}
+        return {
+            system: len(batches([c for c in going if c.system == system], each))
+            for system, each in capabilities.items()
+        }
 
 
 # ------------------------------------------------------------------------------------------------------------ desired
@@ -71,14 +76,22 @@ def desired_fields(
     records: person_record rows; score: SCORE rows of the model that is written; stage: open STAGE_INTERVAL rows;
     outputs: (system, object_type, output, field): which native field takes which output. Converted leads take none.
     """
-    live = records.filter(records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False))
+    live = records.filter(
+        records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False)
+    )
     placed = live.inner_join(membership, live.key == membership.key, rname="{name}_m").select(
-        record=live.key, system=live.system, object_type=live.object_type, native_id=live.native_id, subject=membership.owner_id
+        record=live.key,
+        system=live.system,
+        object_type=live.object_type,
+        native_id=live.native_id,
+        subject=membership.owner_id,
     )
     scored = placed.inner_join(score, "subject").select(
         *placed.columns, points=score.score, grade=score.grade, reasons=score.reasons
     )
-    staged = scored.left_join(stage, "subject").select(*scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why)
+    staged = scored.left_join(stage, "subject").select(
+        *scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why
+    )
     wide = staged.select(
         "record", "system", "object_type", "native_id", "subject",
         score=_points_text(staged.points),
@@ -110,7 +123,11 @@ def desired_fields(
 
 def _points_text(points: ir.Value) -> ir.Value:
     """Points with one decimal, without a trailing .0: integers all the way."""
-    tenths = ibis.ifelse(points < 0, -(-points + tables.POINT // 20) // (tables.POINT // 10), (points + tables.POINT // 20) // (tables.POINT // 10))
+    tenths = ibis.ifelse(
+        points < 0,
+        -(-points + tables.POINT // 20) // (tables.POINT // 10),
+        (points + tables.POINT // 20) // (tables.POINT // 10),
+    )
     whole, rest = tenths.abs() // 10, tenths.abs() % 10
     sign = ibis.ifelse(tenths < 0, "-", "")
     return sign + whole.cast("string") + ibis.ifelse(rest == 0, "", ibis.literal(".") + rest.cast("string"))
@@ -126,7 +143,11 @@ def diff(desired: ir.Table, observed: ir.Table, *, since: int | None, min_points
     `is_material` is the verdict on the whole record: a score that moved by less than `min_points` and nothing else is not.
     """
     if since is not None:
-        news = desired.filter(desired.revision > since).select("record").union(observed.filter(observed.revision > since).select("record"))
+        news = (
+            desired.filter(desired.revision > since)
+            .select("record")
+            .union(observed.filter(observed.revision > since).select("record"))
+        )
         desired = desired.semi_join(news.distinct(), "record")
     pairs = desired.left_join(observed, "key").select(
         *desired.columns, before=observed.value, observed_at=observed.observed_at
@@ -143,7 +164,11 @@ def _is_same(pairs: ir.Table) -> ir.Value:
     number = pairs.value.try_cast("decimal(18, 4)") == pairs.before.try_cast("decimal(18, 4)")
     instant = pairs.value.try_cast("timestamp") == pairs.before.try_cast("timestamp")
     text = pairs.value.nullif("").identical_to(pairs.before.nullif(""))
-    return text | (pairs.output.isin(_NUMBERS) & number.fill_null(False)) | (pairs.output.isin(_INSTANTS) & instant.fill_null(False))
+    return (
+        text
+        | (pairs.output.isin(_NUMBERS) & number.fill_null(False))
+        | (pairs.output.isin(_INSTANTS) & instant.fill_null(False))
+    )
 
 
 def field_changes(differing: pa.Table) -> Iterator[Change]:
@@ -206,7 +231,12 @@ def make(changes: Iterable[Change], brakes: Brakes, *, suppressed: int, existing
     existing: how many values the systems hold in our fields; first fills never count as overwriting.
     """
     order = {lane: index for index, lane in enumerate(LANES)}
-    ordered = tuple(sorted(changes, key=lambda change: (order[change.lane], change.system, change.object_type, change.native_id, change.key)))
+    ordered = tuple(
+        sorted(
+            changes,
+            key=lambda change: (order[change.lane], change.system, change.object_type, change.native_id, change.key),
+        )
+    )
     overwritten = sum(1 for change in ordered for value in change.before.values() if value is not None)
     return Plan(ordered, _held(ordered, brakes, overwritten, existing), suppressed, overwritten, existing)
 
@@ -216,7 +246,11 @@ def _held(changes: Sequence[Change], brakes: Brakes, overwritten: int, existing:
     share = overwritten / existing if existing else 0.0
     if overwritten >= brakes.min_overwritten and share > brakes.max_overwritten_share:
         why = f"{share:.0%} of existing values would change (limit {brakes.max_overwritten_share:.0%})"
-        held |= {c.key: why for c in changes if c.fields and c.lane is not Lane.CONSENT and any(v is not None for v in c.before.values())}
+        held |= {
+            c.key: why
+            for c in changes
+            if c.fields and c.lane is not Lane.CONSENT and any(v is not None for v in c.before.values())
+        }
     tasks = [change for change in changes if change.task is not None]
     if len(tasks) > brakes.max_tasks:
         return held | {change.key: f"{len(tasks)} tasks in one run (limit {brakes.max_tasks})" for change in tasks}

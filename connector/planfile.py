@@ -50,7 +50,11 @@ def save(file: Path, plan: Plan, *, fingerprint: str, made_at: datetime) -> None
     scratch = file.with_name(f".{file.name}.new")
     descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
-        stream.write(orjson.dumps(as_json(plan, fingerprint=fingerprint, made_at=made_at), option=orjson.OPT_INDENT_2, default=str))
+        stream.write(
+            orjson.dumps(
+                as_json(plan, fingerprint=fingerprint, made_at=made_at), option=orjson.OPT_INDENT_2, default=str
+            )
+        )
         stream.flush()
         os.fsync(stream.fileno())
     scratch.replace(file)
@@ -64,9 +68,20 @@ def read(file: Path, *, fingerprint: str) -> Plan:
         made_with, held = values["config"], values["held"]
         plan = Plan(changes, held, values["suppressed"], values["overwritten"], values["existing"])
     except FileNotFoundError:
-        raise ConfigError([Problem("", f"there is no plan {file.name}", "run `connector plan` first", file.name)]) from None
+        raise ConfigError(
+            [Problem("", f"there is no plan {file.name}", "run `connector plan` first", file.name)]
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise ConfigError([Problem("", f"is not a plan that `connector plan` saved ({type(problem).__name__})", "make it anew", file.name)]) from None
+        raise ConfigError(
+            [
+                Problem(
+                    "",
+                    f"is not a plan that `connector plan` saved ({type(problem).__name__})",
+                    "make it anew",
+                    file.name,
+                )
+            ]
+        ) from None
     if made_with != fingerprint:
         raise ConfigError([Problem("", "was made with another configuration", "run `connector plan` again", file.name)])
     return plan
@@ -84,15 +99,21 @@ def still_holding(plan: Plan, mart: Mart, *, is_forced: bool) -> tuple[Plan, lis
     Compares with what the last pull saw; no system is asked. With `is_forced` the brakes of the plan are lifted.
     """
     wanted = [
-        {"key": f"{_record(change)}|{name}", "expected": _text(change.before.get(name))} for change in plan.changes for name in change.fields
+        {"key": f"{_record(change)}|{name}", "expected": _text(change.before.get(name))}
+        for change in plan.changes
+        for name in change.fields
     ]
     drifted: set[str] = set()
     if wanted:
-        expected = ibis.memtable(pa.Table.from_pylist(wanted, schema=pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)])))
+        expected = ibis.memtable(
+            pa.Table.from_pylist(wanted, schema=pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)]))
+        )
         joined = expected.left_join(mart.table("observed"), "key")
         number = joined.expected.try_cast("float64") == joined.value.try_cast("float64")
         is_same = joined.expected.nullif("").identical_to(joined.value.nullif("")) | number.fill_null(False)
-        drifted = {row["key"].rsplit("|", 1)[0] for row in mart.arrow(joined.filter(~is_same).select("key")).to_pylist()}
+        drifted = {
+            row["key"].rsplit("|", 1)[0] for row in mart.arrow(joined.filter(~is_same).select("key")).to_pylist()
+        }
     kept = tuple(change for change in plan.changes if change.task is not None or _record(change) not in drifted)
     lines = [f"{record}: its values changed since the plan was made; left out" for record in sorted(drifted)]
     return replace(plan, changes=kept, held={} if is_forced else plan.held), lines

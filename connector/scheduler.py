@@ -30,9 +30,15 @@ class ScheduleSection(Section):
     """`[schedule]`: when `connector run` does what. `"every 5 minutes"`, or five cron fields such as `"*/5 6-20 * * mon-fri"`."""
 
     sync: str = Field("every 15 minutes", description="pull to deliver")
-    full: str = Field("30 3 * * *", description="the same, comparing every record instead of what changed; empty: never")
+    full: str = Field(
+        "30 3 * * *", description="the same, comparing every record instead of what changed; empty: never"
+    )
     timezone: str = Field("UTC", description="in which cron fields are read")
-    jitter_s: int = Field(5, ge=0, description="seconds by which a start may be moved at random, so that many services do not call at once")
+    jitter_s: int = Field(
+        5,
+        ge=0,
+        description="seconds by which a start may be moved at random, so that many services do not call at once",
+    )
 
     @field_validator("sync", "full")
     @classmethod
@@ -59,7 +65,9 @@ def trigger_of(text: str, timezone: str, jitter_s: int) -> Any:
         try:
             trigger = CronTrigger.from_crontab(text, timezone=timezone)
         except ValueError as problem:
-            raise ValueError(f'is not a cron line of five fields such as "*/5 6-20 * * mon-fri": {problem}') from problem
+            raise ValueError(
+                f'is not a cron line of five fields such as "*/5 6-20 * * mon-fri": {problem}'
+            ) from problem
         trigger.jitter = jitter_s or None
         return trigger
     every = duration(text)

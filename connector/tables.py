@@ -46,7 +46,13 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 #: What an adapter hands over. `native` is one JSON object: native field -> value as the system sent it (null when unset),
 #: nested names flattened with dots (`Who.Type`), and lists of associated ids under `associations.<object_type>`.
 PAGE = _schema(
-    native_id=TEXT, object_type=TEXT, created_at=INSTANT, modified_at=INSTANT, is_deleted=BOOL, merged_into=TEXT, native=TEXT
+    native_id=TEXT,
+    object_type=TEXT,
+    created_at=INSTANT,
+    modified_at=INSTANT,
+    is_deleted=BOOL,
+    merged_into=TEXT,
+    native=TEXT,
 )
 
 # ---------------------------------------------------------------------------------------------------------- records
@@ -76,7 +82,15 @@ OPPORTUNITY_FIELDS = _schema(
 )  # fmt: skip
 
 CASE_FIELDS = _schema(
-    subject=TEXT, status=TEXT, priority=TEXT, origin=TEXT, person=TEXT, account=TEXT, is_closed=BOOL, closed_at=INSTANT, owner=TEXT
+    subject=TEXT,
+    status=TEXT,
+    priority=TEXT,
+    origin=TEXT,
+    person=TEXT,
+    account=TEXT,
+    is_closed=BOOL,
+    closed_at=INSTANT,
+    owner=TEXT,
 )
 
 CAMPAIGN_FIELDS = _schema(name=TEXT, campaign_type=TEXT, status=TEXT, starts_on=DATE, ends_on=DATE)
@@ -174,7 +188,16 @@ ENGAGEMENT_DAY = _schema(
 
 #: key = subject|model|rule. `half` is fit or engagement; `subject` a person id (or account id); points of now.
 SCORE_LINE = _schema(
-    key=TEXT, subject=TEXT, model=TEXT, rule=TEXT, half=TEXT, points=INT, text=TEXT, events=INT, first_at=INSTANT, last_at=INSTANT
+    key=TEXT,
+    subject=TEXT,
+    model=TEXT,
+    rule=TEXT,
+    half=TEXT,
+    points=INT,
+    text=TEXT,
+    events=INT,
+    first_at=INSTANT,
+    last_at=INSTANT,
 )
 
 #: key = subject|model. score = fit + engagement = sum of its lines. `coverage_known` of `coverage_of` inputs are known.
@@ -186,7 +209,16 @@ SCORE = _schema(
 
 #: key = subject|model|entered_at. `left_at` null: the present stage. `why` and `left_why` are sentences.
 STAGE_INTERVAL = _schema(
-    key=TEXT, subject=TEXT, model=TEXT, definition=TEXT, stage=TEXT, entered_at=INSTANT, left_at=INSTANT, why=TEXT, left_why=TEXT, run=INT
+    key=TEXT,
+    subject=TEXT,
+    model=TEXT,
+    definition=TEXT,
+    stage=TEXT,
+    entered_at=INSTANT,
+    left_at=INSTANT,
+    why=TEXT,
+    left_why=TEXT,
+    run=INT,
 )
 
 #: key = subject|trigger. A trigger is armed, fires once (an episode), and is armed again below its rearm level.

@@ -43,13 +43,18 @@ class WritebackSection(Section):
     """`[writeback]`: what is written, where, and how carefully."""
 
     model: str = Field("default", description="the scoring model whose score goes into the systems")
-    min_points: float = Field(2.0, ge=0, description="a score that moved by fewer points, with nothing else changed, is not written")
+    min_points: float = Field(
+        2.0, ge=0, description="a score that moved by fewer points, with nothing else changed, is not written"
+    )
     systems: tuple[str, ...] = Field((), description="only these systems are written to; empty means all that can be")
     fields: dict[str, dict[str, dict[str, str]]] = Field(
-        default_factory=dict, description="system -> object type -> output -> native field, over the adapter's own names; an empty name leaves it out"
+        default_factory=dict,
+        description="system -> object type -> output -> native field, over the adapter's own names; an empty name leaves it out",
     )
     max_attempts: int = Field(5, ge=1, description="attempts before a change is set aside")
-    ask_again_after: Duration = Field(timedelta(minutes=15), description="how long an unknown outcome may stay uncertain before it is asked again")
+    ask_again_after: Duration = Field(
+        timedelta(minutes=15), description="how long an unknown outcome may stay uncertain before it is asked again"
+    )
     brakes: Brakes = Brakes()
 
 
@@ -110,7 +115,11 @@ def _known_keys(session: Any, keys: Sequence[str]) -> set[str]:
     for start in range(0, len(keys), 500):
         part = keys[start : start + 500]
         query = select(Outbox.key, Outbox.status, Outbox.lane).where(col(Outbox.key).in_(part))
-        known |= {key for key, status, lane in session.exec(query) if lane == Lane.TASK or status in (*_OPEN, "in_flight", "unknown")}
+        known |= {
+            key
+            for key, status, lane in session.exec(query)
+            if lane == Lane.TASK or status in (*_OPEN, "in_flight", "unknown")
+        }
         known |= set(session.exec(select(TaskMade.key).where(col(TaskMade.key).in_(part))))
     return known
 
@@ -119,7 +128,11 @@ def _supersede(session: Any, fresh: Sequence[Mapping[str, Any]]) -> None:
     fields = {(row["system"], row["object_type"], row["native_id"]) for row in fresh if not row["task"]}
     if not fields:
         return
-    waiting = session.exec(select(Outbox.id, Outbox.system, Outbox.object_type, Outbox.native_id).where(col(Outbox.status).in_(_OPEN), Outbox.lane != Lane.TASK))
+    waiting = session.exec(
+        select(Outbox.id, Outbox.system, Outbox.object_type, Outbox.native_id).where(
+            col(Outbox.status).in_(_OPEN), Outbox.lane != Lane.TASK
+        )
+    )
     ids = [row_id for row_id, *record in waiting if tuple(record) in fields]
     for start in range(0, len(ids), 500):
         session.execute(update(Outbox).where(col(Outbox.id).in_(ids[start : start + 500])).values(status="superseded"))
@@ -129,7 +142,11 @@ def lift(state: State, *, lanes: Sequence[Lane] = LANES) -> int:
     """Let held changes go: they are pending from now on. Returns how many."""
     with state.session() as session:
         wanted = [lane.value for lane in lanes]
-        done = session.execute(update(Outbox).where(Outbox.status == "held", col(Outbox.lane).in_(wanted)).values(status="pending", held_because=""))
+        done = session.execute(
+            update(Outbox)
+            .where(Outbox.status == "held", col(Outbox.lane).in_(wanted))
+            .values(status="pending", held_because="")
+        )
         return int(done.rowcount)
 
 
@@ -168,7 +185,9 @@ def _waiting(state: State, system: str) -> list[Change]:
     return [_change(row) for row in sorted(due, key=lambda row: (order[row.lane], row.id or 0))]
 
 
-def _send(state: State, system: System, section: WritebackSection, batch: Sequence[Change], run: int, tally: _Tally) -> None:
+def _send(
+    state: State, system: System, section: WritebackSection, batch: Sequence[Change], run: int, tally: _Tally
+) -> None:
     """One batch: in flight, sent, one outcome each, settled."""
     assert system.target is not None
     attempts = _mark_in_flight(state, batch)
@@ -178,7 +197,11 @@ def _send(state: State, system: System, section: WritebackSection, batch: Sequen
         _put_back(state, batch)
         raise
     if [outcome.key for outcome in outcomes] != [change.key for change in batch]:
-        raise SystemFailure("the adapter did not give one outcome for each change", hint="report this; the changes are kept in flight", system=system.name)
+        raise SystemFailure(
+            "the adapter did not give one outcome for each change",
+            hint="report this; the changes are kept in flight",
+            system=system.name,
+        )
     _record(state, section, batch, outcomes, attempts, run)
     tally.add(batch, outcomes)
 
@@ -205,7 +228,12 @@ def _rows_of(session: Any, batch: Sequence[Change]) -> list[Outbox]:
 
 
 def _record(
-    state: State, section: WritebackSection, batch: Sequence[Change], outcomes: Sequence[Outcome], attempts: Mapping[str, int], run: int
+    state: State,
+    section: WritebackSection,
+    batch: Sequence[Change],
+    outcomes: Sequence[Outcome],
+    attempts: Mapping[str, int],
+    run: int,
 ) -> None:
     """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside."""
     now = clock.now()
@@ -224,7 +252,14 @@ def _record(
             if row.status == "quarantined":
                 asides.append(_aside(change, outcome, now))
             if change.task is not None and outcome.result in (Result.ACCEPTED, Result.UNCHANGED):
-                made = TaskMade(key=change.key, system=change.system, native_id=outcome.native_id, record=_record_key(change), run=run, created_at=now)
+                made = TaskMade(
+                    key=change.key,
+                    system=change.system,
+                    native_id=outcome.native_id,
+                    record=_record_key(change),
+                    run=run,
+                    created_at=now,
+                )
                 session.merge(made)
     if asides:
         state.quarantine(asides)
@@ -252,7 +287,11 @@ def _reconcile(state: State, system: System, section: WritebackSection, run: int
     assert system.target is not None
     now = clock.now()
     with state.session() as session:
-        query = select(Outbox).where(Outbox.system == system.name, col(Outbox.status).in_(("in_flight", "unknown"))).order_by(col(Outbox.id))
+        query = (
+            select(Outbox)
+            .where(Outbox.system == system.name, col(Outbox.status).in_(("in_flight", "unknown")))
+            .order_by(col(Outbox.id))
+        )
         rows = [row for row in session.exec(query).all() if row.not_before_at is None or row.not_before_at <= now]
     size = 200
     for start in range(0, len(rows), size):
@@ -261,7 +300,11 @@ def _reconcile(state: State, system: System, section: WritebackSection, run: int
         outcomes = [_judge(change, each) for change, each in zip(part, found, strict=True)]
         attempts = {row.key: row.attempt for row in rows[start : start + size]}
         _record(state, section, part, outcomes, attempts, run)
-        _ask_again(state, [change for change, each in zip(part, found, strict=True) if not each.is_certain], now + section.ask_again_after)
+        _ask_again(
+            state,
+            [change for change, each in zip(part, found, strict=True) if not each.is_certain],
+            now + section.ask_again_after,
+        )
         tally.add(part, outcomes)
 
 
@@ -312,7 +355,11 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
     with state.session() as session:
         query = (
             select(Delivery, Outbox)
-            .where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False), col(Delivery.result).in_(("accepted", "unchanged")))
+            .where(
+                Delivery.outbox == Outbox.id,
+                col(Delivery.is_applied).is_(False),
+                col(Delivery.result).in_(("accepted", "unchanged")),
+            )
             .order_by(col(Delivery.id))
         )
         pairs = session.exec(query).all()
@@ -331,7 +378,9 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
     with state.session() as session:
         ids = [delivery.id for delivery, _ in pairs]
         for start in range(0, len(ids), 500):
-            session.execute(update(Delivery).where(col(Delivery.id).in_(ids[start : start + 500])).values(is_applied=True))
+            session.execute(
+                update(Delivery).where(col(Delivery.id).in_(ids[start : start + 500])).values(is_applied=True)
+            )
     return len(rows)
 
 
@@ -362,7 +411,11 @@ def _change(row: Outbox) -> Change:
 
 
 def _count_waiting(state: State, system: str) -> int:
-    return sum(count for (status, name, _), count in state.outbox_counts().items() if name == system and status in ("pending", "held"))
+    return sum(
+        count
+        for (status, name, _), count in state.outbox_counts().items()
+        if name == system and status in ("pending", "held")
+    )
 
 
 class _Tally:
@@ -386,5 +439,3 @@ class _Tally:
             system.name, counts[Result.ACCEPTED], counts[Result.UNCHANGED], counts[Result.REJECTED], counts[Result.CONFLICT], waiting,
             counts[Result.UNKNOWN], calls, self.tasks, error, self.codes,
         )  # fmt: skip
-
-

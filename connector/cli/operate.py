@@ -13,7 +13,18 @@ from rich.markup import escape
 
 from connector import app as wiring
 from connector import log, pipeline, planfile, writeback
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json, progress_hooks, report_error
+from connector.cli.screen import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    err,
+    ok,
+    open_house,
+    out,
+    print_json,
+    progress_hooks,
+    report_error,
+)
 from connector.cli.show_plan import show_plan
 from connector.cli.show_run import show_summary
 from connector.config import load
@@ -106,7 +117,10 @@ def plan(
     planfile.save(file, summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
     capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
     if as_json:
-        print_json(planfile.as_json(summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now) | {"calls": summary.plan.calls(capabilities)})
+        print_json(
+            planfile.as_json(summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+            | {"calls": summary.plan.calls(capabilities)}
+        )
     else:
         show_plan(summary, details, capabilities, show_all=show_all)
     if summary.exit_code not in (0, 3):
@@ -116,7 +130,9 @@ def plan(
 
 
 def apply(
-    file: Annotated[Path | None, typer.Argument(help="A plan that `connector plan` saved.", show_default="the last one")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A plan that `connector plan` saved.", show_default="the last one")
+    ] = None,
     config: ConfigOption = CONFIG,
     held: Annotated[bool, typer.Option("--held", help="Let go what a brake holds in the outbox.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write what the brakes would hold, too.")] = False,
@@ -142,7 +158,9 @@ def apply(
             with setup.mart() as mart:
                 summary.plan, refused = planfile.still_holding(saved, mart, is_forced=force)
             through = writeback.planned_through(setup.state)
-            summary.enqueued = writeback.enqueue(setup.state, summary.plan, run=moment.run, through=through, now=moment.now)
+            summary.enqueued = writeback.enqueue(
+                setup.state, summary.plan, run=moment.run, through=through, now=moment.now
+            )
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     for line in refused:
@@ -171,7 +189,13 @@ class _Service:
         """Until asked to stop."""
         begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
         schedule = self.config.schedule
-        out.print(ok(f"running: sync {schedule.sync}" + (f", full {schedule.full}" if schedule.full else "") + f" ({schedule.timezone})"))
+        out.print(
+            ok(
+                f"running: sync {schedule.sync}"
+                + (f", full {schedule.full}" if schedule.full else "")
+                + f" ({schedule.timezone})"
+            )
+        )
         serve(
             schedule,
             {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},

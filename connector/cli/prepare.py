@@ -31,13 +31,17 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     config: ConfigOption = CONFIG,
-    system: Annotated[list[str] | None, typer.Option("--system", help="A kind of system to connect; may be given again.")] = None,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", help="A kind of system to connect; may be given again.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Ask a few questions and write a commented configuration."""
     if config.exists() and not force:
-        raise ConnectorError(f"{config} exists already", hint="give another name with --config, or --force to overwrite it")
+        raise ConnectorError(
+            f"{config} exists already", hint="give another name with --config, or --force to overwrite it"
+        )
     kinds = [adapter.kind for adapter in ADAPTERS if adapter.kind != "memory"]
     chosen = system or ([kind for kind in kinds if yes or Confirm.ask(f"Connect {kind}?", default=True, console=err)])
     unknown = [kind for kind in chosen if kind not in kinds]
@@ -46,7 +50,11 @@ def init(
     url = "https://YOUR-DOMAIN.my.salesforce.com"
     if "salesforce" in chosen and not yes:
         url = Prompt.ask("Your Salesforce My Domain URL", default=url, console=err)
-    region = "US" if yes else Prompt.ask("Country whose phone numbers are written without a prefix", default="US", console=err).upper()
+    region = (
+        "US"
+        if yes
+        else Prompt.ask("Country whose phone numbers are written without a prefix", default="US", console=err).upper()
+    )
     every = "15 minutes" if yes else Prompt.ask("Sync every", default="15 minutes", console=err)
     config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
     out.print(ok(f"wrote {config}"))
@@ -166,12 +174,17 @@ def install(
 
 def _show_steps(name: str, steps: list[InstallStep]) -> None:
     out.print(f"  [bold]{name}[/bold]")
-    marks = {Step.CREATE: "[green]+[/green]", Step.GRANT: "[green]+[/green]", Step.DIFFERS: "[yellow]~[/yellow]", Step.FAILED: "[red]✗[/red]"}
+    marks = {
+        Step.CREATE: "[green]+[/green]",
+        Step.GRANT: "[green]+[/green]",
+        Step.DIFFERS: "[yellow]~[/yellow]",
+        Step.FAILED: "[red]✗[/red]",
+    }
     there = [step for step in steps if step.step is Step.EXISTS]
     for step in steps:
         if step.step is not Step.EXISTS:
-            out.print(f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]")
+            out.print(
+                f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]"
+            )
     if there:
         out.print(f"    [dim]= {len(there)} there already[/dim]")
-
-

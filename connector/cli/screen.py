@@ -22,7 +22,9 @@ from connector.errors import ConfigError, ConnectorError
 from connector.steps.setup import Progress as Hooks
 from connector.steps.setup import Setup
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="CONNECTOR_CONFIG")]
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", envvar="CONNECTOR_CONFIG")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
 CONFIG = Path(DEFAULT_FILE)
 
@@ -85,7 +87,12 @@ def progress_hooks(*, is_quiet: bool = False) -> Iterator[Hooks]:
         yield Hooks()
     elif err.is_terminal:
         with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err, transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
         ) as bars:
             yield _bars(bars)
     else:

@@ -16,11 +16,23 @@ from connector.report.planned import Shown
 
 FEW = 5
 _ARROW = "→"
-_LABELS = {"score": "score", "grade": "", "stage": "", "stage_since": "since", "reasons": "reasons", "person_id": "person id"}
+_LABELS = {
+    "score": "score",
+    "grade": "",
+    "stage": "",
+    "stage_since": "since",
+    "reasons": "reasons",
+    "person_id": "person id",
+}
 
 
 def show_plan(
-    summary: Summary, shown: Sequence[Shown], owners: Mapping[tuple[str, str], str], capabilities: Mapping[str, Capabilities], *, show_all: bool
+    summary: Summary,
+    shown: Sequence[Shown],
+    owners: Mapping[tuple[str, str], str],
+    capabilities: Mapping[str, Capabilities],
+    *,
+    show_all: bool,
 ) -> None:
     """The plan as a person would like to see it."""
     plan = summary.plan
@@ -41,7 +53,9 @@ def show_plan(
     share = plan.overwritten / plan.existing if plan.existing else 0.0
     held = " · ".join(f"{count:,}: {reason}" for reason, count in Counter(plan.held.values()).items())
     _line("held", (held or "nothing") + f"    [dim]brakes: {share:.0%} of existing values would change[/dim]")
-    _line("not written", f"{plan.suppressed:,} changed by too little to matter" if plan.suppressed else "nothing left out")
+    _line(
+        "not written", f"{plan.suppressed:,} changed by too little to matter" if plan.suppressed else "nothing left out"
+    )
     show_failures(summary)
     out.print("Nothing was written. `connector apply` writes it." if plan.changes else "Nothing to write.")
 
@@ -51,7 +65,11 @@ def _pulled(summary: Summary) -> None:
     counts = Counter[str]()
     for each in summary.resolved.counts.values():
         counts.update(each)
-    merged = f" {counts['merged']:,} would merge, {counts['split']:,} would split." if counts["merged"] or counts["split"] else ""
+    merged = (
+        f" {counts['merged']:,} would merge, {counts['split']:,} would split."
+        if counts["merged"] or counts["split"]
+        else ""
+    )
     out.print(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
 
 
@@ -78,9 +96,14 @@ def _change(change: Change, owners: Mapping[tuple[str, str], str]) -> str:
     if change.task is not None:
         owner = owners.get((change.system, change.task.owner or ""), change.task.owner or "nobody in particular")
         due = f"{change.task.due_at:%a} {change.task.due_at.day} {change.task.due_at:%b}"
-        return f"{change.system} [green]task (new)[/green]  “{escape(change.task.subject)}” for {escape(owner)}, due {due}"
+        return (
+            f"{change.system} [green]task (new)[/green]  “{escape(change.task.subject)}” for {escape(owner)}, due {due}"
+        )
     count = len(change.fields)
-    values = " · ".join(f"{escape(name)} {_value(change.before.get(name))} {_ARROW} {_value(after)}" for name, after in list(change.fields.items())[:3])
+    values = " · ".join(
+        f"{escape(name)} {_value(change.before.get(name))} {_ARROW} {_value(after)}"
+        for name, after in list(change.fields.items())[:3]
+    )
     more = f" · {count - 3} more" if count > 3 else ""
     return f"{change.system} {change.object_type} {escape(change.native_id)}  [dim]{values}{more}[/dim]"
 

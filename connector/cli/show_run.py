@@ -21,7 +21,17 @@ def show_summary(summary: Summary) -> None:
             systems[system] += counts.pulled
         by_system = ", ".join(f"{name} {rows:,}" for name, rows in systems.items() if rows)
         _line("pull", f"{total.pulled:,} records ({by_system})")
-        _line("map", _parts({"applied": total.applied, "unchanged": total.unchanged, "filtered": total.filtered, "quarantined": total.quarantined}))
+        _line(
+            "map",
+            _parts(
+                {
+                    "applied": total.applied,
+                    "unchanged": total.unchanged,
+                    "filtered": total.filtered,
+                    "quarantined": total.quarantined,
+                }
+            ),
+        )
     elif summary.pulled.calls:
         _line("pull", "nothing changed")
     if summary.resolved.records:
@@ -34,7 +44,11 @@ def show_summary(summary: Summary) -> None:
     if summary.staged.moved or summary.staged.fired:
         _line("stage", _parts({"moved": summary.staged.moved, "tasks fired": summary.staged.fired}))
     if summary.plan is not None:
-        words = {"changes": len(summary.plan.changes), "held": len(summary.plan.held), "too small to write": summary.plan.suppressed}
+        words = {
+            "changes": len(summary.plan.changes),
+            "held": len(summary.plan.held),
+            "too small to write": summary.plan.suppressed,
+        }
         _line("plan", _parts(words) or "nothing to write")
     for each in summary.delivered:
         _line("deliver", _delivered(each))
@@ -81,10 +95,17 @@ def _troubles(summary: Summary) -> None:
     if summary.plan is not None and summary.plan.held:
         for reason, count in Counter(summary.plan.held.values()).items():
             plural = "" if count == 1 else "s"
-            _trouble(f"{count:,} change{plural} held: {reason}", "look with `connector status`, let go with `connector apply --held`")
+            _trouble(
+                f"{count:,} change{plural} held: {reason}",
+                "look with `connector status`, let go with `connector apply --held`",
+            )
     if summary.exit_code:
         out.print(f"exit code {summary.exit_code}")
-    elif summary.plan is not None and not summary.plan.changes and not any(each.accepted or each.waiting for each in summary.delivered):
+    elif (
+        summary.plan is not None
+        and not summary.plan.changes
+        and not any(each.accepted or each.waiting for each in summary.delivered)
+    ):
         out.print(ok("everything is as it should be"))
 
 

@@ -61,7 +61,12 @@ _CREDENTIALS = {
 def text(kinds: Sequence[str], *, url: str, region: str, every: str) -> str:
     """The file for these kinds of systems."""
     systems = "\n".join(_SYSTEMS[kind].format(url=url) for kind in kinds)
-    return "# Every option with its default: config.example.toml. After a change: connector check\n\n" + systems + "\n" + _REST.format(region=region, every=every)
+    return (
+        "# Every option with its default: config.example.toml. After a change: connector check\n\n"
+        + systems
+        + "\n"
+        + _REST.format(region=region, every=every)
+    )
 
 
 def next_steps(kinds: Sequence[str], config: Path) -> list[str]:

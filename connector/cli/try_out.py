@@ -17,8 +17,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sandbox(
-    data: Annotated[Path, typer.Option("--data", help="Where its data lives; an existing folder is used as it is.")] = Path("sandbox"),
-    people: Annotated[int, typer.Option("--people", min=0, help="How many people to invent, over both systems.")] = 4_000,
+    data: Annotated[
+        Path, typer.Option("--data", help="Where its data lives; an existing folder is used as it is.")
+    ] = Path("sandbox"),
+    people: Annotated[
+        int, typer.Option("--people", min=0, help="How many people to invent, over both systems.")
+    ] = 4_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same people.")] = 7,
     salesforce_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
     hubspot_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
@@ -42,8 +46,12 @@ def sandbox(
 
 
 def demo(
-    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo keeps everything.")] = Path("demo"),
-    people: Annotated[int, typer.Option("--people", min=100, help="How many people to invent, over both systems.")] = 4_000,
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo keeps everything.")] = Path(
+        "demo"
+    ),
+    people: Annotated[
+        int, typer.Option("--people", min=100, help="How many people to invent, over both systems.")
+    ] = 4_000,
     seed: Annotated[int, typer.Option("--seed")] = 7,
 ) -> None:
     """The whole product in two minutes, on two imitated CRMs: the commands of a real user, one after another."""

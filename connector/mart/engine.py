@@ -105,7 +105,9 @@ class Mart:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
         columns = ", ".join(f'"{each}"' for each in self._incoming(name, rows))
         kept = self.keep("bucket_values", values)
-        self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{kept.columns[0]}" FROM bucket_values)')
+        self.connection.execute(
+            f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{kept.columns[0]}" FROM bucket_values)'
+        )
         self.connection.execute(f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming_rows')
 
     @contextmanager
@@ -122,7 +124,9 @@ class Mart:
     def _incoming(self, name: str, rows: ir.Table | pa.Table) -> list[str]:
         self.keep("incoming_rows", rows)
         wanted = tables.TABLES[name].names
-        return [column for column in wanted if column in (rows.column_names if isinstance(rows, pa.Table) else rows.columns)]
+        return [
+            column for column in wanted if column in (rows.column_names if isinstance(rows, pa.Table) else rows.columns)
+        ]
 
 
 @contextmanager
@@ -143,7 +147,10 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "") -> Ite
 
 
 def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyConnection:
-    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": section.memory_limit, "preserve_insertion_order": False}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": section.memory_limit,
+        "preserve_insertion_order": False,
+    }
     if section.threads is not None:
         config["threads"] = section.threads
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +164,12 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
             return connection
         except duckdb.IOException as problem:
             if "lock" not in str(problem).lower():
-                raise MartError(f"the mart {path.name} cannot be opened", hint="restore it from a backup, or run a full pull") from problem
+                raise MartError(
+                    f"the mart {path.name} cannot be opened", hint="restore it from a backup, or run a full pull"
+                ) from problem
             if clock.monotonic_s() > deadline:
-                raise Busy(f"the mart is in use{f' by {holder}' if holder else ''}", hint="wait for that run to end and try again") from problem
+                raise Busy(
+                    f"the mart is in use{f' by {holder}' if holder else ''}",
+                    hint="wait for that run to end and try again",
+                ) from problem
             clock.sleep(_WAIT_STEP_S)

@@ -63,10 +63,13 @@ class Group:
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
     """Merge a group by key, queue what changed as dirty, move the checkpoint; all of it or nothing. Returns the counts."""
     with mart.transaction():
-        applied = 0
+        emitted = applied = 0
         if group.mapped:
             merge = _Merge(mart, group, run, now)
-            applied = merge.activities() if group.kind is Kind.ACTIVITY else merge.records()
+            emitted, applied = merge.records()
+            traces, changed = merge.activities()
+            if group.kind is Kind.ACTIVITY:
+                emitted, applied = traces, changed
             merge.roles()
             merge.visitors()
             merge.identifiers()
@@ -74,8 +77,8 @@ def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
         if group.cursor is not None:
             mart.merge("checkpoint", _checkpoint(group, run, now))
     filtered = sum(each.filtered for each in group.mapped)
-    quarantined = group.malformed + sum(_lost_records(each) for each in group.mapped)
-    return Counts(group.pulled, applied, group.pulled - applied - filtered - quarantined, filtered, quarantined)
+    quarantined = group.malformed + sum(each.refused for each in group.mapped)
+    return Counts(group.pulled, applied, emitted - applied, filtered, quarantined)
 
 
 def _checkpoint(group: Group, run: int, now: datetime) -> pa.Table:
@@ -88,11 +91,6 @@ def _checkpoint(group: Group, run: int, now: datetime) -> pa.Table:
         "run": run,
     }
     return pa.Table.from_pylist([row], schema=tables.CHECKPOINT)
-
-
-def _lost_records(mapped: Mapped) -> int:
-    """How many records (not single values) were quarantined: their rows name no field."""
-    return int(mapped.quarantined.column("field").null_count)
 
 
 def _newest(rows: pa.Table) -> ir.Table:
@@ -114,12 +112,12 @@ class _Merge:
 
     # ------------------------------------------------------------------------------------------------------ records
 
-    def records(self) -> int:
-        """Merge the stream's records; returns how many were new, changed, deleted or brought back."""
+    def records(self) -> tuple[int, int]:
+        """Merge the stream's records; returns how many there are, and how many of them are new, changed, deleted or back."""
         rows = self._all("records")
         if not rows.num_rows:
-            return 0
-        return self._merge_records(self.group.kind, rows)
+            return 0, 0
+        return rows.num_rows, self._merge_records(self.group.kind, rows)
 
     def _merge_records(self, kind: str, rows: pa.Table) -> int:
         name = tables.record_table(kind)
@@ -155,12 +153,15 @@ class _Merge:
         order = ibis.row_number().over(order_by=[ibis.asc("created_at"), ibis.asc("key")])
         numbers = new.select("key", number=order + start + 1)
         joined = verdict.left_join(numbers, "key").select(
-            *[verdict[column] for column in verdict.columns if column != "ingestion"], ingestion=ibis.coalesce(verdict.ingestion, numbers.number)
+            *[verdict[column] for column in verdict.columns if column != "ingestion"],
+            ingestion=ibis.coalesce(verdict.ingestion, numbers.number),
         )
         self.mart.keep("record_verdict", joined)
         self.mart.merge("pair", pa.Table.from_pylist([pair | {"ingestion": start + count}], schema=tables.PAIR))
 
-    def _keep_versions(self, name: str, fields: Sequence[str], incoming: ir.Table, existing: ir.Table, verdict: ir.Table) -> None:
+    def _keep_versions(
+        self, name: str, fields: Sequence[str], incoming: ir.Table, existing: ir.Table, verdict: ir.Table
+    ) -> None:
         """Append which canonical fields of known records changed, to what, and when."""
         del name
         known = verdict.filter(verdict.is_changed & ~verdict.is_new & ~verdict.is_deletion).select("key")
@@ -169,7 +170,11 @@ class _Merge:
 
         def long(table: ir.Table, value: str) -> ir.Table:
             texts = {field: table[field].cast("string") for field in fields}
-            return table.semi_join(known, "key").select("key", "modified_at", **texts).pivot_longer(list(fields), names_to="field", values_to=value)
+            return (
+                table.semi_join(known, "key")
+                .select("key", "modified_at", **texts)
+                .pivot_longer(list(fields), names_to="field", values_to=value)
+            )
 
         after, before = long(incoming, "value"), long(existing, "former").select("key", "field", "former")
         both = after.inner_join(before, ["key", "field"])
@@ -193,7 +198,9 @@ class _Merge:
         if not rows.num_rows:
             return
         incoming = _newest(rows)
-        new = self.mart.keep("new_visitors", incoming.anti_join(self.mart.table(tables.record_table(Kind.PERSON)), "key"))
+        new = self.mart.keep(
+            "new_visitors", incoming.anti_join(self.mart.table(tables.record_table(Kind.PERSON)), "key")
+        )
         if self.mart.count(new):
             self._merge_records(Kind.PERSON, self.mart.arrow(new))
 
@@ -205,7 +212,9 @@ class _Merge:
         opportunities = ibis.memtable(self._all("records").select(["key"])).distinct()
         table = self.mart.table(tables.record_table(Kind.CONTACT_ROLE))
         from_deals = table.filter((table.system == self.group.system) & (table.object_type == self._role_type(rows)))
-        gone = from_deals.semi_join(opportunities, from_deals.opportunity == opportunities.key).anti_join(ibis.memtable(rows.select(["key"])), "key")
+        gone = from_deals.semi_join(opportunities, from_deals.opportunity == opportunities.key).anti_join(
+            ibis.memtable(rows.select(["key"])), "key"
+        )
         self.mart.delete_keys(tables.record_table(Kind.CONTACT_ROLE), gone.select("key"))
         if rows.num_rows:
             self._merge_records(Kind.CONTACT_ROLE, rows)
@@ -219,11 +228,17 @@ class _Merge:
         """Add identifiers, bring returned ones back, and withdraw those that their record no longer has."""
         rows = self._all("identifiers")
         kind = self.group.kind
-        named = self._all("records").select(["key"]) if kind in (Kind.PERSON, Kind.ACCOUNT) else rows.select(["record"]).slice(0, 0).rename_columns(["key"])
+        named = (
+            self._all("records").select(["key"])
+            if kind in (Kind.PERSON, Kind.ACCOUNT)
+            else rows.select(["record"]).slice(0, 0).rename_columns(["key"])
+        )
         if not rows.num_rows and not named.num_rows:
             return
         ranked = ibis.memtable(rows)
-        ranked = ranked.mutate(_rank=ibis.row_number().over(group_by="key", order_by=[ibis.desc("last_seen_at"), ibis.asc("raw")]))
+        ranked = ranked.mutate(
+            _rank=ibis.row_number().over(group_by="key", order_by=[ibis.desc("last_seen_at"), ibis.asc("raw")])
+        )
         incoming = self.mart.keep("incoming_identifiers", ranked.filter(ranked._rank == 0).drop("_rank"))
         table = self.mart.table("identifier")
         live = table.filter(table.withdrawn_at.isnull())
@@ -238,20 +253,29 @@ class _Merge:
 
     # ------------------------------------------------------------------------------------------------------ activities
 
-    def activities(self) -> int:
-        """Merge the stream's activities; returns how many native records gave something new."""
+    def activities(self) -> tuple[int, int]:
+        """Merge the stream's activities; returns how many native records there are, and how many gave something new."""
         rows = self._all("activities")
         if not rows.num_rows:
-            return 0
+            return 0, 0
         table = self.mart.table("activity")
         incoming = self.mart.keep("incoming_activities", _newest(rows))
         mine = table.filter((table.system == self.group.system) & (table.stream == self.group.stream))
         existing = self.mart.keep("existing_activities", mine.semi_join(incoming, "native_id"))
-        dead = incoming.filter(incoming.deleted_at.notnull()).select("native_id", gone_at="deleted_at").distinct(on="native_id")
-        gone = existing.filter(existing.deleted_at.isnull()).anti_join(incoming.filter(incoming.deleted_at.isnull()), "key")
-        gone = gone.left_join(dead, "native_id").drop("native_id_right").mutate(
-            deleted_at=ibis.coalesce(ibis._.gone_at, ibis.literal(self.now, "timestamp('UTC', 6)"))
-        ).drop("gone_at")
+        dead = (
+            incoming.filter(incoming.deleted_at.notnull())
+            .select("native_id", gone_at="deleted_at")
+            .distinct(on="native_id")
+        )
+        gone = existing.filter(existing.deleted_at.isnull()).anti_join(
+            incoming.filter(incoming.deleted_at.isnull()), "key"
+        )
+        gone = (
+            gone.left_join(dead, "native_id")
+            .drop("native_id_right")
+            .mutate(deleted_at=ibis.coalesce(ibis._.gone_at, ibis.literal(self.now, "timestamp('UTC', 6)")))
+            .drop("gone_at")
+        )
         alive = incoming.filter(incoming.deleted_at.isnull())
         fresh = alive.anti_join(existing.filter(existing.deleted_at.isnull()), "key")
         pairs = alive.inner_join(existing.filter(existing.deleted_at.isnull()), "key", rname="{name}_before")
@@ -259,13 +283,18 @@ class _Merge:
         differs = reduce(or_, [~pairs[column].identical_to(pairs[f"{column}_before"]) for column in compared])
         changed = pairs.filter(differs).select(*tables.ACTIVITY.names)
         written = self.mart.keep(
-            "written_activities", ibis.union(fresh.select(*tables.ACTIVITY.names), changed, gone.select(*tables.ACTIVITY.names)).mutate(run=self.run)
+            "written_activities",
+            ibis.union(fresh.select(*tables.ACTIVITY.names), changed, gone.select(*tables.ACTIVITY.names)).mutate(
+                run=self.run
+            ),
         )
         self.mart.merge("activity", written)
         before = existing.semi_join(written, "key").select("record")
         people = written.select("record").union(before, distinct=True)
         self._dirty("event", people.filter(people.record.notnull()))
-        return self.mart.count(written.select("native_id").distinct())
+        return self.mart.count(incoming.select("native_id").distinct()), self.mart.count(
+            written.select("native_id").distinct()
+        )
 
     # ------------------------------------------------------------------------------------------------------ observed
 
@@ -282,7 +311,9 @@ class _Merge:
         is_new = joined.key_before.isnull() & joined.value.notnull()
         is_newer = joined.settled_at_before.isnull() | (joined.observed_at >= joined.settled_at_before)
         is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
-        written = joined.filter(is_new | is_changed).mutate(settled_at=joined.settled_at_before, revision=ibis.literal(self.run, "int64"))
+        written = joined.filter(is_new | is_changed).mutate(
+            settled_at=joined.settled_at_before, revision=ibis.literal(self.run, "int64")
+        )
         self.mart.merge("observed", written.select(*tables.OBSERVED.names))
 
     # ------------------------------------------------------------------------------------------------------ dirty
@@ -309,7 +340,9 @@ def _verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     is_new = joined.key_before.isnull()
     is_stale = ~is_new & (joined.modified_at < joined.modified_at_before)
     was_deleted, is_deleted = joined.deleted_at_before.notnull(), joined.deleted_at.notnull()
-    differs = ~joined.version.identical_to(joined.version_before) | ~joined.merged_into.identical_to(joined.merged_into_before)
+    differs = ~joined.version.identical_to(joined.version_before) | ~joined.merged_into.identical_to(
+        joined.merged_into_before
+    )
     is_changed = ~is_new & ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs))
     return joined.select(
         "key",
@@ -324,10 +357,13 @@ def _verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
 
 def _written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
     """The rows to merge: everything that is not stale. A deletion keeps the values that were known."""
-    joined = incoming.inner_join(verdict, "key", rname="{name}_verdict").left_join(existing, "key", rname="{name}_before")
+    joined = incoming.inner_join(verdict, "key", rname="{name}_verdict").left_join(
+        existing, "key", rname="{name}_before"
+    )
     joined = joined.filter(~joined.is_stale)
     kept: dict[str, Any] = {
-        field: ibis.ifelse(joined.is_deletion, joined[f"{field}_before"], joined[field]) for field in (*fields, "native", "version")
+        field: ibis.ifelse(joined.is_deletion, joined[f"{field}_before"], joined[field])
+        for field in (*fields, "native", "version")
     }
     columns = ["key", "system", "object_type", "native_id", "modified_at", "deleted_at", "merged_into"]
     return joined.select(
@@ -342,7 +378,9 @@ def _written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: 
 def _returned(news: ir.Table, table: ir.Table) -> ir.Table:
     """New identifiers; one that was withdrawn once comes back with its first sighting and its component."""
     joined = news.left_join(table, "key", rname="{name}_before")
-    columns = [column for column in tables.IDENTIFIER.names if column not in ("first_seen_at", "withdrawn_at", "component")]
+    columns = [
+        column for column in tables.IDENTIFIER.names if column not in ("first_seen_at", "withdrawn_at", "component")
+    ]
     return joined.select(
         *columns,
         first_seen_at=ibis.coalesce(joined.first_seen_at_before, joined.first_seen_at),

@@ -28,7 +28,9 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for name, schema in tables.TABLES.items():
         connection.execute(f'CREATE TABLE "{name}" ({_columns(schema)})')
     pair = clock.token(8)
-    connection.execute("INSERT INTO pair (key, pair, generation, schema_version, ingestion) VALUES ('pair', ?, 0, 0, 0)", [pair])
+    connection.execute(
+        "INSERT INTO pair (key, pair, generation, schema_version, ingestion) VALUES ('pair', ?, 0, 0, 0)", [pair]
+    )
 
 
 def _columns(schema: pa.Schema) -> str:
@@ -41,7 +43,9 @@ MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:
     """The number of the last migration that this file has seen; 0 for a new file."""
-    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'pair' AND NOT temporary").fetchone()
+    exists = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'pair' AND NOT temporary"
+    ).fetchone()
     if not exists or not exists[0]:
         return 0
     row = connection.execute("SELECT schema_version FROM pair").fetchone()

@@ -40,10 +40,14 @@ def details(setup: Setup, mart: Mart, plan: Plan) -> list[Shown]:
     subjects = ibis.memtable(pa.table({"subject": pa.array(list(changes), tables.TEXT)}))
     person, account, score = mart.table("person"), mart.table("account"), mart.table("score")
     mine = score.filter(score.model == setup.writeback.model)
-    joined = subjects.left_join(person, subjects.subject == person.key).left_join(account, person.account == account.key, rname="account_{name}")
+    joined = subjects.left_join(person, subjects.subject == person.key).left_join(
+        account, person.account == account.key, rname="account_{name}"
+    )
     joined = joined.left_join(mine, joined.subject == mine.subject, rname="score_{name}")
     rows = mart.arrow(
-        joined.select("subject", "name", "title", "reasons", "score", account=ibis.coalesce(joined.account_name, joined.company))
+        joined.select(
+            "subject", "name", "title", "reasons", "score", account=ibis.coalesce(joined.account_name, joined.company)
+        )
     ).to_pylist()
     native = _outputs_by_field(setup)
     shown = [_shown(row, changes[row["subject"]], native) for row in rows]
@@ -55,9 +59,13 @@ def _shown(row: Mapping[str, Any], changes: Sequence[Change], native: Mapping[tu
     outputs: dict[str, tuple[Any, Any]] = {}
     for change in changes:
         for field, after in change.fields.items():
-            outputs.setdefault(native.get((change.system, change.object_type, field), field), (change.before.get(field), after))
+            outputs.setdefault(
+                native.get((change.system, change.object_type, field), field), (change.before.get(field), after)
+            )
     reasons = orjson.loads(row["reasons"]) if row["reasons"] else []
-    return Shown(row["subject"], row["name"] or "somebody", row["title"] or "", row["account"] or "", outputs, reasons, changes)
+    return Shown(
+        row["subject"], row["name"] or "somebody", row["title"] or "", row["account"] or "", outputs, reasons, changes
+    )
 
 
 def _outputs_by_field(setup: Setup) -> dict[tuple[str, str, str], str]:

@@ -42,7 +42,9 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
             asides[key] = asides.get(key, 0) + 1
         polls = session.exec(select(Poll).order_by(col(Poll.system), col(Poll.stream))).all()
     ranked = sorted(((*key, count) for key, count in asides.items()), key=lambda row: -row[3])
-    return Status(now, lease, newest, state.steps(pulled.id or 0) if pulled else (), polls, state.outbox_counts(), held, ranked)
+    return Status(
+        now, lease, newest, state.steps(pulled.id or 0) if pulled else (), polls, state.outbox_counts(), held, ranked
+    )
 
 
 def as_json(told: Status) -> dict[str, Any]:

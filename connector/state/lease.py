@@ -102,5 +102,8 @@ def _busy(state: State) -> Busy:
         run, since = (lease.run, lease.since_at) if lease else (None, None)
     when = f" since {since:%H:%M:%S}" if since else ""
     return Busy(
-        f"another run{f' ({run})' if run else ''} is at work{when}", run=run, since=since, hint="wait for it to end, or see `connector status`"
+        f"another run{f' ({run})' if run else ''} is at work{when}",
+        run=run,
+        since=since,
+        hint="wait for it to end, or see `connector status`",
     )

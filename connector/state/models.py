@@ -71,7 +71,10 @@ class RunStep(SQLModel, table=True):
 class Outbox(SQLModel, table=True):
     """One intended write. `status`: pending, held, in_flight, unknown, settled, superseded, quarantined."""
 
-    __table_args__ = (Index("outbox_work", "status", "system", "lane"), Index("outbox_record", "system", "object_type", "native_id"))
+    __table_args__ = (
+        Index("outbox_work", "status", "system", "lane"),
+        Index("outbox_record", "system", "object_type", "native_id"),
+    )
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(index=True)
     run: int

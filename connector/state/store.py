@@ -137,7 +137,9 @@ class State:
     def open_quarantine(self) -> dict[str, int]:
         """How many things are set aside, by system."""
         with self.session() as session:
-            rows = session.exec(select(Quarantine.system, func.count()).where(Quarantine.is_open).group_by(Quarantine.system)).all()
+            rows = session.exec(
+                select(Quarantine.system, func.count()).where(Quarantine.is_open).group_by(Quarantine.system)
+            ).all()
             return {system: int(count) for system, count in rows}
 
     def outbox_counts(self) -> dict[tuple[str, str, str], int]:
@@ -165,7 +167,9 @@ def open_state(section: StateSection, directory: Path) -> State:
         if _version(engine) != _HEAD:
             _migrate(engine)
     except (DatabaseError, OperationalError) as problem:
-        raise StateError("the state store cannot be opened", hint="restore it from a backup, or give [state] another path") from problem
+        raise StateError(
+            "the state store cannot be opened", hint="restore it from a backup, or give [state] another path"
+        ) from problem
     return State(engine)
 
 

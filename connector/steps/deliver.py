@@ -26,7 +26,11 @@ def deliver(setup: Setup, systems: Mapping[str, System], moment: Moment, progres
 
 
 def _one(setup: Setup, system: System, moment: Moment, progress: Progress) -> Delivered:
-    waiting = sum(count for (status, name, _), count in setup.state.outbox_counts().items() if name == system.name and status == "pending")
+    waiting = sum(
+        count
+        for (status, name, _), count in setup.state.outbox_counts().items()
+        if name == system.name and status == "pending"
+    )
     done = 0
 
     def on_progress(count: int) -> None:

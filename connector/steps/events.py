@@ -20,14 +20,21 @@ _COPIED = ("call_made", "meeting_booked", "meeting_held", "email_sent", "email_r
 def events(mart: Mart) -> ir.Table:
     """Activities that count, purchases of those who took part in a won opportunity, cases of those who opened them."""
     activity = mart.table("activity")
-    counted = activity.filter(activity.filtered_because.isnull() & activity.deleted_at.isnull() & activity.record.notnull())
+    counted = activity.filter(
+        activity.filtered_because.isnull() & activity.deleted_at.isnull() & activity.record.notnull()
+    )
     return reduce(lambda left, right: left.union(right), [counted, _purchases(mart), _cases(mart)])
 
 
 def _purchases(mart: Mart) -> ir.Table:
-    opportunity, role = mart.table(tables.record_table(Kind.OPPORTUNITY)), mart.table(tables.record_table(Kind.CONTACT_ROLE))
+    opportunity, role = (
+        mart.table(tables.record_table(Kind.OPPORTUNITY)),
+        mart.table(tables.record_table(Kind.CONTACT_ROLE)),
+    )
     won = opportunity.filter(opportunity.is_won & opportunity.deleted_at.isnull())
-    taken = role.filter(role.deleted_at.isnull()).inner_join(won, role.opportunity == won.key, lname="role_{name}", rname="{name}")
+    taken = role.filter(role.deleted_at.isnull()).inner_join(
+        won, role.opportunity == won.key, lname="role_{name}", rname="{name}"
+    )
     return _as_events(
         taken,
         key=taken.role_key + "|purchased",
@@ -73,14 +80,24 @@ def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
     """ACTIVITY rows of these persons whose verdict on being a copy changes: the same call, mail or meeting logged in two
     systems counts once. The one with the smaller key stays."""
     activity, membership = mart.table("activity"), mart.table("membership")
-    owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(record="key", owner="owner_id")
-    judged = activity.filter(activity.kind.isin(_COPIED) & activity.deleted_at.isnull() & (activity.filtered_because.isnull() | (activity.filtered_because == "copy")))
+    owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(
+        record="key", owner="owner_id"
+    )
+    judged = activity.filter(
+        activity.kind.isin(_COPIED)
+        & activity.deleted_at.isnull()
+        & (activity.filtered_because.isnull() | (activity.filtered_because == "copy"))
+    )
     mine = judged.inner_join(owned, "record")
     pairs = mine.select("owner", "kind", "key", "system", "happened_at", topic=_topic(mine))
     other = pairs.select("owner", "kind", "topic", other_key="key", other_system="system", other_at="happened_at")
     both = pairs.inner_join(other, ["owner", "kind", "topic"])
     apart_s = (both.happened_at.epoch_seconds() - both.other_at.epoch_seconds()).abs()
-    later = both.filter((both.system != both.other_system) & (apart_s <= _COPY_WINDOW_S) & (both.other_key < both.key)).select("key").distinct()
+    later = (
+        both.filter((both.system != both.other_system) & (apart_s <= _COPY_WINDOW_S) & (both.other_key < both.key))
+        .select("key")
+        .distinct()
+    )
     verdict = mine.left_join(later, "key", rname="{name}_copy")
     verdict = verdict.mutate(because=ibis.ifelse(verdict.key_copy.notnull(), ibis.literal("copy"), ibis.null("string")))
     changed = verdict.filter(~verdict.because.identical_to(verdict.filtered_because))

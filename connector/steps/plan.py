@@ -15,7 +15,9 @@ from connector.model import Kind
 from connector.plan import Plan
 from connector.steps.setup import Connected, Moment, Setup
 
-_OUTPUTS = pa.schema([("system", tables.TEXT), ("object_type", tables.TEXT), ("output", tables.TEXT), ("field", tables.TEXT)])
+_OUTPUTS = pa.schema(
+    [("system", tables.TEXT), ("object_type", tables.TEXT), ("output", tables.TEXT), ("field", tables.TEXT)]
+)
 
 
 def want(setup: Setup, mart: Mart, moment: Moment) -> int:
@@ -26,7 +28,9 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
     subjects = mart.kept("subjects")
     members = mart.table("membership")
     mine = members.filter(members.kind == Kind.PERSON.value).semi_join(subjects, members.owner_id == subjects.subject)
-    concerned = mart.keep("concerned", mine.select(record="key").union(mart.kept("resolved_records").select("record"), distinct=True))
+    concerned = mart.keep(
+        "concerned", mine.select(record="key").union(mart.kept("resolved_records").select("record"), distinct=True)
+    )
     table = mart.table(tables.record_table(Kind.PERSON))
     score, stage = mart.table("score"), mart.table("stage_interval")
     model = setup.writeback.model
@@ -45,7 +49,9 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
     held = desired.semi_join(concerned, "record")
     mart.delete_keys("desired", mart.keep("undesired", held.anti_join(fresh, "key").select("key")))
     joined = fresh.left_join(desired, "key", rname="{name}_before")
-    changed = joined.filter(joined.key_before.isnull() | ~joined.value.identical_to(joined.value_before)).select(*tables.DESIRED.names)
+    changed = joined.filter(joined.key_before.isnull() | ~joined.value.identical_to(joined.value_before)).select(
+        *tables.DESIRED.names
+    )
     changed = mart.keep("changed_desired", changed)
     mart.merge("desired", changed)
     return mart.count(changed)
@@ -66,7 +72,10 @@ def plan(setup: Setup, mart: Mart, moment: Moment, *, full: bool = False) -> Pla
     """The changes that are not in the outbox yet: what differs since the last plan, and the tasks that fired since."""
     through = None if full else writeback.planned_through(setup.state)
     differing = mart.keep(
-        "differing", planning.diff(mart.table("desired"), mart.table("observed"), since=through, min_points=setup.writeback.min_points)
+        "differing",
+        planning.diff(
+            mart.table("desired"), mart.table("observed"), since=through, min_points=setup.writeback.min_points
+        ),
     )
     material = mart.arrow(differing.filter(differing.is_material).order_by("record"))
     suppressed = mart.count(differing.filter(~differing.is_material).select("record").distinct())
@@ -86,6 +95,14 @@ def _writable(setup: Setup, changes: list[planning.Change]) -> list[planning.Cha
 def labels(mart: Mart, subjects: ir.Table) -> dict[str, Mapping[str, str | None]]:
     """How persons are shown: person id -> name, title, account name."""
     person, account = mart.table("person"), mart.table("account")
-    named = person.semi_join(subjects, person.key == subjects.subject).left_join(account, person.account == account.key, rname="account_{name}")
-    rows = mart.arrow(named.select(key=named.key, name=named.name, title=named.title, account=ibis.coalesce(named.account_name, named.company)))
-    return {row["key"]: {"name": row["name"], "title": row["title"], "account": row["account"]} for row in rows.to_pylist()}
+    named = person.semi_join(subjects, person.key == subjects.subject).left_join(
+        account, person.account == account.key, rname="account_{name}"
+    )
+    rows = mart.arrow(
+        named.select(
+            key=named.key, name=named.name, title=named.title, account=ibis.coalesce(named.account_name, named.company)
+        )
+    )
+    return {
+        row["key"]: {"name": row["name"], "title": row["title"], "account": row["account"]} for row in rows.to_pylist()
+    }

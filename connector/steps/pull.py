@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from connector import clock, mapping
 from connector.errors import ConnectorError
@@ -48,17 +47,20 @@ class _Read:
     stream: Stream | None = None
     pages: tuple[Page, ...] = ()
     mapped: tuple[mapping.Mapped, ...] = ()
-    repeated: int = 0  # rows that were read twice within the group: the newer one counts
     failure: ConnectorError | None = None
     calls: int = 0
 
 
-def pull(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, only: Collection[str] = ()) -> Pulled:
+def pull(
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, only: Collection[str] = ()
+) -> Pulled:
     """Read every due stream of every system to its present end and merge it. A system that fails is left out and named."""
     requests = {name: _requests(setup, setup.systems[name], moment.now, only) for name in systems}
     inbox: queue.Queue[_Read] = queue.Queue(maxsize=4)
     threads = [
-        threading.Thread(target=_read, args=(setup, systems[name], requests[name], moment, inbox), name=f"pull-{name}", daemon=True)
+        threading.Thread(
+            target=_read, args=(setup, systems[name], requests[name], moment, inbox), name=f"pull-{name}", daemon=True
+        )
         for name in systems
         if requests[name]
     ]
@@ -139,7 +141,9 @@ def _read(setup: Setup, system: System, requests: list[Request], moment: Moment,
         failure = problem
     except Exception as problem:  # noqa: BLE001 - the boundary around one system: it is contained, the others go on
         _LOG.exception("pull.bug", system=system.name)
-        failure = ConnectorError(f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name)
+        failure = ConnectorError(
+            f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name
+        )
     for pages in gathered.values():
         inbox.put(_map(setup, connected, pages, moment))
     inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
@@ -148,10 +152,9 @@ def _read(setup: Setup, system: System, requests: list[Request], moment: Moment,
 def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) -> _Read:
     """The rows of a group of pages, mapped together as columns."""
     stream = pages[0].stream
-    read = pa.concat_tables([page.rows for page in pages])
-    if not read.num_rows:
+    rows = pa.concat_tables([page.rows for page in pages])
+    if not rows.num_rows:
         return _Read(connected.name, stream, tuple(pages))
-    rows = _newest(read)
     mapped = mapping.apply(
         rows,
         connected.mappings[stream.name],
@@ -160,17 +163,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) 
         outputs=tuple(connected.outputs.get(stream.object_type, {}).values()),
         now=moment.now,
     )
-    return _Read(connected.name, stream, tuple(pages), (mapped,), repeated=read.num_rows - rows.num_rows)
-
-
-def _newest(rows: pa.Table) -> pa.Table:
-    """The rows without those that came again later in the same group."""
-    ids = rows.column("native_id")
-    if pc.count_distinct(ids).as_py() == rows.num_rows:
-        return rows
-    places = pa.table({"native_id": ids, "place": pa.array(range(rows.num_rows))})
-    last = places.group_by("native_id").aggregate([("place", "max")]).column("place_max")
-    return rows.take(last.sort())
+    return _Read(connected.name, stream, tuple(pages), (mapped,))
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
@@ -182,7 +175,7 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
     malformed = [reason for page in read.pages for reason in page.malformed]
     cursors = [page.cursor for page in read.pages if page.cursor is not None]
     group = Group(
-        read.system, read.stream.name, read.stream.kind, read.mapped, rows + len(malformed), len(malformed), read.repeated,
+        read.system, read.stream.name, read.stream.kind, read.mapped, rows + len(malformed), len(malformed),
         cursors[-1] if cursors else None,
     )  # fmt: skip
     key = (read.system, read.stream.name)
@@ -193,8 +186,12 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
     if read.pages[-1].done:
         setup.state.set_poll(
             Poll(
-                key=f"{read.system}|{read.stream.name}", system=read.system, stream=read.stream.name, polled_at=moment.now,
-                run=moment.run, rows=pulled.counts[key].pulled,
+                key=f"{read.system}|{read.stream.name}",
+                system=read.system,
+                stream=read.stream.name,
+                polled_at=moment.now,
+                run=moment.run,
+                rows=pulled.counts[key].pulled,
             )  # fmt: skip
         )
     totals = [page.total for page in read.pages if page.total is not None]
@@ -210,8 +207,14 @@ def _lost(read: _Read, malformed: list[str], now: datetime) -> list[Quarantine]:
     assert read.stream is not None
     return [
         Quarantine(
-            key=f"record|{read.system}|{read.stream.name}|{reason}", kind="record", system=read.system, stream=read.stream.name,
-            code="MALFORMED", reason=reason, first_at=now, last_at=now,
+            key=f"record|{read.system}|{read.stream.name}|{reason}",
+            kind="record",
+            system=read.system,
+            stream=read.stream.name,
+            code="MALFORMED",
+            reason=reason,
+            first_at=now,
+            last_at=now,
         )  # fmt: skip
         for reason in dict.fromkeys(malformed)
     ]
@@ -223,9 +226,17 @@ def _values(read: _Read, now: datetime) -> list[Quarantine]:
     rows = [row for mapped in read.mapped for row in mapped.quarantined.to_pylist()]
     return [
         Quarantine(
-            key=f"value|{row['record']}|{row['field']}", kind="value" if row["field"] else "record", system=read.system,
-            stream=read.stream.name, record=row["record"] or "", field=row["field"] or "", code="UNMAPPABLE", reason=row["reason"],
-            value_hash=row["value_hash"] or "", first_at=now, last_at=now,
+            key=f"value|{row['record']}|{row['field']}",
+            kind="value" if row["field"] else "record",
+            system=read.system,
+            stream=read.stream.name,
+            record=row["record"] or "",
+            field=row["field"] or "",
+            code="UNMAPPABLE",
+            reason=row["reason"],
+            value_hash=row["value_hash"] or "",
+            first_at=now,
+            last_at=now,
         )  # fmt: skip
         for row in rows
     ]
@@ -238,14 +249,40 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
         status = "done" if counts.is_conserved else "lost"
         steps.append(
             RunStep(
-                run=moment.run, step="pull", system=system, stream=stream, pulled=counts.pulled, applied=counts.applied,
-                unchanged=counts.unchanged, filtered=counts.filtered, quarantined=counts.quarantined, status=status, ended_at=clock.now(),
+                run=moment.run,
+                step="pull",
+                system=system,
+                stream=stream,
+                pulled=counts.pulled,
+                applied=counts.applied,
+                unchanged=counts.unchanged,
+                filtered=counts.filtered,
+                quarantined=counts.quarantined,
+                status=status,
+                ended_at=clock.now(),
             )  # fmt: skip
         )
     for (system, stream), error in sorted(pulled.stream_failures.items()):
         steps.append(
-            RunStep(run=moment.run, step="pull", system=system, stream=stream, status="failed", message=str(error)[:500], ended_at=clock.now())
+            RunStep(
+                run=moment.run,
+                step="pull",
+                system=system,
+                stream=stream,
+                status="failed",
+                message=str(error)[:500],
+                ended_at=clock.now(),
+            )
         )
     for system, error in sorted(pulled.failures.items()):
-        steps.append(RunStep(run=moment.run, step="pull", system=system, status="failed", message=str(error)[:500], ended_at=clock.now()))
+        steps.append(
+            RunStep(
+                run=moment.run,
+                step="pull",
+                system=system,
+                status="failed",
+                message=str(error)[:500],
+                ended_at=clock.now(),
+            )
+        )
     setup.state.add_steps(steps)

@@ -17,7 +17,15 @@ from connector.state.models import Judgement
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
-JUDGEMENTS = pa.schema([("left", tables.TEXT), ("right", tables.TEXT), ("verdict", tables.TEXT), ("decided_at", tables.INSTANT), ("by", tables.TEXT)])
+JUDGEMENTS = pa.schema(
+    [
+        ("left", tables.TEXT),
+        ("right", tables.TEXT),
+        ("verdict", tables.TEXT),
+        ("decided_at", tables.INSTANT),
+        ("by", tables.TEXT),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,16 @@ def resolve(setup: Setup, mart: Mart, moment: Moment) -> Resolved:
     mart.keep("resolved_records", work.filter(ibis.literal(False)).select("record"))
     counts: dict[str, dict[str, int]] = {}
     records = 0
-    touched_accounts = mart.keep("touched_accounts", work.filter(ibis.literal(False)).select(owner_id="record"))
+    nobody = mart.keep("nobody", work.filter(ibis.literal(False)).select(owner_id="record"))
+    owners = dict.fromkeys(RESOLVED, nobody)
     for kind in RESOLVED:
         dirty = work.filter(work.kind == kind.value).select(key="record")
         if not mart.count(dirty):
             continue
-        owners, counts[kind], touched = _resolve_kind(setup, mart, kind, dirty, moment)
+        owners[kind], counts[kind], touched = _resolve_kind(setup, mart, kind, dirty, moment)
         records += touched
-        if kind is Kind.ACCOUNT:
-            touched_accounts = owners
-            _keep_accounts(setup, mart, owners)
-    _keep_persons(setup, mart, touched_accounts)
+    _keep_accounts(setup, mart, owners[Kind.ACCOUNT])
+    _keep_persons(setup, mart, owners[Kind.PERSON], owners[Kind.ACCOUNT])
     return Resolved(records, counts)
 
 
@@ -60,50 +67,52 @@ def _widen(setup: Setup, mart: Mart, moment: Moment) -> None:
     for kind in RESOLVED:
         table = mart.table(tables.record_table(kind))
         rows = table.select(
-            key=ibis.literal(f"{kind}|") + table.key, kind=ibis.literal(kind.value), record=table.key, run=ibis.literal(moment.run, "int64")
+            key=ibis.literal(f"{kind}|") + table.key,
+            kind=ibis.literal(kind.value),
+            record=table.key,
+            run=ibis.literal(moment.run, "int64"),
         )
         mart.merge("dirty", rows)
 
 
-def _resolve_kind(setup: Setup, mart: Mart, kind: Kind, dirty: ir.Table, moment: Moment) -> tuple[ir.Table, dict[str, int], int]:
+def _resolve_kind(
+    setup: Setup, mart: Mart, kind: Kind, dirty: ir.Table, moment: Moment
+) -> tuple[ir.Table, dict[str, int], int]:
     """Resolve the touched components of one kind; returns the owners that were or are concerned (scratch table)."""
-    identifier = mart.table("identifier")
-    membership = mart.table("membership")
-    mine = identifier.filter(identifier.record_kind == kind.value)
-    members = membership.filter(membership.kind == kind.value)
-    touched = mart.keep(f"touched_{kind}", identity.touched(kind.value, dirty, mine, members, setup.identity))
-    former = members.semi_join(touched, members.key == touched.record)
-    issued = mart.table("issued")
+    identifier, membership, issued = mart.table("identifier"), mart.table("membership"), mart.table("issued")
+    record = mart.table(tables.record_table(kind))
+    touched = mart.keep(f"touched_{kind}", identity.touched(kind, dirty, identifier, membership, setup.identity))
+    former = membership.filter(membership.kind == kind.value).semi_join(touched, membership.key == touched.record)
+    known = mart.keep("former_membership", former)
     resolution = identity.resolve(
-        kind.value,
-        mart.arrow(mine.semi_join(touched, "record")),
-        mart.arrow(_facts(mart, kind).semi_join(touched, "record")),
-        mart.arrow(former),
-        mart.arrow(issued.filter(issued.kind == kind.value).semi_join(touched, issued.anchor == touched.record)),
+        kind,
+        mart.arrow(identity.evidence(kind, touched, identifier)),
+        mart.arrow(identity.facts(kind, touched, record)),
+        mart.arrow(known),
+        mart.arrow(identity.issued_of(kind, touched, issued)),
         judgements(setup.state),
         setup.identity,
         moment.now,
     )
-    both = former.select("owner_id").union(ibis.memtable(resolution.membership).select("owner_id"), distinct=True)
-    owners = mart.keep(f"owners_{kind}", both)
-    mart.replace_bucket("membership", "key", touched.select("record"), resolution.membership)
+    left = pa.table({"key": resolution.left})
+    owners = known.select("key", "owner_id")
+    gone = owners.semi_join(ibis.memtable(left), "key").select("owner_id")
+    moved = ibis.memtable(resolution.changed).select("key", "owner_id")
+    before = owners.semi_join(moved, "key").select("owner_id")
+    now = ibis.memtable(resolution.membership).select("key", "owner_id")
+    of_dirty = now.semi_join(dirty, "key").select("owner_id")
+    concerned = ibis.union(gone, moved.select("owner_id"), before, of_dirty, distinct=True)
+    concerned = mart.keep(f"owners_{kind}", concerned)
+    if kind is Kind.PERSON:
+        changed = ibis.union(ibis.memtable(left), moved.select("key"), dirty.select("key"), distinct=True)
+        mart.keep("resolved_records", changed.select(record="key"))
+    mart.delete_keys("membership", left)
+    mart.merge("membership", resolution.changed)
     mart.merge("issued", resolution.issued)
-    mart.replace_bucket("refused", "component", ibis.memtable(resolution.touched_components).select("component"), resolution.refused)
+    components = pa.table({"component": resolution.touched_components})
+    mart.replace_bucket("refused", "component", components, resolution.refused)
     _label(mart, kind, touched, resolution.components)
-    if kind is Kind.PERSON:
-        mart.keep("resolved_records", touched.select("record"))
-    return owners, dict(resolution.counts), mart.count(touched)
-
-
-def _facts(mart: Mart, kind: Kind) -> ir.Table:
-    """What identity needs to know of a record besides its identifiers."""
-    table = mart.table(tables.record_table(kind))
-    if kind is Kind.PERSON:
-        parts = (ibis.coalesce(table.first_name, "") + " " + ibis.coalesce(table.last_name, "")).lower().strip()
-        name = parts.re_replace(r"\s+", " ").nullif("")
-    else:
-        name = table.name.lower().strip().nullif("")
-    return table.select(record=table.key, ingestion=table.ingestion, is_live=table.deleted_at.isnull(), name=name, merged_into=table.merged_into)
+    return concerned, dict(resolution.counts), mart.count(touched)
 
 
 def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> None:
@@ -123,35 +132,32 @@ def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> None:
     mine = members.filter(members.kind == Kind.ACCOUNT.value).semi_join(owners, "owner_id")
     records = mart.table(tables.record_table(Kind.ACCOUNT)).semi_join(mine, "key")
     versions = mart.table("record_version")
-    golden = survivorship.golden_accounts(records, members.filter(members.kind == Kind.ACCOUNT.value), versions.semi_join(mine, versions.record == mine.key), setup.survivorship)
+    golden = survivorship.golden_accounts(
+        records,
+        members.filter(members.kind == Kind.ACCOUNT.value),
+        versions.semi_join(mine, versions.record == mine.key),
+        setup.survivorship,
+    )
     mart.replace_bucket("account", "key", owners.select("owner_id"), mart.keep("golden_accounts", golden))
 
 
-def _keep_persons(setup: Setup, mart: Mart, touched_accounts: ir.Table) -> None:
+def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, accounts: ir.Table) -> None:
     """Golden persons of everybody who is concerned: by their records, or because their account is."""
     members = mart.table("membership")
     persons = members.filter(members.kind == Kind.PERSON.value)
-    by_records = persons.semi_join(mart.kept("resolved_records"), persons.key == mart.kept("resolved_records").record).select("owner_id")
-    account_records = members.filter(members.kind == Kind.ACCOUNT.value).semi_join(touched_accounts, "owner_id")
+    of_accounts = members.filter(members.kind == Kind.ACCOUNT.value)
+    account_records = of_accounts.semi_join(accounts, "owner_id")
     record = mart.table(tables.record_table(Kind.PERSON))
-    of_accounts = record.semi_join(account_records, record.account == account_records.key).select("key")
-    by_accounts = persons.semi_join(of_accounts, "key").select("owner_id")
-    concerned = by_records.union(by_accounts)
-    if "owners_person" in _scratch(mart):
-        concerned = concerned.union(mart.kept("owners_person").select("owner_id"))
-    subjects = mart.keep("subjects", concerned.distinct().select(subject="owner_id"))
+    employees = record.semi_join(account_records, record.account == account_records.key).select("key")
+    by_accounts = persons.semi_join(employees, "key").select("owner_id")
+    subjects = owners.select("owner_id").union(by_accounts, distinct=True).select(subject="owner_id")
+    subjects = mart.keep("subjects", subjects)
     mine = persons.semi_join(subjects, persons.owner_id == subjects.subject)
     records = record.semi_join(mine, "key")
     versions = mart.table("record_version")
-    golden = survivorship.golden_persons(
-        records, mine, members.filter(members.kind == Kind.ACCOUNT.value), versions.semi_join(mine, versions.record == mine.key), setup.survivorship
-    )
+    known = versions.semi_join(mine, versions.record == mine.key)
+    golden = survivorship.golden_persons(records, mine, of_accounts, known, setup.survivorship)
     mart.replace_bucket("person", "key", subjects, mart.keep("golden_persons", golden))
-
-
-def _scratch(mart: Mart) -> set[str]:
-    rows = mart.connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
-    return {row[0] for row in rows}
 
 
 def judgements(state: State) -> pa.Table:
@@ -159,6 +165,15 @@ def judgements(state: State) -> pa.Table:
     with state.session() as session:
         rows = session.exec(select(Judgement).order_by(col(Judgement.decided_at))).all()
     return pa.Table.from_pylist(
-        [{"left": row.left, "right": row.right, "verdict": row.verdict, "decided_at": row.decided_at, "by": row.decided_by} for row in rows],
+        [
+            {
+                "left": row.left,
+                "right": row.right,
+                "verdict": row.verdict,
+                "decided_at": row.decided_at,
+                "by": row.decided_by,
+            }
+            for row in rows
+        ],
         schema=JUDGEMENTS,
     )

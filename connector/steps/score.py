@@ -39,13 +39,22 @@ def score(setup: Setup, mart: Mart, moment: Moment) -> Scored:
     days = mart.table("engagement_day")
     accounts = mart.table("account")
     lines = [
-        scoring.score_lines(name, model, persons, accounts, mine, days.filter(days.model == name).semi_join(mine, days.record == mine.key), moment.now)
+        scoring.score_lines(
+            name,
+            model,
+            persons,
+            accounts,
+            mine,
+            days.filter(days.model == name).semi_join(mine, days.record == mine.key),
+            moment.now,
+        )
         for name, model in setup.models.items()
     ]
     mart.replace_bucket("score_line", "subject", subjects, mart.keep("new_lines", _union(lines)))
     kept = mart.kept("new_lines")
     made = [
-        scoring.scores(name, model, kept.filter(kept.model == name), persons, moment.now) for name, model in setup.models.items()
+        scoring.scores(name, model, kept.filter(kept.model == name), persons, moment.now)
+        for name, model in setup.models.items()
     ]
     mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", _union(made)))
     _note_due(mart, subjects)
@@ -66,7 +75,10 @@ def _mark_copies(mart: Mart, moment: Moment) -> None:
     if mart.count(changed):
         mart.merge("activity", changed)
         rows = changed.select(
-            key=ibis.literal("event|") + changed.record, kind=ibis.literal("event"), record=changed.record, run=ibis.literal(moment.run, "int64")
+            key=ibis.literal("event|") + changed.record,
+            kind=ibis.literal("event"),
+            record=changed.record,
+            run=ibis.literal(moment.run, "int64"),
         )
         mart.keep("work", work.union(rows.distinct(on="key").anti_join(work, "key")))
 
@@ -92,7 +104,9 @@ def _widen(setup: Setup, mart: Mart, moment: Moment, records: ir.Table) -> ir.Ta
     """The persons to score: resolved anew, owners of records with new events, those for whom time alone changes something."""
     person, members, due = mart.table("person"), mart.table("membership"), mart.table("due")
     if _is_changed(setup, "scoring"):
-        return mart.keep("subjects", person.select(subject="key").union(mart.kept("subjects").select("subject"), distinct=True))
+        return mart.keep(
+            "subjects", person.select(subject="key").union(mart.kept("subjects").select("subject"), distinct=True)
+        )
     owners = members.semi_join(records, members.key == records.record).select(subject="owner_id")
     come = due.filter(due.due_at <= ibis.literal(moment.now)).select("subject")
     return mart.keep("subjects", mart.kept("subjects").select("subject").union(owners).union(come).distinct())

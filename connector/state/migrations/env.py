@@ -7,6 +7,8 @@ from connector.state import models
 
 assert models.Run.metadata is SQLModel.metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata, render_as_batch=True)
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata, render_as_batch=True
+)
 with context.begin_transaction():
     context.run_migrations()
