@@ -1,0 +1,141 @@
+"""Who may call: private-app tokens and OAuth access tokens, with their scopes.
+
+Sources: https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/oauth/working-with-oauth and
+https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from connector.sandbox.context import Context
+from connector.sandbox.hubspot.answers import Refused
+from connector.sandbox.hubspot.instants import to_ms
+from connector.sandbox.hubspot.object_types import OBJECT_TYPES
+
+PORTAL_ID = 4711
+APP_ID = 31_415
+ACCESS_TOKEN_S = 1_800
+
+ALL_SCOPES: tuple[str, ...] = tuple(
+    sorted(
+        {
+            *(scope for each in OBJECT_TYPES for scope in (*each.read_scopes, *each.write_scopes)),
+            *(f"{each.schema_scope}.{right}" for each in OBJECT_TYPES[:3] for right in ("read", "write")),
+            "crm.objects.owners.read",
+            "forms",
+            "content",
+            "oauth",
+            "business-intelligence",
+            "behavioral_events.event_definitions.read_write",
+        }
+    )
+)
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS hubspot_token (
+    token TEXT PRIMARY KEY, kind TEXT NOT NULL, scopes TEXT NOT NULL, expires_ms INTEGER
+);
+"""
+
+PRIVATE, OAUTH = "private", "oauth"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was accepted."""
+
+    text: str
+    kind: str
+    scopes: frozenset[str]
+
+
+def issue_private_token(database: sqlite3.Connection, token: str, scopes: Sequence[str] = ALL_SCOPES) -> None:
+    """Let a private-app token (`pat-...`) in, with these scopes; it does not expire."""
+    _store(database, token, PRIVATE, scopes, None)
+
+
+def _store(database: sqlite3.Connection, token: str, kind: str, scopes: Sequence[str], expires_ms: int | None) -> None:
+    database.execute(
+        "INSERT OR REPLACE INTO hubspot_token (token, kind, scopes, expires_ms) VALUES (?, ?, ?, ?)",
+        (token, kind, orjson.dumps(sorted(scopes)).decode(), expires_ms),
+    )
+
+
+def authenticated(context: Context, header: str) -> Token:
+    """The token of an `Authorization` header.
+
+    Raises:
+        Refused: 401, missing, unknown or expired.
+    """
+    scheme, _, text = header.partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not text:
+        message = "Authentication credentials not found. This API supports OAuth 2.0 authentication."
+        raise Refused(401, message, "INVALID_AUTHENTICATION")
+    if text == context.settings.hubspot_access_token:
+        return Token(text, PRIVATE, frozenset(ALL_SCOPES))
+    row = context.database.execute("SELECT * FROM hubspot_token WHERE token = ?", (text,)).fetchone()
+    if row is None:
+        message = "The OAuth token used to make this call is not valid for this account."
+        raise Refused(401, message, "INVALID_AUTHENTICATION")
+    if row["expires_ms"] is not None and row["expires_ms"] <= to_ms(context.clock.now()):
+        message = "The OAuth token used to make this call expired."
+        raise Refused(401, message, "EXPIRED_AUTHENTICATION")
+    return Token(text, row["kind"], frozenset(orjson.loads(row["scopes"])))
+
+
+def demand(token: Token, any_of: Sequence[str]) -> None:
+    """The token must have one of these scopes (none named: any token will do).
+
+    Raises:
+        Refused: 403 MISSING_SCOPES, naming them in `context.requiredGranularScopes`.
+    """
+    if any_of and not token.scopes.intersection(any_of):
+        raise Refused(
+            403,
+            "This app hasn't been granted all required scopes to make this call. "
+            "One or more of the following scopes are required.",
+            "MISSING_SCOPES",
+            context={"requiredGranularScopes": list(any_of)},
+            fields={"links": {"scopes": "https://developers.hubspot.com/scopes"}},
+        )
+
+
+def exchange(context: Context, form: Mapping[str, str]) -> dict[str, Any]:
+    """`POST /oauth/.../token`: a new access token for a refresh token or a code.
+
+    Raises:
+        Refused: 400 with HubSpot's older body, whose `status` says what is wrong.
+    """
+    settings = context.settings
+    grant = form.get("grant_type", "")
+    if grant not in ("refresh_token", "authorization_code"):
+        raise _refused_grant("BAD_GRANT_TYPE", "missing or unknown grant type")
+    is_known_client = secrets.compare_digest(form.get("client_id", ""), settings.hubspot_client_id)
+    if not is_known_client or form.get("client_secret", "") != settings.hubspot_client_secret:
+        raise _refused_grant("BAD_CLIENT_SECRET" if is_known_client else "BAD_CLIENT_ID", "missing or invalid client")
+    if grant == "refresh_token" and form.get("refresh_token", "") != settings.hubspot_refresh_token:
+        raise _refused_grant("BAD_REFRESH_TOKEN", "missing or invalid refresh token")
+    token = f"sandbox-access-{secrets.token_urlsafe(24)}"
+    _store(context.database, token, OAUTH, ALL_SCOPES, to_ms(context.clock.now()) + ACCESS_TOKEN_S * 1000)
+    return {
+        "token_type": "bearer",
+        "access_token": token,
+        "refresh_token": settings.hubspot_refresh_token,
+        "expires_in": ACCESS_TOKEN_S,
+        "hub_id": PORTAL_ID,
+        "scopes": list(ALL_SCOPES),
+    }
+
+
+def _refused_grant(status: str, message: str) -> Refused:
+    return Refused(
+        400, message, None, fields={"status": status, "error": "invalid_grant", "error_description": message}
+    )

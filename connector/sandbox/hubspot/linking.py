@@ -1,0 +1,143 @@
+"""The links between records, stored in both directions.
+
+Rules of HubSpot that are kept: a primary company is also an ordinary one; a record's first company becomes its primary one;
+there is one primary company at a time. Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from connector.sandbox.hubspot.object_types import (
+    BY_ENDS,
+    AssociationType,
+    ObjectType,
+    association_types,
+    general_type,
+)
+from connector.sandbox.hubspot.records import VARIABLES_AT_ONCE
+
+INLINE_MOST = 100
+"""Links of one record in an answer of the objects API; more are said to exist by `paging`."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS hubspot_link (
+    from_type TEXT NOT NULL, from_id INTEGER NOT NULL, to_type TEXT NOT NULL, to_id INTEGER NOT NULL,
+    type_id INTEGER NOT NULL, PRIMARY KEY (from_type, from_id, to_type, to_id, type_id)
+) WITHOUT ROWID;
+"""
+
+Link = tuple[str, int, str, int, int]
+"""(from type, from id, to type, to id, type id)"""
+
+
+def both_ways(link: AssociationType, from_id: int, to_id: int) -> list[Link]:
+    """The two rows of one link."""
+    return [
+        (link.from_type, from_id, link.to_type, to_id, link.type_id),
+        (link.to_type, to_id, link.from_type, from_id, link.reverse_id),
+    ]
+
+
+def insert(database: sqlite3.Connection, links: Iterable[Link]) -> None:
+    """Store links; those that exist stay as they are."""
+    database.executemany(
+        "INSERT OR IGNORE INTO hubspot_link (from_type, from_id, to_type, to_id, type_id) VALUES (?, ?, ?, ?, ?)", links
+    )
+
+
+def connect(database: sqlite3.Connection, link: AssociationType, from_id: int, to_id: int) -> None:
+    """Make one link, with what HubSpot adds to it where a company is at one end."""
+    ends = (link.from_type, link.to_type)
+    primary = next((each for each in association_types(*ends) if each.is_primary), None)
+    if primary is None:
+        insert(database, both_ways(link, from_id, to_id))
+        return
+    owner = (link.from_type, from_id) if link.to_type == "companies" else (link.to_type, to_id)
+    owner_primary = primary.type_id if link.to_type == "companies" else primary.reverse_id
+    held = database.execute(
+        "SELECT to_id FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = 'companies' AND type_id = ?",
+        (*owner, owner_primary),
+    ).fetchone()
+    if link.is_primary or held is None:
+        for row in [held] if held is not None else []:
+            old = (from_id, row["to_id"]) if link.to_type == "companies" else (row["to_id"], to_id)
+            delete(database, both_ways(primary, *old))
+        insert(database, both_ways(primary, from_id, to_id))
+    insert(database, both_ways(general_type(*ends), from_id, to_id))
+
+
+def delete(database: sqlite3.Connection, links: Iterable[Link]) -> None:
+    """Remove links."""
+    database.executemany(
+        "DELETE FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ? AND type_id = ?",
+        links,
+    )
+
+
+def disconnect(database: sqlite3.Connection, from_type: str, from_id: int, to_type: str, to_id: int) -> None:
+    """Remove every link between two records."""
+    statement = "DELETE FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ?"
+    database.execute(statement, (from_type, from_id, to_type, to_id))
+    database.execute(statement, (to_type, to_id, from_type, from_id))
+
+
+def forget(database: sqlite3.Connection, object_type: str, record_id: int) -> None:
+    """Remove every link of a record."""
+    rows = database.execute(
+        "SELECT DISTINCT to_type, to_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, record_id)
+    ).fetchall()
+    for row in rows:
+        disconnect(database, object_type, record_id, row["to_type"], row["to_id"])
+
+
+def move(database: sqlite3.Connection, object_type: str, old_id: int, new_id: int) -> None:
+    """Give the links of a merged record to the survivor; it keeps its own primary company."""
+    rows = database.execute(
+        "SELECT to_type, to_id, type_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, old_id)
+    ).fetchall()
+    forget(database, object_type, old_id)
+    for row in rows:
+        link = next(each for each in BY_ENDS[object_type, row["to_type"]] if each.type_id == row["type_id"])
+        if not link.is_primary:
+            connect(database, link, new_id, row["to_id"])
+
+
+def linked(
+    database: sqlite3.Connection, from_type: str, ids: Sequence[int], to_type: str
+) -> dict[int, dict[int, list[int]]]:
+    """The links of these records to records of another type: from id -> to id -> type ids, in ascending order."""
+    found: dict[int, dict[int, list[int]]] = {}
+    for start in range(0, len(ids), VARIABLES_AT_ONCE):
+        some = ids[start : start + VARIABLES_AT_ONCE]
+        rows = database.execute(
+            "SELECT from_id, to_id, type_id FROM hubspot_link WHERE from_type = ? AND to_type = ?"
+            f" AND from_id IN ({','.join('?' * len(some))}) ORDER BY from_id, to_id, type_id",
+            (from_type, to_type, *some),
+        )
+        for from_id, to_id, type_id in rows:
+            found.setdefault(from_id, {}).setdefault(to_id, []).append(type_id)
+    return found
+
+
+def inline_associations(
+    database: sqlite3.Connection, kind: ObjectType, ids: Sequence[int], other: ObjectType
+) -> dict[int, dict[str, Any]]:
+    """What the objects API shows under `associations.{other}`, by record id; records without links are left out.
+
+    A link has an entry per type: `contact_to_company` for the labelled one, `contact_to_company_unlabeled` beside it.
+    """
+    name = f"{kind.singular}_to_{other.singular}"
+    types = association_types(kind.name, other.name)
+    has_primary = any(each.is_primary for each in types)
+    names = {each.type_id: name if each.is_primary or not has_primary else f"{name}_unlabeled" for each in types}
+    answer: dict[int, dict[str, Any]] = {}
+    for from_id, targets in linked(database, kind.name, ids, other.name).items():
+        shown = list(targets.items())[:INLINE_MOST]
+        entries = [{"id": str(to_id), "type": names[type_id]} for to_id, type_ids in shown for type_id in type_ids]
+        answer[from_id] = {"results": entries}
+        if len(targets) > INLINE_MOST:
+            answer[from_id]["paging"] = {"next": {"after": str(shown[-1][0])}}
+    return answer

@@ -1,0 +1,217 @@
+"""Every path that is served, in the numbered versions and in the dated one.
+
+Source: https://developers.hubspot.com/docs/api-reference (v3 and v4 paths) and
+https://developers.hubspot.com/docs/developer-tooling/platform/versioning (dated paths)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from aiohttp import web
+
+from connector.sandbox.context import Context
+from connector.sandbox.hubspot import (
+    access,
+    account,
+    association_api,
+    marketing,
+    merging,
+    property_api,
+    reading,
+    searching,
+    writing,
+)
+from connector.sandbox.hubspot.catalog import Catalog
+from connector.sandbox.hubspot.limits import ASSOCIATIONS, FREE, SEARCH, Limits
+from connector.sandbox.hubspot.object_types import BY_NAME
+from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work, handler
+
+AREAS: Mapping[str, tuple[str, ...]] = {
+    "objects": ("/crm/v3/objects", "/crm/objects/2026-09"),
+    "links": ("/crm/v4/objects", "/crm/objects/2026-09"),
+    "associations": ("/crm/v4/associations", "/crm/associations/2026-09"),
+    "properties": ("/crm/v3/properties", "/crm/properties/2026-09"),
+    "old company properties": ("/companies/v2/properties",),
+    "old properties": ("/properties/v1", "/properties/v2"),
+    "pipelines": ("/crm/v3/pipelines", "/crm/pipelines/2026-09", "/crm-pipelines/v1/pipelines"),
+    "owners": ("/crm/v3/owners", "/crm/owners/2026-09"),
+    "schemas": ("/crm/v3/schemas", "/crm-object-schemas/v3/schemas", "/crm-object-schemas/2026-09/schemas"),
+    "account": ("/account-info/v3", "/account-info/2026-09"),
+    "forms": ("/marketing/v3/forms", "/marketing/forms/2026-09"),
+    "submissions": ("/form-integrations/v1/submissions/forms",),
+    "email events": ("/email/public/v1/events",),
+    "events": ("/events/v3/events", "/events/event-analytics/2026-09"),
+    "token": ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"),
+}
+
+
+def _reads(parts: Mapping[str, str]) -> Sequence[str]:
+    kind = BY_NAME.get(parts["type"].lower())
+    return kind.read_scopes if kind else ()
+
+
+def _writes(parts: Mapping[str, str]) -> Sequence[str]:
+    kind = BY_NAME.get(parts["type"].lower())
+    return kind.write_scopes if kind else ()
+
+
+def _reads_properties(parts: Mapping[str, str]) -> Sequence[str]:
+    kind = BY_NAME.get(parts["type"].lower())
+    return (*kind.read_scopes, f"{kind.schema_scope}.read", kind.schema_scope) if kind else ()
+
+
+def _writes_properties(parts: Mapping[str, str]) -> Sequence[str]:
+    kind = BY_NAME.get(parts["type"].lower())
+    return (f"{kind.schema_scope}.write", kind.schema_scope) if kind else ()
+
+
+def _any_of(*scopes: str) -> Scopes:
+    return lambda _: scopes
+
+
+def _area(area: str, rows: Sequence[tuple[str, str, Work, Scopes]], bucket: str = "") -> Iterator[Endpoint]:
+    for method, suffix, work, scopes in rows:
+        yield Endpoint(method, area, suffix, work, scopes, **({"bucket": bucket} if bucket else {}))
+
+
+def _object_endpoints() -> Iterator[Endpoint]:
+    one = "/{type}/{id}"
+    yield from _area("objects", [("POST", "/{type}/search", searching.search, _reads)], SEARCH)
+    yield from _area(
+        "objects",
+        [
+            ("POST", "/{type}/batch/read", reading.batch_read, _reads),
+            ("POST", "/{type}/batch/create", writing.batch_create, _writes),
+            ("POST", "/{type}/batch/update", writing.batch_update, _writes),
+            ("POST", "/{type}/batch/upsert", writing.batch_upsert, _writes),
+            ("POST", "/{type}/batch/archive", writing.batch_archive, _writes),
+            ("POST", "/{type}/merge", merging.merge_objects, _writes),
+            ("POST", "/{type}/gdpr-delete", merging.gdpr_delete, _writes),
+            ("GET", "/{type}", reading.list_objects, _reads),
+            ("POST", "/{type}", writing.create_object, _writes),
+            ("GET", one, reading.get_object, _reads),
+            ("PATCH", one, writing.update_object, _writes),
+            ("DELETE", one, writing.archive_object, _writes),
+        ],
+    )
+
+
+def _association_endpoints() -> Iterator[Endpoint]:
+    ends = "/{type}/{to_type}"
+    yield from _area(
+        "associations",
+        [
+            ("POST", f"{ends}/batch/read", association_api.batch_read, _reads),
+            ("POST", f"{ends}/batch/create", association_api.batch_create, _writes),
+            ("POST", f"{ends}/batch/associate/default", association_api.batch_default, _writes),
+            ("POST", f"{ends}/batch/archive", association_api.batch_archive, _writes),
+            ("POST", f"{ends}/batch/labels/archive", association_api.batch_archive_labels, _writes),
+        ],
+        ASSOCIATIONS,
+    )
+    yield from _area("associations", [("GET", f"{ends}/labels", association_api.labels, _reads)])
+    link = "/{type}/{id}/associations/{to_type}"
+    yield from _area(
+        "links",
+        [
+            ("GET", link, association_api.list_links, _reads),
+            ("PUT", "/{type}/{id}/associations/default/{to_type}/{to_id}", association_api.put_link, _writes),
+            ("PUT", f"{link}/{{to_id}}", association_api.put_link, _writes),
+            ("DELETE", f"{link}/{{to_id}}", association_api.delete_links, _writes),
+        ],
+    )
+
+
+def _property_endpoints() -> Iterator[Endpoint]:
+    group, one = "/{type}/groups/{name}", "/{type}/{name}"
+    yield from _area(
+        "properties",
+        [
+            ("GET", "/{type}/groups", property_api.list_groups, _reads_properties),
+            ("POST", "/{type}/groups", property_api.create_group, _writes_properties),
+            ("GET", group, property_api.get_group, _reads_properties),
+            ("PATCH", group, property_api.update_group, _writes_properties),
+            ("DELETE", group, property_api.archive_group, _writes_properties),
+            ("POST", "/{type}/batch/read", property_api.batch_read, _reads_properties),
+            ("POST", "/{type}/batch/create", property_api.batch_create, _writes_properties),
+            ("POST", "/{type}/batch/archive", property_api.batch_archive, _writes_properties),
+            ("GET", "/{type}", property_api.list_properties, _reads_properties),
+            ("POST", "/{type}", property_api.create_property, _writes_properties),
+            ("GET", one, property_api.get_property, _reads_properties),
+            ("PATCH", one, property_api.update_property, _writes_properties),
+            ("DELETE", one, property_api.archive_property, _writes_properties),
+        ],
+    )
+    yield from _area("old properties", [("GET", "/{type}/properties", property_api.list_legacy, _reads_properties)])
+    companies = _any_of("crm.objects.companies.read", "crm.schemas.companies.read")
+    yield from _area("old company properties", [("GET", "", _old_company_properties, companies)])
+
+
+def _old_company_properties(call: Call) -> Answer:
+    return property_api.list_legacy(
+        Call(call.context, call.catalog, call.path, call.url, {"type": "companies"}, call.query)
+    )
+
+
+def _account_endpoints() -> Iterator[Endpoint]:
+    yield from _area(
+        "pipelines",
+        [
+            ("GET", "/{type}", account.list_pipelines, _reads),
+            ("GET", "/{type}/{id}", account.get_pipeline, _reads),
+            ("GET", "/{type}/{id}/stages", account.list_stages, _reads),
+        ],
+    )
+    owners = _any_of("crm.objects.owners.read")
+    yield from _area("owners", [("GET", "", account.list_owners, owners), ("GET", "/{id}", account.get_owner, owners)])
+    anyone = _any_of()
+    yield from _area(
+        "schemas", [("GET", "", account.list_schemas, anyone), ("GET", "/{type}", account.get_schema, anyone)]
+    )
+    yield from _area(
+        "account",
+        [
+            ("GET", "/details", account.details, anyone),
+            ("GET", "/api-usage/daily/private-apps", account.daily_use, anyone),
+        ],
+    )
+    yield Endpoint("POST", "token", "", _token, bucket=FREE, is_open=True)
+
+
+def _token(call: Call) -> Answer:
+    return Answer(200, access.exchange(call.context, call.body if isinstance(call.body, dict) else {}))
+
+
+def _marketing_endpoints() -> Iterator[Endpoint]:
+    forms, content = _any_of("forms"), _any_of("content")
+    events = _any_of("business-intelligence", "behavioral_events.event_definitions.read_write")
+    yield from _area("forms", [("GET", "", marketing.list_forms, forms), ("GET", "/{id}", marketing.get_form, forms)])
+    yield from _area("submissions", [("GET", "/{id}", marketing.list_submissions, forms)])
+    yield from _area("email events", [("GET", "", marketing.list_email_events, content)])
+    yield from _area(
+        "events",
+        [("GET", "", marketing.list_events, events), ("GET", "/event-types", marketing.list_event_types, events)],
+    )
+
+
+GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
+    _object_endpoints,
+    _association_endpoints,
+    _property_endpoints,
+    _account_endpoints,
+    _marketing_endpoints,
+)
+
+
+def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
+    """All routes, each with and without a slash at its end."""
+    limits = Limits()
+    made = []
+    for group in GROUPS:
+        for endpoint in group():
+            answer = handler(context, catalog, limits, endpoint)
+            for prefix in AREAS[endpoint.area]:
+                for slash in ("", "/"):
+                    made.append(web.route(endpoint.method, f"{prefix}{endpoint.suffix}{slash}", answer))
+    return made

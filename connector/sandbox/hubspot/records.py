@@ -1,0 +1,202 @@
+"""The records of the portal in SQLite: one table per object type, the properties as one JSON text.
+
+`hubspot_unique` says which record holds a value that only one may hold: a contact's e-mail addresses (the additional ones
+too) and the values of properties with `hasUniqueValue`. `hubspot_merged` says what became of the ids of merged records.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from connector.sandbox.hubspot.catalog import Catalog, Definition, index_property
+from connector.sandbox.hubspot.instants import iso
+from connector.sandbox.hubspot.object_types import CONTACTS, OBJECT_TYPES, ObjectType
+
+VARIABLES_AT_ONCE = 900
+"""SQLite's older limit of variables in one statement, less a few."""
+
+MAX_ID = 2**63 - 1
+
+_TYPE_TABLES = """
+CREATE TABLE IF NOT EXISTS {table} (
+    id INTEGER PRIMARY KEY, properties TEXT NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL,
+    indexed_ms INTEGER NOT NULL, archived_ms INTEGER
+);
+CREATE INDEX IF NOT EXISTS {table}_modified ON {table} (modified_ms, id, indexed_ms) WHERE archived_ms IS NULL;
+CREATE INDEX IF NOT EXISTS {table}_created ON {table} (created_ms, id, indexed_ms) WHERE archived_ms IS NULL;
+CREATE INDEX IF NOT EXISTS {table}_archived ON {table} (id) WHERE archived_ms IS NOT NULL;
+"""
+_SHARED_TABLES = """
+CREATE TABLE IF NOT EXISTS hubspot_unique (
+    object_type TEXT NOT NULL, property TEXT NOT NULL, value TEXT NOT NULL, id INTEGER NOT NULL,
+    PRIMARY KEY (object_type, property, value)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS hubspot_unique_id ON hubspot_unique (object_type, id);
+CREATE TABLE IF NOT EXISTS hubspot_merged (
+    object_type TEXT NOT NULL, old_id INTEGER NOT NULL, new_id INTEGER NOT NULL, PRIMARY KEY (object_type, old_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hubspot_sequence (last_id INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record; `properties` holds what is set, as text, the record's id and times included."""
+
+    id: int
+    properties: dict[str, str]
+    created_ms: int
+    modified_ms: int
+    archived_ms: int | None = None
+
+
+def create_tables(database: sqlite3.Connection) -> None:
+    """Make what is missing."""
+    for each in OBJECT_TYPES:
+        database.executescript(_TYPE_TABLES.format(table=each.table))
+    database.executescript(_SHARED_TABLES)
+    index_property(database, CONTACTS.name, "email")
+    if database.execute("SELECT last_id FROM hubspot_sequence").fetchone() is None:
+        database.execute("INSERT INTO hubspot_sequence (last_id) VALUES (?)", (100_000_000,))
+
+
+def next_id(database: sqlite3.Connection) -> int:
+    """An id that no record of the portal ever had."""
+    row = database.execute("UPDATE hubspot_sequence SET last_id = last_id + 1 RETURNING last_id").fetchone()
+    return int(row["last_id"])
+
+
+def reserve_ids(database: sqlite3.Connection, up_to: int) -> None:
+    """Ids up to this one are taken (by seeded records)."""
+    database.execute("UPDATE hubspot_sequence SET last_id = max(last_id, ?)", (up_to,))
+
+
+def from_row(row: sqlite3.Row) -> Record:
+    """The record in a row of a type's table."""
+    return Record(row["id"], orjson.loads(row["properties"]), row["created_ms"], row["modified_ms"], row["archived_ms"])
+
+
+def as_id(value: Any) -> int | None:
+    """The record id in a JSON or path value; None where it cannot be one."""
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= MAX_ID else None
+
+
+def fetch(database: sqlite3.Connection, object_type: ObjectType, ids: Sequence[int]) -> dict[int, Record]:
+    """The live and archived records with these ids, by the id that was asked for: that of a merged record finds the survivor."""
+    found: dict[int, Record] = {}
+    for start in range(0, len(ids), VARIABLES_AT_ONCE):
+        some = ids[start : start + VARIABLES_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        for row in database.execute(f"SELECT * FROM {object_type.table} WHERE id IN ({marks})", some):
+            found[row["id"]] = from_row(row)
+    for wanted in ids:
+        if wanted not in found:
+            row = database.execute(
+                f"SELECT r.* FROM hubspot_merged m JOIN {object_type.table} r ON r.id = m.new_id"
+                " WHERE m.object_type = ? AND m.old_id = ?",
+                (object_type.name, wanted),
+            ).fetchone()
+            if row is not None:
+                found[wanted] = from_row(row)
+    return found
+
+
+def holder(database: sqlite3.Connection, object_type: ObjectType, name: str, value: str) -> int | None:
+    """The id of the record that holds a unique value."""
+    row = database.execute(
+        "SELECT id FROM hubspot_unique WHERE object_type = ? AND property = ? AND value = ?",
+        (object_type.name, name, unique_form(name, value)),
+    ).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def unique_form(name: str, value: str) -> str:
+    """The form in which values are compared for uniqueness."""
+    return value.strip().lower() if name == "email" else value
+
+
+def unique_definitions(catalog: Catalog, object_type: ObjectType) -> list[Definition]:
+    """The properties whose values only one record of the type may hold."""
+    return [
+        each
+        for each in catalog.properties(object_type.name).values()
+        if not each.is_archived
+        and ((each.is_unique and each.name != "hs_object_id") or (object_type is CONTACTS and each.name == "email"))
+    ]
+
+
+def unique_values(names: Iterable[str], properties: Mapping[str, str]) -> set[tuple[str, str]]:
+    """What the record holds alone: (property, value)."""
+    held = {(name, unique_form(name, properties[name])) for name in names if properties.get(name)}
+    extra = properties.get("hs_additional_emails")
+    if extra:
+        held |= {("email", address) for part in extra.split(";") if (address := part.strip().lower())}
+    return held
+
+
+def write(
+    database: sqlite3.Connection, catalog: Catalog, object_type: ObjectType, records: Sequence[Record], indexed_ms: int
+) -> None:
+    """Insert or replace records, and what they hold alone; from `indexed_ms` on, searches find them."""
+    database.executemany(
+        f"INSERT OR REPLACE INTO {object_type.table}"
+        " (id, properties, created_ms, modified_ms, indexed_ms, archived_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (r.id, orjson.dumps(r.properties).decode(), r.created_ms, r.modified_ms, indexed_ms, r.archived_ms)
+            for r in records
+        ],
+    )
+    names = [each.name for each in unique_definitions(catalog, object_type)]
+    if not names:
+        return
+    database.executemany(
+        "DELETE FROM hubspot_unique WHERE object_type = ? AND id = ?", [(object_type.name, r.id) for r in records]
+    )
+    database.executemany(
+        "INSERT OR IGNORE INTO hubspot_unique (object_type, property, value, id) VALUES (?, ?, ?, ?)",
+        [
+            (object_type.name, name, value, r.id)
+            for r in records
+            if r.archived_ms is None
+            for name, value in unique_values(names, r.properties)
+        ],
+    )
+
+
+def note_merges(database: sqlite3.Connection, object_type: ObjectType) -> None:
+    """Let the ids in `hs_merged_object_ids` lead to the record that lists them."""
+    rows = database.execute(
+        f"SELECT id, json_extract(properties, '$.hs_merged_object_ids') AS merged FROM {object_type.table}"
+        " WHERE merged IS NOT NULL"
+    ).fetchall()
+    database.executemany(
+        "INSERT OR REPLACE INTO hubspot_merged (object_type, old_id, new_id) VALUES (?, ?, ?)",
+        [
+            (object_type.name, old_id, row["id"])
+            for row in rows
+            for part in row["merged"].split(";")
+            if (old_id := as_id(part)) is not None
+        ],
+    )
+
+
+def remove(database: sqlite3.Connection, object_type: ObjectType, record_id: int) -> None:
+    """Take a record out for good, with its links and the values that it held alone."""
+    database.execute(f"DELETE FROM {object_type.table} WHERE id = ?", (record_id,))
+    database.execute("DELETE FROM hubspot_unique WHERE object_type = ? AND id = ?", (object_type.name, record_id))
+
+
+def stamped(
+    object_type: ObjectType, record_id: int, properties: dict[str, str], created_ms: int, modified_ms: int
+) -> Record:
+    """The record with its id and times among its properties too, where HubSpot has them."""
+    properties["hs_object_id"] = str(record_id)
+    properties[object_type.modified_property] = iso(modified_ms)
+    properties.setdefault(object_type.created_property, iso(created_ms))
+    return Record(record_id, properties, created_ms, modified_ms)

@@ -1,0 +1,84 @@
+"""`POST /crm/v3/objects/{type}/search`: pages of at most 200, 10,000 results, live records only, found after the index lag.
+
+Source: https://developers.hubspot.com/docs/api-reference/search/guide
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.sandbox.hubspot import records
+from connector.sandbox.hubspot.answers import Refused
+from connector.sandbox.hubspot.filters import Condition, condition, operand, text_condition
+from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.reading import object_body, shown_properties
+from connector.sandbox.hubspot.serving import Answer, Call, json_object
+
+PAGE = 200
+DEFAULT_PAGE = 10
+MOST_RESULTS = 10_000
+MOST_QUERY_CHARACTERS = 3_000
+
+
+def search(call: Call) -> Answer:
+    """A page of the records that match, with the exact `total` and the offset of the next page in `paging.next.after`.
+
+    Raises:
+        Refused: 400, a page above 200, past the 10,000th result, more than one sort, or a filter that makes no sense.
+    """
+    kind = object_type(call.parts["type"])
+    body = json_object(call.body if call.body is not None else {})
+    limit, offset = _page(body)
+    where = _where(call, kind, body)
+    database = call.context.database
+    total = database.execute(f"SELECT count(*) FROM {kind.table} WHERE {where.sql}", where.variables).fetchone()[0]
+    rows = database.execute(
+        f"SELECT * FROM {kind.table} WHERE id IN"
+        f" (SELECT id FROM {kind.table} WHERE {where.sql} ORDER BY {_order(call, kind, body)} LIMIT ? OFFSET ?)"
+        f" ORDER BY {_order(call, kind, body)}",
+        (*where.variables, limit, offset),
+    )
+    names = shown_properties(call.catalog, kind, [str(name) for name in body.get("properties") or ()])
+    results = [object_body(kind, records.from_row(row), names) for row in rows]
+    answer: dict[str, Any] = {"total": total, "results": results}
+    if offset + len(results) < total and results:
+        answer["paging"] = {"next": {"after": str(offset + len(results))}}
+    return Answer(200, answer, len(results))
+
+
+def _page(body: Mapping[str, Any]) -> tuple[int, int]:
+    limit, offset = (
+        records.as_id(body.get(name) or default) for name, default in (("limit", DEFAULT_PAGE), ("after", 0))
+    )
+    if limit is None or limit > PAGE:
+        raise Refused(400, f"limit must be between 1 and {PAGE}")
+    if offset is None:
+        raise Refused(400, f"Could not read the paging cursor {str(body.get('after'))[:100]}")
+    if offset + limit > MOST_RESULTS:
+        raise Refused(400, f"The search results are limited to {MOST_RESULTS}: after + limit is {offset + limit}")
+    if len(str(body.get("query") or "")) > MOST_QUERY_CHARACTERS:
+        raise Refused(400, f"The query is longer than {MOST_QUERY_CHARACTERS} characters.")
+    return limit, offset
+
+
+def _where(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> Condition:
+    parts = [Condition("archived_ms IS NULL"), condition(call.catalog, kind, body)]
+    if body.get("query"):
+        parts.append(text_condition(kind, str(body["query"])))
+    if call.context.settings.index_lag_s > 0:
+        parts.append(Condition("indexed_ms <= ?", (call.now_ms,)))
+    sql = " AND ".join(f"({part.sql})" for part in parts)
+    return Condition(sql, tuple(variable for part in parts for variable in part.variables))
+
+
+def _order(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> str:
+    sorts = body.get("sorts") or []
+    if len(sorts) > 1:
+        raise Refused(400, "Only one sort is supported.")
+    if not sorts:
+        return "id"
+    given = sorts[0] if isinstance(sorts[0], Mapping) else {"propertyName": sorts[0]}
+    subject = operand(call.catalog, kind, str(given.get("propertyName", "")))
+    direction = "DESC" if str(given.get("direction", "ASCENDING")).upper() == "DESCENDING" else "ASC"
+    return f"{subject.sql} {direction}, id" if subject.sql != "id" else f"id {direction}"

@@ -1,0 +1,161 @@
+"""From an HTTP request to a call with a checked token and a parsed body, and from an answer back to HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import web
+
+from connector.sandbox.context import Context
+from connector.sandbox.hubspot.access import OAUTH, Token, authenticated, demand
+from connector.sandbox.hubspot.answers import Refused
+from connector.sandbox.hubspot.catalog import Catalog
+from connector.sandbox.hubspot.instants import to_ms
+from connector.sandbox.hubspot.limits import BURST, FREE, Limits
+
+JSON = "application/json;charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the work behind it sees it. `parts` are the variables of the path, `body` the parsed JSON."""
+
+    context: Context
+    catalog: Catalog
+    path: str
+    url: str
+    parts: Mapping[str, str]
+    query: Mapping[str, Sequence[str]]
+    body: Any = None
+
+    def one(self, name: str, default: str = "") -> str:
+        """The last value of a query parameter."""
+        values = self.query.get(name)
+        return values[-1] if values else default
+
+    def many(self, name: str) -> list[str]:
+        """A query parameter that may be repeated, or a comma list, or both."""
+        values = self.query.get(name, ())
+        return [part for value in values for each in value.split(",") if (part := each.strip())]
+
+    def limit(self, default: int, most: int) -> int:
+        """The page size.
+
+        Raises:
+            Refused: 400, above `most` or no number.
+        """
+        text = self.one("limit", str(default))
+        size = int(text) if text.isascii() and text.isdigit() else -1
+        if not 0 <= size <= most:
+            raise Refused(400, f"Invalid page size: {text}. The maximum is {most}.")
+        return size or default
+
+    @property
+    def now_ms(self) -> int:
+        """The present instant of the sandbox."""
+        return to_ms(self.context.clock.now())
+
+    @property
+    def is_dated(self) -> bool:
+        """True of a path such as `/crm/objects/2026-09/...`."""
+        return "/2026-" in self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back; `body` None is an empty answer, bytes are ready JSON. `records` is how many records it carries."""
+
+    status: int = 200
+    body: Any = None
+    records: int = 0
+
+
+Work = Callable[[Call], Answer]
+Scopes = Callable[[Mapping[str, str]], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a path does, which scopes open it (any one of them) and which limit it counts against."""
+
+    method: str
+    area: str
+    suffix: str
+    work: Work
+    scopes: Scopes = field(default=lambda _: ())
+    bucket: str = BURST
+    is_open: bool = False
+
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def handler(context: Context, catalog: Catalog, limits: Limits, endpoint: Endpoint) -> Handler:
+    """The aiohttp handler of an endpoint. It sets the request's `bucket`, `cost` and `records` for the call log."""
+
+    async def handle(request: web.Request) -> web.Response:
+        raw = await request.read()
+        correlation_id = str(uuid.uuid4())
+        request["bucket"] = endpoint.bucket
+        headers = {"X-HubSpot-Correlation-Id": correlation_id, "Content-Type": JSON}
+        try:
+            if not endpoint.is_open:
+                headers |= _admit(context, limits, endpoint, request)
+            answer = endpoint.work(_call(context, catalog, request, raw))
+        except Refused as refused:
+            if refused.status == 429:
+                request["cost"] = 0
+            headers |= refused.headers
+            body = orjson.dumps(refused.body(correlation_id))
+            return web.Response(status=refused.status, body=body, headers=headers)
+        request["records"] = answer.records
+        if endpoint.bucket == FREE:
+            request["cost"] = 0
+        return web.Response(status=answer.status, body=_encoded(answer.body), headers=headers)
+
+    return handle
+
+
+def _admit(context: Context, limits: Limits, endpoint: Endpoint, request: web.Request) -> dict[str, str]:
+    token: Token = authenticated(context, request.headers.get("Authorization", ""))
+    limits.admit(context, token.text, endpoint.bucket)
+    demand(token, endpoint.scopes(request.match_info))
+    return limits.headers(context, token.text, endpoint.bucket, has_daily=token.kind != OAUTH)
+
+
+def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) -> Call:
+    body: Any = None
+    if request.content_type == "application/x-www-form-urlencoded":
+        body = {
+            name: values[-1]
+            for name, values in parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True).items()
+        }
+    elif raw.strip():
+        try:
+            body = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise Refused(400, "Invalid input JSON on line 1, column 1: malformed") from None
+    query = {name: request.query.getall(name) for name in request.query}
+    return Call(context, catalog, request.path, f"{request.scheme}://{request.host}", request.match_info, query, body)
+
+
+def _encoded(body: Any) -> bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    return orjson.dumps(body)
+
+
+def json_object(body: Any) -> dict[str, Any]:
+    """The body, which must be a JSON object.
+
+    Raises:
+        Refused: 400.
+    """
+    if not isinstance(body, dict):
+        raise Refused(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type object")
+    return body
