@@ -41,6 +41,7 @@ from connector.model import (
 from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
 from connector.sources import salesforce_collections, salesforce_metadata, salesforce_query
+from connector.sources.salesforce_collections import TASK_KEY
 from connector.sources.salesforce_query import SETTLED_AFTER
 from connector.sources.salesforce_rest import (
     MAX_COLLECTION,
@@ -113,10 +114,21 @@ STREAMS = (
     Stream("cases", Kind.CASE, "Case", "SystemModstamp", SETTLED_AFTER),
     Stream("users", Kind.OWNER, "User", "SystemModstamp", SETTLED_AFTER, every=timedelta(days=1)),
 )
+#: Our outputs and the fields that `install` creates for them on Lead and Contact.
+OUTPUTS: Mapping[str, str] = {
+    "score": "Score__c",
+    "grade": "Grade__c",
+    "stage": "Stage__c",
+    "stage_since": "Stage_Since__c",
+    "reasons": "Score_Reasons__c",
+    "person_id": "Person_Id__c",
+}
 CAPABILITIES = Capabilities(
     batch_size=MAX_QUERIES * MAX_COLLECTION,
     writable=("Lead", "Contact"),
     task_targets=("Contact", "Lead", "Account", "Opportunity", "Case"),
+    outputs={"Lead": OUTPUTS, "Contact": OUTPUTS},
+    task_key=("Task", TASK_KEY),
     has_unique_task_key=True,
     tells_deletes=True,
 )

@@ -69,12 +69,13 @@ class _Reading:
 def pages(org: Org, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
     """Read every stream to its present end. Five queries share a call, those with the most rows to come first."""
     readings = [_started(org, request) for request in requests]
+    object_types = [request.stream.object_type for request in requests]
     while readings:
         readings.sort(key=lambda reading: -reading.remaining)
         group = readings[:MAX_QUERIES]
         answers, asked_at = org.composite([Subrequest(_path(reading)) for reading in group])
         for reading, answer in zip(group, answers, strict=True):
-            said = _taken(org, reading, answer, asked_at)
+            said = _taken(org, reading, answer, asked_at, object_types)
             if said is None:
                 continue
             if isinstance(said, StreamFailure) or said.done:
@@ -116,10 +117,12 @@ def _path(reading: _Reading) -> str:
     return reading.next_path or f"queryAll?q={quote(reading.soql, safe='')}"
 
 
-def _taken(org: Org, reading: _Reading, answer: Answer, asked_at: datetime) -> Page | StreamFailure | None:
+def _taken(
+    org: Org, reading: _Reading, answer: Answer, asked_at: datetime, object_types: Sequence[str]
+) -> Page | StreamFailure | None:
     """The page of an answer, or the failure that ends its stream, or None when it is to be asked for again."""
     if answer.told.verdict is not Verdict.OK:
-        return _refused(org, reading, answer)
+        return _refused(org, reading, answer, object_types)
     body = answer.body
     if not isinstance(body, dict) or not isinstance(body.get("records"), list):
         error = ProtocolError("the answer to a query holds no records", system=org.system)
@@ -136,7 +139,7 @@ def _taken(org: Org, reading: _Reading, answer: Answer, asked_at: datetime) -> P
     return Page(reading.stream, rows, _cursor(reading), is_done, malformed, body.get("totalSize"))
 
 
-def _refused(org: Org, reading: _Reading, answer: Answer) -> StreamFailure | None:
+def _refused(org: Org, reading: _Reading, answer: Answer, object_types: Sequence[str]) -> StreamFailure | None:
     told = answer.told
     if told.code == EXPIRED_CURSOR and reading.next_path:
         _log.info("pull.cursor_expired", system=org.system, stream=reading.stream.name)
@@ -144,8 +147,8 @@ def _refused(org: Org, reading: _Reading, answer: Answer) -> StreamFailure | Non
         return None
     if told.code in UNSEEN_FIELD and not reading.has_described:
         reading.has_described = True
-        before = reading.soql
-        org.described([reading.stream.object_type], is_fresh=True)
+        before, name = reading.soql, reading.stream.object_type
+        org.described([name] if org.remembered(name) else object_types, is_fresh=org.remembered(name) is not None)
         _formulate(org, reading)
         if reading.soql != before:
             reading.next_path = reading.first_page_at = None
