@@ -1,0 +1,187 @@
+"""The star: records on one side, identifier values on the other, an edge where a record has a value.
+
+Never pairs of records: a value with n holders is n edges here and n² / 2 pairs there. Everything is integers in numpy
+arrays; strings are touched once, when they are coded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from connector import identifiers
+from connector.matching import names
+from connector.matching.terms import Terms
+
+pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
+
+if TYPE_CHECKING:
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
+    Bools = np.ndarray[Any, np.dtype[np.bool_]]
+    Column = Any
+
+CRM_ID = "crm_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """Records, values and edges, coded.
+
+    `records` are the keys, with `ingestion`, `is_live` and `name` (an index into `names`, -1 for none) beside them.
+    `values` are the identifier values, with their `type` (an index into `types`) and `holders` (how many records of the
+    whole store have the value). An edge is `edge_record`, `edge_value`; edges are unique, sorted by value and record.
+    """
+
+    records: Column
+    ingestion: Ints
+    is_live: Bools
+    name: Ints
+    names: Column
+    types: tuple[str, ...]
+    values: Column
+    type: Ints
+    holders: Ints
+    edge_record: Ints
+    edge_value: Ints
+
+    def without(self, is_refused: Bools) -> Star:
+        """The same star without the edges of the values that are marked."""
+        kept = ~is_refused[self.edge_value]
+        return _with_edges(self, self.edge_record[kept], self.edge_value[kept])
+
+    def is_type(self, chosen: frozenset[str]) -> Bools:
+        """Which values are of one of these types."""
+        wanted = np.array([each in chosen for each in self.types] or [False])
+        marks: Bools = wanted[self.type]
+        return marks
+
+    def present(self) -> Ints:
+        """How many records of this star have each value."""
+        counts: Ints = np.bincount(self.edge_value, minlength=len(self.values)).astype(np.int64)
+        return counts
+
+
+def build(evidence: pa.Table, records: pa.Table, terms: Terms) -> Star:
+    """The star of these records; `evidence` as `identity.evidence` gives it, `records` as `identity.facts`.
+
+    The first two guards are here: values that are nobody's, and values with too many holders, are left out. A record
+    that is not live (merged away) keeps only its links to records of systems, and leads through them to its survivor.
+    """
+    keys = _array(records["record"])
+    is_live = np.asarray(_array(records["is_live"]).to_numpy(zero_copy_only=False), dtype=bool)
+    evidence = evidence.filter(pc.is_in(evidence["record"], value_set=keys))
+    if CRM_ID in terms.limits:
+        evidence = pa.concat_tables([evidence, _own_keys(keys.filter(pa.array(is_live)))])
+    types = tuple(sorted(pc.unique(evidence["type"]).to_pylist()))
+    coded = [_of_one_type(each, evidence, keys, is_live, terms) for each in types]
+    offset = np.cumsum([0, *(len(each.values) for each in coded)])
+    named = _names(terms.kind, records)
+    unsorted = Star(
+        records=keys,
+        ingestion=_integers(records["ingestion"]),
+        is_live=is_live,
+        name=np.asarray(pc.fill_null(named.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64),
+        names=named.dictionary,
+        types=types,
+        values=pa.concat_arrays([text([]), *(each.values for each in coded)]),
+        type=_joined([np.full(len(each.values), place) for place, each in enumerate(coded)]),
+        holders=_joined([each.holders for each in coded]),
+        edge_record=_joined([each.edge_record for each in coded]),
+        edge_value=_joined([each.edge_value + start for each, start in zip(coded, offset, strict=False)]),
+    )
+    return _with_edges(unsorted, unsorted.edge_record, unsorted.edge_value)
+
+
+def _own_keys(keys: Column) -> pa.Table:
+    """Every record as the holder of its own key: counted where ids of CRM records have a limit."""
+    return pa.table(
+        {"record": keys, "type": pa.repeat(CRM_ID, len(keys)),
+         "value": keys, "holders": pa.repeat(pa.scalar(1, pa.int64()), len(keys))}
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    values: Column
+    holders: Ints
+    edge_record: Ints
+    edge_value: Ints
+
+
+def _of_one_type(kind: str, evidence: pa.Table, keys: Column, is_live: Bools, terms: Terms) -> _Coded:
+    rows = evidence.filter(pc.equal(evidence["type"], kind))
+    coded = _array(rows["value"].dictionary_encode())
+    values = coded.dictionary
+    edge_value = np.asarray(coded.indices.to_numpy(), dtype=np.int64)
+    edge_record = _integers(pc.index_in(rows["record"], value_set=keys))
+    holders = np.zeros(len(values), dtype=np.int64)
+    np.maximum.at(holders, edge_value, _integers(rows["holders"]))
+    if kind == CRM_ID:  # a record has its own key
+        own = pc.index_in(values, value_set=keys)
+        place = np.flatnonzero(np.asarray(pc.is_valid(own).to_numpy(zero_copy_only=False)))
+        edge_record = np.concatenate([edge_record, _integers(own.drop_null())])
+        edge_value = np.concatenate([edge_value, place])
+        kept = np.ones(len(edge_record), dtype=bool)
+    else:
+        kept = is_live[edge_record]
+    kept &= ~(_is_nobodys(kind, values, holders, terms) | (holders > terms.hard_holders))[edge_value]
+    return _Coded(values, holders, edge_record[kept], edge_value[kept])
+
+
+def _is_nobodys(kind: str, values: Column, holders: Ints, terms: Terms) -> Bools:
+    """Which values are blocked, by the shipped lists (asked only where a value could link) or by the configuration."""
+    exact = {value for scope, value in terms.blocked if scope in ("", kind)}
+    marks = pc.is_in(values, value_set=text(sorted(exact)))
+    for domain in sorted(each for each in exact if each.startswith("@")):
+        marks = pc.or_(marks, pc.ends_with(values, domain))
+    refused: Bools = np.asarray(marks.to_numpy(zero_copy_only=False), dtype=bool)
+    linking = np.flatnonzero(holders > 1)
+    nobodys = identifiers.blocked(kind, values.take(linking))
+    refused[linking] |= np.asarray(nobodys.to_numpy(zero_copy_only=False), dtype=bool)
+    return refused
+
+
+def _names(kind: str, records: pa.Table) -> Any:
+    """The known names of the records, folded and coded; an account's without its legal form."""
+    coded = _array(records["name"].dictionary_encode())
+    plain = coded.dictionary
+    folded = names.fold(identifiers.normalise("account_name", plain)[0] if kind == "account" else plain)
+    again = folded.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(again.indices.take(coded.indices), again.dictionary)
+
+
+def _with_edges(star: Star, edge_record: Ints, edge_value: Ints) -> Star:
+    code = edge_value * max(len(star.records), 1) + edge_record
+    code = np.unique(code)
+    width = max(len(star.records), 1)
+    return replace(star, edge_record=code % width, edge_value=code // width)
+
+
+def runs(numbers: Ints) -> tuple[Ints, Ints, Ints]:
+    """The distinct values of a sorted array, and where each begins and ends."""
+    values, starts = np.unique(numbers, return_index=True)
+    ends = np.append(starts[1:], len(numbers)) if len(starts) else starts
+    return values, starts, ends
+
+
+def text(values: list[str]) -> Column:
+    """An Arrow array of strings, also where there are none."""
+    return pa.array(values, pa.string())
+
+
+def _array(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _integers(column: Any) -> Ints:
+    numbers: Ints = np.asarray(_array(column).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return numbers
+
+
+def _joined(parts: list[Any]) -> Ints:
+    joined: Ints = np.concatenate([np.zeros(0, dtype=np.int64), *(np.asarray(each, dtype=np.int64) for each in parts)])
+    return joined
