@@ -1,0 +1,147 @@
+"""`apply`: a group of native rows to records, identifiers, activities and notes, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from connector import tables
+from connector.mapping import activities, identities, records
+from connector.mapping.columns import Column, documents, hashed, joined, natives, nulls, pc, repeated
+from connector.mapping.rules import QUARANTINED, Group
+from connector.mapping.streams import StreamMapping
+from connector.tables import IDENTIFIER, OBSERVED
+
+_NO_ID = "a record without an id"
+_NOT_JSON = "its native fields are not a JSON object"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a group of rows says.
+
+    rows given = rows mapped + `filtered` (no activity, or superseded by a newer row of the same record in this group) +
+    `refused` (no record at all: the rows of `quarantined` whose field is "").
+    `records` and `visitors` have `ingestion` and `run` null; `identifiers` have `component` null and hold those of
+    visitors too; `observed` have `revision` null.
+    """
+
+    records: pa.Table
+    identifiers: pa.Table
+    activities: pa.Table
+    roles: pa.Table
+    visitors: pa.Table
+    observed: pa.Table
+    quarantined: pa.Table
+    filtered: int
+    refused: int
+
+
+def apply(
+    rows: pa.Table,
+    mapping: StreamMapping,
+    *,
+    system: str,
+    region: str,
+    outputs: tuple[str, ...],
+    now: datetime,
+) -> Mapped:
+    """Map a group of rows (`tables.PAGE`, at best some 20,000) of one stream, or stored native rows anew.
+
+    `region` (ISO 3166 alpha-2, or "") reads national phone numbers; `outputs` are the native fields that we write (their
+    values become `observed`); `now` stands for instants that the system did not tell.
+    """
+    group, superseded, refused = _group(rows, mapping, (system, region, now), outputs)
+    person = tables.record_schema("person").empty_table()
+    if mapping.kind == "activity":
+        found = activities.of_stream(group, mapping)
+        return Mapped(
+            records=person,
+            identifiers=identities.first_of_each(found.identifiers, "key"),
+            activities=found.activities,
+            roles=tables.record_schema(records.CONTACT_ROLE).empty_table(),
+            visitors=identities.first_of_each(found.visitors, "key"),
+            observed=OBSERVED.empty_table(),
+            quarantined=_noted(group),
+            filtered=superseded + found.filtered,
+            refused=refused,
+        )
+    canonical = records.canonical(group, mapping)
+    has_identifiers = mapping.kind in ("person", "account")
+    return Mapped(
+        records=canonical,
+        identifiers=identities.of_records(group, mapping) if has_identifiers else IDENTIFIER.empty_table(),
+        activities=activities.of_traces(group, mapping, _persons(group, canonical)),
+        roles=records.roles(group, mapping),
+        visitors=person,
+        observed=records.observed(group, outputs),
+        quarantined=_noted(group),
+        filtered=superseded,
+        refused=refused,
+    )
+
+
+def _persons(group: Group, canonical: pa.Table) -> Column:
+    """Whom a record's traces belong to: the person of a case, else the record itself."""
+    return canonical["person"].combine_chunks() if "person" in canonical.column_names else group.keys
+
+
+def _noted(group: Group) -> pa.Table:
+    return pa.concat_tables([QUARANTINED.empty_table(), *group.notes])
+
+
+def _group(
+    rows: pa.Table, mapping: StreamMapping, context: tuple[str, str, datetime], outputs: Sequence[str]
+) -> tuple[Group, int, int]:
+    """The rows that are records, parsed; how many a newer row supersedes; how many are no records."""
+    system, region, now = context
+    rows = _completed(rows.combine_chunks(), mapping)
+    parsed = documents(rows["native"].combine_chunks())
+    is_object = pa.array([document is not None for document in parsed], pa.bool_())
+    has_id = pc.fill_null(pc.not_equal(rows["native_id"].combine_chunks(), ""), False)
+    is_record = pc.and_(is_object, has_id)
+    notes = [_refused(rows, mapping, system, is_object, has_id)]
+    refused = len(parsed) - (pc.sum(is_record).as_py() or 0)
+    at = _newest(rows, pc.indices_nonzero(is_record))
+    kept = rows if len(at) == rows.num_rows else rows.take(at).combine_chunks()
+    fields: list[dict[str, Any]] = [parsed[index] or {} for index in at.to_pylist()]
+    names = (*mapping.native_fields, *outputs)
+    keys = joined(system, kept["object_type"].combine_chunks(), kept["native_id"].combine_chunks())
+    group = Group(system, mapping.stream, region, now, natives(fields, names), keys, kept, notes)
+    return group, len(parsed) - refused - len(at), refused
+
+
+def _completed(rows: pa.Table, mapping: StreamMapping) -> pa.Table:
+    """The rows with the defaults of what a system may leave out."""
+    for name, default in (("object_type", mapping.object_type), ("is_deleted", False)):
+        at = rows.schema.get_field_index(name)
+        if rows[name].null_count:
+            rows = rows.set_column(at, rows.schema.field(at), pc.fill_null(rows[name], default))
+    return rows.combine_chunks()
+
+
+def _refused(rows: pa.Table, mapping: StreamMapping, system: str, is_object: Column, has_id: Column) -> pa.Table:
+    reasons = pc.if_else(has_id, pc.if_else(is_object, pa.scalar(None, pa.string()), _NOT_JSON), _NO_ID)
+    is_odd = pc.is_valid(reasons)
+    odd = rows.filter(is_odd)
+    size = odd.num_rows
+    ids = pc.fill_null(odd["native_id"].combine_chunks(), "")
+    keys = joined(system, odd["object_type"].combine_chunks(), ids) if size else nulls(0)
+    columns = [keys, repeated(mapping.stream, size), repeated("", size), reasons.filter(is_odd)]
+    return pa.table([*columns, hashed(odd["native"].combine_chunks()) if size else nulls(0)], schema=QUARANTINED)
+
+
+def _newest(rows: pa.Table, at: Column) -> Column:
+    """Of several rows of one record the one that was changed last, in the order of the rows."""
+    ids = rows["native_id"].combine_chunks().take(at)
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return at
+    modified_at = rows["modified_at"].combine_chunks().take(at)
+    numbered = pa.table({"id": ids, "modified_at": modified_at, "at": at}).combine_chunks()
+    order = [("modified_at", "descending"), ("at", "descending")]
+    newest_first = numbered.take(pc.sort_indices(numbered, sort_keys=order, null_placement="at_end"))
+    return pc.array_sort(identities.first_of_each(newest_first, "id")["at"].combine_chunks())
