@@ -40,10 +40,10 @@ MAX_LENGTH = 4_000
 
 #: What people and we do, in the words of every system: what rules, count_of and days_since accept.
 ACTIVITY_KINDS = (
-    "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied", "email_received",
-    "unsubscribed", "form_submitted", "meeting_booked", "meeting_held", "call_made", "page_viewed", "logged_in",
-    "campaign_sent", "campaign_responded", "purchased", "sms_sent", "sms_received", "note_added", "task_done",
-    "case_opened", "social_message",
+    "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied",
+    "email_received", "unsubscribed", "form_submitted", "meeting_booked", "meeting_held", "call_made", "page_viewed",
+    "logged_in", "campaign_sent", "campaign_responded", "purchased", "sms_sent", "sms_received", "note_added",
+    "task_done", "case_opened", "social_message",
 )  # fmt: skip
 #: Prefixes of names that are keys of an activity's properties: `form.name`, `page.url`, `properties.plan`.
 PROPERTIES = ("form", "email", "page", "meeting", "call", "campaign", "product", "properties")
