@@ -26,6 +26,7 @@ HOST = "127.0.0.1"
 MAX_BODY_BYTES = 160_000_000
 GZIP_FROM_BYTES = 1_400
 GZIP_LEVEL = 1
+MAX_LINE_BYTES = 65_536
 STOP_AFTER_S = 1.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,11 +72,9 @@ class Running:
 
 def systems() -> dict[str, ImitatedSystem]:
     """The imitated systems by name."""
-    import importlib
-    import importlib.util
+    from connector.sandbox import hubspot, salesforce
 
-    names = [n for n in (SALESFORCE, HUBSPOT) if importlib.util.find_spec(f"connector.sandbox.{n}")]
-    return {name: importlib.import_module(f"connector.sandbox.{name}") for name in names}  # type: ignore[misc]
+    return {SALESFORCE: salesforce, HUBSPOT: hubspot}
 
 
 def open_context(options: Options) -> Context:
@@ -91,12 +90,12 @@ def open_context(options: Options) -> Context:
 
 
 def _seed(context: Context, options: Options) -> None:
+    from connector.sandbox import world
+
     database = context.database
-    parts: dict[str, Any] = {name: {} for name in systems()}
+    parts: dict[str, Any] = {SALESFORCE: {}, HUBSPOT: world.HubSpotWorld()}
     truth: list[tuple[str, str, str, str]] = []
     if options.people:
-        from connector.sandbox import world
-
         generated = world.generate(options.people, options.seed, options.now or context.clock.now())
         parts = {SALESFORCE: generated.salesforce, HUBSPOT: generated.hubspot}
         truth = list(generated.truth)
@@ -195,14 +194,20 @@ async def started(options: Options) -> AsyncIterator[Running]:
     try:
         for name, system in systems().items():
             app = application(context, name, system, urls)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_AFTER_S, handle_signals=False)
+            runner = web.AppRunner(
+                app,
+                access_log=None,
+                shutdown_timeout=STOP_AFTER_S,
+                max_line_size=MAX_LINE_BYTES,
+                max_field_size=MAX_LINE_BYTES,
+            )
             await runner.setup()
             runners.append(runner)
             await web.TCPSite(runner, HOST, ports[name], backlog=512).start()
             urls[name] = f"http://{HOST}:{runner.addresses[0][1]}"
         if options.ready_file is not None:
             _write_ready(options.ready_file, urls)
-        yield Running(urls[SALESFORCE], urls.get(HUBSPOT, ""), context)
+        yield Running(urls[SALESFORCE], urls[HUBSPOT], context)
     finally:
         for runner in runners:
             await runner.cleanup()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from connector.sandbox.context import SALESFORCE, Context
+from connector.sandbox.database import read_setting, write_setting
 from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.instants import instant_text
 from connector.sandbox.salesforce.refusal import no_such_object
@@ -15,6 +16,9 @@ from connector.sandbox.salesforce.schema import Field, Schema, SObject
 ADMINISTRATOR_PROFILE = "System Administrator"
 FIRST_NEW_NUMBER = 62**5
 """Numbers below are left to the generated world."""
+
+SCHEMA_CHANGED_AT = "salesforce_schema_changed_at"
+SCHEMA_BEGAN_AT = datetime(2024, 1, 1, tzinfo=UTC)
 
 GRANTING_OBJECTS = frozenset({"PermissionSetAssignment", "FieldPermissions", "PermissionSet"})
 
@@ -61,6 +65,8 @@ class Org:
         self.schema = Schema(context.database)
         self._access: dict[str, Access] = {}
         self._next_numbers: dict[str, int] = {}
+        stored = read_setting(context.database, SCHEMA_CHANGED_AT)
+        self.schema_changed_at = datetime.fromisoformat(stored) if stored else SCHEMA_BEGAN_AT
 
     def object(self, name: str) -> SObject:
         """The sObject of that name; raises INVALID_TYPE."""
@@ -83,10 +89,12 @@ class Org:
         grants = {row["field"].lower(): bool(row["edit"]) for row in self.database.execute(_GRANTS, (user_id,))}
         return Access(user_id, profile is not None and profile["name"] == ADMINISTRATOR_PROFILE, grants)
 
-    def permissions_changed(self) -> None:
-        """Forget who may see what; describes change with it."""
+    def visibility_changed(self) -> None:
+        """Fields or permissions changed: forget who may see what; describes change with it."""
         self._access.clear()
-        self.schema.revision += 1
+        at = max(self.now().replace(microsecond=0), self.schema_changed_at + timedelta(seconds=1))
+        self.schema_changed_at = at
+        write_setting(self.database, SCHEMA_CHANGED_AT, at.isoformat())
 
     def new_id(self, prefix: str) -> str:
         """An id that no record had before."""

@@ -138,7 +138,6 @@ class Schema:
         self.objects: dict[str, SObject] = _standard_objects()
         self._by_lower = {name.lower(): name for name in self.objects}
         self._by_prefix = {one.prefix: name for name, one in self.objects.items()}
-        self.revision = 0
 
     def find(self, name: str) -> SObject | None:
         """The sObject of that name, whatever its case."""
@@ -185,13 +184,11 @@ class Schema:
         for name, one in self.objects.items():
             kept = [f for f in one.fields.values() if f.name in standard[name].fields or (name, f.name) in written]
             self.objects[name] = _with_fields(one, kept)
-        self.revision += 1
 
     def _put(self, object_name: str, new: Field) -> None:
         one = self.objects[object_name]
         fields = {**one.fields, new.name: new}
         self.objects[object_name] = _with_fields(one, fields.values())
-        self.revision += 1
 
     def children_of(self, name: str) -> list[tuple[SObject, Field]]:
         """Which fields of which objects refer to this object, in a fixed order."""

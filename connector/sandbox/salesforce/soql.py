@@ -14,6 +14,7 @@ from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.instants import instant_text
 from connector.sandbox.salesforce.org import Access, Org
 from connector.sandbox.salesforce.refusal import RefusedError, no_such_relationship
+from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, parse, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Shape
 
@@ -104,6 +105,18 @@ class Queries:
         if not page["done"]:
             page["nextRecordsUrl"] = f"{reader.base}/query/{locator}-{end}"
         return page
+
+    def retrieve(self, one: SObject, ids: list[str], fields: list[str], reader: Reader) -> dict[str, dict[str, Any]]:
+        """Live records by id, with these fields (none = all that the user sees); raises INVALID_FIELD."""
+        names = fields or [field.name for field in reader.access.visible(one)]
+        items = tuple(Operand(tuple(name.split(".")), 0) for name in names)
+        among = Comparison(Operand(("Id",), 0), "IN", tuple(Literal("string", native, 0) for native in ids))
+        compiler = Compiler(self._org, reader.access, ", ".join(names), Query(items, one.name, 0, where=among))
+        shape, _ = compiler.shape()
+        where = compiler.sql_where(include_deleted=False) if ids else " WHERE 0"
+        rows = self._fetch(f"SELECT {', '.join(compiler.columns)}{compiler.sql_from()}{where}", compiler.parameters)
+        records = build_records(self._org, rows, shape, reader.base)
+        return {row[0]: record for row, record in zip(rows, records, strict=True)}
 
     def _cursor(self) -> Any:
         cursor = self._org.database.cursor()

@@ -18,7 +18,6 @@ ASSIGNED_OBJECTS = frozenset({"Lead", "Case"})
 """Objects with an active assignment rule: it gives every record to a queue."""
 
 QUEUE_DEVELOPER_NAME = "Inbound"
-WORKFLOW_OBJECTS_OWNER_FIELD = "OwnerId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +152,4 @@ def _assignment(org: Org, author: Author, one: SObject) -> dict[str, Any]:
 
 def _forget(org: Org, one: SObject) -> None:
     if one.name in GRANTING_OBJECTS:
-        org.permissions_changed()
+        org.visibility_changed()

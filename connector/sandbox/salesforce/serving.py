@@ -1,0 +1,149 @@
+"""HTTP in front of the org: sessions, versions, quota, JSON in and out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+from aiohttp import web
+
+from connector.sandbox.context import SALESFORCE
+from connector.sandbox.database import transaction
+from connector.sandbox.salesforce import auth
+from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
+from connector.sandbox.salesforce.calls import Answer, Call
+from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.refusal import RefusedError, not_found
+from connector.sandbox.salesforce.soql import Queries
+
+JSON = "application/json;charset=UTF-8"
+MAX_URI_BYTES = 16_384
+
+_VERSIONED = re.compile(r"^/services/data/v(\d+)\.0(/.*)?$")
+
+
+def routes(org: Org) -> list[web.RouteDef]:
+    """The routes of the org: OAuth, the list of versions, and everything under a version."""
+    queries = Queries(org)
+
+    async def token(request: web.Request) -> web.Response:
+        form = _form(request, await request.read())
+        request["cost"] = 0
+        try:
+            body = auth.token(org, form, request.headers.get("Authorization", ""), _base_url(request))
+        except auth.OAuthError as error:
+            return _json({"error": error.error, "error_description": error.description}, 400)
+        return _json(body, 200)
+
+    async def revoke(request: web.Request) -> web.Response:
+        form = _form(request, await request.read())
+        request["cost"] = 0
+        auth.revoke(org, form.get("token", request.query.get("token", "")))
+        return web.Response(status=200)
+
+    async def user_info(request: web.Request) -> web.Response:
+        request["cost"] = 0
+        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+        if user_id is None:
+            return web.Response(status=403, text="Bad_OAuth_Token")
+        return _json(auth.user_info(org, user_id, _base_url(request)), 200)
+
+    async def version_list(request: web.Request) -> web.Response:
+        request["cost"] = 0
+        return _json(versions(), 200)
+
+    async def rest(request: web.Request) -> web.Response:
+        return _rest(org, queries, request, await request.read())
+
+    return [
+        web.post("/services/oauth2/token", token),
+        web.route("*", "/services/oauth2/revoke", revoke),
+        web.route("*", "/services/oauth2/userinfo", user_info),
+        web.get("/services/data", version_list),
+        web.get("/services/data/", version_list),
+        web.route("*", "/services/data/{rest:.*}", rest),
+    ]
+
+
+def _base_url(request: web.Request) -> str:
+    return f"http://{request.host}"
+
+
+def _form(request: web.Request, body: bytes) -> dict[str, str]:
+    return dict(request.query) | dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), headers={"Content-Type": JSON, **(headers or {})})
+
+
+def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> web.Response:
+    context = org.context
+    answer: Answer
+    try:
+        call = _call(org, queries, request, body)
+        if call.method == "GET":
+            answer = dispatch(call)
+        else:
+            with transaction(org.database):
+                answer = dispatch(call)
+    except RefusedError as error:
+        answer = Answer(error.status, [error.as_rest()], cost=0 if error.code in _FREE else 1)
+    request["cost"], request["records"] = answer.cost, answer.records
+    used = context.calls.used_last_day(SALESFORCE) + answer.cost
+    headers = {"Sforce-Limit-Info": f"api-usage={used}/{context.settings.salesforce_calls_per_day}", **answer.headers}
+    if answer.body is None:
+        return web.Response(status=answer.status, headers=headers)
+    return _json(answer.body, answer.status, headers)
+
+
+_FREE = frozenset({"INVALID_SESSION_ID", "REQUEST_LIMIT_EXCEEDED"})
+
+
+def _call(org: Org, queries: Queries, request: web.Request, body: bytes) -> Call:
+    raw_path, _, raw_query = request.raw_path.partition("?")
+    size_bytes = len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+    if len(request.raw_path) > MAX_URI_BYTES or size_bytes > MAX_URI_BYTES:
+        raise web.HTTPRequestURITooLong if len(request.raw_path) > MAX_URI_BYTES else _HeadersTooLarge
+    match = _VERSIONED.match(unquote(raw_path))
+    if match is None or int(match.group(1)) > VERSIONS[-1]:
+        raise not_found()
+    if int(match.group(1)) < VERSIONS[0]:
+        raise RefusedError("UNSUPPORTED_API_VERSION", f"API version {match.group(1)}.0 is no longer supported")
+    user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+    if user_id is None:
+        raise RefusedError("INVALID_SESSION_ID", "Session expired or invalid")
+    settings = org.context.settings
+    if settings.are_limits_on and org.context.calls.used_last_day(SALESFORCE) >= settings.salesforce_calls_per_day:
+        raise RefusedError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+    return Call(
+        org=org,
+        queries=queries,
+        access=org.access(user_id),
+        version=f"{match.group(1)}.0",
+        method=request.method,
+        path=match.group(2) or "",
+        query=dict(parse_qsl(raw_query, keep_blank_values=True)),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=_parsed(request, body),
+    )
+
+
+class _HeadersTooLarge(web.HTTPClientError):
+    status_code = 431
+
+
+def _parsed(request: web.Request, body: bytes) -> Any:
+    """JSON bodies parsed, others as they are; raises 415 or JSON_PARSER_ERROR."""
+    if not body or request.content_type.startswith("multipart/"):
+        return body or None
+    if request.content_type not in ("application/json", "application/octet-stream", "text/json"):
+        raise RefusedError("UNSUPPORTED_MEDIA_TYPE", f"Content-Type not supported: {request.content_type}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(
+            "JSON_PARSER_ERROR", f"Unexpected character at [line:{error.lineno}, column:{error.colno}]"
+        ) from None
