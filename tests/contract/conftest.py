@@ -1,0 +1,55 @@
+"""One sandbox for the whole suite, and a bench for each adapter."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector import clock
+from tests.contract.bench import Bench
+from tests.contract.hubspot_bench import hubspot_bench
+from tests.contract.memory_bench import memory_bench
+
+START_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The addresses of an empty sandbox."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    ready: Path = folder / "ready.json"
+    command = [sys.executable, "-m", "connector.sandbox", "--people", "0", "--seed", "7", "--no-limits"]
+    command += ["--salesforce-port", "0", "--hubspot-port", "0", "--ready-file", str(ready)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + START_S
+        while not ready.exists():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, "the sandbox does not start"
+            time.sleep(0.05)
+        yield json.loads(ready.read_text())
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+@pytest.fixture(params=["memory", "hubspot"])
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench for each adapter; waits between retries are skipped."""
+    if request.param == "memory":
+        yield memory_bench()
+        return
+    urls = request.getfixturevalue("sandbox")
+    monkeypatch.setattr(clock, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))
+    made = hubspot_bench(urls["hubspot"])
+    yield made
+    made.system.close()
