@@ -1,6 +1,6 @@
 """Moments as rows: each kind of trace where the real product keeps it, on the record of the person that the system has.
 
-A meeting or call is logged in one system; for some the vendors' own sync wrote a copy into the other, a few seconds apart.
+A meeting or call is logged in one system; of some the vendors' own sync wrote a copy into the other, seconds apart.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from connector.sandbox.world.portal import ENGAGEMENT_TYPE_IDS
 from connector.sandbox.world.records import Scene
 
 _PAGES = (
-    ("/", "Harbourline"), ("/product", "Product tour"), ("/product/sensors", "Dock and pallet sensors"), ("/pricing", "Pricing"),
-    ("/customers", "Customer stories"), ("/blog/cold-chain", "Cold chain without gaps"), ("/integrations/sap", "Harbourline for SAP EWM"),
+    ("/", "Harbourline"), ("/product", "Product tour"), ("/product/sensors", "Dock and pallet sensors"),
+    ("/pricing", "Pricing"),
+    ("/customers", "Customer stories"), ("/blog/cold-chain", "Cold chain without gaps"),
+    ("/integrations/sap", "Harbourline for SAP EWM"),
     ("/careers", "Careers"),
 )  # fmt: skip
 _CALLS = ("Discovery call", "Follow-up call", "Call: next steps", "Check-in call")
@@ -34,6 +36,7 @@ _CASES = (
     "Question about invoice",
     "Dock sensor offline",
 )
+_NOTES = ("Budget is there", "Wants references", "Decision in Q1", "Uses SAP EWM")
 _TEXTS = ("Running 5 minutes late", "Quote is in your inbox", "Confirming tomorrow 10:00")
 #: HubSpot's ids of the default call outcomes Connected, No answer, Left voicemail (calls API guide).
 _CALL_OUTCOMES = (
@@ -86,7 +89,8 @@ def _activity_fields(scene: Scene, person: Person) -> Row:
 def _task(scene: Scene, person: Person, at: int, values: Row, *, is_done: bool = True) -> None:
     created = min(at, scene.today - 1)
     scene.org.add("Task", created, created + 60 if is_done else created, {
-        **_activity_fields(scene, person), "ActivityDate": day_of(at), "Status": "Completed" if is_done else "Not Started",
+        **_activity_fields(scene, person), "ActivityDate": day_of(at),
+        "Status": "Completed" if is_done else "Not Started",
         "Priority": "Normal", "TaskSubtype": "Task", "IsClosed": is_done, "IsArchived": False,
         "CompletedDateTime": salesforce_time(created + 60) if is_done else None, "Description": None, "CallType": None,
         "CallDurationInSeconds": None, "CallDisposition": None, **values,
@@ -106,8 +110,10 @@ def _call_task(scene: Scene, person: Person, moment: Moment, choice: int) -> Non
 def _mail_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     subject = _MAILS[choice % len(_MAILS)]
     is_reply = moment.kind == "reply"
-    _task(scene, person, moment.at, {"Subject": f"Email: {'Re: ' if is_reply else ''}{subject}", "TaskSubtype": "Email", "Type": "Email",
-                                     "Description": "From: customer" if is_reply else "From: Harbourline"})  # fmt: skip
+    _task(scene, person, moment.at, {
+        "Subject": f"Email: {'Re: ' if is_reply else ''}{subject}", "TaskSubtype": "Email", "Type": "Email",
+        "Description": "From: customer" if is_reply else "From: Harbourline",
+    })  # fmt: skip
 
 
 def _todo_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
@@ -129,7 +135,8 @@ def _meeting_event(scene: Scene, person: Person, moment: Moment, choice: int) ->
     minutes = (30, 45, 60, 90)[choice % 4]
     created = min(moment.at - (1 + choice % 9) * DAY_S, scene.today - 3600)
     scene.org.add("Event", created, min(max(created, moment.at), scene.today), {
-        **_activity_fields(scene, person), "Subject": _MEETINGS[choice % len(_MEETINGS)], "Type": "Meeting", "EventSubtype": "Event",
+        **_activity_fields(scene, person), "Subject": _MEETINGS[choice % len(_MEETINGS)], "Type": "Meeting",
+        "EventSubtype": "Event",
         "StartDateTime": salesforce_time(moment.at), "EndDateTime": salesforce_time(moment.at + minutes * 60),
         "ActivityDateTime": salesforce_time(moment.at), "ActivityDate": day_of(moment.at), "DurationInMinutes": minutes,
         "IsAllDayEvent": False, "IsPrivate": False, "IsArchived": False, "ShowAs": "Busy",
@@ -143,10 +150,14 @@ def _case(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     if not person.contact_id:
         return
     scene.org.add("Case", moment.at, closed_at if is_closed else moment.at, {
-        "CaseNumber": f"{len(scene.org.rows['Case']) + 1001:08}", "ContactId": person.contact_id, "AccountId": person.company.salesforce_id or None,
-        "Subject": _CASES[choice % len(_CASES)], "Status": "Closed" if is_closed else ("New", "Working", "Escalated")[choice % 3],
-        "Priority": ("Medium", "Low", "High")[choice % 3], "Origin": ("Email", "Phone", "Web")[choice % 3], "Type": "Problem", "Reason": None,
-        "IsClosed": is_closed, "ClosedDate": salesforce_time(closed_at) if is_closed else None, "OwnerId": scene.org.users[7],
+        "CaseNumber": f"{len(scene.org.rows['Case']) + 1001:08}", "ContactId": person.contact_id,
+        "AccountId": person.company.salesforce_id or None,
+        "Subject": _CASES[choice % len(_CASES)],
+        "Status": "Closed" if is_closed else ("New", "Working", "Escalated")[choice % 3],
+        "Priority": ("Medium", "Low", "High")[choice % 3], "Origin": ("Email", "Phone", "Web")[choice % 3],
+        "Type": "Problem", "Reason": None,
+        "IsClosed": is_closed, "ClosedDate": salesforce_time(closed_at) if is_closed else None,
+        "OwnerId": scene.org.users[7],
         "Description": None,
     })  # fmt: skip
 
@@ -174,8 +185,12 @@ def join(scene: Scene, person: Person, campaign_id: str, at: int, responded_at: 
     person.campaigns.add(campaign_id)
     status = "Sent" if not has_responded else scene.rng.choices(("Responded", "Attended"), (70, 30))[0]
     scene.org.add("CampaignMember", at, min(responded_at, scene.today - 1) if has_responded else at, {
-        "CampaignId": campaign_id, "ContactId": person.contact_id or None, "LeadId": None if person.contact_id else person.lead_id,
-        "Status": status, "HasResponded": has_responded, "FirstRespondedDate": day_of(min(responded_at, scene.today - 1)) if has_responded else None,
+        "CampaignId": campaign_id, "LeadOrContactId": person.contact_id or person.lead_id,
+        "Type": "Contact" if person.contact_id else "Lead", "Name": f"{person.given} {person.family}",
+        "ContactId": person.contact_id or None,
+        "LeadId": None if person.contact_id else person.lead_id,
+        "Status": status, "HasResponded": has_responded,
+        "FirstRespondedDate": day_of(min(responded_at, scene.today - 1)) if has_responded else None,
     })  # fmt: skip
 
 
@@ -196,7 +211,7 @@ def send_campaigns(scene: Scene, person: Person, marketing: Marketing) -> None:
 
 
 def _engage(
-    scene: Scene, person: Person, object_type: str, at: int, properties: Row, created_at: int | None = None
+    scene: Scene, person: Person, object_type: str, at: int, properties: Row, *, created_at: int | None = None
 ) -> None:
     created = min(at if created_at is None else created_at, scene.today - 1)
     portal = scene.portal
@@ -212,7 +227,8 @@ def _engage(
 def _call(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     outcome, status = _CALL_OUTCOMES[0 if choice % 10 < 7 else 1 + choice % 2]
     _engage(scene, person, "calls", moment.at, {
-        "hs_call_title": _CALLS[choice % len(_CALLS)], "hs_call_direction": "INBOUND" if choice % 13 == 0 else "OUTBOUND",
+        "hs_call_title": _CALLS[choice % len(_CALLS)],
+        "hs_call_direction": "INBOUND" if choice % 13 == 0 else "OUTBOUND",
         "hs_call_duration": str((120 + choice % 1900) * 1000) if choice % 10 < 7 else "0", "hs_call_status": status,
         "hs_call_disposition": outcome, "hs_call_to_number": person.mobile, "hs_call_body": None,
     })  # fmt: skip
@@ -225,7 +241,8 @@ def _meeting(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     _engage(scene, person, "meetings", moment.at, {
         "hs_meeting_title": _MEETINGS[choice % len(_MEETINGS)], "hs_meeting_start_time": hubspot_time(moment.at),
         "hs_meeting_end_time": hubspot_time(moment.at + minutes * 60), "hs_meeting_outcome": outcome,
-        "hs_meeting_location": ("Video call", person.company.city[0], "Harbourline, Hamburg")[choice % 3], "hs_meeting_body": None,
+        "hs_meeting_location": ("Video call", person.company.city[0], "Harbourline, Hamburg")[choice % 3],
+        "hs_meeting_body": None,
     }, created_at=moment.at - (1 + choice % 9) * DAY_S)  # fmt: skip
 
 
@@ -234,9 +251,11 @@ def _mail(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     is_reply = moment.kind == "reply"
     theirs = person.hubspot_email or person.work_email
     _engage(scene, person, "emails", moment.at, {
-        "hs_email_subject": f"Re: {subject}" if is_reply else subject, "hs_email_direction": "INCOMING_EMAIL" if is_reply else "EMAIL",
+        "hs_email_subject": f"Re: {subject}" if is_reply else subject,
+        "hs_email_direction": "INCOMING_EMAIL" if is_reply else "EMAIL",
         "hs_email_status": None if is_reply else "SENT", "hs_email_from_email": theirs if is_reply else ours,
-        "hs_email_to_email": ours if is_reply else theirs, "hs_email_message_id": f"<{hex_of(scene.rng, 20)}@mail.harbourline.example>",
+        "hs_email_to_email": ours if is_reply else theirs,
+        "hs_email_message_id": f"<{hex_of(scene.rng, 20)}@mail.harbourline.example>",
         "hs_email_text": None,
     })  # fmt: skip
 
@@ -247,17 +266,17 @@ def _note(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
         person,
         "notes",
         moment.at,
-        {
-            "hs_note_body": f"<p>{('Budget is there', 'Wants references', 'Decision in Q1', 'Uses SAP EWM')[choice % 4]}</p>"
-        },
+        {"hs_note_body": f"<p>{_NOTES[choice % len(_NOTES)]}</p>"},
     )
 
 
 def _todo(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     is_done = choice % 5 != 0
     _engage(scene, person, "tasks", moment.at, {
-        "hs_task_subject": _TODOS[choice % len(_TODOS)], "hs_task_body": None, "hs_task_type": ("TODO", "CALL", "EMAIL")[choice % 3],
-        "hs_task_status": "COMPLETED" if is_done else "NOT_STARTED", "hs_task_priority": ("NONE", "MEDIUM", "HIGH")[choice % 3],
+        "hs_task_subject": _TODOS[choice % len(_TODOS)], "hs_task_body": None,
+        "hs_task_type": ("TODO", "CALL", "EMAIL")[choice % 3],
+        "hs_task_status": "COMPLETED" if is_done else "NOT_STARTED",
+        "hs_task_priority": ("NONE", "MEDIUM", "HIGH")[choice % 3],
         "hs_task_completion_date": hubspot_time(min(moment.at + 7200, scene.today - 1)) if is_done else None,
     })  # fmt: skip
 
@@ -265,7 +284,8 @@ def _todo(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
 def _message(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     channel = "SMS" if moment.kind == "sms" else "LINKEDIN_MESSAGE"
     _engage(scene, person, "communications", moment.at, {
-        "hs_communication_channel_type": channel, "hs_communication_logged_from": "CRM", "hs_communication_body": _TEXTS[choice % len(_TEXTS)],
+        "hs_communication_channel_type": channel, "hs_communication_logged_from": "CRM",
+        "hs_communication_body": _TEXTS[choice % len(_TEXTS)],
     })  # fmt: skip
 
 
@@ -274,8 +294,10 @@ def _ticket(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     is_closed = closed_at < scene.today
     portal = scene.portal
     ticket_id = portal.add("tickets", moment.at, closed_at if is_closed else moment.at, {
-        "subject": _CASES[choice % len(_CASES)], "content": None, "hs_pipeline": "0", "hs_pipeline_stage": "4" if is_closed else str(1 + choice % 3),
-        "hs_ticket_priority": ("MEDIUM", "LOW", "HIGH")[choice % 3], "source_type": ("EMAIL", "PHONE", "FORM")[choice % 3],
+        "subject": _CASES[choice % len(_CASES)], "content": None, "hs_pipeline": "0",
+        "hs_pipeline_stage": "4" if is_closed else str(1 + choice % 3),
+        "hs_ticket_priority": ("MEDIUM", "LOW", "HIGH")[choice % 3],
+        "source_type": ("EMAIL", "PHONE", "FORM")[choice % 3],
         "closed_date": hubspot_time(closed_at) if is_closed else None, "hubspot_owner_id": portal.owners[7],
     })  # fmt: skip
     portal.associate("tickets", ticket_id, "contacts", person.hubspot_id, 16)
@@ -309,20 +331,24 @@ def _occur(scene: Scene, person: Person, event_type: str, at: int, properties: R
 
 
 def _form(scene: Scene, person: Person, moment: Moment, marketing: Marketing) -> None:
-    submit(scene, person, marketing, moment.kind, moment.at)
+    if person.hubspot_email:  # a form without an address identifies nobody
+        submit(scene, person, moment.kind, moment.at, marketing.forms[moment.kind])
 
 
 _WebWriter = Callable[[Scene, Person, Moment, Marketing], None]
 _SalesWriter = Callable[[Scene, Person, Moment, int], None]
 
 _WEB: dict[str, _WebWriter] = {
-    "page_view": _view, "login": _login, "newsletter": _form, "whitepaper": _form, "webinar": _form, "demo": _form, "contact_us": _form,
+    "page_view": _view, "login": _login, "newsletter": _form, "whitepaper": _form, "webinar": _form, "demo": _form,
+    "contact_us": _form,
 }  # fmt: skip
 _SALESFORCE: dict[str, _SalesWriter] = {
-    "call": _call_task, "meeting": _meeting_event, "sales_email": _mail_task, "reply": _mail_task, "todo": _todo_task, "case": _case, "sms": _sms_task,
+    "call": _call_task, "meeting": _meeting_event, "sales_email": _mail_task, "reply": _mail_task, "todo": _todo_task,
+    "case": _case, "sms": _sms_task,
 }  # fmt: skip
 _HUBSPOT: dict[str, _SalesWriter] = {
-    "call": _call, "meeting": _meeting, "sales_email": _mail, "reply": _mail, "note": _note, "todo": _todo, "sms": _message,
+    "call": _call, "meeting": _meeting, "sales_email": _mail, "reply": _mail, "note": _note, "todo": _todo,
+    "sms": _message,
     "social": _message, "case": _ticket,
 }  # fmt: skip
 #: Moments that also make somebody a member of a Salesforce campaign.

@@ -1,4 +1,4 @@
-"""The named people of the demo's story. They are the same in every world of the same day, whatever its size and seed."""
+"""The named people of the demo's story. Their names, e-mails and ids are the same in every world, large or small."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ class _Stage:
 def add_cast(scene: Scene, marketing: Marketing, taken: Taken, companies: list[Company]) -> dict[str, CastMember]:
     """Write the story's people into both systems; gives them by role."""
     stage = _Stage(scene, marketing, taken, companies)
-    northwind = _company(stage, "Northwind Logistics GmbH", "northwind", "DE", 620, "prospect", owner=0)
-    nordlys = _company(stage, "Nordlys Foods AS", "nordlys", "NO", 340, "won", owner=1)
-    rheintal = _company(stage, "Rheintal Werke AG", "rheintal-werke", "DE", 1450, "prospect", owner=2)
-    brandt = _company(stage, "Brandt Spedition GmbH", "brandt-spedition", "DE", 48, "prospect", owner=0)
-    havre = _company(stage, "Havre Lines SAS", "havre-lines", "FR", 210, "prospect", owner=5)
+    northwind = _company(
+        stage, "Northwind Logistics GmbH", "northwind", country="DE", employees=620, relation="prospect", owner=0
+    )
+    nordlys = _company(stage, "Nordlys Foods AS", "nordlys", country="NO", employees=340, relation="won", owner=1)
+    rheintal = _company(
+        stage, "Rheintal Werke AG", "rheintal-werke", country="DE", employees=1450, relation="prospect", owner=2
+    )
+    brandt = _company(
+        stage, "Brandt Spedition GmbH", "brandt-spedition", country="DE", employees=48, relation="prospect", owner=0
+    )
+    havre = _company(stage, "Havre Lines SAS", "havre-lines", country="FR", employees=210, relation="prospect", owner=5)
     members = [
         _prospect(stage, northwind), _customer(stage, nordlys), _job_changer(stage, havre, northwind),
         *_family(stage, brandt), *_namesakes(stage, rheintal),
@@ -43,7 +49,7 @@ def add_cast(scene: Scene, marketing: Marketing, taken: Taken, companies: list[C
 
 
 def _company(
-    stage: _Stage, name: str, slug: str, country: str, employees: int, relation: str, *, owner: int
+    stage: _Stage, name: str, slug: str, *, country: str, employees: int, relation: str, owner: int
 ) -> Company:
     scene = stage.scene
     plan = words().countries[country]
@@ -52,7 +58,8 @@ def _company(
     city = plan.cities[0]
     company = replace(
         drawn, name=name, domain=f"{slug}.example", country=country, city=city, street=f"{plan.streets[0]} 12",
-        industry=words().industry.items[0], employees=employees, switchboard=landline_of(plan, city[3], number, 0), relation=relation,
+        industry=words().industry.items[0], employees=employees, switchboard=landline_of(plan, city[3], number, 0),
+        relation=relation,
         owner=owner, known_since=scene.today - 800 * DAY_S, local_part="first.last", deals=[], people=[],
     )  # fmt: skip
     stage.taken.names.add(slug)
@@ -66,7 +73,7 @@ def _company(
     return company
 
 
-def _person(stage: _Stage, company: Company, name: str, title: str, function: str, seniority: str) -> Person:
+def _person(stage: _Stage, company: Company, name: str, job: tuple[str, str, str]) -> Person:
     given, _, family = name.partition(" ")
     person = person_named(
         stage.scene.rng,
@@ -74,7 +81,7 @@ def _person(stage: _Stage, company: Company, name: str, title: str, function: st
         stage.taken,
         (given, family),
         today=stage.scene.today,
-        job=(title, function, seniority),
+        job=job,
     )
     person.first_seen_at, person.liveliness = stage.scene.today - 400 * DAY_S, 1.0
     company.people.append(person)
@@ -113,19 +120,20 @@ def _member(role: str, person: Person, emails: tuple[str, ...], *records: tuple[
 
 
 def _prospect(stage: _Stage, company: Company) -> CastMember:
-    """Ann Meyer: good fit, known to both systems by different traces, warm but not hot: a demo request is what is missing."""
+    """Ann Meyer: good fit, different traces in both systems, warm but not hot: what is missing is a demo request."""
     scene, today = stage.scene, stage.scene.today
-    ann = _person(stage, company, "Ann Meyer", "VP Operations", "operations", "vp")
+    ann = _person(stage, company, "Ann Meyer", ("VP Operations", "operations", "vp"))
     ann.work_email = "ann.meyer@northwind.example"
     shown = org.Shown(
-        email=ann.work_email, owner_id=scene.org.users[0], created_at=ann.first_seen_at - 30 * DAY_S, modified_at=ann.first_seen_at,
+        email=ann.work_email, owner_id=scene.org.users[0], created_at=ann.first_seen_at - 30 * DAY_S,
+        modified_at=ann.first_seen_at,
         title=ann.title, country="Deutschland", cookie=ann.cookie,
     )  # fmt: skip
     lead_id = org.add_lead(scene.org, ann, company, shown, "Closed - Converted")
     scene.note(ann.id, "salesforce", "Lead", lead_id, "converted")
     contact = _contact(stage, ann, "Ann.Meyer@Northwind.example", phone=company.switchboard, mobile=_german(ann.mobile))
     org.convert(scene.org.rows["Lead"][-1], ann.contact_id, company.salesforce_id, ann.first_seen_at)
-    private = "ann.meyer.privat@gmx.de"
+    private = "ann.meyer.example@gmx.de"
     second = _hubspot_contact(stage, ann, private, mobile=ann.mobile, linkedin=f"linkedin.com/in/{ann.linkedin}")
     first = _hubspot_contact(
         stage,
@@ -137,7 +145,8 @@ def _prospect(stage: _Stage, company: Company) -> CastMember:
         linkedin=f"https://www.linkedin.com/in/{ann.linkedin}/",
     )
     days = {
-        "newsletter": (210,), "page_view": (64, 63, 47, 44, 26, 19, 12, 5), "whitepaper": (47,), "webinar": (26,), "call": (33,),
+        "newsletter": (210,), "page_view": (64, 63, 47, 44, 26, 19, 12, 5), "whitepaper": (47,), "webinar": (26,),
+        "call": (33,),
         "trade_show": (73,), "sales_email": (32, 13),
     }  # fmt: skip
     moments = sorted(
@@ -147,7 +156,7 @@ def _prospect(stage: _Stage, company: Company) -> CastMember:
     record_moments(scene, ann, moments, stage.marketing)
     for mailing in [one for one in stage.marketing.mailings if today - 75 * DAY_S < one.at < today - DAY_S][-2:]:
         click(scene, ann, mailing)
-    other = _person(stage, company, "Arne Meyer", "Disponent", "operations", "individual")
+    other = _person(stage, company, "Arne Meyer", ("Disponent", "operations", "individual"))
     other.work_email = "a.meyer@northwind.example"
     other_contact = _hubspot_contact(stage, other, other.work_email, phone=company.switchboard)
     scene.portal.world.objects["contacts"][-1]["properties"].update(firstname="A.")
@@ -159,7 +168,7 @@ def _customer(stage: _Stage, company: Company) -> CastMember:
     """Lars Haugen bought, signs in every week and opens a case now and then."""
     scene, today = stage.scene, stage.scene.today
     company.deals = [Deal(today - 260 * DAY_S, today - 170 * DAY_S, "won", 84_000, is_renewal=False)]
-    lars = _person(stage, company, "Lars Haugen", "Logistics Manager", "operations", "manager")
+    lars = _person(stage, company, "Lars Haugen", ("Logistics Manager", "operations", "manager"))
     lars.customer_number, lars.user_id, lars.is_user, lars.in_buying_group = "HL-100017", "u000000017", True, True
     lars.liveliness = 2.0
     contact = _contact(stage, lars, lars.work_email, mobile=lars.mobile, device=lars.device)
@@ -174,11 +183,13 @@ def _customer(stage: _Stage, company: Company) -> CastMember:
 def _job_changer(stage: _Stage, former: Company, company: Company) -> CastMember:
     """Claire Fontaine left Havre Lines for Northwind; mobile and profile came with her."""
     scene = stage.scene
-    claire = _person(stage, company, "Claire Fontaine", "Head of Warehousing", "operations", "director")
+    claire = _person(stage, company, "Claire Fontaine", ("Head of Warehousing", "operations", "director"))
     claire.mobile = "+33612345678"
     old = org.Shown(
-        email="claire.fontaine@havre-lines.example", owner_id=scene.org.users[former.owner], created_at=scene.today - 790 * DAY_S,
-        modified_at=scene.today - 430 * DAY_S, mobile="06 12 34 56 78", title="Responsable logistique", country="France",
+        email="claire.fontaine@havre-lines.example", owner_id=scene.org.users[former.owner],
+        created_at=scene.today - 790 * DAY_S,
+        modified_at=scene.today - 430 * DAY_S, mobile="06 12 34 56 78", title="Responsable logistique",
+        country="France",
         linkedin=f"https://www.linkedin.com/in/{claire.linkedin}",
     )  # fmt: skip
     old_id = org.add_contact(scene.org, claire, former, old)
@@ -198,8 +209,8 @@ def _job_changer(stage: _Stage, former: Company, company: Company) -> CastMember
 
 def _family(stage: _Stage, company: Company) -> tuple[CastMember, CastMember]:
     """Petra and Jonas Brandt give the same mobile number and are two people."""
-    petra = _person(stage, company, "Petra Brandt", "Geschäftsführerin", "general_management", "c_level")
-    jonas = _person(stage, company, "Jonas Brandt", "Disponent", "operations", "individual")
+    petra = _person(stage, company, "Petra Brandt", ("Geschäftsführerin", "general_management", "c_level"))
+    jonas = _person(stage, company, "Jonas Brandt", ("Disponent", "operations", "individual"))
     jonas.mobile = petra.mobile
     one = _contact(stage, petra, petra.work_email, mobile=_german(petra.mobile))
     two = _hubspot_contact(stage, jonas, jonas.work_email, mobile=jonas.mobile)
@@ -209,8 +220,8 @@ def _family(stage: _Stage, company: Company) -> tuple[CastMember, CastMember]:
 
 def _namesakes(stage: _Stage, company: Company) -> tuple[CastMember, CastMember]:
     """Two people called Thomas Müller work for the same company, behind the same switchboard."""
-    first = _person(stage, company, "Thomas Müller", "Leiter Logistik", "operations", "director")
-    second = _person(stage, company, "Thomas Müller", "IT Administrator", "it", "individual")
+    first = _person(stage, company, "Thomas Müller", ("Leiter Logistik", "operations", "director"))
+    second = _person(stage, company, "Thomas Müller", ("IT Administrator", "it", "individual"))
     one = _contact(stage, first, first.work_email, phone=company.switchboard, mobile=_german(first.mobile))
     two = _contact(stage, second, second.work_email, phone=company.switchboard)
     three = _hubspot_contact(stage, second, second.work_email, phone=company.switchboard)

@@ -1,4 +1,4 @@
-"""The companies that Harbourline sells to: names, sizes, places, parents, and the buying processes they went through."""
+"""The companies that Harbourline sells to: names, sizes, places, and the buying processes they went through."""
 
 from __future__ import annotations
 

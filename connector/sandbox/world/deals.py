@@ -6,7 +6,7 @@ from connector.sandbox.world.marks import DAY_S, day_of, hubspot_time, salesforc
 from connector.sandbox.world.model import Company, Deal, Person
 from connector.sandbox.world.records import Scene
 
-#: Salesforce's default open stages with their probability, and the HubSpot stage of the default pipeline at the same height.
+#: Salesforce's default open stages with their probability, and the stage of HubSpot's default pipeline at that height.
 OPEN_STAGES = (
     ("Prospecting", 10, "appointmentscheduled"), ("Qualification", 10, "appointmentscheduled"),
     ("Needs Analysis", 20, "qualifiedtobuy"), ("Value Proposition", 50, "presentationscheduled"),
@@ -58,17 +58,20 @@ def _record_opportunity(
     rng, org = scene.rng, scene.org
     modified = _modified_at(scene, deal)
     opportunity_id = org.add("Opportunity", deal.opened_at, modified, {
-        "AccountId": company.salesforce_id, "Name": _name_of(company, deal), "StageName": stage[0], "Amount": float(deal.amount),
+        "AccountId": company.salesforce_id, "Name": _name_of(company, deal), "StageName": stage[0],
+        "Amount": float(deal.amount),
         "Probability": float(stage[1]), "CloseDate": day_of(deal.closed_at), "IsClosed": deal.outcome != "open",
         "IsWon": deal.outcome == "won", "Type": "Existing Customer - Upgrade" if deal.is_renewal else "New Customer",
-        "LeadSource": rng.choice(("Web", "Phone Inquiry", "Partner Referral", "Trade Show", "Other")), "CampaignId": None,
+        "LeadSource": rng.choice(("Web", "Phone Inquiry", "Partner Referral", "Trade Show", "Other")),
+        "CampaignId": None,
         "NextStep": "Send quote" if deal.outcome == "open" else None, "OwnerId": org.users[company.owner],
         "LastStageChangeDate": salesforce_time(modified),
     })  # fmt: skip
     for number, person in enumerate(buyers):
         person.opportunity_id = opportunity_id
         org.add("OpportunityContactRole", deal.opened_at + number * 60, deal.opened_at + number * 60, {
-            "OpportunityId": opportunity_id, "ContactId": person.contact_id, "Role": _ROLES.get(person.function, "Influencer"),
+            "OpportunityId": opportunity_id, "ContactId": person.contact_id,
+            "Role": _ROLES.get(person.function, "Influencer"),
             "IsPrimary": number == 0,
         })  # fmt: skip
 
@@ -78,8 +81,10 @@ def _record_deal(scene: Scene, company: Company, deal: Deal, stage: tuple[str, i
     deal_id = portal.add("deals", deal.opened_at, _modified_at(scene, deal), {
         "dealname": _name_of(company, deal), "pipeline": "default", "dealstage": stage[2], "amount": str(deal.amount),
         "deal_currency_code": "EUR", "closedate": hubspot_time(deal.closed_at),
-        "dealtype": "existingbusiness" if deal.is_renewal else "newbusiness", "hs_is_closed": "true" if deal.outcome != "open" else "false",
-        "hs_is_closed_won": "true" if deal.outcome == "won" else "false", "hubspot_owner_id": portal.owners[company.owner],
+        "dealtype": "existingbusiness" if deal.is_renewal else "newbusiness",
+        "hs_is_closed": "true" if deal.outcome != "open" else "false",
+        "hs_is_closed_won": "true" if deal.outcome == "won" else "false",
+        "hubspot_owner_id": portal.owners[company.owner],
     })  # fmt: skip
     portal.associate("deals", deal_id, "companies", company.hubspot_id, 5, 341)
     for person in buyers:

@@ -72,11 +72,12 @@ def _populate(scene: Scene, company: Company, earlier: list[Company], taken: Tak
 
 
 def _choose_buyers(scene: Scene, company: Company) -> None:
-    """Up to five people of the functions that buy; they were known for a while before the deal opened."""
+    """Up to five people of the functions that buy: known for a while before the deal opened, and half-hearted if it is lost."""
     buyers = [person for person in company.people if person.function in BUYING_FUNCTIONS] or company.people
     opened_at = company.deals[-1].opened_at
     for person in buyers[: scene.rng.randint(1, 5)]:
         person.in_buying_group = True
+        person.liveliness = max(person.liveliness, 0.6) * (0.45 if company.deals[-1].outcome == "lost" else 1.0)
         person.first_seen_at = min(person.first_seen_at, opened_at - int(scene.rng.uniform(60, 200)) * DAY_S)
 
 

@@ -25,14 +25,17 @@ RATES_PER_30_DAYS: dict[str, dict[str, float]] = {
         "social": 0.06, "contact_us": 0.02, "todo": 0.05,
     },
     "engage": {
-        "page_view": 3.6, "whitepaper": 0.2, "webinar": 0.15, "demo": 0.16, "contact_us": 0.06, "call": 0.5, "meeting": 0.25,
+        "page_view": 3.6, "whitepaper": 0.2, "webinar": 0.15, "demo": 0.16, "contact_us": 0.06, "call": 0.5,
+        "meeting": 0.25,
         "sales_email": 1.0, "reply": 0.5, "sms": 0.08, "social": 0.1, "note": 0.15, "todo": 0.2,
     },
     "buy": {
-        "page_view": 2.6, "call": 0.8, "meeting": 0.7, "sales_email": 1.4, "reply": 0.9, "sms": 0.15, "note": 0.3, "todo": 0.35,
+        "page_view": 2.6, "call": 0.8, "meeting": 0.7, "sales_email": 1.4, "reply": 0.9, "sms": 0.15, "note": 0.3,
+        "todo": 0.35,
     },
     "retain": {
-        "page_view": 0.4, "login": 2.4, "case": 0.1, "call": 0.08, "meeting": 0.05, "webinar": 0.03, "sales_email": 0.1, "reply": 0.05,
+        "page_view": 0.4, "login": 2.4, "case": 0.1, "call": 0.08, "meeting": 0.05, "webinar": 0.03,
+        "sales_email": 0.1, "reply": 0.05,
         "sms": 0.02,
     },
     "cool": {"page_view": 0.08, "sales_email": 0.03},
@@ -75,7 +78,8 @@ def _steps_of_a_buyer(rng: random.Random, person: Person, deal: Deal, start: int
     explore = opened - int(rng.uniform(30, 70) * DAY_S)
     engage = opened - int(rng.uniform(6, 28) * DAY_S)
     steps = [
-        (start, before), (explore - int(rng.uniform(30, 140) * DAY_S), "discover"), (explore, "explore"), (engage, "engage"),
+        (start, before), (explore - int(rng.uniform(30, 140) * DAY_S), "discover"), (explore, "explore"),
+        (engage, "engage"),
         (opened + int(rng.uniform(2, 14) * DAY_S), "buy"),
     ]  # fmt: skip
     if deal.outcome != "open":

@@ -1,6 +1,6 @@
 """Marketing: the mailings of the portal with their events, the forms, and the campaigns of the org.
 
-Event shapes: HubSpot's e-mail analytics API v1 (`created` in ms; types SENT, DELIVERED, OPEN, CLICK, BOUNCE, STATUSCHANGE)
+Event shapes: HubSpot's e-mail analytics API v1 (`created` in ms; SENT, DELIVERED, OPEN, CLICK, BOUNCE, STATUSCHANGE)
 and its form submissions API v1 (newest first there; here in order of time).
 """
 
@@ -29,7 +29,7 @@ FORMS = {
 _BROWSERS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15",
 )
 #: A mail gateway that follows every link before the recipient sees the message.
 SCANNER = "Mozilla/5.0 (compatible; MailGateway-LinkCheck/2.4)"
@@ -37,8 +37,8 @@ _LINKS = ("/", "/product", "/pricing", "/customers", "/resources/warehouse-senso
 
 #: How likely somebody in a state opens a mailing, and clicks in one that was opened.
 _ATTENTION = {
-    "unaware": (0.1, 0.02), "discover": (0.26, 0.12), "explore": (0.44, 0.26), "engage": (0.58, 0.36), "buy": (0.5, 0.25),
-    "retain": (0.3, 0.1), "cool": (0.07, 0.03),
+    "unaware": (0.12, 0.05), "discover": (0.28, 0.16), "explore": (0.46, 0.3), "engage": (0.6, 0.4), "buy": (0.5, 0.3),
+    "retain": (0.3, 0.12), "cool": (0.07, 0.05),
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Mailing:
 
 @dataclass(frozen=True, slots=True)
 class Marketing:
-    """What was prepared for everybody: mailings in order of time, form guids by key, campaign ids by kind with their days."""
+    """What was prepared for everybody: mailings in order of time, form guids by key, (day, campaign id) by kind."""
 
     mailings: tuple[Mailing, ...]
     forms: dict[str, str]
@@ -69,9 +69,11 @@ def prepare(scene: Scene) -> Marketing:
         created = hubspot_time(scene.today - 900 * DAY_S)
         scene.portal.world.submissions[forms[key]] = []
         scene.portal.world.forms.append({
-            "id": forms[key], "name": name, "createdAt": created, "updatedAt": created, "archived": False, "formType": "hubspot",
+            "id": forms[key], "name": name, "createdAt": created, "updatedAt": created, "archived": False,
+            "formType": "hubspot",
             "fieldGroups": [{"groupType": "default_group", "richTextType": "text", "fields": [
-                {"objectTypeId": "0-1", "name": field, "label": label, "required": field == "email", "hidden": field == "web_cookie",
+                {"objectTypeId": "0-1", "name": field, "label": label, "required": field == "email",
+                 "hidden": field == "web_cookie",
                  "fieldType": "email" if field == "email" else "single_line_text"}
                 for field, label in (("email", "E-mail"), ("firstname", "First name"), ("lastname", "Last name"),
                                      ("company", "Company"), ("mobilephone", "Mobile"), ("web_cookie", "Cookie"))
@@ -124,14 +126,16 @@ def _campaigns(scene: Scene) -> dict[str, tuple[tuple[int, str], ...]]:
     for kind, name, day in plan:
         created = (day - 20) * DAY_S
         campaign_id = scene.org.add("Campaign", created, min(day * DAY_S, scene.today), {
-            "Name": name, "Type": kind, "Status": "Completed" if day + 3 < last else "In Progress", "IsActive": day + 30 > last,
-            "StartDate": day_of(day * DAY_S), "EndDate": day_of((day + 2) * DAY_S), "ParentId": None, "OwnerId": scene.org.users[3],
+            "Name": name, "Type": kind, "Status": "Completed" if day + 3 < last else "In Progress",
+            "IsActive": day + 30 > last,
+            "StartDate": day_of(day * DAY_S), "EndDate": day_of((day + 2) * DAY_S), "ParentId": None,
+            "OwnerId": scene.org.users[3],
         })  # fmt: skip
         by_kind.setdefault(kind, []).append((day * DAY_S, campaign_id))
     return {kind: tuple(sorted(days)) for kind, days in by_kind.items()}
 
 
-# ---------------------------------------------------------------------------------------------------------- e-mail events
+# ------------------------------------------------------------------------------------------------- e-mail events
 
 
 def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketing) -> None:
@@ -140,7 +144,7 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
     if not person.hubspot_email or rng.random() < 0.35:
         return
     mailings = [one for one in marketing.mailings if one.at >= person.hubspot_since and rng.random() < one.reach]
-    has_gateway = person.company.number % 8 == 3
+    has_gateway = person.company.number % 33 == 13
     stop = rng.randrange(len(mailings)) if mailings and (person.is_opted_out or person.has_bounced) else len(mailings)
     for number, mailing in enumerate(mailings[: stop + 1]):
         sent = mailing.at + rng.randrange(1800)
@@ -157,7 +161,7 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
             )
             return
         _emit(scene, base, "DELIVERED", sent + 3, response="250 OK")
-        if has_gateway and rng.random() < 0.7:
+        if has_gateway and rng.random() < 0.6:
             _scan(scene, base, sent)
         reading = _read(scene, base, sent, journey.state_at(sent))
         if number == stop and person.is_opted_out:
@@ -251,7 +255,7 @@ def _read(scene: Scene, base: Row, sent: int, state: str) -> int:
     return at
 
 
-def submit(scene: Scene, person: Person, marketing: Marketing, key: str, at: int, page: str = "") -> None:
+def submit(scene: Scene, person: Person, key: str, at: int, guid: str) -> None:
     """A form filled in by the person; the hidden cookie field carries the tracking cookie of her browser."""
     rng = scene.rng
     values = [
@@ -264,7 +268,7 @@ def submit(scene: Scene, person: Person, marketing: Marketing, key: str, at: int
         values.append(("mobilephone", person.mobile))
     if rng.random() < 0.7:
         values.append(("web_cookie", person.cookie))
-    scene.portal.world.submissions[marketing.forms[key]].append({
-        "conversionId": uuid_of(rng), "submittedAt": milliseconds(at), "pageUrl": SITE + (page or FORMS[key][1]),
+    scene.portal.world.submissions[guid].append({
+        "conversionId": uuid_of(rng), "submittedAt": milliseconds(at), "pageUrl": SITE + FORMS[key][1],
         "values": [{"name": name, "value": value, "objectTypeId": "0-1"} for name, value in values],
     })  # fmt: skip

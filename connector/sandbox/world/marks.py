@@ -1,8 +1,4 @@
-"""How the two systems write ids and instants. Instants inside the world are whole seconds since 1970 in UTC.
-
-Salesforce ids have 15 characters and 3 of checksum: for each block of 5, bit i is set where character i is A-Z, and the
-value picks from `ABCDEFGHIJKLMNOPQRSTUVWXYZ012345` (Salesforce knowledge article "Convert 15 digit Id to 18 digit Id").
-"""
+"""How the two systems write instants, and random marks. Inside the world, instants are seconds since 1970 in UTC."""
 
 from __future__ import annotations
 
@@ -10,36 +6,7 @@ import random
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-_POD = "J1"
 DAY_S = 86_400
-
-KEY_PREFIXES = {
-    "User": "005", "Account": "001", "Contact": "003", "Lead": "00Q", "Opportunity": "006", "OpportunityContactRole": "00K",
-    "Campaign": "701", "CampaignMember": "00v", "Task": "00T", "Event": "00U", "Case": "500",
-}  # fmt: skip
-
-
-@lru_cache(maxsize=1 << 16)
-def _check_of(block: str) -> str:
-    return _CHECK[sum(1 << place for place, letter in enumerate(block) if "A" <= letter <= "Z")]
-
-
-@lru_cache(maxsize=1 << 16)
-def _digits_of(number: int) -> str:
-    digits = ""
-    for _ in range(4):
-        number, rest = divmod(number, 62)
-        digits = _BASE62[rest] + digits
-    return digits
-
-
-def salesforce_id(sobject: str, number: int) -> str:
-    """The 18-character id of the `number`-th row of an sObject."""
-    high, low = divmod(number, 62**4)
-    short = f"{KEY_PREFIXES[sobject]}{_POD}00{_digits_of(high)}{_digits_of(low)}"
-    return short + _check_of(short[:5]) + _check_of(short[5:10]) + _check_of(short[10:])
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""The nouns of the invented world: what `generate` gives, and the people, companies and moments that it is made from."""
+"""The nouns of the invented world: what `generate` gives, and the people, companies and moments behind it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class HubSpotWorld:
-    """A HubSpot portal. `objects`: type (`contacts`) -> objects as the CRM API shows them (id, properties, createdAt, updatedAt, archived).
+    """A HubSpot portal. `objects`: type (`contacts`) -> objects as the CRM API shows them.
 
     `associations` are (from type, from id, to type, to id, type id), each written once in one direction; the reverse is
     implied. `submissions` by form guid, newest last; `email_events` as the v1 events API shows them (`created` in ms);
@@ -49,7 +49,7 @@ class CastMember:
 
 @dataclass(slots=True)
 class World:
-    """Everything that was generated. `truth`: (person, system, object type, native id); `dirt`: (kind, system, object type, native id)."""
+    """Everything that was generated. `truth`: (person, system, object type, native id); `dirt`: (kind, ...)."""
 
     salesforce: dict[str, list[Row]]
     hubspot: HubSpotWorld
@@ -63,7 +63,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """A buying process of a company. Instants are seconds since 1970 in UTC; `closed_at` is the expected close of an open one."""
+    """A buying process of a company, in seconds since 1970; `closed_at` of an open one is the expected close."""
 
     opened_at: int
     closed_at: int

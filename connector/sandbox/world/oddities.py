@@ -68,7 +68,7 @@ def _let_change_jobs(scene: Scene, person: Person, former: Company, taken: Taken
     person.first_seen_at = max(person.first_seen_at, scene.today - 500 * DAY_S)
 
 
-# ---------------------------------------------------------------------------------------------------------- nobody's records
+# ------------------------------------------------------------------------------------------------- nobody's records
 
 
 def add_nobodies(scene: Scene, company: Company, taken: Taken) -> None:

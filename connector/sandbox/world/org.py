@@ -1,6 +1,6 @@
 """Rows of the Salesforce org, with the native fields of a default org and the vendor's custom ones.
 
-Picklist values are those that a new org ships with (Salesforce object reference: Lead, Account, Opportunity, Task, Case).
+Picklist values are those of a new org (Salesforce object reference: Lead, Account, Opportunity, Task, Case).
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from connector.sandbox.world.marks import DAY_S, day_of, salesforce_id, salesforce_time
+from connector.sandbox.salesforce.ids import KEY_PREFIXES, native_id
+from connector.sandbox.world.marks import DAY_S, day_of, salesforce_time
 from connector.sandbox.world.model import Company, Person, Row
 from connector.sandbox.world.spelling import country_as_written
 from connector.sandbox.world.words import words
@@ -39,10 +40,11 @@ class Org:
     def add(self, sobject: str, created_at: int, modified_at: int, values: Row) -> str:
         """Append a row with its id and audit fields."""
         rows = self.rows[sobject]
-        row_id = salesforce_id(sobject, len(rows) + 1)
+        row_id = native_id(KEY_PREFIXES[sobject], len(rows) + 1)
         modified = salesforce_time(max(modified_at, created_at))
         rows.append({
-            "Id": row_id, **values, "IsDeleted": False, "CreatedDate": salesforce_time(created_at), "LastModifiedDate": modified,
+            "Id": row_id, **values, "IsDeleted": False, "CreatedDate": salesforce_time(created_at),
+            "LastModifiedDate": modified,
             "SystemModstamp": modified,
         })  # fmt: skip
         return row_id
@@ -56,7 +58,8 @@ def hire(org: Org, today: int) -> None:
         org.users.append(
             org.add("User", created, created, {
                 "Username": email, "Email": email, "FirstName": given, "LastName": family, "Name": f"{given} {family}",
-                "Alias": f"{given[0]}{family[:7]}".lower(), "Title": title, "IsActive": is_active, "UserType": "Standard",
+                "Alias": f"{given[0]}{family[:7]}".lower(), "Title": title, "IsActive": is_active,
+                "UserType": "Standard",
             })
         )  # fmt: skip
 
@@ -76,9 +79,11 @@ def add_account(org: Org, rng: random.Random, company: Company, parent_id: str |
         "Name": company.name, "ParentId": parent_id, "Type": kind, "Industry": company.industry["salesforce"],
         "NumberOfEmployees": company.employees if rng.random() < 0.85 else None,
         "AnnualRevenue": company.employees * 190_000 if rng.random() < 0.6 else None,
-        "Website": rng.choice((f"https://www.{company.domain}", f"www.{company.domain}", company.domain)) if rng.random() < 0.9 else None,
-        "Phone": company.switchboard, "AccountNumber": f"AC{company.number:06}", "BillingStreet": company.street, "BillingCity": city,
-        "BillingPostalCode": postal_code, "BillingState": state or None, "BillingCountry": country_as_written(rng, country),
+        "Website": rng.choice((f"https://www.{company.domain}", f"www.{company.domain}", company.domain, None)),
+        "Phone": company.switchboard, "AccountNumber": f"AC{company.number:06}", "BillingStreet": company.street,
+        "BillingCity": city,
+        "BillingPostalCode": postal_code, "BillingState": state or None,
+        "BillingCountry": country_as_written(rng, country),
         "AccountSource": rng.choice(LEAD_SOURCES[:5]), "OwnerId": org.users[company.owner], "MasterRecordId": None,
     })  # fmt: skip
 
@@ -109,13 +114,15 @@ class Shown:
 def _person_fields(person: Person, shown: Shown) -> Row:
     bounced = person.has_bounced and shown.email is not None
     return {
-        "FirstName": person.given, "LastName": person.family, "Name": f"{person.given} {person.family}".strip(), "Title": shown.title,
+        "FirstName": person.given, "LastName": person.family, "Name": f"{person.given} {person.family}".strip(),
+        "Title": shown.title,
         "Email": shown.email, "Phone": shown.phone, "MobilePhone": shown.mobile, "LeadSource": shown.source,
         "OwnerId": shown.owner_id, "HasOptedOutOfEmail": person.is_opted_out, "DoNotCall": False,
         "EmailBouncedDate": salesforce_time((shown.created_at + shown.modified_at) // 2) if bounced else None,
         "IsEmailBounced": bounced,
         "EmailBouncedReason": "550 5.1.1 mailbox unavailable" if bounced else None,
-        "Web_Cookie__c": shown.cookie, "Push_Device_Id__c": shown.device, "LinkedIn__c": shown.linkedin, "Twitter__c": shown.twitter,
+        "Web_Cookie__c": shown.cookie, "Push_Device_Id__c": shown.device, "LinkedIn__c": shown.linkedin,
+        "Twitter__c": shown.twitter,
         "HubSpot_Id__c": shown.hubspot_id, "MasterRecordId": None,
     }  # fmt: skip
 
@@ -136,16 +143,19 @@ def add_lead(org: Org, person: Person, company: Company, shown: Shown, status: s
     """A Lead; the company is only text on it."""
     city, postal_code, state, _ = company.city
     return org.add("Lead", shown.created_at, shown.modified_at, {
-        **_person_fields(person, shown), "Company": company.name, "Status": status, "Industry": company.industry["salesforce"],
-        "NumberOfEmployees": company.employees, "Website": f"www.{company.domain}", "Street": company.street, "City": city,
-        "PostalCode": postal_code, "State": state or None, "Country": shown.country, "IsConverted": False, "ConvertedDate": None,
+        **_person_fields(person, shown), "Company": company.name, "Status": status,
+        "Industry": company.industry["salesforce"],
+        "NumberOfEmployees": company.employees, "Website": f"www.{company.domain}", "Street": company.street,
+        "City": city,
+        "PostalCode": postal_code, "State": state or None, "Country": shown.country, "IsConverted": False,
+        "ConvertedDate": None,
         "ConvertedContactId": None, "ConvertedAccountId": None, "ConvertedOpportunityId": None,
     })  # fmt: skip
 
 
 def convert(lead: Row, contact_id: str, account_id: str, at: int) -> None:
     """What a conversion leaves on the lead."""
-    stamp = salesforce_time(at)
+    stamp = max(salesforce_time(at), lead["LastModifiedDate"])
     lead.update(
         Status="Closed - Converted", IsConverted=True, ConvertedDate=day_of(at), ConvertedContactId=contact_id,
         ConvertedAccountId=account_id, LastModifiedDate=stamp, SystemModstamp=stamp,
@@ -154,7 +164,7 @@ def convert(lead: Row, contact_id: str, account_id: str, at: int) -> None:
 
 def delete(row: Row, at: int, master_id: str | None = None) -> None:
     """Into the recycle bin; with a master, because it was merged into it."""
-    stamp = salesforce_time(at)
+    stamp = max(salesforce_time(at), row["LastModifiedDate"])
     row.update(IsDeleted=True, LastModifiedDate=stamp, SystemModstamp=stamp)
     if master_id is not None:
         row["MasterRecordId"] = master_id

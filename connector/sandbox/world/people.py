@@ -106,5 +106,9 @@ def mobile_of(country: Country, number: int) -> str:
 def _nickname(rng: random.Random, given: str, family: str) -> str:
     first, last = ascii_of(given).replace(" ", ""), slug_of(family).replace("-", "")
     return rng.choice(
-        (f"{first}.{last}.privat", f"{first}{last}{rng.randint(60, 99)}", f"{last}.{first}.hl{rng.randint(1, 99)}")
+        (
+            f"{first}.{last}.example",
+            f"{first}{last}.sample{rng.randint(60, 99)}",
+            f"{last}.{first}.hl{rng.randint(1, 99)}",
+        )
     )

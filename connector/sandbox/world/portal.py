@@ -1,7 +1,7 @@
 """Objects of the HubSpot portal, with the internal names and option values that a new portal ships with.
 
 Association type ids are HubSpot's own (CRM API, "association type id values"): contact to company 279 and 1 (primary),
-deal to contact 3, deal to company 341 and 5 (primary), ticket to contact 16, ticket to company 26 (primary); engagements below.
+deal to contact 3, deal to company 341 and 5 (primary), ticket to contact 16, ticket to company 339 and 26 (primary).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ ENGAGEMENT_TYPE_IDS = {
 
 #: First id of each type, apart from each other as in a portal that has been used for years.
 _FIRST_IDS = {
-    "contacts": 51_400, "companies": 9_100_000_000, "deals": 17_300_000_000, "tickets": 2_400_000_000, "calls": 41_000_000_000,
+    "contacts": 51_400, "companies": 9_100_000_000, "deals": 17_300_000_000, "tickets": 2_400_000_000,
+    "calls": 41_000_000_000,
     "emails": 42_000_000_000, "meetings": 43_000_000_000, "notes": 44_000_000_000, "tasks": 45_000_000_000,
     "communications": 46_000_000_000,
 }  # fmt: skip
@@ -77,8 +78,10 @@ def hire(portal: Portal, today: int) -> None:
     for number, (given, family, _, is_active) in enumerate(representatives()):
         portal.owners.append(str(64_492_900 + number * 17))
         portal.world.owners.append({
-            "id": portal.owners[-1], "email": f"{given}.{family}@harbourline.example".lower(), "firstName": given, "lastName": family,
-            "userId": 11_200 + number, "userIdIncludingInactive": 11_200 + number, "type": "PERSON", "createdAt": created,
+            "id": portal.owners[-1], "email": f"{given}.{family}@harbourline.example".lower(), "firstName": given,
+            "lastName": family,
+            "userId": 11_200 + number, "userIdIncludingInactive": 11_200 + number, "type": "PERSON",
+            "createdAt": created,
             "updatedAt": created, "archived": not is_active,
         })  # fmt: skip
 
@@ -93,10 +96,14 @@ def add_company(portal: Portal, rng: random.Random, company: Company, parent_id:
     created = company.known_since + rng.randrange(DAY_S)
     return portal.add("companies", created, rng.randint(created, today), {
         "name": company.name if rng.random() < 0.7 else company.name.rsplit(" ", 1)[0],
-        "domain": company.domain if rng.random() < 0.95 else None, "website": f"https://www.{company.domain}", "phone": company.switchboard,
-        "industry": company.industry["hubspot"], "numberofemployees": str(company.employees) if rng.random() < 0.8 else None,
-        "annualrevenue": str(company.employees * 190_000) if rng.random() < 0.4 else None, "address": company.street, "city": city,
-        "zip": postal_code, "state": state or None, "country": country_as_written(rng, country), "lifecyclestage": stage, "hs_parent_company_id": parent_id,
+        "domain": company.domain if rng.random() < 0.95 else None, "website": f"https://www.{company.domain}",
+        "phone": company.switchboard,
+        "industry": company.industry["hubspot"],
+        "numberofemployees": str(company.employees) if rng.random() < 0.8 else None,
+        "annualrevenue": str(company.employees * 190_000) if rng.random() < 0.4 else None, "address": company.street,
+        "city": city,
+        "zip": postal_code, "state": state or None, "country": country_as_written(rng, country),
+        "lifecyclestage": stage, "hs_parent_company_id": parent_id,
         "hubspot_owner_id": portal.owners[company.owner],
     })  # fmt: skip
 
@@ -128,12 +135,15 @@ def add_contact(portal: Portal, person: Person, company: Company, filled: Filled
     contact_id = portal.add("contacts", filled.created_at, filled.modified_at, {
         "email": filled.email, "firstname": person.given if filled.is_named else None,
         "lastname": person.family if filled.is_named else None, "jobtitle": filled.title, "company": company.name,
-        "phone": filled.phone, "mobilephone": filled.mobile, "city": company.city[0], "zip": company.city[1], "country": filled.country,
+        "phone": filled.phone, "mobilephone": filled.mobile, "city": company.city[0], "zip": company.city[1],
+        "country": filled.country,
         "lifecyclestage": filled.lifecycle_stage, "hs_lead_status": None, "hubspot_owner_id": filled.owner_id,
-        "hs_email_optout": "true" if person.is_opted_out else None, "hs_email_bounce": "1" if person.has_bounced else None,
+        "hs_email_optout": "true" if person.is_opted_out else None,
+        "hs_email_bounce": "1" if person.has_bounced else None,
         "hs_email_bad_address": "true" if person.has_bounced else None,
         "hs_email_hard_bounce_reason_enum": "UNKNOWN_USER" if person.has_bounced else None,
-        "hs_linkedin_url": filled.linkedin, "twitterhandle": filled.twitter, "hs_additional_emails": filled.additional_emails,
+        "hs_linkedin_url": filled.linkedin, "twitterhandle": filled.twitter,
+        "hs_additional_emails": filled.additional_emails,
         "hs_merged_object_ids": filled.merged_ids, "associatedcompanyid": company.hubspot_id or None,
         "web_cookie": filled.cookie, "push_device_id": filled.device, "customer_number": person.customer_number or None,
         "app_user_id": person.user_id or None,
@@ -145,5 +155,5 @@ def add_contact(portal: Portal, person: Person, company: Company, filled: Filled
 
 def archive(portal_object: Row, at: int) -> None:
     """Into the portal's recycle bin."""
-    stamp = hubspot_time(at)
+    stamp = max(hubspot_time(at), portal_object["updatedAt"])
     portal_object.update(archived=True, archivedAt=stamp, updatedAt=stamp)

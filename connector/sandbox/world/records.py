@@ -20,11 +20,11 @@ from connector.sandbox.world.spelling import (
 from connector.sandbox.world.words import Country, words
 
 _BROKEN_EMAILS = (
-    "anna.berg@@mail.example",
-    "kontakt(at)spedition.example",
-    "siehe Visitenkarte",
-    "x" * 300 + "@mail.example",
-    "m.huber@",
+    "anna.berg{}@@mail.example",
+    "kontakt{}(at)spedition.example",
+    "siehe Visitenkarte {}",
+    "{}" + "x" * 300 + "@mail.example",
+    "m.huber{}@",
 )
 
 
@@ -77,12 +77,12 @@ def _register_in_hubspot(scene: Scene, person: Person) -> None:
     if scene.chance(0.04) and email != person.personal_email:
         extra = person.personal_email
     elif scene.chance(0.004):
-        extra, extra_kind = rng.choice(_BROKEN_EMAILS), "broken_email"
+        extra, extra_kind = rng.choice(_BROKEN_EMAILS).format(int(person.id[1:])), "broken_email"
     merged = scene.portal.next_id("contacts") if scene.chance(0.03) else None
     filled = _filled(scene, person, email, extra, merged)
     person.hubspot_id = portal.add_contact(scene.portal, person, person.company, filled)
     person.hubspot_email, person.hubspot_since = email or "", filled.created_at
-    kinds = (kind, extra_kind, "merged" if merged else "", *_quality(person, filled.title, filled.email, filled.phone))
+    kinds = (kind, extra_kind, "merged" if merged else "", *_quality(person, filled))
     scene.note(person.id, "hubspot", "contacts", person.hubspot_id, *kinds)
     if email != person.personal_email and extra is None and scene.chance(0.05):
         double = _filled(scene, person, person.personal_email, None, None)
@@ -133,6 +133,7 @@ def _filled(scene: Scene, person: Person, email: str | None, extra: str | None, 
         modified_at=rng.randint(created, scene.today),
         additional_emails=extra,
         merged_ids=merged,
+        is_named=scene.chance(0.96),
     )
 
 
@@ -145,7 +146,7 @@ def _register_in_salesforce(scene: Scene, person: Person) -> None:
     is_contact = company.salesforce_id != "" and scene.chance(share)
     email, kinds = _salesforce_email(scene, person)
     shown = _shown(scene, person, email)
-    kinds.extend(_quality(person, shown.title, shown.email, shown.phone))
+    kinds.extend(_quality(person, shown))
     person.salesforce_since = shown.created_at
     if not is_contact:
         _add_lead(scene, person, shown, kinds)
@@ -257,17 +258,19 @@ def _last_login(scene: Scene, person: Person, since: int) -> int | None:
     return max(scene.today - int(scene.rng.expovariate(1 / 20) * DAY_S), since) if person.is_user else None
 
 
-def _quality(person: Person, title: str | None, email: str | None, phone: str | None) -> tuple[str, ...]:
+def _quality(person: Person, record: org.Shown | portal.Filled) -> tuple[str, ...]:
+    digits = "".join(letter for letter in record.phone or "" if letter.isdigit())
     return (
         *person.oddities,
         "opted_out" if person.is_opted_out else "",
-        "bounced" if person.has_bounced and email else "",
-        "missing_title" if title is None else "unknown_title" if person.seniority == "unknown" else "",
-        "missing_phone" if phone is None else "",
+        "bounced" if person.has_bounced and record.email else "",
+        "missing_title" if record.title is None else "unknown_title" if person.seniority == "unknown" else "",
+        "missing_phone" if record.phone is None else "",
+        "switchboard" if digits.endswith(person.company.switchboard[-6:]) else "",
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- a job before
+# ------------------------------------------------------------------------------------------------- a job before
 
 
 def _register_at_former_company(scene: Scene, person: Person, former: Company) -> None:
@@ -275,7 +278,8 @@ def _register_at_former_company(scene: Scene, person: Person, former: Company) -
     rng, country = scene.rng, words().countries[person.company.country]
     left_at = max(person.first_seen_at - rng.randint(20, 300) * DAY_S, 1)
     shown = org.Shown(
-        email=person.former_email, owner_id=scene.org.users[former.owner], created_at=left_at - rng.randint(100, 900) * DAY_S,
+        email=person.former_email, owner_id=scene.org.users[former.owner],
+        created_at=left_at - rng.randint(100, 900) * DAY_S,
         modified_at=left_at, mobile=phone_as_written(rng, country, person.mobile), title=person.title,
         linkedin=linkedin_as_written(rng, person.linkedin) if scene.chance(0.8) else None,
     )  # fmt: skip

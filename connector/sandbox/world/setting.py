@@ -9,7 +9,8 @@ from connector.sandbox.world.portal import Portal
 #: Default sales pipeline (stage id, label, probability) and support pipeline (stage id, label, state) of a new portal.
 DEAL_STAGES = (
     ("appointmentscheduled", "Appointment Scheduled", "0.2"), ("qualifiedtobuy", "Qualified To Buy", "0.4"),
-    ("presentationscheduled", "Presentation Scheduled", "0.6"), ("decisionmakerboughtin", "Decision Maker Bought-In", "0.8"),
+    ("presentationscheduled", "Presentation Scheduled", "0.6"),
+    ("decisionmakerboughtin", "Decision Maker Bought-In", "0.8"),
     ("contractsent", "Contract Sent", "0.9"), ("closedwon", "Closed Won", "1.0"), ("closedlost", "Closed Lost", "0.0"),
 )  # fmt: skip
 TICKET_STAGES = (
@@ -21,7 +22,8 @@ TICKET_STAGES = (
 
 #: Contact properties that no new portal has: traces of web and app, and the vendor's own numbers.
 CUSTOM_CONTACT_PROPERTIES = (
-    ("web_cookie", "Web cookie"), ("push_device_id", "Push device id"), ("customer_number", "Customer number"), ("app_user_id", "App user id"),
+    ("web_cookie", "Web cookie"), ("push_device_id", "Push device id"), ("customer_number", "Customer number"),
+    ("app_user_id", "App user id"),
 )  # fmt: skip
 
 
@@ -43,16 +45,18 @@ def set_up(portal: Portal, today: int) -> None:
     portal.world.properties = {
         "contacts": [
             {
-                "name": name, "label": label, "type": "string", "fieldType": "text", "groupName": "contactinformation", "description": "",
+                "name": name, "label": label, "type": "string", "fieldType": "text", "groupName": "contactinformation",
+                "description": "",
                 "options": [], "hasUniqueValue": False, "formField": name == "web_cookie",
             }
             for name, label in CUSTOM_CONTACT_PROPERTIES
         ]
         + [
             {
-                "name": "hs_email_bad_address", "label": "Invalid email address", "type": "bool", "fieldType": "booleancheckbox",
+                "name": "hs_email_bad_address", "label": "Invalid email address", "type": "bool",
+                "fieldType": "booleancheckbox",
                 "groupName": "emailinformation", "description": "", "hasUniqueValue": False, "formField": False,
-                "options": [{"label": "Yes", "value": "true", "displayOrder": 0, "hidden": False}, {"label": "No", "value": "false", "displayOrder": 1, "hidden": False}],
+                "options": [{"label": "Yes", "value": "true"}, {"label": "No", "value": "false"}],
             }
         ]
     }  # fmt: skip
@@ -62,7 +66,8 @@ def _pipeline(pipeline_id: str, label: str, stages: list[tuple[str, str, Row]], 
     return {
         "id": pipeline_id, "label": label, "displayOrder": 0, "archived": False, "createdAt": since, "updatedAt": since,
         "stages": [
-            {"id": stage, "label": name, "displayOrder": order, "metadata": metadata, "archived": False, "createdAt": since, "updatedAt": since}
+            {"id": stage, "label": name, "displayOrder": order, "metadata": metadata, "archived": False,
+             "createdAt": since, "updatedAt": since}
             for order, (stage, name, metadata) in enumerate(stages)
         ],
     }  # fmt: skip

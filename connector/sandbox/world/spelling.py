@@ -1,4 +1,4 @@
-"""The many ways in which people write down one and the same thing: names, e-mail addresses, phone numbers, profile URLs."""
+"""The many ways in which people write down one thing: names, e-mail addresses, phone numbers, profile URLs."""
 
 from __future__ import annotations
 
