@@ -33,6 +33,8 @@ SETTLED_AFTER = timedelta(minutes=10)
 #: A part that failed for a passing reason is asked for again so often, with growing waits.
 ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
+#: A query that names an unseen field is made again after a look at the description, and after a fresh one.
+MAX_LOOKS = 2
 EXPIRED_CURSOR = "INVALID_QUERY_LOCATOR"
 UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
 
@@ -59,7 +61,8 @@ class _Reading:
     next_path: str | None = None
     remaining: int = _NOT_KNOWN  # rows to come
     attempts: int = 0
-    has_described: bool = False
+    described: Described | None = None  # what the query was made with
+    looks: int = 0
 
     @property
     def stream(self) -> Stream:
@@ -109,8 +112,8 @@ def _started(org: Org, request: Request) -> _Reading:
 
 
 def _formulate(org: Org, reading: _Reading) -> None:
-    described = org.remembered(reading.stream.object_type)
-    reading.soql = soql_of(reading.stream, reading.request.fields, described, reading.low)
+    reading.described = org.remembered(reading.stream.object_type)
+    reading.soql = soql_of(reading.stream, reading.request.fields, reading.described, reading.low)
 
 
 def _path(reading: _Reading) -> str:
@@ -145,10 +148,12 @@ def _refused(org: Org, reading: _Reading, answer: Answer, object_types: Sequence
         _log.info("pull.cursor_expired", system=org.system, stream=reading.stream.name)
         reading.next_path = reading.first_page_at = None
         return None
-    if told.code in UNSEEN_FIELD and not reading.has_described:
-        reading.has_described = True
+    if told.code in UNSEEN_FIELD and reading.looks < MAX_LOOKS:
+        reading.looks += 1
         before, name = reading.soql, reading.stream.object_type
-        org.described([name] if org.remembered(name) else object_types, is_fresh=org.remembered(name) is not None)
+        if org.remembered(name) is reading.described:  # nobody looked since this query was made
+            is_old = reading.described is not None
+            org.described([name] if is_old else object_types, is_fresh=is_old)
         _formulate(org, reading)
         if reading.soql != before:
             reading.next_path = reading.first_page_at = None
