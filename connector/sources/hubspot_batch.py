@@ -2,7 +2,8 @@
 
 What HubSpot does, and what follows (sections "Batch" of its CRM documentation, and issues of its client libraries):
 
-- At most 100 inputs, no id twice: changes of one record travel as one input, and each still gets its outcome.
+- At most 100 inputs, no id twice: changes of one record travel as one input, and each still gets its outcome (if the
+  input is refused, each is sent alone).
 - 207 means that some rows failed; each error names its rows by id or by the `objectWriteTraceId` that we sent.
 - One property that does not exist refuses the whole request (400): the changes that name one are set aside, the others
   sent again. Any other refusal of the whole is narrowed down by halves.
@@ -13,6 +14,7 @@ What HubSpot does, and what follows (sections "Batch" of its CRM documentation, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -77,7 +79,35 @@ def update(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Ou
         except (SystemUnavailable, MissingPermission, ProtocolError) as error:
             yield from (failed(change, error) for change in part)
         else:
-            yield from _settled(api, object_type, part, rows, answer.get("errors") or ())
+            outcomes = list(_settled(api, object_type, part, rows, answer.get("errors") or ()))
+            alone = _to_send_alone(part, {outcome.key: outcome for outcome in outcomes})
+            todo += _without_company(alone)
+            again = {change.key for change in alone}
+            yield from (outcome for outcome in outcomes if outcome.key not in again)
+
+
+def _to_send_alone(part: Sequence[Change], outcomes: Mapping[str, Outcome]) -> list[Change]:
+    """Changes that were refused in one input with others of their record: only alone does it show which one is bad."""
+    companions = Counter(change.native_id for change in part)
+    return [
+        change
+        for change in part
+        if companions[change.native_id] > 1
+        and outcomes[change.key].result is Result.REJECTED
+        and outcomes[change.key].code != SILENT_NO_OP
+    ]
+
+
+def _without_company(changes: Sequence[Change]) -> list[list[Change]]:
+    """The changes in parts that hold no record twice."""
+    parts: list[dict[str, Change]] = []
+    for change in changes:
+        free = next((part for part in parts if change.native_id not in part), None)
+        if free is None:
+            free = {}
+            parts.append(free)
+        free[change.native_id] = change
+    return [list(part.values()) for part in parts]
 
 
 def failed(change: Change, error: ConnectorError) -> Outcome:

@@ -24,6 +24,8 @@ from connector.tables import BOOL, INSTANT, PAGE, TEXT
 #: Rows of one of our pages: what one association call takes.
 BLOCK_ROWS = associations.IDS_PER_CALL
 MERGED = "hs_merged_object_ids"
+#: Requested fields with this prefix are ids of associated records: `associations.companies`.
+ASSOCIATED = "associations."
 #: Objects whose records can be merged.
 MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 
@@ -34,13 +36,16 @@ def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     start = search.position(request.cursor, horizons)
     wanted = search.Wanted(stream.object_type, properties(request), stream.cursor_field)
     found = search.read(api, wanted, start, horizons)
-    yield from last_is_done(_page(api, stream, block) for block in _blocks(found))
+    linked = [
+        to_type for to_type in associations.OF.get(stream.object_type, ()) if ASSOCIATED + to_type in request.fields
+    ]
+    yield from last_is_done(_page(api, stream, linked, block) for block in _blocks(found))
 
 
 def properties(request: Request) -> list[str]:
     """The properties to ask for: those of the request, and those that reading itself needs."""
     own = {request.stream.cursor_field} | ({MERGED} if request.stream.object_type in MERGEABLE else set())
-    asked = {field for field in request.fields if not field.startswith("associations.")}
+    asked = {field for field in request.fields if not field.startswith(ASSOCIATED)}
     return sorted(asked | own)
 
 
@@ -70,12 +75,12 @@ def _blocks(pages: Iterable[search.Found]) -> Iterator[list[search.Found]]:
         yield block
 
 
-def _page(api: Api, stream: Stream, block: Sequence[search.Found]) -> Page:
+def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[search.Found]) -> Page:
     malformed: list[str] = []
     records = [record for page in block for record in page.records if _is_whole(record, malformed)]
     is_archived = block[-1].is_archived
     if not is_archived:
-        _associate(api, stream.object_type, records)
+        _associate(api, stream.object_type, linked, records)
     rows = _rows(stream, records, is_archived=is_archived)
     return Page(
         stream,
@@ -99,12 +104,12 @@ def _is_whole(record: Any, malformed: list[str]) -> bool:
     return False
 
 
-def _associate(api: Api, object_type: str, records: Sequence[Json]) -> None:
+def _associate(api: Api, object_type: str, linked: Sequence[str], records: Sequence[Json]) -> None:
     ids = [record["id"] for record in records]
-    for to_type in associations.OF.get(object_type, ()) if ids else ():
+    for to_type in linked if ids else ():
         found = associations.associated(api, object_type, to_type, ids)
         for record in records:
-            record["properties"][f"associations.{to_type}"] = found[record["id"]]
+            record["properties"][ASSOCIATED + to_type] = found[record["id"]]
 
 
 def _rows(stream: Stream, records: Sequence[Json], *, is_archived: bool) -> pa.Table:

@@ -48,6 +48,7 @@ class Bench:
     refused_token: Callable[[], System] | None = None  # the same system with credentials that it refuses
     secrets: tuple[str, ...] = ()
     shown: tuple[Any, ...] = ()  # values whose text must not hold a secret
+    calm: Callable[[], None] = lambda: None  # wait until nothing has happened for a while
     many: int = 120  # more people than one page holds
     quiet_calls: int = 1
     counter: list[int] = field(default_factory=lambda: [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,8 @@ from tests.contract.bench import Bench
 TOKEN = "pat-sandbox-token"  # what the sandbox accepts
 REFUSED_TOKEN = "pat-refused-7c1e"
 BATCH = 100
+#: The server tells its time in whole seconds.
+SECOND_S = 1.2
 #: An index without lag, and limits that do not slow the suite.
 QUICK = {"calls_per_10_s": 100_000, "searches_per_s": 100_000, "associations_per_s": 100_000}
 
@@ -65,7 +68,7 @@ def hubspot_bench(url: str) -> Bench:
     """A HubSpot system over the sandbox's portal."""
     portal = Portal(url)
     portal.call("POST", "/_sandbox/limits", {"enabled": False, "index_lag_s": 0})
-    options = HubSpotOptions(token=SecretStr(TOKEN), url=url, deletes_every=timedelta(0), **QUICK)
+    options = HubSpotOptions(token=SecretStr(TOKEN), url=url, overlap=timedelta(0), deletes_every=timedelta(0), **QUICK)
     system = connect("hubspot", options)
     assert system.target is not None
     system.target.install([TASK_KEY_SPEC], is_dry=False)
@@ -95,6 +98,7 @@ def hubspot_bench(url: str) -> Bench:
         refused_token=lambda: connect("hubspot", HubSpotOptions(token=SecretStr(REFUSED_TOKEN), url=url)),
         secrets=(TOKEN, REFUSED_TOKEN),
         shown=(options, HubSpotOptions(token=SecretStr(REFUSED_TOKEN), url=url)),
+        calm=lambda: time.sleep(SECOND_S),
         many=1100,
         quiet_calls=2 * len(polled),  # one search, and one look at the archive, which is due at once here
         counter=counter,

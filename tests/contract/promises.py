@@ -63,6 +63,7 @@ def a_stream_ends_with_one_page_that_is_done(bench: Bench) -> None:
 def a_quiet_cycle_reads_nothing_but_the_lookback_and_is_cheap(bench: Bench) -> None:
     bench.create([bench.fresh("quiet")])
     bench.settle()
+    bench.calm()
     streams = bench.polled()
     cursors = {stream.name: _cursor(bench, Request(stream, ())) for stream in streams}
     people_cursor = bench.read().cursor
