@@ -1,4 +1,4 @@
-"""Native JSON as columns: one parse per row, then a column of text per native field."""
+"""Native JSON as columns: a column of text per native field."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.json
 
 from connector.tables import TEXT
 
@@ -44,6 +45,10 @@ class Natives:
         columns = [self.text(name) for name in names]
         return columns[0] if len(columns) == 1 else pc.coalesce(*columns)
 
+    def take(self, at: Column) -> Natives:
+        """These rows only."""
+        return Natives(len(at), _taken(self.texts, at), _taken(self.lists, at), self.sent)
+
     def ids(self, name: str) -> Column:
         """A list of ids per row; an id alone is a list of one."""
         found = self.lists.get(name)
@@ -55,14 +60,91 @@ class Natives:
         return pa.ListArray.from_arrays(starts, pc.drop_null(texts))
 
 
-def documents(native: Column) -> list[dict[str, Any] | None]:
+def _taken(columns: Mapping[str, Column], at: Column) -> Mapping[str, Column]:
+    return {name: column.take(at) for name, column in columns.items()}
+
+
+def read(native: Column, names: Iterable[str]) -> tuple[Natives, Column]:
+    """The named native fields of a column of JSON objects, and which rows are objects (the others have no values).
+
+    Arrow's own reader does it where a sample tells the type of every field; a group that it refuses (a field of several
+    types, a row that is not an object) is parsed row by row.
+    """
+    names = list(dict.fromkeys(names))
+    size = len(native)
+    if native.null_count or pc.any(pc.equal(native, "")).as_py():
+        native = pc.if_else(pc.equal(pc.fill_null(native, ""), ""), "{}", native)
+    sample = _documents(native.take(pa.array(range(0, size, max(1, size // _SAMPLE)), pa.int64())))
+    kinds = {name: _kind([document.get(name) for document in sample if document]) for name in names}
+    if size < _SAMPLE or None in kinds.values() or None in sample:
+        return _read_rows(_documents(native), names)
+    try:
+        found = _read_lines(native, {name: kind for name, kind in kinds.items() if kind is not None})
+    except pa.ArrowInvalid:
+        return _read_rows(_documents(native), names)
+    if found.num_rows != size:
+        return _read_rows(_documents(native), names)
+    lists = {name: found[name].combine_chunks() for name in names if name.startswith(LIST)}
+    texts = {name: _as_text(found[name].combine_chunks()) for name in names if name not in lists}
+    texts |= {name: _firsts(lists[name]) for name in lists}
+    sent = frozenset(name for name in names if any(name in document for document in sample if document))
+    return Natives(size, texts, lists, sent), pa.repeat(True, size)
+
+
+_SAMPLE = 200
+_NUMBER = pa.decimal128(38, 10)
+_LINE_BLOCK_BYTES = 1 << 22
+
+
+def _kind(values: Sequence[Any]) -> pa.DataType | None:
+    """The Arrow type of a field of which these are some values; None if it is not one that the reader can be told."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds <= {str}:
+        return TEXT
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    if kinds <= {int, float}:
+        return _NUMBER
+    is_list_of_text = kinds == {list} and all(isinstance(one, str) for value in values for one in value or ())
+    return pa.list_(TEXT) if is_list_of_text else None
+
+
+def _read_lines(native: Column, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    lists = {name: pa.list_(TEXT) for name in kinds if name.startswith(LIST)}
+    schema = pa.schema([(name, kind) for name, kind in {**kinds, **lists}.items()])
+    lines = pc.binary_join_element_wise(native, "", "\n")
+    source: Any = pa.BufferReader(lines.buffers()[2])
+    return pa.json.read_json(
+        source,
+        read_options=pa.json.ReadOptions(block_size=_LINE_BLOCK_BYTES),
+        parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+def _as_text(column: Column) -> Column:
+    if pa.types.is_list(column.type):
+        raise pa.ArrowInvalid("a list where a value is wanted")
+    if not pa.types.is_string(column.type):
+        text = pc.cast(column, TEXT)
+        column = pc.replace_substring_regex(text, r"\.?0+$", "") if column.type == _NUMBER else text
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _firsts(lists: Column) -> Column:
+    """The first id of each list; null for an empty one."""
+    whole = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
+    ranks = pc.subtract(pc.cumulative_sum(pc.cast(whole, pa.int64())), 1)
+    return pc.list_element(lists.filter(whole), 0).take(pc.if_else(whole, ranks, None))
+
+
+def _documents(native: Column) -> list[dict[str, Any] | None]:
     """The JSON objects of a column; None for a text that is not one."""
     return [_document(text) for text in native.to_pylist()]
 
 
-def _document(text: str | None) -> dict[str, Any] | None:
-    if not text:
-        return {}
+def _document(text: str) -> dict[str, Any] | None:
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -70,21 +152,20 @@ def _document(text: str | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def natives(parsed: Sequence[dict[str, Any]], names: Iterable[str]) -> Natives:
-    """The named native fields of parsed rows as columns."""
+def _read_rows(documents: Sequence[dict[str, Any] | None], names: Sequence[str]) -> tuple[Natives, Column]:
+    is_object = pa.array([document is not None for document in documents], pa.bool_())
+    rows = [tuple(map((document or {}).get, names)) for document in documents]
     texts: dict[str, Column] = {}
     lists: dict[str, Column] = {}
-    sent: set[str] = set()
-    for name in dict.fromkeys(names):
-        values = [row.get(name) for row in parsed]
+    for name, values in zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True):
         if name.startswith(LIST):
             found = [_ids(value) for value in values]
             lists[name] = pa.array(found, pa.list_(TEXT))
-            values = [ids[0] if ids else None for ids in found]
-        texts[name] = _texts(values)
-        if texts[name].null_count < len(parsed) or any(name in row for row in parsed):
-            sent.add(name)
-    return Natives(len(parsed), texts, lists, frozenset(sent))
+            texts[name] = pa.array([ids[0] if ids else None for ids in found], TEXT)
+        else:
+            texts[name] = _texts(values)
+    sent = frozenset(name for name in names if any(name in document for document in documents if document))
+    return Natives(len(documents), texts, lists, sent), is_object
 
 
 def _ids(value: Any) -> list[str]:
@@ -92,7 +173,7 @@ def _ids(value: Any) -> list[str]:
     return [str(one) for one in values]
 
 
-def _texts(values: list[Any]) -> Column:
+def _texts(values: Sequence[Any]) -> Column:
     column: Column
     try:
         column = pa.array(values, TEXT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from connector import identifiers, tables
@@ -89,12 +90,11 @@ def _bases(found: pa.Table) -> pa.Table:
 
 def first_of_each(table: pa.Table, column: str) -> pa.Table:
     """The table with the first row of each value of a column."""
-    keys = table[column].combine_chunks()
-    if not len(keys) or pc.count_distinct(keys).as_py() == len(keys):
+    coded = table[column].combine_chunks().dictionary_encode()
+    if len(coded.dictionary) == len(coded):
         return table
-    numbered = pa.table({"key": keys, "at": pa.array(range(len(keys)), pa.int64())})
-    firsts = numbered.group_by("key").aggregate([("at", "min")])["at_min"]
-    return table.take(pc.array_sort(firsts.combine_chunks()))
+    _, firsts = np.unique(coded.indices.to_numpy(), return_index=True)
+    return table.take(pa.array(np.sort(firsts), pa.int64()))
 
 
 # ------------------------------------------------------------------------------------------------------------- visitors

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
 from connector import tables
 from connector.mapping import activities, identities, records
-from connector.mapping.columns import Column, documents, hashed, joined, natives, nulls, pc, repeated
+from connector.mapping.columns import Column, hashed, joined, nulls, pc, read, repeated
 from connector.mapping.rules import QUARANTINED, Group
 from connector.mapping.streams import StreamMapping
 from connector.tables import IDENTIFIER, OBSERVED
@@ -100,19 +99,18 @@ def _group(
     """The rows that are records, parsed; how many a newer row supersedes; how many are no records."""
     system, region, now = context
     rows = _completed(rows.combine_chunks(), mapping)
-    parsed = documents(rows["native"].combine_chunks())
-    is_object = pa.array([document is not None for document in parsed], pa.bool_())
     has_id = pc.fill_null(pc.not_equal(rows["native_id"].combine_chunks(), ""), False)
+    names = (*mapping.native_fields, *outputs)
+    found, is_object = read(rows["native"].combine_chunks(), names)
     is_record = pc.and_(is_object, has_id)
     notes = [_refused(rows, mapping, system, is_object, has_id)]
-    refused = len(parsed) - (pc.sum(is_record).as_py() or 0)
     at = _newest(rows, pc.indices_nonzero(is_record))
-    kept = rows if len(at) == rows.num_rows else rows.take(at).combine_chunks()
-    fields: list[dict[str, Any]] = [parsed[index] or {} for index in at.to_pylist()]
-    names = (*mapping.native_fields, *outputs)
-    keys = joined(system, kept["object_type"].combine_chunks(), kept["native_id"].combine_chunks())
-    group = Group(system, mapping.stream, region, now, natives(fields, names), keys, kept, notes)
-    return group, len(parsed) - refused - len(at), refused
+    refused = rows.num_rows - pc.sum(pc.cast(is_record, pa.int64()), min_count=0).as_py()
+    superseded = rows.num_rows - refused - len(at)
+    if len(at) < rows.num_rows:
+        rows, found = rows.take(at).combine_chunks(), found.take(at)
+    keys = joined(system, rows["object_type"].combine_chunks(), rows["native_id"].combine_chunks())
+    return Group(system, mapping.stream, region, now, found, keys, rows, notes), superseded, refused
 
 
 def _completed(rows: pa.Table, mapping: StreamMapping) -> pa.Table:
@@ -138,7 +136,7 @@ def _refused(rows: pa.Table, mapping: StreamMapping, system: str, is_object: Col
 def _newest(rows: pa.Table, at: Column) -> Column:
     """Of several rows of one record the one that was changed last, in the order of the rows."""
     ids = rows["native_id"].combine_chunks().take(at)
-    if pc.count_distinct(ids).as_py() == len(ids):
+    if len(ids.unique()) == len(ids):
         return at
     modified_at = rows["modified_at"].combine_chunks().take(at)
     numbered = pa.table({"id": ids, "modified_at": modified_at, "at": at}).combine_chunks()

@@ -89,7 +89,7 @@ def observed(group: Group, outputs: Sequence[str]) -> pa.Table:
         "object_type": group.rows["object_type"].combine_chunks().take(at),
         "native_id": group.rows["native_id"].combine_chunks().take(at),
         "record": group.keys.take(at),
-        "observed_at": pa.repeat(pa.scalar(group.now, INSTANT), size),
+        "observed_at": pc.fill_null(group.rows["modified_at"].combine_chunks().take(at), pa.scalar(group.now, INSTANT)),
         "settled_at": nulls(size, INSTANT),
         "revision": nulls(size, INT),
     }
