@@ -28,7 +28,10 @@ ROWS_PER_INSERT = 5_000
 
 
 def load_rows(org: Org, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Insert records with native field names, as they are. Raises ValueError for an unknown object or field."""
+    """Insert records with native field names, as they are; what the object has no field for is left out.
+
+    Raises ValueError for an unknown object.
+    """
     for name, rows in objects.items():
         one = org.schema.find(name)
         if one is None:
@@ -40,10 +43,7 @@ def _insert(org: Org, one: SObject, rows: list[Mapping[str, Any]]) -> None:
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
-    names.pop("attributes", None)
-    unknown = [name for name in names if name not in one.fields]
-    if unknown:
-        raise ValueError(f"no fields {', '.join(unknown)} on {one.name}")
+    names = {name: None for name in names if name in one.fields}
     now = org.now_text()
     defaults = {
         "CreatedDate": now,
