@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from connector.plan import Plan
 from connector.state import lease
 from connector.steps.deliver import deliver
 from connector.steps.plan import plan, want
+from connector.steps.planned import Shown, details, owners
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import Resolved, resolve
 from connector.steps.score import Scored, score
@@ -26,6 +27,14 @@ from connector.writeback import Delivered
 _LOG = get("pipeline")
 #: Parts of the configuration whose change makes a run look at more than what changed.
 FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """How to show a plan: its persons, and the names of the customer's own people by (system, native id)."""
+
+    persons: Sequence[Shown]
+    owners: Mapping[tuple[str, str], str]
 
 
 @dataclass
@@ -64,9 +73,14 @@ class Summary:
             "planned": len(self.plan.changes) if self.plan else 0, "held": len(self.plan.held) if self.plan else 0,
             "suppressed": self.plan.suppressed if self.plan else 0, "enqueued": self.enqueued,
             "delivered": [_delivered_json(each) for each in self.delivered],
-            "calls": {**{f"{name}.read": calls for name, calls in self.pulled.calls.items()}, **{f"{d.system}.write": d.calls for d in self.delivered}},
+            "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
         }  # fmt: skip
+
+
+    def _calls(self) -> dict[str, int]:
+        read = {f"{name}.read": calls for name, calls in self.pulled.calls.items()}
+        return read | {f"{each.system}.write": each.calls for each in self.delivered}
 
 
 def _delivered_json(each: Delivered) -> dict[str, Any]:
@@ -111,10 +125,8 @@ def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summar
 
 def look(
     setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress
-) -> tuple[Summary, dict[str, Mapping[str, Any]]]:
+) -> tuple[Summary, Looked]:
     """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
-    from connector.report.planned import details
-
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
     with setup.mart() as mart:
@@ -123,7 +135,7 @@ def look(
         try:
             compute(setup, mart, moment, progress, summary)
             summary.plan = plan(setup, mart, moment)
-            shown = details(setup, mart, summary.plan)
+            shown = Looked(details(setup, mart, summary.plan), owners(mart))
         finally:
             mart.rollback()
     return summary, shown

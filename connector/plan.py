@@ -31,6 +31,8 @@ OUTPUTS: Mapping[str, tuple[Lane, str]] = {
     "reasons": (Lane.SCORE, "text"),
     "person_id": (Lane.SCORE, "text"),
 }
+REASONS = 4  # in the text that is written; four of REASON_LENGTH characters fit 255
+REASON_LENGTH = 58
 _NUMBERS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "number")
 _INSTANTS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "datetime")
 
@@ -69,12 +71,20 @@ class Plan:
 
 
 def desired_fields(
-    records: ir.Table, membership: ir.Table, score: ir.Table, stage: ir.Table, outputs: ir.Table, *, revision: int
+    records: ir.Table,
+    membership: ir.Table,
+    *,
+    score: ir.Table,
+    lines: ir.Table,
+    stage: ir.Table,
+    outputs: ir.Table,
+    revision: int,
 ) -> ir.Table:
     """What every live writable record of a person should hold: DESIRED rows.
 
-    records: person_record rows; score: SCORE rows of the model that is written; stage: open STAGE_INTERVAL rows;
-    outputs: (system, object_type, output, field): which native field takes which output. Converted leads take none.
+    records: person_record rows; score and lines: SCORE and SCORE_LINE rows of the model that is written; stage: open
+    STAGE_INTERVAL rows; outputs: (system, object_type, output, field): which native field takes which output.
+    Converted leads take none.
     """
     live = records.filter(
         records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False)
@@ -86,9 +96,9 @@ def desired_fields(
         native_id=live.native_id,
         subject=membership.owner_id,
     )
-    scored = placed.inner_join(score, "subject").select(
-        *placed.columns, points=score.score, grade=score.grade, reasons=score.reasons
-    )
+    told = reasons_text(lines)
+    scored = placed.inner_join(score, "subject").select(*placed.columns, points=score.score, grade=score.grade)
+    scored = scored.left_join(told, "subject").select(*scored.columns, reasons=told.reasons)
     staged = scored.left_join(stage, "subject").select(
         *scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why
     )
@@ -119,6 +129,18 @@ def desired_fields(
         subject=fielded.subject,
         revision=ibis.literal(revision, "int64"),
     )
+
+
+def reasons_text(lines: ir.Table) -> ir.Table:
+    """The weightiest lines of each subject as one text (subject, reasons), newest first; no points and no ages in it, so that
+    a day's passing alone changes no text."""
+    weight = ibis.row_number().over(group_by="subject", order_by=[lines.points.abs().desc(), lines.rule])
+    top = lines.mutate(weight=weight).filter(ibis._.weight < REASONS)
+    signed = ibis.ifelse(top.points < 0, ibis.literal("− "), ibis.literal("+ ")) + top.text.substr(0, REASON_LENGTH)
+    newest_first = [top.last_at.epoch_seconds().fill_null(0).desc(), top.half, top.text]
+    place = ibis.row_number().over(group_by="subject", order_by=newest_first)
+    ranked = top.mutate(item=signed, place=place)
+    return ranked.group_by("subject").agg(reasons=ranked.item.group_concat("; ", order_by=ranked.place))
 
 
 def _points_text(points: ir.Value) -> ir.Value:

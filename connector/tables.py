@@ -234,7 +234,8 @@ DESIRED = _schema(
     reason=TEXT, subject=TEXT, revision=INT,
 )  # fmt: skip
 
-#: key = record|field. `settled_at` is the instant of our last accepted write (an older pull does not change the row).
+#: key = record|field. `observed_at` is the modified_at of the newest version of the record that we saw; `settled_at` our clock
+#: at our last accepted write (from then on only a newer version changes the row: an index that lags tells the old one again).
 OBSERVED = _schema(
     key=TEXT, system=TEXT, object_type=TEXT, native_id=TEXT, record=TEXT, field=TEXT, value=TEXT, observed_at=INSTANT,
     settled_at=INSTANT, revision=INT,

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 from pydantic import Field
 from sqlalchemy import insert, update
@@ -21,7 +22,7 @@ from sqlmodel import col, select
 from connector import clock, tables
 from connector.errors import ConnectorError, SystemFailure
 from connector.mart import Mart
-from connector.model import LANES, Capabilities, Change, Found, Lane, Outcome, Result, System, Task
+from connector.model import LANES, Capabilities, Change, Found, Kind, Lane, Outcome, Result, System, Task
 from connector.plan import Brakes, Plan, batches
 from connector.section import Duration, Section
 from connector.state import State
@@ -370,11 +371,7 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
     if rows:
         table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
         with mart.transaction():
-            incoming = ibis.memtable(table)
-            held = mart.table("observed").select("key", newer_at="observed_at")
-            joined = incoming.left_join(held, "key").drop("key_right")
-            fresh = joined.filter(joined.newer_at.isnull() | (joined.newer_at <= joined.settled_at)).drop("newer_at")
-            mart.merge("observed", fresh)
+            mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
     with state.session() as session:
         ids = [delivery.id for delivery, _ in pairs]
         for start in range(0, len(ids), 500):
@@ -382,6 +379,15 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
                 update(Delivery).where(col(Delivery.id).in_(ids[start : start + 500])).values(is_applied=True)
             )
     return len(rows)
+
+
+def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
+    """The settled values, each with the version of its record that we have seen."""
+    observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
+    seen = settled.left_join(observed.select("key", held_at="observed_at"), "key").drop("key_right")
+    seen = seen.left_join(record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}")
+    at = ibis.coalesce(ibis.greatest(seen.held_at, seen.modified_at), seen.settled_at)
+    return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
 
 
 def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def plan(
         pipeline.running(setup, "plan", wait_s=wait) as moment,
         pipeline.connected(setup) as (systems, failures),
     ):
-        summary, details = pipeline.look(setup, systems, moment, hooks)
+        summary, looked = pipeline.look(setup, systems, moment, hooks)
         summary.failures = failures
         pipeline.finish(setup, summary)
     assert summary.plan is not None
@@ -122,7 +122,7 @@ def plan(
             | {"calls": summary.plan.calls(capabilities)}
         )
     else:
-        show_plan(summary, details, capabilities, show_all=show_all)
+        show_plan(summary, looked, capabilities, show_all=show_all)
     if summary.exit_code not in (0, 3):
         sys.exit(summary.exit_code)
     if exit_code and summary.plan.changes:

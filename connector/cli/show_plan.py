@@ -11,8 +11,8 @@ from rich.markup import escape
 from connector.cli.screen import out
 from connector.cli.show_run import show_failures
 from connector.model import Capabilities, Change
-from connector.pipeline import Summary
-from connector.report.planned import Shown
+from connector.pipeline import Looked, Summary
+from connector.steps.planned import Shown
 
 FEW = 5
 _ARROW = "→"
@@ -26,21 +26,14 @@ _LABELS = {
 }
 
 
-def show_plan(
-    summary: Summary,
-    shown: Sequence[Shown],
-    owners: Mapping[tuple[str, str], str],
-    capabilities: Mapping[str, Capabilities],
-    *,
-    show_all: bool,
-) -> None:
+def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capabilities], *, show_all: bool) -> None:
     """The plan as a person would like to see it."""
-    plan = summary.plan
+    plan, shown = summary.plan, looked.persons
     assert plan is not None
     _pulled(summary)
     out.print()
     for person in shown if show_all else shown[:FEW]:
-        _person(person, owners)
+        _person(person, looked.owners)
     rest = len(shown) - FEW
     if rest > 0 and not show_all:
         out.print(f"  … {rest:,} more person{'' if rest == 1 else 's'} [dim](connector plan --all, or --json)[/dim]\n")

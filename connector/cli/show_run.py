@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.markup import escape
 
@@ -35,10 +36,8 @@ def show_summary(summary: Summary) -> None:
     elif summary.pulled.calls:
         _line("pull", "nothing changed")
     if summary.resolved.records:
-        counts = Counter[str]()
-        for each in summary.resolved.counts.values():
-            counts.update(each)
-        _line("resolve", f"{summary.resolved.records:,} records looked at: {_parts(counts) or 'nobody changed'}")
+        found = ", ".join(_resolved(kind, counts) for kind, counts in summary.resolved.counts.items())
+        _line("resolve", f"{summary.resolved.records:,} records looked at: {found}")
     if summary.scored.subjects:
         _line("score", f"{summary.scored.subjects:,} persons, from the events of {summary.scored.records:,} records")
     if summary.staged.moved or summary.staged.fired:
@@ -50,8 +49,8 @@ def show_summary(summary: Summary) -> None:
             "too small to write": summary.plan.suppressed,
         }
         _line("plan", _parts(words) or "nothing to write")
-    for each in summary.delivered:
-        _line("deliver", _delivered(each))
+    for delivered in summary.delivered:
+        _line("deliver", _delivered(delivered))
     _troubles(summary)
 
 
@@ -59,8 +58,13 @@ def _line(step: str, text: str) -> None:
     out.print(f"[bold]{step:<9}[/bold] {text}")
 
 
-def _parts(counts: dict[str, int] | Counter[str]) -> str:
+def _parts(counts: Mapping[str, int]) -> str:
     return " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+
+
+def _resolved(kind: str, counts: Mapping[str, int]) -> str:
+    moves = _parts({name: counts.get(name, 0) for name in ("new", "merged", "split", "retired")})
+    return f"{counts.get('persons', 0):,} {kind}s" + (f" ({moves})" if moves else "")
 
 
 def _delivered(each: Delivered) -> str:

@@ -299,7 +299,8 @@ class _Merge:
     # ------------------------------------------------------------------------------------------------------ observed
 
     def observed(self) -> None:
-        """Note what the system holds in our output fields, unless we have settled a newer value ourselves."""
+        """Note what the system holds in our output fields. After a write of ours, only a version that is newer than the one
+        we had seen before it counts: an index that lags tells that one again."""
         rows = self._all("observed")
         if not rows.num_rows:
             return
@@ -309,7 +310,7 @@ class _Merge:
         table = self.mart.table("observed")
         joined = incoming.left_join(table, "key", rname="{name}_before")
         is_new = joined.key_before.isnull() & joined.value.notnull()
-        is_newer = joined.settled_at_before.isnull() | (joined.observed_at >= joined.settled_at_before)
+        is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
         is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
         written = joined.filter(is_new | is_changed).mutate(
             settled_at=joined.settled_at_before, revision=ibis.literal(self.run, "int64")

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import plan as planning
 from connector import tables, writeback
 from connector.mart import Mart
-from connector.model import Kind
+from connector.model import Change, Kind
 from connector.plan import Plan
 from connector.steps.setup import Connected, Moment, Setup
 
-_OUTPUTS = pa.schema(
-    [("system", tables.TEXT), ("object_type", tables.TEXT), ("output", tables.TEXT), ("field", tables.TEXT)]
-)
+_OUTPUTS = pa.schema([pa.field(name, tables.TEXT) for name in ("system", "object_type", "output", "field")])
 
 
 def want(setup: Setup, mart: Mart, moment: Moment) -> int:
@@ -32,16 +29,17 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
         "concerned", mine.select(record="key").union(mart.kept("resolved_records").select("record"), distinct=True)
     )
     table = mart.table(tables.record_table(Kind.PERSON))
-    score, stage = mart.table("score"), mart.table("stage_interval")
+    score, line, stage = mart.table("score"), mart.table("score_line"), mart.table("stage_interval")
     model = setup.writeback.model
     fresh = mart.keep(
         "new_desired",
         planning.desired_fields(
             table.semi_join(concerned, table.key == concerned.record),
             mine,
-            score.filter(score.model == model).semi_join(subjects, "subject"),
-            stage.filter(stage.left_at.isnull()).semi_join(subjects, "subject"),
-            ibis.memtable(outputs(setup.systems)),
+            score=score.filter(score.model == model).semi_join(subjects, "subject"),
+            lines=line.filter(line.model == model).semi_join(subjects, "subject"),
+            stage=stage.filter(stage.left_at.isnull()).semi_join(subjects, "subject"),
+            outputs=ibis.memtable(outputs(setup.systems)),
             revision=moment.run,
         ),
     )
@@ -87,22 +85,6 @@ def plan(setup: Setup, mart: Mart, moment: Moment, *, full: bool = False) -> Pla
     return planning.make(_writable(setup, changes), setup.writeback.brakes, suppressed=suppressed, existing=existing)
 
 
-def _writable(setup: Setup, changes: list[planning.Change]) -> list[planning.Change]:
+def _writable(setup: Setup, changes: list[Change]) -> list[Change]:
     names = setup.writeback.systems or tuple(setup.systems)
     return [change for change in changes if change.system in names]
-
-
-def labels(mart: Mart, subjects: ir.Table) -> dict[str, Mapping[str, str | None]]:
-    """How persons are shown: person id -> name, title, account name."""
-    person, account = mart.table("person"), mart.table("account")
-    named = person.semi_join(subjects, person.key == subjects.subject).left_join(
-        account, person.account == account.key, rname="account_{name}"
-    )
-    rows = mart.arrow(
-        named.select(
-            key=named.key, name=named.name, title=named.title, account=ibis.coalesce(named.account_name, named.company)
-        )
-    )
-    return {
-        row["key"]: {"name": row["name"], "title": row["title"], "account": row["account"]} for row in rows.to_pylist()
-    }

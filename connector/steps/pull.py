@@ -175,9 +175,14 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
     malformed = [reason for page in read.pages for reason in page.malformed]
     cursors = [page.cursor for page in read.pages if page.cursor is not None]
     group = Group(
-        read.system, read.stream.name, read.stream.kind, read.mapped, rows + len(malformed), len(malformed),
+        read.system,
+        read.stream.name,
+        read.stream.kind,
+        read.mapped,
+        rows + len(malformed),
+        len(malformed),
         cursors[-1] if cursors else None,
-    )  # fmt: skip
+    )
     key = (read.system, read.stream.name)
     with setup.mart() as mart:
         counts = _ingest(mart, group, moment)
@@ -192,7 +197,7 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
                 polled_at=moment.now,
                 run=moment.run,
                 rows=pulled.counts[key].pulled,
-            )  # fmt: skip
+            )
         )
     totals = [page.total for page in read.pages if page.total is not None]
     progress.pulled(read.system, read.stream.name, pulled.counts[key].pulled, totals[-1] if totals else None)
@@ -215,7 +220,7 @@ def _lost(read: _Read, malformed: list[str], now: datetime) -> list[Quarantine]:
             reason=reason,
             first_at=now,
             last_at=now,
-        )  # fmt: skip
+        )
         for reason in dict.fromkeys(malformed)
     ]
 
@@ -237,7 +242,7 @@ def _values(read: _Read, now: datetime) -> list[Quarantine]:
             value_hash=row["value_hash"] or "",
             first_at=now,
             last_at=now,
-        )  # fmt: skip
+        )
         for row in rows
     ]
 
@@ -260,7 +265,7 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
                 quarantined=counts.quarantined,
                 status=status,
                 ended_at=clock.now(),
-            )  # fmt: skip
+            )
         )
     for (system, stream), error in sorted(pulled.stream_failures.items()):
         steps.append(

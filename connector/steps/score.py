@@ -42,22 +42,34 @@ def score(setup: Setup, mart: Mart, moment: Moment) -> Scored:
         scoring.score_lines(
             name,
             model,
-            persons,
-            accounts,
-            mine,
-            days.filter(days.model == name).semi_join(mine, days.record == mine.key),
-            moment.now,
+            persons=persons,
+            accounts=accounts,
+            membership=mine,
+            days=days.filter(days.model == name).semi_join(mine, days.record == mine.key),
+            now=moment.now,
         )
         for name, model in setup.models.items()
     ]
-    mart.replace_bucket("score_line", "subject", subjects, mart.keep("new_lines", _union(lines)))
-    kept = mart.kept("new_lines")
+    kept = mart.keep("new_lines", _union(lines))
+    mart.replace_bucket("score_line", "subject", subjects, kept)
     made = [
-        scoring.scores(name, model, kept.filter(kept.model == name), persons, moment.now)
+        scoring.scores(
+            name,
+            model,
+            kept.filter(kept.model == name),
+            persons=persons,
+            accounts=accounts,
+            now=moment.now,
+            levels=setup.levels,
+            step=setup.writeback.min_points,
+        )
         for name, model in setup.models.items()
     ]
     mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", _union(made)))
-    _note_due(mart, subjects)
+    ahead = events(mart)
+    ahead = ahead.semi_join(mine, ahead.record == mine.key)
+    fresh = scoring.due(mart.kept("new_scores"), ahead, mine, moment.now)
+    mart.replace_bucket("due", "subject", subjects, mart.keep("new_due", fresh))
     return Scored(mart.count(subjects), mart.count(records))
 
 
@@ -86,7 +98,10 @@ def _mark_copies(mart: Mart, moment: Moment) -> None:
 def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
     """Fold the events of the records that have news into days; returns those records (scratch table)."""
     work = mart.kept("work")
-    concerned = work.filter(work.kind == "event").select("record")
+    due, members = mart.table("due"), mart.table("membership")
+    come = due.filter((due.why == "event") & (due.due_at <= ibis.literal(moment.now)))
+    theirs = members.semi_join(come, members.owner_id == come.subject).select(record="key")
+    concerned = work.filter(work.kind == "event").select("record").union(theirs)
     if _is_changed(setup, "engagement"):
         concerned = events(mart).select("record").union(mart.table("engagement_day").select("record"))
     records = mart.keep("event_records", concerned.distinct())
@@ -95,8 +110,11 @@ def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
     theirs = mart.keep("their_events", events(mart).semi_join(records, "record"))
     table = mart.table(tables.record_table(Kind.PERSON))
     people = table.semi_join(records, table.key == records.record)
-    days = [scoring.fold(name, model, theirs, people, moment.now) for name, model in setup.models.items()]
-    mart.replace_bucket("engagement_day", "record", records, mart.keep("new_days", _union(days).distinct(on="key")))
+    days = [
+        scoring.fold(name, model, theirs, people, moment.now, with_kinds=place == 0)
+        for place, (name, model) in enumerate(setup.models.items())
+    ]
+    mart.replace_bucket("engagement_day", "record", records, mart.keep("new_days", _union(days)))
     return records
 
 
@@ -114,14 +132,3 @@ def _widen(setup: Setup, mart: Mart, moment: Moment, records: ir.Table) -> ir.Ta
 
 def _is_changed(setup: Setup, part: str) -> bool:
     return setup.state.note(f"fingerprint:{part}", setup.fingerprints.get(part, "")) != setup.fingerprints.get(part, "")
-
-
-def _note_due(mart: Mart, subjects: ir.Table) -> None:
-    fresh = mart.kept("new_scores").filter(mart.kept("new_scores").next_due_at.notnull())
-    rows = fresh.group_by("subject").agg(due_at=fresh.next_due_at.min())
-    mart.replace_bucket(
-        "due",
-        "subject",
-        subjects,
-        rows.select(key=rows.subject + "|score", subject=rows.subject, why=ibis.literal("score"), due_at=rows.due_at),
-    )

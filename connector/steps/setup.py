@@ -49,6 +49,7 @@ class Setup:
     state: State
     mart_section: MartSection
     directory: Path
+    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # points at which stages or tasks look
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
 
     @contextmanager

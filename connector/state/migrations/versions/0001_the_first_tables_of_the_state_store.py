@@ -1,7 +1,7 @@
 """The first tables of the state store"""
 
 import sqlalchemy as sa
-import sqlmodel
+import sqlmodel.sql.sqltypes
 from alembic import op
 
 import connector.state.models

@@ -1,0 +1,106 @@
+"""The verbs: what is written is there once, all of it or nothing, and only its owner can read the file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import stat
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from connector import tables
+from connector.errors import Busy, MartError
+from connector.mart import Mart, MartSection, open_mart
+from connector.mart.schema import MIGRATIONS
+
+
+def rows(*values: tuple[str, str, int]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"key": key, "kind": "person", "record": record, "run": run} for key, record, run in values], schema=tables.DIRTY
+    )
+
+
+def held(mart: Mart) -> dict[str, int]:
+    return {row["key"]: row["run"] for row in mart.arrow(mart.table("dirty")).to_pylist()}
+
+
+def test_a_merge_inserts_what_is_new_and_replaces_what_has_the_same_key(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        with mart.transaction():
+            mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
+            mart.merge("dirty", rows(("b", "b", 2), ("c", "c", 2)))
+        assert held(mart) == {"a": 1, "b": 2, "c": 2}
+
+
+def test_a_merge_may_be_made_of_the_table_it_goes_into(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.merge("dirty", rows(("a", "a", 1)))
+        mart.merge("dirty", mart.table("dirty").mutate(run=7))
+        assert held(mart) == {"a": 7}
+
+
+def test_what_a_failed_transaction_wrote_is_gone(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.merge("dirty", rows(("a", "a", 1)))
+        with pytest.raises(ZeroDivisionError), mart.transaction():
+            mart.merge("dirty", rows(("b", "b", 1)))
+            mart.delete_keys("dirty", pa.table({"key": ["a"]}))
+            raise ZeroDivisionError
+        assert held(mart) == {"a": 1}
+
+
+def test_a_bucket_is_replaced_as_a_whole_and_its_neighbours_stay(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.merge("dirty", rows(("a1", "a", 1), ("a2", "a", 1), ("b1", "b", 1)))
+        mart.replace_bucket("dirty", "record", pa.table({"record": ["a"]}), rows(("a3", "a", 2)))
+        assert held(mart) == {"a3": 2, "b1": 1}
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart, mart.transaction():
+        mart.merge("dirty", rows(("a", "a", 1)))
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert held(mart) == {"a": 1}
+
+
+def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path):
+        pass
+    assert stat.S_IMODE((tmp_path / "mart.duckdb").stat().st_mode) == 0o600
+
+
+def test_a_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.connection.execute("UPDATE pair SET schema_version = ?", [len(MIGRATIONS) + 1])
+    with pytest.raises(MartError, match="schema version"), open_mart(MartSection(), tmp_path):
+        pass
+
+
+def test_a_file_that_is_no_mart_is_named_with_its_mend(tmp_path: Path) -> None:
+    (tmp_path / "mart.duckdb").write_bytes(b"not a database" * 500)
+    with pytest.raises(MartError) as caught, open_mart(MartSection(), tmp_path):
+        pass
+    assert "backup" in caught.value.hint
+
+
+def _hold(path: Path, is_open: multiprocessing.synchronize.Event, may_close: multiprocessing.synchronize.Event) -> None:
+    with open_mart(MartSection(), path):
+        is_open.set()
+        may_close.wait(20)
+
+
+def test_a_second_process_waits_and_then_says_that_the_mart_is_in_use(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    is_open, may_close = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, is_open, may_close))
+    other.start()
+    try:
+        assert is_open.wait(30)
+        with pytest.raises(Busy), open_mart(MartSection(wait_s=0.2), tmp_path):
+            pass
+    finally:
+        may_close.set()
+        other.join(20)
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert held(mart) == {}

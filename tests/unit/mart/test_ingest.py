@@ -1,0 +1,189 @@
+"""Merging pages: counts add up, a replay changes nothing, what changed is dirty, what went is withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from connector import mapping, tables
+from connector.mart import Mart, MartSection, open_mart
+from connector.mart.ingest import Counts, Group, ingest
+from connector.model import Kind
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MAPPINGS = mapping.load("hubspot", {})
+KINDS = {"contacts": Kind.PERSON, "companies": Kind.ACCOUNT, "deals": Kind.OPPORTUNITY, "calls": Kind.ACTIVITY}
+
+
+@pytest.fixture
+def mart(tmp_path: Path) -> Iterator[Mart]:
+    with open_mart(MartSection(), tmp_path) as opened:
+        yield opened
+
+
+def row(native_id: str, at: datetime = NOW, *, is_deleted: bool = False, merged_into: str | None = None, **native: Any) -> dict[str, Any]:
+    return {
+        "native_id": native_id, "object_type": None, "created_at": NOW - timedelta(days=9), "modified_at": at,
+        "is_deleted": is_deleted, "merged_into": merged_into, "native": orjson.dumps(native).decode(),
+    }  # fmt: skip
+
+
+def pull(mart: Mart, stream: str, *rows: dict[str, Any], run: int = 1, cursor: str | None = "c1") -> Counts:
+    page = pa.Table.from_pylist([{**each, "object_type": stream} for each in rows], schema=tables.PAGE)
+    mapped = mapping.apply(page, MAPPINGS[stream], system="hubspot", region="DE", outputs=("connector_score",), now=NOW)
+    group = Group("hubspot", stream, KINDS[stream], (mapped,), len(rows), 0, cursor)
+    return ingest(mart, group, run=run, now=NOW)
+
+
+def table(mart: Mart, name: str) -> list[dict[str, Any]]:
+    return sorted(mart.arrow(mart.table(name)).to_pylist(), key=lambda each: each["key"])
+
+
+def everything(mart: Mart) -> dict[str, list[dict[str, Any]]]:
+    return {name: table(mart, name) for name in tables.TABLES}
+
+
+def clear(mart: Mart) -> None:
+    mart.delete_keys("dirty", mart.table("dirty").select("key"))
+
+
+def test_what_is_pulled_is_applied_once_and_then_unchanged(mart: Mart) -> None:
+    rows = [row("1", email="a@b.example", firstname="Ann"), row("2", email="c@d.example")]
+    assert pull(mart, "contacts", *rows) == Counts(2, 2, 0, 0, 0)
+    assert pull(mart, "contacts", *rows, run=2) == Counts(2, 0, 2, 0, 0)
+
+
+def test_a_replay_of_pages_changes_no_byte_and_makes_nothing_dirty(mart: Mart) -> None:
+    rows = [row("1", email="a@b.example", mobilephone="+49 170 1234567"), row("2", email="c@d.example", connector_score="12")]
+    pull(mart, "contacts", *rows)
+    clear(mart)
+    before = everything(mart)
+    pull(mart, "contacts", *rows)
+    assert everything(mart) == before
+
+
+def test_ingestion_numbers_go_up_in_the_order_of_first_sight_and_never_change(mart: Mart) -> None:
+    pull(mart, "contacts", row("5"), row("3"))
+    pull(mart, "contacts", row("1"), row("3", NOW + timedelta(hours=1), firstname="New"), run=2)
+    numbers = {each["native_id"]: each["ingestion"] for each in table(mart, "person_record")}
+    assert numbers == {"3": 1, "5": 2, "1": 3}
+
+
+def test_a_changed_field_leaves_its_version_and_only_its_own(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", firstname="Ann", lastname="Meyer"))
+    later = NOW + timedelta(hours=1)
+    pull(mart, "contacts", row("1", later, firstname="Anna", lastname="Meyer"), run=2)
+    versions = [(each["field"], each["value"], each["changed_at"], each["run"]) for each in table(mart, "record_version")]
+    assert versions == [("first_name", "Anna", later, 2)]
+
+
+def test_our_own_write_coming_back_is_unchanged_and_makes_nothing_dirty(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", email="a@b.example"))
+    clear(mart)
+    later = NOW + timedelta(minutes=5)
+    assert pull(mart, "contacts", row("1", later, email="a@b.example", connector_score="66"), run=2) == Counts(1, 0, 1, 0, 0)
+    assert table(mart, "dirty") == []
+    assert [(each["field"], each["value"], each["revision"]) for each in table(mart, "observed")] == [("connector_score", "66", 2)]
+
+
+def test_an_older_version_that_a_lagging_index_tells_is_ignored(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", firstname="New"))
+    assert pull(mart, "contacts", row("1", NOW - timedelta(hours=1), firstname="Old"), run=2).unchanged == 1
+    assert table(mart, "person_record")[0]["first_name"] == "New"
+
+
+def test_a_version_that_we_had_seen_before_our_write_does_not_undo_it(mart: Mart) -> None:
+    seen, ours = NOW + timedelta(minutes=10), NOW + timedelta(minutes=11)
+    record = "hubspot|contacts|1"
+    settled = {
+        "key": f"{record}|connector_score", "system": "hubspot", "object_type": "contacts", "native_id": "1", "record": record,
+        "field": "connector_score", "value": "70", "observed_at": seen, "settled_at": ours, "revision": 2,
+    }  # fmt: skip
+    mart.merge("observed", pa.Table.from_pylist([settled], schema=tables.OBSERVED))
+    pull(mart, "contacts", row("1", seen, connector_score="12"), run=3)
+    assert table(mart, "observed")[0]["value"] == "70"
+    pull(mart, "contacts", row("1", seen + timedelta(seconds=1), connector_score="12"), run=4)
+    assert table(mart, "observed")[0]["value"] == "12"
+
+
+def test_a_deletion_keeps_what_was_known_and_is_dirty_once(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", email="a@b.example", firstname="Ann"))
+    clear(mart)
+    later = NOW + timedelta(hours=1)
+    assert pull(mart, "contacts", row("1", later, is_deleted=True), run=2).applied == 1
+    record = table(mart, "person_record")[0]
+    assert record["first_name"] == "Ann"
+    assert record["deleted_at"] == later
+    assert [each["record"] for each in table(mart, "dirty")] == ["hubspot|contacts|1"]
+    assert pull(mart, "contacts", row("1", later, is_deleted=True), run=3).unchanged == 1
+
+
+def test_an_identifier_that_a_record_loses_is_withdrawn_and_comes_back_with_its_first_sighting(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", email="a@b.example"))
+    first = {each["value"]: each["first_seen_at"] for each in table(mart, "identifier")}
+    pull(mart, "contacts", row("1", NOW + timedelta(hours=1), email="other@b.example"), run=2)
+    withdrawn = {each["value"]: each["withdrawn_at"] is not None for each in table(mart, "identifier") if each["type"] == "email"}
+    assert withdrawn == {"a@b.example": True, "other@b.example": False}
+    pull(mart, "contacts", row("1", NOW + timedelta(hours=2), email="a@b.example"), run=3)
+    back = next(each for each in table(mart, "identifier") if each["value"] == "a@b.example" and each["type"] == "email")
+    assert back["withdrawn_at"] is None
+    assert back["first_seen_at"] == first["a@b.example"]
+
+
+def test_a_call_makes_its_contacts_dirty_as_events_and_a_lost_association_is_a_deletion(mart: Mart) -> None:
+    call = {"hs_timestamp": "2026-10-30T10:00:00Z", "hs_call_title": "Hello"}
+    pull(mart, "calls", row("9", **call, **{"associations.contacts": ["1", "2"]}))
+    assert {each["key"] for each in table(mart, "dirty")} == {"event|hubspot|contacts|1", "event|hubspot|contacts|2"}
+    clear(mart)
+    counts = pull(mart, "calls", row("9", NOW + timedelta(hours=1), **call, **{"associations.contacts": ["1"]}), run=2)
+    assert counts == Counts(1, 1, 0, 0, 0)
+    gone = {each["record"]: each["deleted_at"] is not None for each in table(mart, "activity")}
+    assert gone == {"hubspot|contacts|1": False, "hubspot|contacts|2": True}
+    assert {each["record"] for each in table(mart, "dirty")} == {"hubspot|contacts|2"}
+
+
+def test_a_deleted_call_takes_all_its_rows_with_it(mart: Mart) -> None:
+    call = {"hs_timestamp": "2026-10-30T10:00:00Z", "associations.contacts": ["1", "2"]}
+    pull(mart, "calls", row("9", **call))
+    pull(mart, "calls", row("9", NOW + timedelta(hours=1), is_deleted=True), run=2)
+    assert all(each["deleted_at"] is not None for each in table(mart, "activity"))
+
+
+def test_the_roles_of_a_deal_follow_its_associations(mart: Mart) -> None:
+    deal = {"dealname": "Big", "dealstage": "closedwon", "amount": "100", "hs_is_closed_won": "true", "hs_is_closed": "true"}
+    pull(mart, "deals", row("7", **deal, **{"associations.contacts": ["1", "2"]}))
+    assert {each["person"] for each in table(mart, "contact_role_record")} == {"hubspot|contacts|1", "hubspot|contacts|2"}
+    pull(mart, "deals", row("7", NOW + timedelta(hours=1), **deal, **{"associations.contacts": ["2"]}), run=2)
+    assert {each["person"] for each in table(mart, "contact_role_record")} == {"hubspot|contacts|2"}
+
+
+def test_the_checkpoint_moves_with_the_rows_or_not_at_all(mart: Mart, monkeypatch: pytest.MonkeyPatch) -> None:
+    pull(mart, "contacts", row("1"), cursor="first")
+    real = Mart.merge
+
+    def fails_at_the_checkpoint(self: Mart, name: str, rows: Any) -> None:
+        if name == "checkpoint":
+            raise RuntimeError("killed")
+        real(self, name, rows)
+
+    monkeypatch.setattr(Mart, "merge", fails_at_the_checkpoint)
+    with pytest.raises(RuntimeError, match="killed"):
+        pull(mart, "contacts", row("2"), cursor="second")
+    assert [each["cursor"] for each in table(mart, "checkpoint")] == ["first"]
+    assert [each["native_id"] for each in table(mart, "person_record")] == ["1"]
+
+
+def test_a_record_without_an_id_is_quarantined_and_the_counts_still_add_up(mart: Mart) -> None:
+    counts = pull(mart, "contacts", row("1", email="a@b.example"), row("", email="c@d.example"))
+    assert counts == Counts(2, 1, 0, 0, 1)
+    assert counts.is_conserved
+
+
+def test_counts_that_lose_a_record_are_not_conserved() -> None:
+    assert not Counts(pulled=3, applied=1, unchanged=1).is_conserved
