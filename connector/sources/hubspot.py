@@ -120,6 +120,16 @@ EVENTS_EVERY = timedelta(minutes=15)
 OWNERS_EVERY = timedelta(days=1)
 
 MODIFIED, CONTACT_MODIFIED = "hs_lastmodifieddate", "lastmodifieddate"
+#: Our outputs and the properties that `install` creates for them.
+OUTPUTS: Mapping[str, str] = {
+    "score": "connector_score",
+    "grade": "connector_grade",
+    "stage": "connector_stage",
+    "stage_since": "connector_stage_since",
+    "reasons": "connector_reasons",
+    "person_id": "connector_person_id",
+}
+
 THREADS = 4
 PAGES_AHEAD = 8
 
@@ -333,9 +343,12 @@ HUBSPOT = Adapter(
     ),
     capabilities=Capabilities(
         batch_size=batch.BATCH_SIZE,
-        writable=("contacts", "companies", "deals", "tickets"),
-        task_targets=("contacts", "companies", "deals", "tickets"),
+        writable=("contacts",),
+        task_targets=("contacts", "deals", "companies", "tickets"),
+        outputs={"contacts": OUTPUTS},
+        task_key=("tasks", properties.TASK_KEY),
         has_unique_task_key=True,  # where the portal refuses a unique property, keys are looked up before each write
+        mixes_in_batch=False,
         tells_deletes=True,
     ),
     windows=_windows(),

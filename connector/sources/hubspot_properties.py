@@ -21,17 +21,8 @@ GROUP_LABEL = "Connector"
 #: Activities have no groups of ours: custom properties of tasks live in this one.
 TASK_GROUP = "task_information"
 
-#: The property of a task that holds our dedupe key, as `install` wants it.
+#: The property of a task that holds our dedupe key.
 TASK_KEY = "connector_task_key"
-TASK_KEY_SPEC = FieldSpec(
-    "tasks",
-    TASK_KEY,
-    "Connector task key",
-    "text",
-    length=64,
-    is_unique=True,
-    description="Keeps a task from being made twice",
-)
 
 #: our type of a field -> HubSpot's type and field type
 TYPES: Mapping[str, tuple[str, str]] = {

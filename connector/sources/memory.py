@@ -44,6 +44,7 @@ from connector.sources.memory_store import TASK_KEY, Record, Store
 from connector.tables import PAGE
 
 PAGE_ROWS = 100
+OUTPUTS = ("score", "grade", "stage", "stage_since", "reasons", "person_id")
 
 
 class MemoryOptions(Section):
@@ -218,8 +219,10 @@ MEMORY = Adapter(
     ),
     capabilities=Capabilities(
         batch_size=100,
-        writable=("contacts", "companies", "deals"),
-        task_targets=("contacts", "companies", "deals"),
+        writable=("contacts",),
+        task_targets=("contacts", "deals", "companies"),
+        outputs={"contacts": {name: name for name in OUTPUTS}},
+        task_key=("activities", TASK_KEY),
         has_unique_task_key=True,
         tells_deletes=True,
     ),
