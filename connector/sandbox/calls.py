@@ -19,7 +19,7 @@ _CURSOR = re.compile(r"^01g.*-\d+$")
 
 def path_pattern(path: str) -> str:
     """The path with record ids, numbers and paging cursors replaced, so that calls can be grouped."""
-    segments = path.split("?", 1)[0].split("/")
+    segments = path.split("?", 1)[0].rstrip("/").split("/")
     return "/".join(_segment_pattern(segment) for segment in segments)
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,7 +110,7 @@ def _seed(context: Context, options: Options) -> None:
 
 def application(context: Context, name: str, system: ImitatedSystem, urls: Mapping[str, str]) -> web.Application:
     """The web application of one system, with faults, call log, compression and the admin endpoints."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_compress, _observe(context, name)])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_finish(context), _observe(context, name)])
     app.add_routes(admin.routes(context, systems(), urls))
     app.add_routes(system.routes(context))
     return app
@@ -171,17 +172,25 @@ def _aborted(request: web.Request) -> web.StreamResponse:
     return web.Response(status=499)
 
 
-@web.middleware
-async def _compress(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
-    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+def _finish(context: Context) -> Any:
+    @web.middleware
+    async def finish(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Date by the sandbox's clock; gzip when it is asked for and worth it."""
+        response = await handler(request)
+        response.headers["Date"] = format_datetime(context.clock.now(), usegmt=True)
+        response.headers["Vary"] = "Accept-Encoding"
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            _compress(request, response, response.body)
         return response
-    response.headers["Vary"] = "Accept-Encoding"
-    if len(response.body) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+
+    return finish
+
+
+def _compress(request: web.Request, response: web.Response, body: bytes) -> None:
+    if len(body) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
-        response.body = packer.compress(response.body) + packer.flush()
+        response.body = packer.compress(body) + packer.flush()
         response.headers["Content-Encoding"] = "gzip"
-    return response
 
 
 @asynccontextmanager
