@@ -179,7 +179,7 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
 def _send(scene: Scene, person: Person, mailing: Mailing, at: int) -> Row:
     """The SENT event; gives what all later events of this message to this person carry."""
     base: Row = {
-        "portalId": PORTAL_ID, "appId": 113, "appName": "Batch", "recipient": person.hubspot_email,
+        "portalId": PORTAL_ID, "appId": 113, "recipient": person.hubspot_email,
         "emailCampaignId": mailing.campaign_id, "subject": mailing.subject,
     }  # fmt: skip
     sent = _emit(scene, base, "SENT", at, **{"from": "Harbourline <hello@harbourline.example>"})

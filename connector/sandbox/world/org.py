@@ -119,7 +119,6 @@ def _person_fields(person: Person, shown: Shown) -> Row:
         "Email": shown.email, "Phone": shown.phone, "MobilePhone": shown.mobile, "LeadSource": shown.source,
         "OwnerId": shown.owner_id, "HasOptedOutOfEmail": person.is_opted_out, "DoNotCall": False,
         "EmailBouncedDate": salesforce_time((shown.created_at + shown.modified_at) // 2) if bounced else None,
-        "IsEmailBounced": bounced,
         "EmailBouncedReason": "550 5.1.1 mailbox unavailable" if bounced else None,
         "Web_Cookie__c": shown.cookie, "Push_Device_Id__c": shown.device, "LinkedIn__c": shown.linkedin,
         "Twitter__c": shown.twitter,
@@ -134,6 +133,7 @@ def add_contact(org: Org, person: Person, company: Company, shown: Shown) -> str
         **_person_fields(person, shown), "AccountId": company.salesforce_id or None,
         "Department": person.function.replace("_", " ").title(), "MailingStreet": company.street, "MailingCity": city,
         "MailingPostalCode": postal_code, "MailingState": state or None, "MailingCountry": shown.country,
+        "IsEmailBounced": person.has_bounced and shown.email is not None,
         "Customer_Number__c": shown.customer_number, "User_Id__c": shown.user_id,
         "Last_Login__c": None if shown.last_login_at is None else salesforce_time(shown.last_login_at),
     })  # fmt: skip
