@@ -17,8 +17,10 @@ from connector import clock
 from tests.contract.bench import Bench
 from tests.contract.hubspot_bench import hubspot_bench
 from tests.contract.memory_bench import memory_bench
+from tests.contract.salesforce_bench import salesforce_bench
 
 START_S = 60.0
+BENCHES = {"hubspot": hubspot_bench, "salesforce": salesforce_bench}
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         process.wait(timeout=20)
 
 
-@pytest.fixture(params=["memory", "hubspot"])
+@pytest.fixture(params=["memory", "hubspot", "salesforce"])
 def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A bench for each adapter; waits between retries are skipped."""
     if request.param == "memory":
@@ -50,6 +52,6 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         return
     urls = request.getfixturevalue("sandbox")
     monkeypatch.setattr(clock, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))
-    made = hubspot_bench(urls["hubspot"])
+    made = BENCHES[request.param](urls[request.param])
     yield made
     made.system.close()
