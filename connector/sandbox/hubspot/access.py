@@ -1,7 +1,7 @@
 """Who may call: private-app tokens and OAuth access tokens, with their scopes.
 
-Sources: https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/oauth/working-with-oauth and
-https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
+Sources: https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/oauth/working-with-oauth
+and https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
 """
 
 from __future__ import annotations

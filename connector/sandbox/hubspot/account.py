@@ -27,7 +27,9 @@ OWNER_PAGE = 500
 LIFECYCLE_PIPELINE = "contacts-lifecycle-pipeline"
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS hubspot_owner (id INTEGER PRIMARY KEY, email TEXT, archived INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS hubspot_owner (
+    id INTEGER PRIMARY KEY, email TEXT, archived INTEGER NOT NULL, body TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS hubspot_pipeline (
     object_type TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (object_type, id)
 );
@@ -118,7 +120,8 @@ def list_owners(call: Call) -> Answer:
     limit = call.limit(100, OWNER_PAGE)
     email = call.one("email").strip().lower()
     rows = call.context.database.execute(
-        "SELECT id, body FROM hubspot_owner WHERE archived = ? AND id > ? AND (? = '' OR email = ?) ORDER BY id LIMIT ?",
+        "SELECT id, body FROM hubspot_owner WHERE archived = ? AND id > ? AND (? = '' OR email = ?)"
+        " ORDER BY id LIMIT ?",
         (call.one("archived").lower() == "true", as_id(call.one("after", "0")) or 0, email, email, limit + 1),
     ).fetchall()
     body: dict[str, Any] = {"results": [orjson.loads(row["body"]) for row in rows[:limit]]}

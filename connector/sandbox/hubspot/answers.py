@@ -1,6 +1,7 @@
 """What the HubSpot API says when it refuses: the shapes of its error bodies.
 
-Source: https://developers.hubspot.com/docs/api-reference/error-handling (status codes and the error body) and recorded traffic.
+Source: https://developers.hubspot.com/docs/api-reference/error-handling (status codes and the error body) and recorded
+traffic.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ValueProblem:
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """Why one row of a batch was not written; becomes an entry of `errors` in the 207 envelope or refuses the whole request."""
+    """Why one row of a batch was not written: an entry of `errors` in the 207 envelope, or the whole request's refusal."""
 
     status: int
     category: str

@@ -1,7 +1,7 @@
 """The associations API (v4 and dated).
 
-Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide; that a record without links is an error
-of sub-category NO_ASSOCIATIONS_FOUND in a 207 is from recorded traffic.
+Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide; that a record without links is an
+error of sub-category NO_ASSOCIATIONS_FOUND in a 207 is from recorded traffic.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ ARCHIVE_SIZE = 100
 LINKS_PER_PAGE = 500
 """Links of one record in one answer; HubSpot does not publish the number."""
 
+Ends = tuple[ObjectType, ObjectType]
+Wanted = tuple[str, str, Sequence[AssociationType]]
+"""A link to make: from id, to id, its types."""
 
-def _ends(call: Call) -> tuple[ObjectType, ObjectType]:
+
+def _ends(call: Call) -> Ends:
     return object_type(call.parts["type"]), object_type(call.parts["to_type"])
 
 
@@ -41,7 +45,7 @@ def _shown_types(source: ObjectType, target: ObjectType, type_ids: Sequence[int]
 
 
 def _shown_links(
-    call: Call, ends: tuple[ObjectType, ObjectType], targets: dict[int, list[int]], after: int, most: int
+    call: Call, ends: Ends, targets: dict[int, list[int]], after: int, most: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """A page of links, and the cursor of the next page. Dated paths write ids as text, v4 as numbers."""
     rest = [(to_id, type_ids) for to_id, type_ids in targets.items() if to_id > after]
@@ -96,9 +100,7 @@ def _live_ids(call: Call, kind: ObjectType, ids: Sequence[int]) -> dict[int, int
     return {wanted: record.id for wanted, record in found.items() if record.archived_ms is None}
 
 
-def _connect(
-    call: Call, ends: tuple[ObjectType, ObjectType], wanted: Sequence[tuple[str, str, Sequence[AssociationType]]]
-) -> Answer:
+def _connect(call: Call, ends: Ends, wanted: Sequence[tuple[str, str, Sequence[AssociationType]]]) -> Answer:
     source, target = ends
     started = iso(call.now_ms)
     from_ids = _live_ids(call, source, [number for row in wanted if (number := records.as_id(row[0])) is not None])
@@ -127,7 +129,7 @@ def _connect(
     return Answer(207 if errors else 201, envelope(results, errors, started, iso(call.now_ms)), len(results))
 
 
-def _named_types(ends: tuple[ObjectType, ObjectType], given: Sequence[Any]) -> list[AssociationType]:
+def _named_types(ends: Ends, given: Sequence[Any]) -> list[AssociationType]:
     known = {each.type_id: each for each in association_types(ends[0].name, ends[1].name)}
     ids = [records.as_id(each.get("associationTypeId")) for each in given]
     wrong = [each for each in ids if each not in known]

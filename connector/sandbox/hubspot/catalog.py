@@ -41,6 +41,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
 """The kinds of the data files: (type, fieldType). The values of the last three are owners, pipelines and stages."""
 
 EXTERNAL_KINDS = ("owner", "pipeline", "stage")
+HIDDEN_PREFIX = "hs_v2_"
+"""Properties such as `hs_v2_date_entered_{stage}` can be read by name though no list shows them."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hubspot_property (

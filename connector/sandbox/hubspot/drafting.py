@@ -1,6 +1,6 @@
 """Before a write: which values change, and every reason why HubSpot would refuse one.
 
-Sources: https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guide (value formats, unique properties) and
+Sources: https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guide (value formats, unique properties),
 https://knowledge.hubspot.com/records/use-lifecycle-stages (a stage never moves backward by the API).
 """
 
@@ -17,7 +17,7 @@ from connector.sandbox.context import HUBSPOT
 from connector.sandbox.faults import REJECTED, ROW_LOCK
 from connector.sandbox.hubspot import records
 from connector.sandbox.hubspot.access import PORTAL_ID
-from connector.sandbox.hubspot.answers import CONFLICT, VALIDATION, RowProblem, ValueProblem
+from connector.sandbox.hubspot.answers import CONFLICT, VALIDATION, Refused, RowProblem, ValueProblem
 from connector.sandbox.hubspot.object_types import (
     ASSOCIATION_TYPES,
     BY_NAME,
@@ -31,6 +31,8 @@ from connector.sandbox.hubspot.serving import Call
 from connector.sandbox.hubspot.values import normalised
 
 FORWARD_ONLY = "lifecyclestage"
+Row = Mapping[str, Any]
+"""A row of a request as it was sent."""
 STAGE_PROPERTIES = {"deals": ("pipeline", "dealstage"), "tickets": ("hs_pipeline", "hs_pipeline_stage")}
 
 
@@ -55,9 +57,9 @@ class Drafts:
     missing: list[str] = field(default_factory=list)
 
 
-def row_context(given: Mapping[str, Any], record: Record | None = None, **more: str) -> dict[str, list[str]]:
+def row_context(given: Row, record: Record | None = None) -> dict[str, list[str]]:
     """The `context` of a row's error: its trace id and record id as far as there are any."""
-    context = {key: [value] for key, value in more.items()}
+    context: dict[str, list[str]] = {}
     if record is not None:
         context["ids"] = [str(record.id)]
     if given.get("objectWriteTraceId") is not None:
@@ -69,7 +71,9 @@ def draft(
     call: Call, kind: ObjectType, index: int, given: Mapping[str, Any], record: Record | None
 ) -> Draft | RowProblem:
     """One row of a request (`properties`, `associations`, `objectWriteTraceId`), checked by itself."""
-    properties: Mapping[str, Any] = given.get("properties") or {}
+    properties = given.get("properties") or {}
+    if not isinstance(properties, Mapping):
+        raise Refused(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type `properties`")
     current = record.properties if record is not None else {}
     changes, problems = _checked_values(call, kind, properties, current)
     if problems:
@@ -163,9 +167,7 @@ def _checked_links(
     return tuple(links)
 
 
-def refuse_taken(
-    call: Call, kind: ObjectType, drafts: Drafts, given: Sequence[Mapping[str, Any]], *, names_id: bool
-) -> None:
+def refuse_taken(call: Call, kind: ObjectType, drafts: Drafts, given: Sequence[Row], *, names_id: bool) -> None:
     """Moves the rows that would give a unique value to a second record from `ready` to `problems`."""
     unique = records.unique_definitions(call.catalog, kind)
     claimed: dict[tuple[str, str], int] = {}
@@ -181,7 +183,9 @@ def refuse_taken(
                 holder = records.holder(call.context.database, kind, *form) or own
             if holder != own:
                 drafts.ready.remove(each)
-                drafts.problems[each.index] = _taken(kind, form, holder, given[each.index], each.record, names_id)
+                drafts.problems[each.index] = _taken(
+                    kind, form, holder, row_context(given[each.index], each.record), names_id=names_id
+                )
                 break
 
 
@@ -189,25 +193,23 @@ def _taken(
     kind: ObjectType,
     form: tuple[str, str],
     holder: int,
-    given: Mapping[str, Any],
-    record: Record | None,
+    context: dict[str, list[str]],
+    *,
     names_id: bool,
 ) -> RowProblem:
     name, value = form
     if kind is CONTACTS and name == "email":
         is_told = names_id and holder > 0
         message = f"Contact already exists. Existing ID: {holder}" if is_told else "Contact already exists"
-        more = {"existingId": str(holder)} if is_told else {}
-        return RowProblem(409, CONFLICT, message, row_context(given, record, **more))
+        more = {"existingId": [str(holder)]} if is_told else {}
+        return RowProblem(409, CONFLICT, message, context | more)
     coordinates = f"portalId={PORTAL_ID}, objectTypeId={kind.type_id}, propertyName={name}, value={value}"
     message = f"Cannot set PropertyValueCoordinates{{{coordinates}}}. {max(holder, 0)} already has that value."
     problem = ValueProblem(name, "CONFLICTING_UNIQUE_VALUE", message)
-    return RowProblem(400, VALIDATION, message, row_context(given, record), (problem,))
+    return RowProblem(400, VALIDATION, message, context, (problem,))
 
 
-def refuse_faulty(
-    call: Call, kind: ObjectType, drafts: Drafts, given: Sequence[Mapping[str, Any]]
-) -> dict[int, RowProblem]:
+def refuse_faulty(call: Call, kind: ObjectType, drafts: Drafts, given: Sequence[Row]) -> dict[int, RowProblem]:
     """Takes the rows that a fault rule hits out of `ready`; these never refuse the other rows of a batch."""
     ids = [str(each.record.id) if each.record is not None else None for each in drafts.ready]
     hit = call.context.faults.record_errors(HUBSPOT, kind.name, ids)

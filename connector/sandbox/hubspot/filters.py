@@ -1,6 +1,6 @@
 """Search filters as SQL conditions over the table of an object type.
 
-Id and times are columns with an index; other properties are read out of the JSON text (e-mail and unique ones by an index).
+Id and times are columns with an index; other properties are read out of the JSON text (e-mail and unique ones by index).
 Texts are compared without case; instants and dates in their stored form, which sorts as they do.
 Source: https://developers.hubspot.com/docs/api-reference/search/guide
 """
@@ -125,8 +125,8 @@ def condition(catalog: Catalog, kind: ObjectType, body: Mapping[str, Any]) -> Co
         groups = [body["filters"]]
     total = sum(len(group) for group in groups)
     if len(groups) > MOST_GROUPS or total > MOST_FILTERS or any(len(g) > MOST_FILTERS_IN_A_GROUP for g in groups):
-        message = f"A search takes {MOST_GROUPS} filter groups, {MOST_FILTERS_IN_A_GROUP} filters in each, {MOST_FILTERS} in all."
-        raise Refused(400, message)
+        limits = f"{MOST_GROUPS} filter groups, {MOST_FILTERS_IN_A_GROUP} filters in each, {MOST_FILTERS} in all"
+        raise Refused(400, f"A search takes {limits}.")
     joined = [_joined([_filter(catalog, kind, each) for each in group], " AND ") for group in groups if group]
     return _joined(joined, " OR ") if joined else Condition("1")
 

@@ -1,7 +1,8 @@
 """The links between records, stored in both directions.
 
-Rules of HubSpot that are kept: a primary company is also an ordinary one; a record's first company becomes its primary one;
-there is one primary company at a time. Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+Rules of HubSpot that are kept: a primary company is also an ordinary one; a record's first company becomes its primary
+one; there is one primary company at a time.
+Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from connector.sandbox.hubspot.object_types import (
-    BY_ENDS,
+    ASSOCIATION_TYPES,
     AssociationType,
     ObjectType,
     association_types,
@@ -55,18 +56,26 @@ def connect(database: sqlite3.Connection, link: AssociationType, from_id: int, t
     if primary is None:
         insert(database, both_ways(link, from_id, to_id))
         return
-    owner = (link.from_type, from_id) if link.to_type == "companies" else (link.to_type, to_id)
-    owner_primary = primary.type_id if link.to_type == "companies" else primary.reverse_id
-    held = database.execute(
-        "SELECT to_id FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = 'companies' AND type_id = ?",
-        (*owner, owner_primary),
-    ).fetchone()
+    held = _primary_company(database, primary, from_id, to_id)
     if link.is_primary or held is None:
-        for row in [held] if held is not None else []:
-            old = (from_id, row["to_id"]) if link.to_type == "companies" else (row["to_id"], to_id)
+        if held is not None:
+            old = (from_id, held) if link.to_type == "companies" else (held, to_id)
             delete(database, both_ways(primary, *old))
         insert(database, both_ways(primary, from_id, to_id))
     insert(database, both_ways(general_type(*ends), from_id, to_id))
+
+
+def _primary_company(database: sqlite3.Connection, primary: AssociationType, from_id: int, to_id: int) -> int | None:
+    """The primary company of the record at the other end of such a link, if it has one."""
+    if primary.to_type == "companies":
+        subject = (primary.from_type, from_id, primary.type_id)
+    else:
+        subject = (primary.to_type, to_id, primary.reverse_id)
+    row = database.execute(
+        "SELECT to_id FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = 'companies' AND type_id = ?",
+        subject,
+    ).fetchone()
+    return None if row is None else int(row["to_id"])
 
 
 def delete(database: sqlite3.Connection, links: Iterable[Link]) -> None:
@@ -94,15 +103,16 @@ def forget(database: sqlite3.Connection, object_type: str, record_id: int) -> No
 
 
 def move(database: sqlite3.Connection, object_type: str, old_id: int, new_id: int) -> None:
-    """Give the links of a merged record to the survivor; it keeps its own primary company."""
+    """Give the links of a merged record to the survivor, whose own primary company stays the primary one."""
     rows = database.execute(
         "SELECT to_type, to_id, type_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, old_id)
     ).fetchall()
     forget(database, object_type, old_id)
-    for row in rows:
-        link = next(each for each in BY_ENDS[object_type, row["to_type"]] if each.type_id == row["type_id"])
-        if not link.is_primary:
-            connect(database, link, new_id, row["to_id"])
+    types = {(each.from_type, each.to_type, each.type_id): each for each in ASSOCIATION_TYPES}
+    links = [(types[object_type, row["to_type"], row["type_id"]], row["to_id"]) for row in rows]
+    for link, to_id in sorted(links, key=lambda each: not each[0].is_primary):
+        if not link.is_primary or _primary_company(database, link, new_id, to_id) is None:
+            connect(database, link, new_id, to_id)
 
 
 def linked(

@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS hubspot_submission (
 );
 CREATE INDEX IF NOT EXISTS hubspot_submission_newest ON hubspot_submission (form, submitted_ms DESC, id DESC);
 CREATE TABLE IF NOT EXISTS hubspot_email_event (
-    number INTEGER PRIMARY KEY, created_ms INTEGER NOT NULL, type TEXT NOT NULL, recipient TEXT NOT NULL, body TEXT NOT NULL
+    number INTEGER PRIMARY KEY, created_ms INTEGER NOT NULL, type TEXT NOT NULL, recipient TEXT NOT NULL,
+    body TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS hubspot_email_event_newest ON hubspot_email_event (created_ms DESC, number DESC);
 CREATE TABLE IF NOT EXISTS hubspot_event (
@@ -65,13 +66,11 @@ def save_forms(database: sqlite3.Connection, forms: Iterable[Mapping[str, Any]])
 
 def save_submissions(database: sqlite3.Connection, form: str, submissions: Iterable[Mapping[str, Any]]) -> None:
     """Add submissions (`submittedAt` in ms, `values`, `pageUrl`, `conversionId`) to a form."""
-    database.executemany(
-        "INSERT INTO hubspot_submission (form, submitted_ms, body) VALUES (?, ?, ?)",
-        [
-            (form, _ms(each["submittedAt"]), orjson.dumps({**each, "submittedAt": _ms(each["submittedAt"])}).decode())
-            for each in submissions
-        ],
-    )
+    rows = []
+    for each in submissions:
+        submitted_ms = _ms(each["submittedAt"])
+        rows.append((form, submitted_ms, orjson.dumps({**each, "submittedAt": submitted_ms}).decode()))
+    database.executemany("INSERT INTO hubspot_submission (form, submitted_ms, body) VALUES (?, ?, ?)", rows)
 
 
 def save_email_events(database: sqlite3.Connection, events: Iterable[Mapping[str, Any]]) -> None:

@@ -62,15 +62,9 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
 
 
 def _keep_addresses(properties: dict[str, str], primary: Record, other: Record) -> None:
-    addresses = [
-        address
-        for record in (primary, other)
-        for address in [
-            record.properties.get("email", ""),
-            *record.properties.get("hs_additional_emails", "").split(";"),
-        ]
-        if address and address != properties.get("email")
-    ]
+    names = ("email", "hs_additional_emails")
+    held = ";".join(record.properties.get(name, "") for record in (primary, other) for name in names)
+    addresses = [each for each in held.split(";") if each and each != properties.get("email")]
     if addresses:
         properties["hs_additional_emails"] = ";".join(dict.fromkeys(addresses))
 

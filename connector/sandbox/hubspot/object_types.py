@@ -17,7 +17,7 @@ HUBSPOT_DEFINED = "HUBSPOT_DEFINED"
 
 @dataclass(frozen=True, slots=True)
 class ObjectType:
-    """One type of CRM record: its names, its time properties, what an answer holds unasked and what `query` looks through."""
+    """One type of CRM record: its names and times, what an answer holds unasked, and what `query` looks through."""
 
     name: str
     singular: str

@@ -23,7 +23,7 @@ from connector.sandbox.hubspot import (
     writing,
 )
 from connector.sandbox.hubspot.catalog import Catalog
-from connector.sandbox.hubspot.limits import ASSOCIATIONS, FREE, SEARCH, Limits
+from connector.sandbox.hubspot.limits import ASSOCIATIONS, BURST, FREE, SEARCH, Limits
 from connector.sandbox.hubspot.object_types import BY_NAME
 from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work, handler
 
@@ -70,9 +70,9 @@ def _any_of(*scopes: str) -> Scopes:
     return lambda _: scopes
 
 
-def _area(area: str, rows: Sequence[tuple[str, str, Work, Scopes]], bucket: str = "") -> Iterator[Endpoint]:
+def _area(area: str, rows: Sequence[tuple[str, str, Work, Scopes]], bucket: str = BURST) -> Iterator[Endpoint]:
     for method, suffix, work, scopes in rows:
-        yield Endpoint(method, area, suffix, work, scopes, **({"bucket": bucket} if bucket else {}))
+        yield Endpoint(method, area, suffix, work, scopes, bucket)
 
 
 def _object_endpoints() -> Iterator[Endpoint]:
@@ -207,11 +207,11 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
 def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
     """All routes, each with and without a slash at its end."""
     limits = Limits()
-    made = []
+    made: list[web.RouteDef] = []
     for group in GROUPS:
         for endpoint in group():
             answer = handler(context, catalog, limits, endpoint)
             for prefix in AREAS[endpoint.area]:
-                for slash in ("", "/"):
-                    made.append(web.route(endpoint.method, f"{prefix}{endpoint.suffix}{slash}", answer))
+                path = f"{prefix}{endpoint.suffix}"
+                made += [web.route(endpoint.method, path, answer), web.route(endpoint.method, f"{path}/", answer)]
     return made

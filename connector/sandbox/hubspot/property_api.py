@@ -32,7 +32,7 @@ FIELD_TYPES: Mapping[str, tuple[str, ...]] = {
 }
 UNIQUE_TYPES = ("contacts", "companies", "deals", "tickets")
 UNIQUE_ON_TASKS = "hubspot_unique_on_activities"
-"""The setting that lets activities have unique properties: no public source proves that HubSpot accepts them on tasks."""
+"""The setting that lets activities have unique properties; that HubSpot accepts them on tasks is not proven."""
 
 CHANGEABLE = (
     "label",
@@ -61,6 +61,10 @@ def _exists(what: str, name: str, sub_category: str) -> Refused:
 
 def _absent(what: str, name: str) -> Refused:
     return Refused(404, f"{what} {name} does not exist", NOT_FOUND)
+
+
+def _invalid(code: str, message: str) -> Refused:
+    return Refused(400, message, sub_category=f"PropertyValidationError.{code}")
 
 
 def _definition(call: Call, kind: ObjectType, name: str, *, is_archived: bool = False) -> Definition:
@@ -103,15 +107,9 @@ def _checked(call: Call, kind: ObjectType, given: Mapping[str, Any]) -> dict[str
         raise Refused(400, f"Some required fields were not set: [{', '.join(lacking)}]", context={"fields": lacking})
     name = str(given["name"])
     if not _NAME.fullmatch(name) or name.startswith("hs_"):
-        raise Refused(
-            400, f"The property name '{name[:100]}' is not valid.", sub_category="PropertyValidationError.INVALID_NAME"
-        )
+        raise _invalid("INVALID_NAME", f"The property name '{name[:100]}' is not valid.")
     if given["groupName"] not in call.catalog.groups(kind.name):
-        raise Refused(
-            400,
-            f"Property group {given['groupName']} does not exist",
-            sub_category="PropertyValidationError.GROUP_DOES_NOT_EXIST",
-        )
+        raise _invalid("GROUP_DOES_NOT_EXIST", f"Property group {given['groupName']} does not exist")
     _check_shape(given)
     if given.get("hasUniqueValue"):
         _check_unique(call, kind)
@@ -128,19 +126,11 @@ def _check_shape(given: Mapping[str, Any]) -> None:
         raise Refused(400, f"The field type {field_type} is not valid for a property of type {kind}.")
     values = [str(option.get("value", "")) for option in options]
     if kind == "bool" and sorted(values) != ["false", "true"]:
-        raise Refused(
-            400,
-            "A boolean property must have exactly two options, true and false.",
-            sub_category="PropertyValidationError.INVALID_BOOLEAN_OPTIONS",
-        )
+        raise _invalid("INVALID_BOOLEAN_OPTIONS", "A boolean property must have exactly two options, true and false.")
     if kind == "enumeration" and not values and not given.get("externalOptions"):
         raise Refused(400, "An enumeration property must have options.")
     if len(set(values)) != len(values) or "" in values:
-        raise Refused(
-            400,
-            "Option values must be set, and different from each other.",
-            sub_category="PropertyValidationError.OPTION_VALUE_CONFLICT",
-        )
+        raise _invalid("OPTION_VALUE_CONFLICT", "Option values must be set, and different from each other.")
 
 
 def _check_unique(call: Call, kind: ObjectType) -> None:
@@ -168,13 +158,9 @@ def update_property(call: Call) -> Answer:
     kind = object_type(call.parts["type"])
     found = _definition(call, kind, call.parts["name"])
     if found.body["modificationMetadata"]["readOnlyDefinition"]:
-        raise Refused(
-            400,
-            f"The definition of {found.name} is read only.",
-            sub_category="PropertyValidationError.READ_ONLY_DEFINITION",
-        )
+        raise _invalid("READ_ONLY_DEFINITION", f"The definition of {found.name} is read only.")
     given = json_object(call.body)
-    changed = {**found.body, **{name: given[name] for name in CHANGEABLE if name in given}}
+    changed = dict(found.body) | {name: given[name] for name in CHANGEABLE if name in given}
     _check_shape(changed)
     body = {**property_body(changed, iso(call.now_ms)), "createdAt": found.body["createdAt"]}
     with transaction(call.context.database) as database:
@@ -193,11 +179,7 @@ def _archive(call: Call, kind: ObjectType, names: Sequence[str]) -> None:
     found = [_definition(call, kind, name) for name in names]
     for each in found:
         if not each.body["modificationMetadata"]["archivable"]:
-            raise Refused(
-                400,
-                f"{each.name} cannot be archived.",
-                sub_category="PropertyValidationError.CANNOT_DELETE_PROPERTY_IN_USE",
-            )
+            raise _invalid("CANNOT_DELETE_PROPERTY_IN_USE", f"{each.name} cannot be archived.")
     archived = [{**each.body, "archived": True, "archivedAt": iso(call.now_ms)} for each in found]
     with transaction(call.context.database) as database:
         call.catalog.save(database, kind.name, archived)
@@ -241,9 +223,9 @@ def batch_create(call: Call) -> Answer:
 
 
 def _row_error(refused: Refused, name: str) -> dict[str, Any]:
-    body = refused.body("")
+    body: dict[str, Any] = {**refused.body(""), "context": {"name": [name]}}
     body.pop("correlationId")
-    return {**body, "context": {"name": [name]}}
+    return body
 
 
 def list_groups(call: Call) -> Answer:
@@ -284,7 +266,7 @@ def update_group(call: Call) -> Answer:
     """`PATCH .../groups/{name}`: label and order."""
     kind = object_type(call.parts["type"])
     given = json_object(call.body)
-    body = {**_group(call, kind), **{name: given[name] for name in ("label", "displayOrder") if name in given}}
+    body = _group(call, kind) | {name: given[name] for name in ("label", "displayOrder") if name in given}
     with transaction(call.context.database) as database:
         call.catalog.save_group(database, kind.name, body)
     return Answer(200, body)

@@ -1,6 +1,6 @@
 """What a prospect does: fills in a form, looks at a page, logs in, clicks in an e-mail, books a meeting.
 
-HubSpot then keeps the submission or event, makes the contact where its e-mail is new, and moves the contact's own counters.
+HubSpot then keeps the submission or event, makes the contact where its e-mail is new, and moves the contact's counters.
 Source: https://knowledge.hubspot.com/properties/hubspots-default-contact-properties (what the counters mean)
 """
 
@@ -35,8 +35,8 @@ Action = Callable[[Call, Mapping[str, Any]], dict[str, Any]]
 def act(context: Context, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Do `payload["action"]`; answers with what was made.
 
-    Actions of a prospect, all with `email`: `submit_form` (`form`: name or guid, `values`), `page_view` (`url`, `title`),
-    `login`, `email_click` (`url`), `book_meeting` (`title`, `in_days`). Of the portal's admin: `issue_token` (`token`,
+    Actions of a prospect, all with `email`: `submit_form` (`form`: name or guid, `values`), `page_view` (`url`,
+    `title`), `login`, `email_click` (`url`), `book_meeting` (`title`, `in_days`). Of the portal's admin: `issue_token` (`token`,
     `scopes`), `allow_unique_on_activities` (`is_allowed`).
 
     Raises:

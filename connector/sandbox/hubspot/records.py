@@ -1,6 +1,6 @@
 """The records of the portal in SQLite: one table per object type, the properties as one JSON text.
 
-`hubspot_unique` says which record holds a value that only one may hold: a contact's e-mail addresses (the additional ones
+`hubspot_unique` says which record holds a value that only one may hold: a contact's e-mail addresses (additional ones
 too) and the values of properties with `hasUniqueValue`. `hubspot_merged` says what became of the ids of merged records.
 """
 
@@ -88,7 +88,7 @@ def as_id(value: Any) -> int | None:
 
 
 def fetch(database: sqlite3.Connection, object_type: ObjectType, ids: Sequence[int]) -> dict[int, Record]:
-    """The live and archived records with these ids, by the id that was asked for: that of a merged record finds the survivor."""
+    """The live and archived records by the id that was asked for; the id of a merged record finds the survivor."""
     found: dict[int, Record] = {}
     for start in range(0, len(ids), VARIABLES_AT_ONCE):
         some = ids[start : start + VARIABLES_AT_ONCE]

@@ -1,11 +1,13 @@
-"""`POST /crm/v3/objects/{type}/search`: pages of at most 200, 10,000 results, live records only, found after the index lag.
+"""`POST /crm/v3/objects/{type}/search`: pages of at most 200, 10,000 results, live records, found after the index lag.
 
 Source: https://developers.hubspot.com/docs/api-reference/search/guide
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from connector.sandbox.hubspot import records
@@ -32,7 +34,7 @@ def search(call: Call) -> Answer:
     limit, offset = _page(body)
     where = _where(call, kind, body)
     database = call.context.database
-    total = database.execute(f"SELECT count(*) FROM {kind.table} WHERE {where.sql}", where.variables).fetchone()[0]
+    total = _total(database, database.total_changes, kind.table, where)
     rows = database.execute(
         f"SELECT * FROM {kind.table} WHERE id IN"
         f" (SELECT id FROM {kind.table} WHERE {where.sql} ORDER BY {_order(call, kind, body)} LIMIT ? OFFSET ?)"
@@ -45,6 +47,13 @@ def search(call: Call) -> Answer:
     if offset + len(results) < total and results:
         answer["paging"] = {"next": {"after": str(offset + len(results))}}
     return Answer(200, answer, len(results))
+
+
+@lru_cache(maxsize=64)
+def _total(database: sqlite3.Connection, _changes: int, table: str, where: Condition) -> int:
+    """How many records match; counted again only after something in the database changed."""
+    found = database.execute(f"SELECT count(*) FROM {table} WHERE {where.sql}", where.variables).fetchone()
+    return int(found[0])
 
 
 def _page(body: Mapping[str, Any]) -> tuple[int, int]:

@@ -68,7 +68,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back; `body` None is an empty answer, bytes are ready JSON. `records` is how many records it carries."""
+    """What goes back; `body` None is an empty answer, bytes are ready JSON; `records` is how many it carries."""
 
     status: int = 200
     body: Any = None

@@ -1,7 +1,7 @@
 """What a property accepts, and the form in which HubSpot keeps it: always text.
 
-The codes INVALID_EMAIL, INVALID_OPTION, INVALID_INTEGER, INVALID_LONG and INVALID_DATE are HubSpot's, from recorded answers;
-READ_ONLY_VALUE and VALUE_TOO_LONG are the likeliest ones, not confirmed by a public source.
+The codes INVALID_EMAIL, INVALID_OPTION, INVALID_INTEGER, INVALID_LONG and INVALID_DATE are HubSpot's, from recorded
+answers; READ_ONLY_VALUE and VALUE_TOO_LONG are the likeliest ones, not confirmed by a public source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writing records, one by one and in batches.
 
-What a batch does with a bad row: without an `objectWriteTraceId` on every row it refuses all of them; with one on each, the
-good rows are written and the bad ones listed (207). Ids that no record has never stop the others.
+What a batch does with a bad row: without an `objectWriteTraceId` on every row it refuses all of them; with one on each,
+the good rows are written and the bad ones listed (207). Ids that no record has never stop the others.
 Source: https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide and recorded traffic.
 """
 
@@ -35,7 +35,7 @@ from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 
 def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
-    """Write the drafts, with what the portal's workflows add; the records in their order. Call it inside a transaction."""
+    """Write the drafts, with what the portal's workflows add; the records in their order. To call in a transaction."""
     context = call.context
     is_watched = context.workflows.watches(HUBSPOT, kind.name)
     saved: dict[int, Record] = {}
@@ -102,11 +102,11 @@ def batch_create(call: Call) -> Answer:
     """`POST .../batch/create` -> 201 or 207."""
     kind = object_type(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
-    return _write_batch(call, kind, inputs, dict.fromkeys(range(len(inputs))), [], 201)
+    return _write_batch(call, kind, inputs, dict.fromkeys(range(len(inputs))), status=201)
 
 
 def batch_update(call: Call) -> Answer:
-    """`POST .../batch/update` -> 200 or 207. An id that is no number and has no `idProperty` changes nothing, silently."""
+    """`POST .../batch/update` -> 200 or 207. An id that is no number, without `idProperty`, silently changes nothing."""
     kind = object_type(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
     found = _targets(call, kind, inputs)
@@ -115,7 +115,7 @@ def batch_update(call: Call) -> Answer:
         for index, each in enumerate(inputs)
         if index not in found and (each.get("idProperty") or records.as_id(each.get("id")) is not None)
     ]
-    return _write_batch(call, kind, inputs, dict(found), missing, 200)
+    return _write_batch(call, kind, inputs, found, missing=missing)
 
 
 def batch_upsert(call: Call) -> Answer:
@@ -135,7 +135,7 @@ def batch_upsert(call: Call) -> Answer:
             missing.append(str(each.get("id")))
         if id_property and index not in found:
             rows[index]["properties"] = {id_property: each.get("id"), **(each.get("properties") or {})}
-    return _write_batch(call, kind, rows, targets, missing, 200, tells_new=True)
+    return _write_batch(call, kind, rows, targets, missing=missing, tells_new=True)
 
 
 def _targets(call: Call, kind: ObjectType, inputs: Sequence[Mapping[str, Any]]) -> dict[int, Record]:
@@ -167,9 +167,9 @@ def _write_batch(
     kind: ObjectType,
     inputs: Sequence[Mapping[str, Any]],
     targets: Mapping[int, Record | None],
-    missing: list[str],
-    status: int,
     *,
+    missing: Sequence[str] = (),
+    status: int = 200,
     tells_new: bool = False,
 ) -> Answer:
     started = iso(call.now_ms)
@@ -199,7 +199,7 @@ def _write_batch(
             body["new"] = each.record is None
         results.append(body)
     errors = [row_error(problem) for _, problem in sorted(refused.items())]
-    errors += [missing_error(kind, missing)] if missing else []
+    errors += [missing_error(kind, list(missing))] if missing else []
     return Answer(207 if errors else status, envelope(results, errors, started, iso(call.now_ms)), len(results))
 
 
