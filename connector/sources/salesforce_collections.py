@@ -48,11 +48,15 @@ WRITE_HEADERS: Mapping[str, str] = {
     "Sforce-Auto-Assign": "FALSE",
     "Sforce-Duplicate-Rule-Header": "allowSave=true; includeRecordDetails=false; runAsCurrentUser=false",
 }
+MAX_QUOTED = 3  # longer values of ours are taken out of messages
 MAX_SUBJECT = 255
 MAX_BODY = 32_000
 PRIORITIES: Mapping[str, str] = {"high": "High", "normal": "Normal", "low": "Low"}
 #: A task's person goes into WhoId, everything else into WhatId.
 WHO = ("Lead", "Contact")
+
+SHORT_ID = 15
+CHECKSUM_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 #: Results and hints by the error codes of rows (SOAP API Developer Guide, "StatusCode").
 _BY_RESULT: Sequence[tuple[Result, str, str]] = (
@@ -101,6 +105,15 @@ def outcome_of(code: str, message: str) -> tuple[Result, str]:
     if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "UNABLE_TO_LOCK_ROW" in message:
         return Result.RETRY, ""
     return OUTCOMES.get(code, (Result.REJECTED, ""))
+
+
+def long_id(native_id: str) -> str:
+    """The 18 characters of a record id; messages tell 15. The last three spell which letters are capitals."""
+    if len(native_id) != SHORT_ID:
+        return native_id
+    blocks = (native_id[at : at + 5] for at in range(0, SHORT_ID, 5))
+    bits = (sum(1 << place for place, letter in enumerate(block) if letter.isupper()) for block in blocks)
+    return native_id + "".join(CHECKSUM_LETTERS[number] for number in bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +235,7 @@ def _row_outcome(row: _Row, said: Any) -> Outcome:
     code, message = code_and_message(said.get("errors"))
     existing = _EXISTING_ID.search(message) if row.change.task and code == "DUPLICATE_VALUE" else None
     if existing and TASK_KEY in message:
-        return _outcome(row, Result.UNCHANGED, native_id=existing.group(1), code=code)
+        return _outcome(row, Result.UNCHANGED, native_id=long_id(existing.group(1)), code=code)
     result, hint = outcome_of(code, message)
     return _outcome(row, result, code=code, message=message, hint=hint)
 
@@ -237,6 +250,9 @@ def _outcome(
     hint: str = "",
     request_id: str = "",
 ) -> Outcome:
+    for value in row.body.values():  # the vendor quotes what it refuses
+        if isinstance(value, str) and len(value) > MAX_QUOTED:
+            message = message.replace(value, "***")
     return Outcome(row.change.key, result, native_id, code, redact(message), hint, request_id)
 
 

@@ -61,7 +61,7 @@ def install(org: Org, specs: Sequence[FieldSpec], *, is_dry: bool) -> list[Insta
         org.system,
         Step.EXISTS if is_complete and is_assigned else Step.GRANT,
         f"permission set {PERMISSION_SET}",
-        "assigned to the user we sign in as" if is_assigned else "to be assigned to the user we sign in as",
+        "for the user we sign in as",
     )
     if is_dry or (is_complete and is_assigned):
         return [*steps, grant]

@@ -44,7 +44,7 @@ WITHOUT_DELETION = ("User",)
 MERGEABLE = ("Lead", "Contact", "Account")
 
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
-_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-([01]\d|2\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(\+0000|Z)$"
+_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(\+0000|Z)$"
 _NOT_KNOWN = 1 << 62
 
 _log = log.get(__name__)
@@ -236,7 +236,17 @@ def _inside(value: Any, path: Sequence[str]) -> Any:
 def _instants(values: Sequence[str | None]) -> pa.Array[Any]:
     """`2026-09-01T00:00:00.000+0000` (always UTC in REST answers) as instants; what has another form is unknown."""
     texts = pa.array(values, tables.TEXT)
-    is_usual = pc.match_substring_regex(texts, _INSTANT)
-    plain = pc.replace_substring_regex(pc.if_else(is_usual, texts, None), r"(\+0000|Z)$", "")
-    instants: pa.Array[Any] = pc.assume_timezone(plain.cast(pa.timestamp("us")), "UTC")
+    usual = pc.if_else(pc.match_substring_regex(texts, _INSTANT), texts, None)
+    plain = pc.replace_substring_regex(usual, r"(\+0000|Z)$", "")
+    try:
+        instants: pa.Array[Any] = pc.assume_timezone(plain.cast(pa.timestamp("us")), "UTC")
+    except pa.ArrowInvalid:  # a day that its month does not have
+        return pa.array([_instant(text) for text in plain.to_pylist()], tables.INSTANT)
     return instants
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+    except ValueError:
+        return None

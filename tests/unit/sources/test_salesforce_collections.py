@@ -215,7 +215,14 @@ def test_what_happens_next_follows_the_code(code: str, message: str, result: Res
 def test_a_task_that_is_there_already_is_unchanged_and_told_by_its_id() -> None:
     message = "duplicate value found: Task_Key__c duplicates value on record with id: 00T5g00000ABCde"
     (outcome,) = write(Org(failing("DUPLICATE_VALUE", message)), [task("1")])
-    assert (outcome.result, outcome.native_id) == (Result.UNCHANGED, "00T5g00000ABCde")
+    assert (outcome.result, outcome.native_id) == (Result.UNCHANGED, "00T5g00000ABCdeEAH")
+
+
+@responses.activate
+def test_a_value_that_a_message_quotes_is_taken_out_of_it() -> None:
+    message = "Subject: data value too large: Call Ann Meyer (max length=5)"
+    (outcome,) = write(Org(failing("STRING_TOO_LONG", message)), [task("1", subject="Call Ann Meyer")])
+    assert outcome.message == "Subject: data value too large: *** (max length=5)"
 
 
 @pytest.mark.parametrize(

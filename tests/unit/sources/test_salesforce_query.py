@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -284,11 +284,19 @@ def test_a_record_without_an_id_is_told_and_the_others_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "stamp", [None, "soon", "2026-11-01", "2026-13-01T00:00:00.000+0000", "2026-11-01T00:00:00+0200"]
+    "stamp",
+    [None, "soon", "2026-11-01", "2026-13-01T00:00:00.000+0000", "2026-02-31T00:00:00Z", "2026-11-01T00:00:00+0200"],
 )
 def test_an_instant_of_another_form_is_unknown(stamp: str | None) -> None:
     table, _ = rows_of("Lead", (), [row("1", SystemModstamp=stamp), row("2")])
     assert table["modified_at"].to_pylist() == [None, datetime(2026, 11, 1, 10, tzinfo=UTC)]
+
+
+def test_every_day_of_the_year_is_an_instant() -> None:
+    days = [datetime(2024, 1, 1, 23, 59, 59, tzinfo=UTC) + timedelta(days=number) for number in range(366)]
+    sent = [row(str(n), SystemModstamp=day.strftime("%Y-%m-%dT%H:%M:%S.000+0000")) for n, day in enumerate(days)]
+    table, _ = rows_of("Lead", (), sent)
+    assert table["modified_at"].to_pylist() == days
 
 
 def test_no_rows_are_an_empty_page_of_the_same_shape() -> None:
