@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     id INTEGER PRIMARY KEY, properties TEXT NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL,
     indexed_ms INTEGER NOT NULL, archived_ms INTEGER
 );
-CREATE INDEX IF NOT EXISTS {table}_modified ON {table} (modified_ms, id, indexed_ms) WHERE archived_ms IS NULL;
-CREATE INDEX IF NOT EXISTS {table}_created ON {table} (created_ms, id, indexed_ms) WHERE archived_ms IS NULL;
+CREATE INDEX IF NOT EXISTS {table}_modified ON {table} (modified_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
+CREATE INDEX IF NOT EXISTS {table}_created ON {table} (created_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
 CREATE INDEX IF NOT EXISTS {table}_archived ON {table} (id) WHERE archived_ms IS NOT NULL;
 """
 _SHARED_TABLES = """

@@ -1,0 +1,109 @@
+"""Tokens, scopes, limits and headers of the imitated HubSpot."""
+
+from __future__ import annotations
+
+import requests
+from hubspot_portal import Portal, portal
+
+from connector.sandbox.hubspot import issue_private_token
+
+OAUTH = {"grant_type": "refresh_token", "client_id": "sandbox-client-id", "client_secret": "sandbox-client-secret"}
+
+
+def test_a_call_needs_a_token_that_is_known() -> None:
+    with portal() as hub:
+        for header in ("", "Bearer pat-unknown", "Basic x"):
+            answer = hub.raw("GET", "/crm/v3/objects/contacts", headers={"Authorization": header})
+            assert answer.status_code == 401
+            assert answer.json()["category"] == "INVALID_AUTHENTICATION"
+            assert answer.json()["correlationId"] == answer.headers["X-HubSpot-Correlation-Id"]
+
+
+def test_a_token_opens_what_its_scopes_say() -> None:
+    with portal() as hub:
+        issue_private_token(hub.context.database, "pat-narrow", ["crm.objects.contacts.read"])
+        headers = {"Authorization": "Bearer pat-narrow"}
+        assert hub.raw("GET", "/crm/v3/objects/contacts", headers=headers).status_code == 200
+        for method, path, scope in (
+            ("POST", "/crm/v3/objects/contacts", "crm.objects.contacts.write"),
+            ("GET", "/crm/v3/objects/emails", "sales-email-read"),
+            ("POST", "/crm/v3/properties/contacts", "crm.schemas.contacts.write"),
+            ("GET", "/email/public/v1/events", "content"),
+        ):
+            answer = hub.raw(method, path, headers=headers, json={})
+            assert answer.status_code == 403
+            assert answer.json()["category"] == "MISSING_SCOPES"
+            assert scope in answer.json()["context"]["requiredGranularScopes"]
+
+
+def refresh(hub: Portal, path: str, **given: str) -> requests.Response:
+    return requests.post(hub.url + path, data=OAUTH | {"refresh_token": "sandbox-refresh-token"} | given, timeout=10)
+
+
+def test_a_refresh_token_gives_access_for_half_an_hour() -> None:
+    with portal() as hub:
+        for path in ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"):
+            answer = refresh(hub, path).json()
+            assert (answer["expires_in"], answer["token_type"]) == (1800, "bearer")
+        headers = {"Authorization": f"Bearer {answer['access_token']}"}
+        assert hub.raw("GET", "/crm/v3/objects/contacts", headers=headers).status_code == 200
+        hub.context.clock.shift(1801)
+        expired = hub.raw("GET", "/crm/v3/objects/contacts", headers=headers)
+        assert (expired.status_code, expired.json()["category"]) == (401, "EXPIRED_AUTHENTICATION")
+
+
+def test_a_wrong_refresh_token_is_named() -> None:
+    with portal() as hub:
+        answer = refresh(hub, "/oauth/v1/token", refresh_token="revoked")
+        assert (answer.status_code, answer.json()["status"]) == (400, "BAD_REFRESH_TOKEN")
+        assert refresh(hub, "/oauth/v1/token", client_secret="wrong").json()["status"] == "BAD_CLIENT_SECRET"
+
+
+def test_the_burst_is_limited_per_token_and_its_headers_count_down() -> None:
+    with portal(are_limits_on=True, hubspot_calls_per_10_s=3) as hub:
+        left = [hub.raw("GET", "/crm/v3/objects/contacts").headers["X-HubSpot-RateLimit-Remaining"] for _ in range(3)]
+        assert left == ["2", "1", "0"]
+        refused = hub.raw("GET", "/crm/v3/objects/contacts")
+        assert refused.status_code == 429
+        assert refused.json()["policyName"] == "TEN_SECONDLY_ROLLING"
+        issue_private_token(hub.context.database, "pat-other")
+        other = {"Authorization": "Bearer pat-other"}
+        assert hub.raw("GET", "/crm/v3/objects/contacts", headers=other).status_code == 200
+
+
+def test_searches_have_their_own_limit_and_no_headers() -> None:
+    with portal(are_limits_on=True, hubspot_calls_per_10_s=1) as hub:
+        answers = [hub.raw("POST", "/crm/v3/objects/contacts/search", json={}) for _ in range(6)]
+        assert [each.status_code for each in answers] == [200] * 5 + [429]
+        assert answers[-1].json()["policyName"] == "SECONDLY"
+        assert not any(name.startswith("X-HubSpot-RateLimit") for name in answers[0].headers)
+        body = {"inputs": [{"id": "1"}]}
+        for _ in range(3):
+            hub.call("POST", "/crm/v4/associations/contacts/companies/batch/read", body, 207)
+
+
+def test_the_day_has_a_limit_and_its_use_can_be_read() -> None:
+    with portal(are_limits_on=True, hubspot_calls_per_day=3) as hub:
+        for _ in range(2):
+            assert hub.raw("GET", "/crm/v3/objects/contacts").status_code == 200
+        [use] = hub.call("GET", "/account-info/v3/api-usage/daily/private-apps", status=200)["results"]
+        assert (use["usageLimit"], use["currentUsage"]) == (3, 2)
+        answer = hub.raw("GET", "/account-info/v3/details")
+        assert (answer.status_code, answer.json()["policyName"]) == (429, "DAILY")
+
+
+def test_every_call_is_logged_with_its_bucket_and_records() -> None:
+    with portal() as hub:
+        hub.create(email="a@x.com")
+        hub.search("contacts")
+        rows = hub.context.calls.rows()
+        assert [(row["path"].rsplit("/", 1)[1], row["bucket"], row["records"]) for row in rows] == [
+            ("contacts", "burst", 1),
+            ("search", "search", 1),
+        ]
+
+
+def test_the_account_says_which_portal_it_is() -> None:
+    with portal() as hub:
+        assert hub.call("GET", "/account-info/2026-09/details", status=200)["portalId"] == 4711
+        assert hub.call("GET", "/crm/v3/schemas", status=200) == {"results": []}

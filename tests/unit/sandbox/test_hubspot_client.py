@@ -1,0 +1,57 @@
+"""HubSpot's own Python client works against the imitated portal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hubspot import HubSpot
+from hubspot_portal import TOKEN, Portal, portal
+
+
+@pytest.fixture(name="hub")
+def _hub() -> Iterator[Portal]:
+    with portal(world={"owners": [{"id": "1", "email": "o@x.com"}]}) as running:
+        yield running
+
+
+def test_the_client_writes_reads_searches_and_links(hub: Portal) -> None:
+    client = HubSpot(access_token=TOKEN, host=hub.url)
+    contacts, companies = client.crm.contacts, client.crm.companies
+    person = contacts.basic_api.create({"properties": {"email": "A@x.com", "firstname": "Ann"}})
+    company = companies.basic_api.create({"properties": {"name": "Acme", "domain": "x.com"}})
+    assert contacts.basic_api.get_page(limit=10).results[0].properties["email"] == "a@x.com"
+    updated = contacts.batch_api.update({"inputs": [{"id": person.id, "properties": {"phone": "1"}}]})
+    assert updated.results[0].properties["phone"] == "1"
+    found = contacts.search_api.do_search({"filterGroups": [], "limit": 200})
+    assert (found.total, found.results[0].id) == (1, person.id)
+    links = client.crm.associations.v4.batch_api
+    links.create_default("contacts", "companies", {"inputs": [{"_from": {"id": person.id}, "to": {"id": company.id}}]})
+
+
+def test_the_client_makes_tasks_properties_and_reads_the_account(hub: Portal) -> None:
+    client = HubSpot(access_token=TOKEN, host=hub.url)
+    tasks = client.crm.objects.tasks.batch_api
+    made = tasks.create({"inputs": [{"properties": {"hs_timestamp": "0", "hs_task_subject": "Call"}}]})
+    assert made.results[0].properties["hs_task_subject"] == "Call"
+    given = {"name": "mine", "label": "Mine", "type": "string", "fieldType": "text", "groupName": "contactinformation"}
+    assert client.crm.properties.core_api.create("contacts", given).name == "mine"
+    assert len(client.crm.properties.core_api.get_all("contacts").results) > 90
+    assert client.crm.owners.owners_api.get_page().results[0].email == "o@x.com"
+    assert client.crm.pipelines.pipelines_api.get_all("deals").results[0].id == "default"
+
+
+def test_the_client_merges_and_refreshes_its_token(hub: Portal) -> None:
+    client = HubSpot(access_token=TOKEN, host=hub.url)
+    ids = [client.crm.contacts.basic_api.create({"properties": {"email": each}}).id for each in ("a@x.com", "b@x.com")]
+    merged = client.crm.contacts.basic_api.merge({"primaryObjectId": ids[0], "objectIdToMerge": ids[1]})
+    assert merged.id not in ids
+    tokens = client.oauth.tokens_api.create(
+        grant_type="refresh_token",
+        client_id="sandbox-client-id",
+        client_secret="sandbox-client-secret",
+        refresh_token="sandbox-refresh-token",
+    )
+    assert (
+        HubSpot(access_token=tokens.access_token, host=hub.url).crm.contacts.basic_api.get_by_id(ids[0]).id == merged.id
+    )

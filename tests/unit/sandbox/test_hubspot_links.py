@@ -1,0 +1,118 @@
+"""Associations in the imitated HubSpot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hubspot_portal import Portal, portal
+
+from connector.sandbox.hubspot import association_api, linking
+from connector.sandbox.hubspot.object_types import ASSOCIATION_TYPES, association_types
+
+
+@pytest.fixture(name="hub")
+def _hub() -> Iterator[Portal]:
+    with portal() as running:
+        yield running
+
+
+def batch(hub: Portal, ends: str, action: str, inputs: list[dict[str, Any]], status: int, dated: bool = False) -> Any:
+    base = "/crm/associations/2026-09" if dated else "/crm/v4/associations"
+    return hub.call("POST", f"{base}/{ends}/batch/{action}", {"inputs": inputs}, status)
+
+
+def pair(source: str, target: str, *type_ids: int) -> dict[str, Any]:
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": each} for each in type_ids]
+    return {"from": {"id": source}, "to": {"id": target}, **({"types": types} if types else {})}
+
+
+def type_ids(answer: Any) -> list[list[int]]:
+    return [[each["typeId"] for each in to["associationTypes"]] for row in answer["results"] for to in row["to"]]
+
+
+def test_every_kind_of_link_has_its_reverse() -> None:
+    for link in ASSOCIATION_TYPES:
+        reverse = {each.type_id: each for each in association_types(link.to_type, link.from_type)}
+        assert reverse[link.reverse_id].reverse_id == link.type_id
+
+
+def test_the_first_company_becomes_the_primary_one_and_can_be_replaced(hub: Portal) -> None:
+    contact = hub.create(email="a@x.com")
+    first, second = hub.create("companies", name="One"), hub.create("companies", name="Two")
+    batch(hub, "contacts/companies", "associate/default", [pair(contact, first)], 200)
+    created = batch(hub, "contact/companies", "create", [pair(contact, second, 1)], 201)
+    assert created["results"][0]["labels"] == ["Primary"]
+    answer = batch(hub, "contacts/0-2", "read", [{"id": contact}], 200)
+    assert type_ids(answer) == [[279], [1, 279]]
+    assert answer["results"][0]["to"][0]["toObjectId"] == int(first)
+    assert type_ids(batch(hub, "companies/contacts", "read", [{"id": second}], 200)) == [[2, 280]]
+    listed = hub.call("GET", "/crm/v3/objects/contacts?associations=companies", status=200)["results"][0]
+    assert listed["associations"]["companies"]["results"] == [
+        {"id": first, "type": "contact_to_company_unlabeled"},
+        {"id": second, "type": "contact_to_company"},
+        {"id": second, "type": "contact_to_company_unlabeled"},
+    ]
+
+
+def test_a_record_without_links_is_an_error_of_its_own_kind(hub: Portal) -> None:
+    contact = hub.create(email="a@x.com")
+    answer = batch(hub, "contacts/companies", "read", [{"id": contact}], 207)
+    assert answer["results"] == []
+    [error] = answer["errors"]
+    assert error["subCategory"] == "crm.associations.NO_ASSOCIATIONS_FOUND"
+    assert error["message"] == f"No company is associated with contact {contact}."
+    assert error["context"]["fromObjectId"] == [contact]
+
+
+def test_many_links_come_in_pages_per_record(hub: Portal) -> None:
+    contact = int(hub.create(email="a@x.com"))
+    database = hub.context.database
+    link = next(each for each in ASSOCIATION_TYPES if each.type_id == 203)
+    count = association_api.LINKS_PER_PAGE + 20
+    linking.insert(database, [row for to_id in range(1, count + 1) for row in linking.both_ways(link, contact, to_id)])
+    seen: list[int] = []
+    after = None
+    while True:
+        given = {"id": str(contact), **({"after": after} if after else {})}
+        [row] = batch(hub, "contacts/tasks", "read", [given], 200)["results"]
+        seen += [each["toObjectId"] for each in row["to"]]
+        after = row.get("paging", {}).get("next", {}).get("after")
+        if after is None:
+            break
+    assert seen == list(range(1, count + 1))
+
+
+def test_dated_paths_write_the_other_id_as_text(hub: Portal) -> None:
+    contact, company = hub.create(email="a@x.com"), hub.create("companies", name="One")
+    batch(hub, "contacts/companies", "associate/default", [pair(contact, company)], 200, dated=True)
+    answer = batch(hub, "contacts/companies", "read", [{"id": contact}], 200, dated=True)
+    assert answer["results"][0]["to"][0]["toObjectId"] == company
+
+
+def test_links_are_made_again_without_harm_and_removed(hub: Portal) -> None:
+    contact, deal = hub.create(email="a@x.com"), hub.create("deals", dealname="One")
+    for _ in range(2):
+        batch(hub, "deals/contacts", "create", [pair(deal, contact, 3)], 201)
+    assert type_ids(batch(hub, "contacts/deals", "read", [{"id": contact}], 200)) == [[4]]
+    gone = [{"from": {"id": deal}, "to": [{"id": contact}]}]
+    assert (
+        hub.raw("POST", "/crm/v4/associations/deals/contacts/batch/archive", json={"inputs": gone}).status_code == 204
+    )
+    batch(hub, "contacts/deals", "read", [{"id": contact}], 207)
+
+
+def test_unknown_kinds_and_records_are_refused(hub: Portal) -> None:
+    contact, deal = hub.create(email="a@x.com"), hub.create("deals", dealname="One")
+    batch(hub, "deals/contacts", "create", [pair(deal, contact, 204)], 400)
+    answer = batch(hub, "deals/contacts", "create", [pair(deal, "1", 3), pair(deal, contact, 3)], 207)
+    assert len(answer["results"]) == len(answer["errors"]) == 1
+    batch(hub, "tasks/tasks", "read", [{"id": "1"}], 400)
+    batch(hub, "deals/contacts", "read", [{"id": str(number)} for number in range(1001)], 400)
+    batch(hub, "deals/contacts", "create", [pair(deal, contact, 3)] * 2001, 400)
+
+
+def test_labels_are_listed(hub: Portal) -> None:
+    answer = hub.call("GET", "/crm/v4/associations/contacts/companies/labels", status=200)
+    assert {each["typeId"]: each["label"] for each in answer["results"]} == {1: "Primary", 279: None}
