@@ -1,6 +1,6 @@
 """Job titles to seniority and function, by words of English, German and French that stand in `titles.toml`.
 
-The levels are tried from the highest down, so that "Vice President" is not found as "President".
+Groups of words are tried in their order, so that "Vice President" is not found as "President".
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import unicodedata
 from functools import lru_cache
 from importlib import resources
 from typing import Any
+
+from connector import identifiers
 
 SENIORITIES = ("c_level", "vp", "director", "manager", "staff", "other")
 FUNCTIONS = ("operations", "it", "finance", "sales", "marketing", "hr", "engineering", "procurement", "legal", "other")
@@ -37,8 +39,8 @@ def _plain(title: str) -> str:
     """Lower case without accents and punctuation, framed by spaces."""
     bare = unicodedata.normalize("NFKD", title.lower().replace("ß", "ss"))
     letters = "".join(character for character in bare if not unicodedata.combining(character))
-    words = re.sub(r"[^a-z0-9&+]+", " ", letters.replace(".", "")).split()
-    return f" {' '.join(words)} " if words else ""
+    parts = re.sub(r"[^a-z0-9&+]+", " ", letters.replace(".", "")).split()
+    return f" {' '.join(parts)} " if parts and title.strip().lower() not in identifiers.words("null_words") else ""
 
 
 def _first(table: str, text: str) -> str | None:
@@ -50,8 +52,8 @@ def _patterns() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     """Compiled words: a word is found whole; `-leiter` at the end of a compound, `vertrieb-` at its beginning."""
     data: dict[str, Any] = tomllib.loads((resources.files("connector.mapping") / "titles.toml").read_text("utf-8"))
     return {
-        table: [(name, re.compile("|".join(_pattern(word) for word in words))) for name, words in levels.items()]
-        for table, levels in data.items()
+        table: [(group["is"], re.compile("|".join(_pattern(word) for word in group["words"]))) for group in groups]
+        for table, groups in data.items()
     }
 
 
