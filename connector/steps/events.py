@@ -32,10 +32,9 @@ def _purchases(mart: Mart) -> ir.Table:
         mart.table(tables.record_table(Kind.CONTACT_ROLE)),
     )
     won = opportunity.filter(opportunity.is_won & opportunity.deleted_at.isnull())
-    taken = role.filter(role.deleted_at.isnull()).inner_join(
-        won, role.opportunity == won.key, lname="role_{name}", rname="{name}"
-    )
-    return _as_events(
+    taking = role.filter(role.deleted_at.isnull()).select("opportunity", role_key="key", record="person")
+    taken = taking.inner_join(won, taking.opportunity == won.key)
+    purchases = _as_events(
         taken,
         key=taken.role_key + "|purchased",
         system=taken.system,
@@ -44,12 +43,13 @@ def _purchases(mart: Mart) -> ir.Table:
         kind=ibis.literal("purchased"),
         channel=ibis.literal("deal"),
         happened_at=ibis.coalesce(taken.closed_at, taken.close_date.cast("timestamp('UTC', 6)")),
-        record=taken.role_person,
+        record=taken.record,
         account=taken.account,
-        opportunity=taken.opportunity_key if "opportunity_key" in taken.columns else taken.key,
+        opportunity=taken.opportunity,
         subject=taken.name,
         amount=taken.amount,
-    ).filter(ibis._.happened_at.notnull() & ibis._.record.notnull())
+    )
+    return purchases.filter(purchases.happened_at.notnull() & purchases.record.notnull())
 
 
 def _cases(mart: Mart) -> ir.Table:
@@ -78,7 +78,7 @@ def _as_events(source: ir.Table, **columns: Any) -> ir.Table:
 
 def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
     """ACTIVITY rows of these persons whose verdict on being a copy changes: the same call, mail or meeting logged in two
-    systems counts once. The one with the smaller key stays."""
+    systems counts once. The earlier one stays."""
     activity, membership = mart.table("activity"), mart.table("membership")
     owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(
         record="key", owner="owner_id"
@@ -89,17 +89,12 @@ def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
         & (activity.filtered_because.isnull() | (activity.filtered_because == "copy"))
     )
     mine = judged.inner_join(owned, "record")
-    pairs = mine.select("owner", "kind", "key", "system", "happened_at", topic=_topic(mine))
-    other = pairs.select("owner", "kind", "topic", other_key="key", other_system="system", other_at="happened_at")
-    both = pairs.inner_join(other, ["owner", "kind", "topic"])
-    apart_s = (both.happened_at.epoch_seconds() - both.other_at.epoch_seconds()).abs()
-    later = (
-        both.filter((both.system != both.other_system) & (apart_s <= _COPY_WINDOW_S) & (both.other_key < both.key))
-        .select("key")
-        .distinct()
-    )
-    verdict = mine.left_join(later, "key", rname="{name}_copy")
-    verdict = verdict.mutate(because=ibis.ifelse(verdict.key_copy.notnull(), ibis.literal("copy"), ibis.null("string")))
+    named = mine.mutate(topic=_topic(mine))
+    before = ibis.window(group_by=["owner", "kind", "topic"], order_by=["happened_at", "key"])
+    beside = named.mutate(system_before=named.system.lag().over(before), at_before=named.happened_at.lag().over(before))
+    apart_s = beside.happened_at.epoch_seconds() - beside.at_before.epoch_seconds()
+    is_copy = ((beside.system != beside.system_before) & (apart_s <= _COPY_WINDOW_S)).fill_null(False)
+    verdict = beside.mutate(because=ibis.ifelse(is_copy, ibis.literal("copy"), ibis.null("string")))
     changed = verdict.filter(~verdict.because.identical_to(verdict.filtered_because))
     return changed.mutate(filtered_because=changed.because).select(*tables.ACTIVITY.names)
 
