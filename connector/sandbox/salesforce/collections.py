@@ -211,7 +211,7 @@ def _run(call: Call, rows: list[Row], write: Callable[[Row], dict[str, Any]], al
             if has_failed and all_or_none:
                 raise _RollBackError
     except _RollBackError:
-        call.org.visibility_changed()
+        call.org.rolled_back()
         results = [
             _failure(row, ROLLED_BACK) if result["success"] else result
             for row, result in zip(rows, results, strict=True)

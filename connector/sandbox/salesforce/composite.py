@@ -51,7 +51,7 @@ def composite(call: Call, dispatch: Dispatch) -> Answer:
             if all_or_none and any(_has_failed(answer) for answer in answers.values()):
                 raise _HaltError
     except _HaltError:
-        call.org.visibility_changed()
+        call.org.rolled_back()
         halted = Answer(400, [HALTED.as_rest()])
         answers = {name: answer if _has_failed(answer) else halted for name, answer in answers.items()}
     parts = [

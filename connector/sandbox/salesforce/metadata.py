@@ -140,7 +140,7 @@ def _run(org: Org, files: dict[str, bytes], options: dict[str, Any]) -> dict[str
             if is_check or (has_failed and options.get("rollbackOnError", True)):
                 raise _UndoneError
     except _UndoneError:
-        org.schema.forget_unwritten()
+        org.rolled_back()
     org.visibility_changed()
     failures = [component.as_dict() for component in components if component.problem]
     successes = [component.as_dict() for component in components if not component.problem]

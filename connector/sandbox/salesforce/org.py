@@ -96,6 +96,11 @@ class Org:
         self.schema_changed_at = at
         write_setting(self.database, SCHEMA_CHANGED_AT, at.isoformat())
 
+    def rolled_back(self) -> None:
+        """A transaction was undone: forget what it may have taught."""
+        self._access.clear()
+        self.schema.forget_unwritten()
+
     def new_id(self, prefix: str) -> str:
         """An id that no record had before."""
         number = self._next_numbers.get(prefix)

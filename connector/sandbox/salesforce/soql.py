@@ -17,6 +17,7 @@ from connector.sandbox.salesforce.refusal import RefusedError, no_such_relations
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, parse, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Shape
+from connector.sandbox.salesforce.soql_where import sql_where
 
 LOCATOR_PREFIX = "01g"
 LOCATOR_LIFE = timedelta(days=2)
@@ -55,7 +56,7 @@ class Queries:
         if compiler.is_grouped:
             return self._groups(compiler, include_deleted)
         shape, children = compiler.shape()
-        where, order = compiler.sql_where(include_deleted), compiler.sql_order()
+        where, order = sql_where(compiler, include_deleted=include_deleted), compiler.sql_order()
         source = compiler.sql_from()
         limit = min(query.limit if query.limit is not None else reader.page_rows + 1, reader.page_rows + 1)
         rows = self._fetch(
@@ -113,7 +114,7 @@ class Queries:
         among = Comparison(Operand(("Id",), 0), "IN", tuple(Literal("string", native, 0) for native in ids))
         compiler = Compiler(self._org, reader.access, ", ".join(names), Query(items, one.name, 0, where=among))
         shape, _ = compiler.shape()
-        where = compiler.sql_where(include_deleted=False) if ids else " WHERE 0"
+        where = sql_where(compiler, include_deleted=False) if ids else " WHERE 0"
         rows = self._fetch(f"SELECT {', '.join(compiler.columns)}{compiler.sql_from()}{where}", compiler.parameters)
         records = build_records(self._org, rows, shape, reader.base)
         return {row[0]: record for row, record in zip(rows, records, strict=True)}
@@ -128,14 +129,18 @@ class Queries:
         return found
 
     def _count(self, compiler: Compiler, include_deleted: bool) -> dict[str, Any]:
-        where = compiler.sql_where(include_deleted)
+        where = sql_where(compiler, include_deleted=include_deleted)
         inner = f"SELECT 1{compiler.sql_from()}{where}{compiler.sql_limit()}"
         total = self._fetch(f"SELECT count(*) FROM ({inner})", compiler.parameters)[0][0]
         return {"totalSize": total, "done": True, "records": []}
 
     def _groups(self, compiler: Compiler, include_deleted: bool) -> dict[str, Any]:
         names, expressions = compiler.grouped()
-        where, group, order = compiler.sql_where(include_deleted), compiler.sql_group(), compiler.sql_order()
+        where, group, order = (
+            sql_where(compiler, include_deleted=include_deleted),
+            compiler.sql_group(),
+            compiler.sql_order(),
+        )
         rows = self._fetch(
             f"SELECT {', '.join(expressions)}{compiler.sql_from()}{where}{group}{order}{compiler.sql_limit()}",
             compiler.parameters,
@@ -208,7 +213,7 @@ class Queries:
         query = Query((*child.items, key), one.name, child.from_at, child.alias, False, where, (), child.order_by)
         inner = Compiler(self._org, reader.access, compiler.text, query)
         shape, _ = inner.shape()
-        predicate, order = inner.sql_where(include_deleted=False), inner.sql_order()
+        predicate, order = sql_where(inner, include_deleted=False), inner.sql_order()
         rows = self._fetch(f"SELECT {', '.join(inner.columns)}{inner.sql_from()}{predicate}{order}", inner.parameters)
         is_key_wanted = any(isinstance(item, Operand) and item.path[-1] == reference.name for item in child.items)
         by_parent: dict[str, list[dict[str, Any]]] = {}

@@ -1,22 +1,16 @@
-"""A parsed SOQL query to SQL: fields to columns, relationships to joins, conditions to predicates with parameters."""
+"""A parsed SOQL query to SQL: fields to columns, relationships to joins. Its conditions are in `soql_where`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.sandbox.salesforce.ids import full_id
-from connector.sandbox.salesforce.instants import named_range, read_instant
 from connector.sandbox.salesforce.org import Access, Org
 from connector.sandbox.salesforce.refusal import no_such_column, no_such_object, no_such_relationship
-from connector.sandbox.salesforce.schema import ADDRESS_PARTS, NUMBER_TYPES, Field, SObject
+from connector.sandbox.salesforce.schema import ADDRESS_PARTS, Field, SObject
 from connector.sandbox.salesforce.soql_parser import (
     AGGREGATES,
     FIELD_SETS,
-    Comparison,
-    Junction,
-    Literal,
     Operand,
     Query,
     TypeOf,
@@ -25,8 +19,6 @@ from connector.sandbox.salesforce.soql_parser import (
 
 NAME_FIELDS = ("Id", "Name", "FirstName", "LastName", "Email", "Phone", "Title", "Username", "Alias")
 """What a polymorphic relationship (Who, What, Owner of a lead) offers, besides Type."""
-
-_TYPE_NAMES = {"datetime": "dateTime", "reference": "id", "id": "id", "int": "integer"}
 
 
 @dataclass(slots=True)
@@ -58,7 +50,7 @@ TYPE_FIELD = Field("Type", "string", 40)
 
 
 class Compiler:
-    """Compiles one query for one user; `sql_*` methods give the pieces of the statement."""
+    """Compiles one query for one user; `sql_*` methods give the pieces of the statement, `parameters` what they bind."""
 
     def __init__(self, org: Org, access: Access, text: str, query: Query) -> None:
         self.org = org
@@ -244,118 +236,7 @@ class Compiler:
             "day_in_month": f"CAST(substr({sql}, 9, 2) AS INTEGER)",
         }[function]
 
-    # WHERE and ORDER BY
-
-    def sql_where(self, include_deleted: bool) -> str:
-        """The WHERE clause; `query` (not `queryAll`) hides deleted records and archived activities."""
-        parts = []
-        if not include_deleted:
-            parts.append("t.IsDeleted = 0")
-            if self.source.is_activity:
-                parts.append("t.IsArchived = 0")
-        if self.query.where is not None:
-            parts.append(self._condition(self.query.where))
-        return f" WHERE {' AND '.join(parts)}" if parts else ""
-
-    def _condition(self, node: Comparison | Junction) -> str:
-        if isinstance(node, Comparison):
-            return self._comparison(node)
-        if node.operator == "NOT":
-            return f"NOT coalesce({self._condition(node.parts[0])}, 0)"
-        return "(" + f" {node.operator} ".join(self._condition(part) for part in node.parts) + ")"
-
-    def _comparison(self, node: Comparison) -> str:
-        resolved = self.resolve(node.operand)
-        name = resolved.field.name
-        if not resolved.field.is_filterable:
-            raise refused(
-                self.text,
-                node.operand.at,
-                f"field '{name}' can not be filtered in a query call",
-                "INVALID_FIELD",
-            )
-        if node.operand.function is not None:
-            sql = self.sql_operand(node.operand)
-            as_date = Field(name, "date" if node.operand.function == "day_only" else "int")
-            resolved = Resolved(sql, as_date)
-        if isinstance(node.value, Query):
-            return self._semi_join(node, resolved, node.value)
-        if isinstance(node.value, tuple):
-            return self._membership(node.operator, resolved, node.value)
-        return self._simple(node.operator, resolved, node.value)
-
-    def _semi_join(self, node: Comparison, resolved: Resolved, inner: Query) -> str:
-        compiler = Compiler(self.org, self.access, self.text, inner)
-        item = inner.items[0]
-        if len(inner.items) != 1 or not isinstance(item, Operand):
-            raise refused(self.text, inner.from_at, "semi join sub-selects take exactly one field")
-        column = compiler.resolve(item).sql
-        where = compiler.sql_where(include_deleted=False)
-        joins = " ".join(compiler.joins)
-        self.parameters += compiler.parameters
-        inner_sql = f"SELECT {column} FROM {compiler.source.table} t {joins}{where} "
-        not_null = f"{'AND' if where else 'WHERE'} {column} IS NOT NULL"
-        return f"coalesce({resolved.sql} {node.operator} ({inner_sql}{not_null}), {int(node.operator == 'NOT IN')})"
-
-    def _membership(self, operator: str, resolved: Resolved, values: tuple[Literal, ...]) -> str:
-        wanted = [self._value(resolved.field, value) for value in values if value.kind != "null"]
-        has_null = any(value.kind == "null" for value in values)
-        self.parameters += wanted
-        inside = f"{resolved.sql} IN ({', '.join('?' * len(wanted))})"
-        if has_null:
-            inside = f"({inside} OR {resolved.sql} IS NULL)"
-        return inside if operator == "IN" else f"NOT coalesce({inside}, 0)"
-
-    def _simple(self, operator: str, resolved: Resolved, value: Literal) -> str:
-        if value.kind == "null":
-            if operator not in ("=", "!="):
-                raise refused(self.text, value.at, f"invalid operator on null: {operator}")
-            return f"{resolved.sql} IS {'NOT ' if operator == '!=' else ''}NULL"
-        if operator == "LIKE":
-            if value.kind != "string" or resolved.field.type in NUMBER_TYPES | {"id", "reference", "date", "datetime"}:
-                raise refused(self.text, value.at, "invalid operator on field: LIKE", "INVALID_QUERY_FILTER_OPERATOR")
-            self.parameters.append(value.value)
-            return f"{resolved.sql} LIKE ? ESCAPE '\\'"
-        if value.kind == "named":
-            return self._in_range(operator, resolved, value)
-        self.parameters.append(self._value(resolved.field, value))
-        return f"{resolved.sql} {'IS NOT' if operator == '!=' else operator} ?"
-
-    def _in_range(self, operator: str, resolved: Resolved, value: Literal) -> str:
-        bounds = named_range(value.value, self.org.now().date())
-        if bounds is None:
-            raise refused(self.text, value.at, f"unexpected token: '{value.value}'")
-        if resolved.field.type not in ("date", "datetime"):
-            raise self._wrong_type(resolved.field, value)
-        suffix = "T00:00:00.000+0000" if resolved.field.type == "datetime" else ""
-        start, end = (f"{bound.isoformat()}{suffix}" for bound in bounds)
-        if operator in ("=", "!="):
-            self.parameters += [start, end]
-            inside = f"({resolved.sql} >= ? AND {resolved.sql} < ?)"
-            return inside if operator == "=" else f"NOT coalesce({inside}, 0)"
-        compare, bound = {"<": ("<", start), "<=": ("<", end), ">": (">=", end), ">=": (">=", start)}[operator]
-        self.parameters.append(bound)
-        return f"{resolved.sql} {compare} ?"
-
-    def _value(self, target: Field, value: Literal) -> Any:
-        read = _READERS.get(target.type, _read_string)
-        found = read(value)
-        if found is not None:
-            return found
-        if target.type in ("id", "reference") and value.kind == "string":
-            raise refused(self.text, value.at, f"invalid ID field: {value.value}", "INVALID_QUERY_FILTER_OPERATOR")
-        raise self._wrong_type(target, value)
-
-    def _wrong_type(self, target: Field, value: Literal) -> Exception:
-        kind = _TYPE_NAMES.get(target.type, "string" if target.type not in _READERS else target.type)
-        is_quoted = kind in ("string", "id")
-        return refused(
-            self.text,
-            value.at,
-            f"value of filter criterion for field '{target.name}' must be of type {kind} and should "
-            f"{'' if is_quoted else 'not '}be enclosed in quotes",
-            "INVALID_FIELD",
-        )
+    # ORDER BY, GROUP BY, FROM, LIMIT
 
     def sql_order(self) -> str:
         """The ORDER BY clause; nulls come first unless NULLS LAST is asked for."""
@@ -397,17 +278,3 @@ def _nulls(is_descending: bool, are_nulls_first: bool) -> str:
 
 def _camel(part: str) -> str:
     return part[0].lower() + part[1:]
-
-
-def _read_string(value: Literal) -> Any:
-    return value.value if value.kind == "string" else None
-
-
-_READERS: dict[str, Callable[[Literal], Any]] = {
-    "id": lambda value: full_id(value.value) if value.kind == "string" else None,
-    "reference": lambda value: full_id(value.value) if value.kind == "string" else None,
-    "boolean": lambda value: int(value.value) if value.kind == "boolean" else None,
-    "datetime": lambda value: read_instant(value.value, needs_zone=True) if value.kind == "datetime" else None,
-    "date": lambda value: value.value if value.kind == "date" else None,
-    **dict.fromkeys(NUMBER_TYPES, lambda value: value.value if value.kind == "number" else None),
-}

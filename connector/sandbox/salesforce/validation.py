@@ -80,6 +80,10 @@ def _value(field: Field, value: Any) -> Any:
         return _number(field, value)
     if not isinstance(value, str):
         raise _wrong_json("string", value)
+    return _of_text(field, value)
+
+
+def _of_text(field: Field, value: str) -> str | None:
     if field.type == "datetime":
         return _instant(field, value)
     if field.type == "date":
@@ -119,18 +123,18 @@ def _number(field: Field, value: Any) -> int | float:
     if field.type == "int":
         if value != int(value):
             raise _wrong_json("int", value)
-        value = int(value)
+        number: int | float = int(value)
         whole_digits = field.precision or 9
     else:
-        value = round(float(value), field.scale)
+        number = round(float(value), field.scale)
         whole_digits = (field.precision or 18) - field.scale
-    if abs(value) >= 10**whole_digits:
+    if abs(number) >= 10**whole_digits:
         raise RefusedError(
             "NUMBER_OUTSIDE_VALID_RANGE",
-            f"{field.label}: value outside of valid range on numeric field: {value}",
+            f"{field.label}: value outside of valid range on numeric field: {number}",
             (field.name,),
         )
-    return value
+    return number
 
 
 def _instant(field: Field, value: str) -> str:
