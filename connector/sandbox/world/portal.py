@@ -127,6 +127,9 @@ class Filled:
     owner_id: str | None = None
     additional_emails: str | None = None
     merged_ids: str | None = None
+    language: str | None = None
+    lead_status: str | None = None
+    traffic_source: str | None = None
     is_named: bool = True
 
 
@@ -137,7 +140,8 @@ def add_contact(portal: Portal, person: Person, company: Company, filled: Filled
         "lastname": person.family if filled.is_named else None, "jobtitle": filled.title, "company": company.name,
         "phone": filled.phone, "mobilephone": filled.mobile, "city": company.city[0], "zip": company.city[1],
         "country": filled.country,
-        "lifecyclestage": filled.lifecycle_stage, "hs_lead_status": None, "hubspot_owner_id": filled.owner_id,
+        "lifecyclestage": filled.lifecycle_stage, "hs_lead_status": filled.lead_status, "hs_language": filled.language,
+        "hs_analytics_source": filled.traffic_source, "hubspot_owner_id": filled.owner_id,
         "hs_email_optout": "true" if person.is_opted_out else None,
         "hs_email_bounce": "1" if person.has_bounced else None,
         "hs_email_bad_address": "true" if person.has_bounced else None,

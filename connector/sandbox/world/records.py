@@ -19,6 +19,16 @@ from connector.sandbox.world.spelling import (
 )
 from connector.sandbox.world.words import Country, words
 
+_LEAD_STATUSES = ("NEW", "NEW", "OPEN", "IN_PROGRESS", "ATTEMPTED_TO_CONTACT", "CONNECTED", "UNQUALIFIED", "BAD_TIMING")
+_TRAFFIC_SOURCES = (
+    "ORGANIC_SEARCH",
+    "DIRECT_TRAFFIC",
+    "EMAIL_MARKETING",
+    "REFERRALS",
+    "SOCIAL_MEDIA",
+    "PAID_SEARCH",
+    "OFFLINE",
+)
 _BROKEN_EMAILS = (
     "anna.berg{}@@mail.example",
     "kontakt{}(at)spedition.example",
@@ -134,6 +144,9 @@ def _filled(scene: Scene, person: Person, email: str | None, extra: str | None, 
         additional_emails=extra,
         merged_ids=merged,
         is_named=scene.chance(0.96),
+        language=country.language if country.language != "nb" and scene.chance(0.4) else None,
+        lead_status=rng.choice(_LEAD_STATUSES) if stage in ("lead", "marketingqualifiedlead") else None,
+        traffic_source=rng.choice(_TRAFFIC_SOURCES),
     )
 
 

@@ -27,7 +27,13 @@ _PATTERNS = {
     "reference": re.compile(r"[0-9A-Za-z]{18}"),
     "id": re.compile(r"[0-9A-Za-z]{18}"),
 }
-_PYTHON_TYPES = {"boolean": bool, "int": int, "double": (int, float), "currency": (int, float), "percent": (int, float)}
+_PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "boolean": bool,
+    "int": int,
+    "double": (int, float),
+    "currency": (int, float),
+    "percent": (int, float),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def context(world: World) -> Iterator[Context]:
     context = make_context(open_database(None))
     for system, part in ((salesforce, world.salesforce), (hubspot, world.hubspot)):
         system.create_tables(context)
-        system.load(context, part)  # type: ignore[arg-type]
+        system.load(context, part)
     yield context
     context.database.close()
 
