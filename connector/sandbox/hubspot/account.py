@@ -126,8 +126,7 @@ def list_owners(call: Call) -> Answer:
     ).fetchall()
     body: dict[str, Any] = {"results": [orjson.loads(row["body"]) for row in rows[:limit]]}
     if len(rows) > limit:
-        after = str(rows[limit - 1]["id"])
-        body["paging"] = {"next": {"after": after, "link": f"{call.url}{call.path}?limit={limit}&after={after}"}}
+        body["paging"] = call.paging(str(rows[limit - 1]["id"]))
     return Answer(200, body, len(rows[:limit]))
 
 

@@ -74,7 +74,7 @@ def batch_read(call: Call) -> Answer:
             continue
         result: dict[str, Any] = {"from": {"id": text}, "to": shown}
         if following is not None:
-            result["paging"] = {"next": {"after": following, "link": f"{call.url}{call.path}?after={following}"}}
+            result["paging"] = call.paging(following)
         results.append(result)
     body = envelope(results, errors, started, iso(call.now_ms))
     return Answer(207 if errors else 200, body, len(results))
@@ -212,7 +212,7 @@ def list_links(call: Call) -> Answer:
     shown, following = _shown_links(call, ends, linked, records.as_id(call.one("after", "0")) or 0, limit)
     body: dict[str, Any] = {"results": shown}
     if following is not None:
-        body["paging"] = {"next": {"after": following, "link": f"{call.url}{call.path}?after={following}"}}
+        body["paging"] = call.paging(following)
     return Answer(200, body, len(shown))
 
 

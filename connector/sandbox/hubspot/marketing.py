@@ -119,7 +119,7 @@ def list_forms(call: Call) -> Answer:
     ).fetchall()
     body: dict[str, Any] = {"results": [orjson.loads(row["body"]) for row in rows[:limit]]}
     if len(rows) > limit:
-        body["paging"] = _paging(call, str(rows[limit - 1]["guid"]))
+        body["paging"] = call.paging(str(rows[limit - 1]["guid"]))
     return Answer(200, body, len(rows[:limit]))
 
 
@@ -143,7 +143,7 @@ def list_submissions(call: Call) -> Answer:
     ).fetchall()
     body: dict[str, Any] = {"results": [orjson.loads(row["body"]) for row in rows[:limit]]}
     if len(rows) > limit:
-        body["paging"] = _paging(call, _cursor(rows[limit - 1]["submitted_ms"], rows[limit - 1]["id"]))
+        body["paging"] = call.paging(_cursor(rows[limit - 1]["submitted_ms"], rows[limit - 1]["id"]))
     return Answer(200, body, len(rows[:limit]))
 
 
@@ -199,7 +199,7 @@ def list_events(call: Call) -> Answer:
     ).fetchall()
     body: dict[str, Any] = {"results": [orjson.loads(row["body"]) for row in rows[:limit]]}
     if len(rows) > limit:
-        body["paging"] = _paging(call, _cursor(rows[limit - 1]["occurred_ms"], rows[limit - 1]["number"]))
+        body["paging"] = call.paging(_cursor(rows[limit - 1]["occurred_ms"], rows[limit - 1]["number"]))
     return Answer(200, body, len(rows[:limit]))
 
 
@@ -214,10 +214,6 @@ def _instant(call: Call, name: str) -> int:
     if ms is None:
         raise Refused(400, f"{name} is not a valid time: {call.one(name)[:100]}")
     return ms
-
-
-def _paging(call: Call, after: str) -> dict[str, Any]:
-    return {"next": {"after": after, "link": f"{call.url}{call.path}?after={after}"}}
 
 
 def _cursor(ms: int, number: int) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import linking, marketing, records
@@ -27,7 +29,7 @@ from connector.sandbox.hubspot.writing import save
 
 PAGE_VIEW_EVENT = "e_visited_page"
 LOGIN_EVENT = "pe4711_product_login"
-SITE = "https://www.northwind.example"
+SITE = "https://www.harbourline.example"
 
 Action = Callable[[Call, Mapping[str, Any]], dict[str, Any]]
 
@@ -74,14 +76,14 @@ def _submit_form(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     email, record = _contact(call, payload)
     wanted = str(payload.get("form", ""))
     form = call.context.database.execute(
-        "SELECT guid, name FROM hubspot_form WHERE guid = ? OR lower(name) = lower(?)", (wanted, wanted)
+        "SELECT guid, name, body FROM hubspot_form WHERE guid = ? OR lower(name) = lower(?)", (wanted, wanted)
     ).fetchone()
     if form is None:
         names = [row["name"] for row in call.context.database.execute("SELECT name FROM hubspot_form ORDER BY name")]
         raise ValueError(f"no form {wanted!r}; there are {', '.join(names) or 'none'}")
     values = {str(name): value for name, value in (payload.get("values") or {}).items()}
     at = iso(call.now_ms)
-    title = str(payload.get("title") or "Northwind")
+    title = str(payload.get("title") or form["name"])
     conversion = f"{title}: {form['name']}"
     held = record.properties if record else {}
     changes = _form_changes(call, held, values)
@@ -101,7 +103,7 @@ def _submit_form(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
             {"name": name, "value": str(value), "objectTypeId": CONTACTS.type_id}
             for name, value in {"email": email, **values}.items()
         ],
-        "pageUrl": str(payload.get("url") or f"{SITE}/contact"),
+        "pageUrl": str(payload.get("url") or orjson.loads(form["body"]).get("pageUrl") or SITE),
     }
     marketing.save_submissions(call.context.database, form["guid"], [submission])
     return {"contact_id": str(saved.id), "is_new": record is None, "form": form["guid"], "submittedAt": call.now_ms}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from connector.sandbox.hubspot import records
 from connector.sandbox.hubspot.access import APP_ID, PORTAL_ID
@@ -90,14 +89,8 @@ def list_objects(call: Call) -> Answer:
     add_associations(call, kind, results)
     answer: dict[str, Any] = {"results": results}
     if len(rows) > limit:
-        answer["paging"] = _next_page(call, str(found[-1].id))
+        answer["paging"] = call.paging(str(found[-1].id))
     return Answer(200, answer, len(results))
-
-
-def _next_page(call: Call, after: str) -> dict[str, Any]:
-    query = [(name, value) for name, values in call.query.items() if name != "after" for value in values]
-    link = f"{call.url}{call.path}?{urlencode([*query, ('after', after)])}"
-    return {"next": {"after": after, "link": link}}
 
 
 def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import orjson
 from aiohttp import web
@@ -54,6 +54,12 @@ class Call:
         if not 0 <= size <= most:
             raise Refused(400, f"Invalid page size: {text}. The maximum is {most}.")
         return size or default
+
+    def paging(self, after: str) -> dict[str, Any]:
+        """The `paging` of an answer that has a next page; its link leads to this server and keeps the other parameters."""
+        query = [(name, value) for name, values in self.query.items() if name != "after" for value in values]
+        link = f"{self.url}{self.path}?{urlencode([*query, ('after', after)])}"
+        return {"next": {"after": after, "link": link}}
 
     @property
     def now_ms(self) -> int:
