@@ -97,11 +97,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What fires a task: a condition that becomes true. `field` and `level` are set for `score crosses 60`."""
+    """What fires a task: a condition that becomes true. `score crosses 60` sets `field` and `level`,
+    `stage becomes 'Engage'` sets `field` and `value`."""
 
     when: Condition
     field: str = ""
     level: float | None = None
+    value: str | None = None
 
 
 _CROSSES = re.compile(r"^\s*(\w+)\s+crosses\s+(-?\d+(?:\.\d+)?)\s*$", re.IGNORECASE)
@@ -171,5 +173,6 @@ def compile_trigger(text: str, known: Scope) -> Trigger:
     if crosses := _CROSSES.match(text):
         return Trigger(compile_condition(f"{crosses[1]} >= {crosses[2]}", known), crosses[1].lower(), float(crosses[2]))
     if becomes := _BECOMES.match(text):
-        return Trigger(compile_condition(f"{becomes[1]} = {becomes[2]}", known))
+        when = compile_condition(f"{becomes[1]} = {becomes[2]}", known)
+        return Trigger(when, becomes[1].lower(), value=becomes[2][1:-1].replace("''", "'"))
     return Trigger(compile_condition(text, known))

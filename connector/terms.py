@@ -98,9 +98,11 @@ def sql(node: exp.Expression) -> str:
 
 
 def did_you_mean(name: str, names: Sequence[str], suffix: str = "") -> str:
-    """The nearest valid name, or all of them."""
+    """The nearest valid name, or all of them when they are few."""
     near = difflib.get_close_matches(name, names, 1)
-    return f'did you mean "{near[0]}{suffix}"?' if near else f"there are {', '.join(names)}"
+    if near:
+        return f'did you mean "{near[0]}{suffix}"?'
+    return f"there are {', '.join(names)}" if len(names) <= 24 else ""
 
 
 def constant(kind: Type, value: str | int | float | bool, words: str) -> Term:

@@ -1,0 +1,353 @@
+"""Tasks: a condition that becomes true for a person makes one task for a salesperson, on one record in one system.
+
+A trigger is armed for everybody. When its condition holds it fires once (an episode) and is armed again when the condition no
+longer holds, or below `rearm_below`. The first run of a trigger, and of a changed one, is a baseline: those for whom it
+already holds are disarmed without a task, unless their last event is younger than `first_run_days`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache, reduce
+from typing import Any, Literal
+
+import ibis
+import ibis.expr.types as ir
+import jinja2
+import jinja2.meta
+import pyarrow as pa
+from jinja2.sandbox import SandboxedEnvironment
+from pydantic import Field
+
+from connector import rules
+from connector.errors import Problem
+from connector.facts import TRIGGER_SCOPE
+from connector.section import Section
+from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER
+
+MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Reference, Task)
+_DUE = r"^\s*(\d{1,3}) (working day|day|hour|week)s?\s*$"
+_NAMES = ("person", "account", "score", "fit", "engagement", "grade", "stage", "reasons", "trigger")
+_BODY = """{{ person.name }} scores {{ score }} ({{ grade }}{% if stage %}, {{ stage }}{% endif %}).
+{% for reason in reasons %}
+{{ "%+.1f" | format(reason.points) }}  {{ reason.text }}
+{%- endfor %}"""
+
+
+class TaskSection(Section):
+    """`[tasks.<name>]`: when to make a task, what it says, whose it is."""
+
+    when: str = Field(description='"score crosses 60", "stage becomes \'Engage\'", or any condition')
+    rearm_below: float | None = Field(
+        None, description="for crosses: may fire again once below this; the level itself when empty"
+    )
+    subject: str = Field(description="template over person, account, score, grade, stage, reasons", min_length=1)
+    body: str = Field(_BODY, description="template over the same")
+    due: str = Field("1 working day", pattern=_DUE, description='when it is due: "1 working day", "4 hours", "2 days"')
+    priority: Literal["high", "normal", "low"] = Field("high", description="priority of the task")
+    system: str = Field("owner's", description='system that gets it, or "owner\'s": where the person has an owner')
+    owner: str = Field("", description="native user id of who gets it; the record's owner when empty")
+    first_run_days: int = Field(0, ge=0, le=365, description="on its first run make tasks for events younger than this")
+
+    @property
+    def definition(self) -> str:
+        """The fingerprint of when it fires: when it changes, the next run is a baseline."""
+        return hashlib.blake2b(f"{self.when}|{self.rearm_below}".encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A task's trigger: fires when `when` holds, is armed again when `rearm` holds."""
+
+    when: rules.Condition
+    rearm: rules.Condition | None
+
+    @property
+    def conditions(self) -> tuple[rules.Condition, ...]:
+        """Both conditions, where there are two."""
+        return (self.when,) if self.rearm is None else (self.when, self.rearm)
+
+
+@lru_cache(maxsize=256)
+def compiled(task: TaskSection) -> Compiled:
+    """The conditions of a task. Raises rules.ConditionError."""
+    trigger = rules.compile_trigger(task.when, TRIGGER_SCOPE)
+    if task.rearm_below is None or trigger.level is None:
+        return Compiled(trigger.when, None)
+    return Compiled(trigger.when, rules.compile_condition(f"{trigger.field} < {task.rearm_below}", TRIGGER_SCOPE))
+
+
+def problems(task: TaskSection, path: str, stages: Sequence[str]) -> Iterator[Problem]:
+    """Everything that is wrong with a task beyond its types, each with its dotted path. Reads nothing."""
+    try:
+        trigger = rules.compile_trigger(task.when, TRIGGER_SCOPE)
+    except rules.ConditionError as error:
+        yield Problem(f"{path}.when", error.what, error.mend)
+    else:
+        if trigger.field == "stage" and trigger.value is not None and trigger.value not in stages:
+            yield Problem(
+                f"{path}.when", f'there is no stage "{trigger.value}"', rules.did_you_mean(trigger.value, stages)
+            )
+        if task.rearm_below is not None and trigger.level is None:
+            yield Problem(f"{path}.rearm_below", "is for triggers such as score crosses 60", "remove it")
+        elif task.rearm_below is not None and trigger.level is not None and task.rearm_below > trigger.level:
+            yield Problem(f"{path}.rearm_below", f"must be at most {trigger.level:g}, the level it crosses")
+    for option, text in (("subject", task.subject), ("body", task.body)):
+        yield from _template_problems(f"{path}.{option}", text)
+
+
+def _template_problems(place: str, text: str) -> Iterator[Problem]:
+    try:
+        tree = _ENVIRONMENT.parse(text)
+        _ENVIRONMENT.from_string(text)
+    except jinja2.TemplateError as error:
+        yield Problem(place, f"is not a template: {error.message}", "write names as {{ person.first_name }}")
+        return
+    for name in sorted(jinja2.meta.find_undeclared_variables(tree) - set(_NAMES)):
+        yield Problem(place, f'unknown name "{name}"', rules.did_you_mean(name, _NAMES))
+    known = {"person": PERSON.names, "account": ACCOUNT.names}
+    for node in tree.find_all(jinja2.nodes.Getattr):
+        of = node.node.name if isinstance(node.node, jinja2.nodes.Name) else ""
+        if of in known and node.attr not in known[of]:
+            yield Problem(place, f'unknown field "{of}.{node.attr}"', rules.did_you_mean(node.attr, known[of]))
+
+
+# ------------------------------------------------------------------------------------------------------------ firing
+
+
+def fire(
+    tasks: Mapping[str, TaskSection],
+    facts: ir.Table,
+    *,
+    current: ir.Table,
+    triggers: ir.Table,
+    issued: ir.Table,
+    now: datetime,
+    run: int,
+) -> ir.Table:
+    """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
+
+    `facts` holds the persons to look at (all of them, on the first run of a trigger), `current` their open stage intervals
+    after `advance`, `triggers` the table as it was, `issued` says which record is a person's anchor. A row with subject ""
+    marks that a trigger had its baseline.
+    """
+    stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
+    anchors = issued.filter(issued.kind == "person").select(minted="key", minted_by="anchor")
+    rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
+    rows = rows.left_join(anchors, rows.subject == anchors.minted).drop("minted")
+    parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
+    return _as_triggers(reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run)]))
+
+
+def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: datetime, run: int) -> ir.Table:
+    trigger = compiled(task)
+    had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
+    had = had.select(
+        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_anchor="anchor"
+    )
+    rows = rows.left_join(had, rows.subject == had.whose)
+    marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
+    is_first = marks.count().as_scalar() == 0
+    was_armed = rows.was_armed.fill_null(True)
+    holds = trigger.when.expr(rows)
+    rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
+    youngest = _instant(now - timedelta(days=task.first_run_days))
+    is_young = (rows.last_event_at > youngest).fill_null(False)
+    rows = rows.mutate(
+        fires=ibis.ifelse(is_first, holds & is_young, holds & was_armed),
+        is_armed=ibis.ifelse(is_first, ~holds, ~holds & (was_armed | rearms)),
+        was=was_armed,
+    )
+    moved = rows.filter(rows.fires | (rows.is_armed != rows.was))
+    return _as_triggers(
+        moved.select(
+            key=moved.subject + f"|{name}",
+            subject=moved.subject,
+            trigger=ibis.literal(name),
+            is_armed=moved.is_armed,
+            episode=moved.was_episode.fill_null(0) + moved.fires.cast("int64"),
+            fired_at=ibis.ifelse(moved.fires, _instant(now), moved.was_fired_at),
+            anchor=ibis.coalesce(moved.was_anchor, moved.minted_by, moved.subject),
+            why=ibis.literal(trigger.when.words),
+            run=ibis.literal(run, "int64"),
+        )
+    )
+
+
+def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: int) -> ir.Table:
+    rows = [
+        dict.fromkeys(TRIGGER.names)
+        | {
+            "key": f"|{name}",
+            "subject": "",
+            "trigger": name,
+            "is_armed": True,
+            "episode": 0,
+            "why": task.definition,
+            "run": run,
+        }
+        for name, task in tasks.items()
+    ]
+    marks = _as_triggers(ibis.memtable(pa.Table.from_pylist(rows, schema=TRIGGER)))
+    return marks.anti_join(triggers, ["key", "why"])
+
+
+def _as_triggers(rows: ir.Table) -> ir.Table:
+    return rows.select(*TRIGGER.names).cast(ibis.Schema.from_pyarrow(TRIGGER))
+
+
+def carried(triggers: ir.Table, merged: ir.Table, run: int) -> ir.Table:
+    """What triggers remember of persons merged away (`merged`: subject, into), as rows of those that they went into.
+
+    A trigger that fired for either has fired, so that a merge makes no second task. To be merged by key before `fire`.
+    """
+    survivors = merged.select(subject="into", into="into").distinct()
+    both = merged.select("subject", "into").union(survivors)
+    rows = triggers.inner_join(both, "subject")
+    own = rows.subject == rows.into
+    kept = rows.group_by("into", "trigger").agg(
+        is_armed=rows.is_armed.all(),
+        episode=rows.episode.max(),
+        fired_at=rows.fired_at.max(),
+        anchor=ibis.coalesce(rows.anchor.min(where=own), rows.anchor.min()),
+        why=rows.why.max(),
+    )
+    return _as_triggers(
+        kept.mutate(key=kept.into + "|" + kept.trigger, subject=kept.into, run=ibis.literal(run, "int64"))
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- drafting
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The tables in which a task finds its record and its words; each may be whole."""
+
+    persons: ir.Table
+    accounts: ir.Table
+    records: ir.Table
+    membership: ir.Table
+    opportunities: ir.Table
+    contact_roles: ir.Table
+
+
+def targets(
+    tasks: Mapping[str, TaskSection], fired: ir.Table, facts: ir.Table, current: ir.Table, places: Places
+) -> ir.Table:
+    """One row for each fired trigger: where its task goes, and all that its templates may say. `fired` is as from `fire`.
+
+    The record is live (not deleted, merged away or converted): in the system that the task names if there is one, else the
+    one that gave the person an owner, else one with an owner; then with an open opportunity, a contact before a lead.
+    Who has no live record gets no task.
+    """
+    live = places.records.filter(
+        places.records.deleted_at.isnull()
+        & places.records.merged_into.isnull()
+        & ~places.records.is_converted.fill_null(False)
+    ).select(record="key", system="system", object_type="object_type", native_id="native_id", owner="owner")
+    mine = places.membership.select(of="key", belongs_to="owner_id")
+    held = live.inner_join(mine, live.record == mine.of)
+    rows = fired.select("subject", "trigger", "episode", "anchor", "why").inner_join(
+        held, fired.subject == held.belongs_to
+    )
+    worded, selling = _worded(facts, current, places), _selling(places)
+    rows = rows.left_join(worded, rows.subject == worded.whose).drop("whose")
+    rows = rows.left_join(selling, rows.record == selling.sold_to)
+    is_named = ibis.cases(
+        *((rows.trigger == name, rows.system == task.system) for name, task in tasks.items()), else_=False
+    )
+    came_from = rows.person_provenance.cast("json")["owner"].unwrap_as("string")
+    order = [
+        (~is_named).cast("int64"),
+        ibis.coalesce(rows.record != came_from, True).cast("int64"),
+        rows.owner.isnull().cast("int64"),
+        rows.sold_to.isnull().cast("int64"),
+        (~rows.object_type.lower().startswith("contact")).cast("int64"),
+        rows.record,
+    ]
+    best = ibis.row_number().over(group_by=["subject", "trigger"], order_by=order)
+    return rows.mutate(place=best).filter(ibis._.place == 0).drop("place", "sold_to", "of", "belongs_to")
+
+
+def _worded(facts: ir.Table, current: ir.Table, places: Places) -> ir.Table:
+    persons, accounts = places.persons, places.accounts
+    people = persons.select(**{f"person_{name}": persons[name] for name in PERSON.names})
+    firms = accounts.select(**{f"account_{name}": accounts[name] for name in ACCOUNT.names})
+    stages = current.filter(current.left_at.isnull()).select(staged="subject", stage="stage")
+    scored = facts.select("score", "fit", "engagement", "grade", "reasons", whose="subject")
+    rows = scored.left_join(people, scored.whose == people.person_key)
+    rows = rows.left_join(firms, rows.person_account == firms.account_key)
+    return rows.left_join(stages, rows.whose == stages.staged).drop("staged")
+
+
+def _selling(places: Places) -> ir.Table:
+    roles, deals = places.contact_roles, places.opportunities
+    open_ones = deals.filter(deals.deleted_at.isnull() & ~deals.is_closed.fill_null(False)).select(deal="key")
+    live = roles.filter(roles.deleted_at.isnull()).select("opportunity", sold_to="person")
+    return live.semi_join(open_ones, live.opportunity == open_ones.deal).select("sold_to").distinct()
+
+
+def draft(tasks: Mapping[str, TaskSection], chosen: pa.Table, now: datetime, run: int) -> pa.Table:
+    """The tasks to make, as tables.DESIRED_TASK: one for each row of `targets`. These are few: templates run row by row."""
+    rows = [_drafted(tasks[row["trigger"]], row, now, run) for row in chosen.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=DESIRED_TASK)
+
+
+def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int) -> dict[str, Any]:
+    words = _context(row)
+    said = hashlib.blake2b(f"{row['trigger']}|{row['anchor']}|{row['episode']}".encode(), digest_size=12).hexdigest()
+    title = " ".join(_ENVIRONMENT.from_string(task.subject).render(words).split())
+    same = ("trigger", "subject", "record", "system", "object_type", "native_id")
+    return {
+        **{name: row[name] for name in same},
+        "key": f"{row['trigger'][:36]}-{said}",
+        "title": title[:MAX_SUBJECT],
+        "body": _ENVIRONMENT.from_string(task.body).render(words).strip(),
+        "due_at": due_at(task.due, now),
+        "priority": task.priority,
+        "owner": task.owner or row["owner"],
+        "reason": row["why"],
+        "revision": run,
+    }
+
+
+def _context(row: Mapping[str, Any]) -> dict[str, Any]:
+    reasons = [{**reason, "points": reason["points"] / POINT} for reason in json.loads(row["reasons"] or "[]")]
+    return {
+        "person": {name: row[f"person_{name}"] for name in PERSON.names},
+        "account": {name: row[f"account_{name}"] for name in ACCOUNT.names},
+        **{name: round((row[name] or 0) / POINT, 1) for name in ("score", "fit", "engagement")},
+        "grade": row["grade"],
+        "stage": row["stage"],
+        "reasons": reasons,
+        "trigger": row["trigger"],
+    }
+
+
+def due_at(text: str, now: datetime) -> datetime:
+    """When a task made now is due: so many hours, days or weeks on, or as many days that are not Saturday or Sunday (UTC)."""
+    count, unit = text.split(maxsplit=1)
+    if unit.startswith("working"):
+        at = now
+        for _ in range(int(count)):
+            at += timedelta(days={4: 3, 5: 2}.get(at.weekday(), 1))
+        return at
+    return (
+        now
+        + int(count)
+        * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit.rstrip("s")]
+    )
+
+
+def _instant(at: datetime) -> ir.Value:
+    return ibis.literal(at, type="timestamp('UTC')")
+
+
+_ENVIRONMENT = SandboxedEnvironment(
+    undefined=jinja2.ChainableUndefined, finalize=lambda value: "" if value is None else value, autoescape=False
+)
