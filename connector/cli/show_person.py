@@ -1,0 +1,125 @@
+"""A person on the screen: who, how the records hang together, every score line, stages, writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.markup import escape
+
+from connector.cli.screen import out
+from connector.matching.terms import WORDS
+from connector.report.explain import Explained
+from connector.tables import POINT, VISITOR
+
+_FEW = 12
+
+
+def show_person(told: Explained) -> None:
+    """One screen; the rest is in `--json`."""
+    person, account = told.person, told.account or {}
+    known = [record for record in told.records if record["object_type"] != VISITOR]
+    systems = {record["system"] for record in known}
+    parts = [person.get("name") or "somebody", person.get("title"), account.get("name") or person.get("company")]
+    out.print(f"\n[bold]{escape(' · '.join(part for part in parts if part))}[/bold]  [dim]person {person['key']}[/dim]")
+    traces = len(told.records) - len(known)
+    more = f" and {traces} bare trace{'' if traces == 1 else 's'} (e-mail, cookie)" if traces else ""
+    out.print(
+        f"  {_count(len(known), 'record')} in {_count(len(systems), 'system')}{more}"
+        + (f" · owner {escape(told.owner)}" if told.owner else "")
+    )
+    _evidence(told)
+    _score(told)
+    _stages(told.stages)
+    _writes(told)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _record(key: str) -> str:
+    system, object_type, native_id = key.split("|", 2)
+    return f"{system} {'trace' if object_type == VISITOR else object_type} {native_id[:12] if object_type == VISITOR else native_id}"
+
+
+def _evidence(told: Explained) -> None:
+    out.print("\n[bold]Who[/bold]")
+    if not told.evidence:
+        out.print(f"  {escape(_record(told.records[0]['key']))}")
+    seen: set[tuple[str, str]] = set()
+    for chain in told.evidence:
+        for hop in chain:
+            pair = (hop["left"], hop["right"])
+            if pair in seen or len(seen) >= _FEW:
+                continue
+            seen.add(pair)
+            word = WORDS.get(hop["type"], (hop["type"],))[0]
+            value = "" if hop["type"] == "crm_id" else f" {hop['value']}"
+            out.print(
+                f"  {escape(_record(hop['left']))} [dim]──[/dim] {escape(word + value)} [dim]──[/dim] {escape(_record(hop['right']))}"
+            )
+    if sum(len(chain) for chain in told.evidence) > _FEW:
+        out.print("  [dim]… the rest with --json[/dim]")
+    for reason in told.refused[:5]:
+        out.print(f"  [yellow]not joined[/yellow] {escape(reason)}")
+
+
+def _score(told: Explained) -> None:
+    score = told.score
+    out.print("\n[bold]Score[/bold]")
+    if score is None:
+        out.print("  not scored yet")
+        return
+    out.print(
+        f"  [bold]{score['score'] / POINT:.1f}[/bold] · grade {score['grade']} · fit {score['fit'] / POINT:.1f} "
+        f"({score['coverage_known']} of {score['coverage_of']} inputs known) · engagement {score['engagement'] / POINT:.1f}"
+        + (f" · next change by time alone {_day(score['next_due_at'])}" if score.get("next_due_at") else "")
+    )
+    for line in told.lines:
+        points = line["points"] / POINT
+        colour = "green" if points > 0 else "red"
+        count = f"  [dim]{line['events']}×[/dim]" if (line.get("events") or 0) > 1 else ""
+        out.print(
+            f"  [{colour}]{points:+7.1f}[/{colour}]  {escape(str(line['text']))}{count}  [dim]{line['half']}[/dim]"
+        )
+    out.print(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> None:
+    out.print("\n[bold]Stage[/bold]")
+    if not stages:
+        out.print("  none yet")
+    for interval in stages[:6]:
+        until = "now" if interval["left_at"] is None else _day(interval["left_at"])
+        out.print(
+            f"  {interval['stage']:<9} {_day(interval['entered_at'])} – {until}  [dim]{escape(interval['why'] or '')}[/dim]"
+        )
+
+
+def _writes(told: Explained) -> None:
+    out.print("\n[bold]Written[/bold]")
+    if not told.writes:
+        out.print("  nothing yet")
+    for write in told.writes[:6]:
+        if write["task"]:
+            what = f"task “{write['task']}”"
+        else:
+            what = " · ".join(
+                f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None
+            )
+        how = write["result"] + (f" ({write['code']})" if write["code"] else "")
+        out.print(
+            f"  {write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
+            f"[dim]{_moment(write['at'])}, run {write['run']}, {how}[/dim]"
+        )
+    out.print()
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%b %Y}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.day} {at:%b %H:%M}"

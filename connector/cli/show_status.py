@@ -1,0 +1,97 @@
+"""The status of the service on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.markup import escape
+from rich.table import Table
+
+from connector.cli.screen import ok, out
+from connector.report.status import Status
+
+_MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
+
+
+def show_status(told: Status, systems: Sequence[str]) -> None:
+    """Runs, streams, outbox, what is held and what is set aside."""
+    if told.at_work is not None:
+        out.print(f"run {told.at_work.run} is at work since {told.at_work.since_at:%H:%M:%S}")
+    out.print("[bold]Runs[/bold]")
+    if not told.runs:
+        out.print("  none yet: connector sync")
+    for run in told.runs:
+        took = f"{(run.ended_at - run.started_at).total_seconds():.1f} s" if run.ended_at else ""
+        mark = _MARKS.get(run.status, "[red]✗[/red]")
+        said = run.summary
+        numbers = (
+            f"{said.get('pulled', 0):,} pulled · {said.get('applied', 0):,} applied · {said.get('planned', 0):,} changes"
+            if said.get("pulled") is not None
+            else ""
+        )
+        code = f" exit {run.exit_code}" if run.exit_code else ""
+        out.print(
+            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}"
+        )
+    _streams(told, systems)
+    _outbox(told)
+
+
+def _streams(told: Status, systems: Sequence[str]) -> None:
+    if not told.polls:
+        return
+    table = Table(
+        title="Streams, as last read",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2),
+    )
+    for name in ("system", "stream", "read", "pulled", "applied", "unchanged", "filtered", "quarantined"):
+        table.add_column(name, justify="left" if name in ("system", "stream", "read") else "right")
+    counts = {(step.system, step.stream): step for step in told.steps}
+    for poll in told.polls:
+        if poll.system not in systems:
+            continue
+        step = counts.get((poll.system, poll.stream))
+        numbers = (
+            [f"{n:,}" for n in (step.pulled, step.applied, step.unchanged, step.filtered, step.quarantined)]
+            if step
+            else [""] * 5
+        )
+        table.add_row(poll.system, poll.stream, _ago(told.now, poll.polled_at), *numbers)
+    out.print()
+    out.print(table)
+    for step in told.steps:
+        if step.status != "done":
+            out.print(f"  [red]✗[/red] {step.system} {step.stream}: {escape(step.message or step.status)}")
+
+
+def _outbox(told: Status) -> None:
+    out.print("\n[bold]Outbox[/bold]")
+    waiting = {key: count for key, count in told.waiting.items() if key[0] != "quarantined"}
+    if not waiting:
+        out.print("  " + ok("nothing waits"))
+    for (state, system, lane), count in sorted(waiting.items()):
+        out.print(f"  {count:,} {state.replace('_', ' ')}  {system} {lane}")
+    for why, count in told.held.items():
+        out.print(
+            f"  [yellow]held[/yellow] {count:,}: {escape(why)}    [dim]let go with `connector apply --held`[/dim]"
+        )
+    out.print("\n[bold]Set aside[/bold]")
+    if not told.quarantine:
+        out.print("  " + ok("nothing"))
+    for system, where, reason, count in told.quarantine[:10]:
+        out.print(f"  {count:>5,}  {system} {escape(where)}: {escape(reason)}")
+    if len(told.quarantine) > 10:
+        out.print(f"  [dim]… {len(told.quarantine) - 10} more kinds with --json[/dim]")
+
+
+def _ago(now: datetime, at: datetime) -> str:
+    seconds = (now - at).total_seconds()
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name} ago"
+    return f"{max(seconds, 0):.0f} s ago"

@@ -1,0 +1,212 @@
+"""Why: everything that is stored about one person, found by e-mail, phone, record, CRM id or person id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import orjson
+import pyarrow as pa
+from sqlmodel import col, select
+
+from connector import identifiers, identity, tables
+from connector.errors import ConnectorError
+from connector.mart import Mart
+from connector.model import Kind
+from connector.state import State
+from connector.state.models import Delivery, Outbox
+from connector.steps.planned import owners
+from connector.steps.resolve import judgements
+from connector.steps.setup import Setup
+
+_WRITES = 20
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One person, with the why of everything; plain values, ready to be shown or printed as JSON."""
+
+    person: Mapping[str, Any]
+    account: Mapping[str, Any] | None
+    records: Sequence[Mapping[str, Any]]
+    evidence: Sequence[Sequence[Mapping[str, Any]]]  # chains of hops from the anchor to each other record
+    refused: Sequence[str]
+    provenance: Mapping[str, Mapping[str, Any]]  # field -> value, record
+    score: Mapping[str, Any] | None
+    lines: Sequence[Mapping[str, Any]]
+    stages: Sequence[Mapping[str, Any]]
+    tasks: Sequence[Mapping[str, Any]]
+    writes: Sequence[Mapping[str, Any]]
+    owner: str
+
+
+def explain(setup: Setup, asked: str) -> list[Explained]:
+    """The persons that `asked` may mean; most often one. Raises ConnectorError when there is nobody."""
+    with setup.mart() as mart:
+        found = find(setup, mart, asked.strip())
+        if not found:
+            raise ConnectorError(
+                "nobody is known by that", hint="try an e-mail, a phone number, a CRM record id or a person id"
+            )
+        return [_explained(setup, mart, key) for key in found]
+
+
+# ------------------------------------------------------------------------------------------------------------ finding
+
+
+def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
+    """Person ids by identifier value, native id, record key, or an id that was ever issued."""
+    members = mart.table("membership")
+    persons = members.filter(members.kind == Kind.PERSON.value)
+    issued = mart.table("issued")
+    by_id = issued.filter((issued.key == asked.upper()) & (issued.kind == Kind.PERSON.value))
+    by_id = persons.semi_join(by_id, persons.key == by_id.anchor)
+    values = _values(setup, asked)
+    identifier = mart.table("identifier")
+    holders = identifier.filter(identifier.withdrawn_at.isnull() & identifier.value.isin(values)).select("record")
+    by_value = persons.semi_join(holders, persons.key == holders.record)
+    record = mart.table(tables.record_table(Kind.PERSON))
+    named = record.filter(
+        (record.native_id == asked) | (record.key == asked) | record.native_id.startswith(asked) & (len(asked) == 15)
+    )
+    by_record = persons.semi_join(named, persons.key == named.key)
+    for candidates in (by_id, by_value, by_record):
+        keys = mart.arrow(candidates.select("owner_id").distinct().order_by("owner_id"))["owner_id"].to_pylist()
+        if keys:
+            return [str(key) for key in keys]
+    return []
+
+
+def _values(setup: Setup, asked: str) -> list[str]:
+    """The normalised values that `asked` may stand for."""
+    made = [
+        identifiers.email(asked) if "@" in asked else None,
+        identifiers.phone(asked, setup.region) if asked[:1] in "+0(" else None,
+    ]
+    return [value for value in made if value] or [asked.lower()]
+
+
+# ------------------------------------------------------------------------------------------------------------ one person
+
+
+def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
+    person = _one(mart, mart.table("person"), key)
+    account = _one(mart, mart.table("account"), person["account"]) if person.get("account") else None
+    records = _records(mart, key)
+    keys = pa.table({"record": pa.array([record["key"] for record in records], tables.TEXT)})
+    refused = _refused(mart, keys)
+    model = setup.writeback.model
+    score, line = mart.table("score"), mart.table("score_line")
+    scores = mart.arrow(score.filter((score.subject == key) & (score.model == model))).to_pylist()
+    interval, draft = mart.table("stage_interval"), mart.table("desired_task")
+    return Explained(
+        person=person,
+        account=account,
+        records=records,
+        evidence=_chains(setup, mart, records, keys),
+        refused=[row["reason"] for row in refused.to_pylist()],
+        provenance=_provenance(person),
+        score=scores[0] if scores else None,
+        lines=mart.arrow(
+            line.filter((line.subject == key) & (line.model == model)).order_by(line.points.abs().desc())
+        ).to_pylist(),
+        stages=mart.arrow(interval.filter(interval.subject == key).order_by(interval.entered_at.desc())).to_pylist(),
+        tasks=mart.arrow(draft.filter(draft.subject == key).order_by(draft.due_at.desc())).to_pylist(),
+        writes=_writes(setup.state, records),
+        owner=_owner(mart, person),
+    )
+
+
+def _one(mart: Mart, table: ir.Table, key: str) -> Mapping[str, Any]:
+    rows = mart.arrow(table.filter(table.key == key)).to_pylist()
+    return rows[0] if rows else {"key": key}
+
+
+def _records(mart: Mart, key: str) -> list[dict[str, Any]]:
+    members, record = mart.table("membership"), mart.table(tables.record_table(Kind.PERSON))
+    mine = record.semi_join(members.filter(members.owner_id == key), "key")
+    name = (ibis.coalesce(mine.first_name, "") + " " + ibis.coalesce(mine.last_name, "")).strip()
+    shown = mine.select(
+        "key", "system", "object_type", "native_id", "created_at", "modified_at", "ingestion", "title", name=name
+    )
+    rows: list[dict[str, Any]] = mart.arrow(shown.order_by("ingestion")).to_pylist()
+    return rows
+
+
+def _refused(mart: Mart, keys: pa.Table) -> pa.Table:
+    """Evidence near this person that was not used: rows whose records include one of its own."""
+    refused = mart.table("refused")
+    members = mart.table("membership")
+    components = (
+        members.semi_join(ibis.memtable(keys), members.key == ibis.memtable(keys).record).select("component").distinct()
+    )
+    near = mart.arrow(refused.semi_join(components, "component").order_by("key"))
+    mine = set(keys["record"].to_pylist())
+    is_near = [not mine.isdisjoint(orjson.loads(records)) for records in near["records"].to_pylist()]
+    return near.filter(pa.array(is_near, pa.bool_()))
+
+
+def _chains(
+    setup: Setup, mart: Mart, records: Sequence[Mapping[str, Any]], keys: pa.Table
+) -> list[list[dict[str, Any]]]:
+    """How each record hangs together with the first one, as chains of evidence."""
+    if len(records) < 2:
+        return []
+    identifier = mart.table("identifier")
+    rows = mart.arrow(identifier.semi_join(ibis.memtable(keys), "record"))
+    refused, decisions = _refused(mart, keys), judgements(setup.state)
+    first = records[0]["key"]
+    chains = []
+    for record in records[1:]:
+        hops = identity.path(first, record["key"], rows, refused, decisions)
+        chains.append(
+            [
+                {"left": hop.left, "right": hop.right, "type": hop.type, "value": hop.value, "since": hop.first_seen_at}
+                for hop in hops
+            ]
+        )
+    return chains
+
+
+def _provenance(person: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    told = orjson.loads(person.get("provenance") or "{}")
+    return {
+        name: {"value": person.get(name), "record": record}
+        for name, record in told.items()
+        if person.get(name) is not None
+    }
+
+
+def _owner(mart: Mart, person: Mapping[str, Any]) -> str:
+    by_id = {native_id: name for (_, native_id), name in owners(mart).items()}
+    owner = person.get("owner") or ""
+    return by_id.get(owner, owner)
+
+
+def _writes(state: State, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was written to this person's records, newest first."""
+    natives = [record["native_id"] for record in records]
+    known = {(record["system"], record["object_type"], record["native_id"]) for record in records}
+    with state.session() as session:
+        query = (
+            select(Outbox, Delivery)
+            .join(Delivery, col(Delivery.outbox) == Outbox.id, isouter=True)
+            .where(col(Outbox.native_id).in_(natives))
+            .order_by(col(Outbox.id).desc(), col(Delivery.id).desc())
+        )
+        rows = session.exec(query).all()
+    made = [
+        {
+            "system": change.system, "object_type": change.object_type, "native_id": change.native_id, "status": change.status,
+            "fields": change.fields, "before": change.before, "task": change.task.get("subject") if change.task else None,
+            "run": delivery.run if delivery else change.run, "at": delivery.at if delivery else change.created_at,
+            "result": delivery.result if delivery else change.status, "code": delivery.code if delivery else "",
+            "held_because": change.held_because,
+        }
+        for change, delivery in rows
+        if (change.system, change.object_type, change.native_id) in known
+    ]  # fmt: skip
+    return made[:_WRITES]
