@@ -7,7 +7,9 @@ most restrictive holds, never the most recent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,11 +153,10 @@ def _members(kind: str, records: ir.Table, membership: ir.Table, parents: ir.Tab
 
 def _golden(kind: str, members: ir.Table, versions: ir.Table, section: SurvivorshipSection) -> ir.Table:
     """One row for each owner: its golden fields, created_at, records, and provenance."""
-    groups = _groups(kind)
-    ranked = _ranked(kind, _dated(kind, members, versions, section), section)
+    ranked = members.inner_join(_ranks(kind, members, versions, section), "key")
     values: dict[str, Any] = {}
     origins: dict[str, Any] = {}
-    for group in groups:
+    for group in _groups(kind):
         is_winner = ranked[_rank(group)] == 0
         for field in group.fields:
             values[field] = _only(ranked[field], is_winner)
@@ -175,55 +176,52 @@ def _only(column: Any, where: Any) -> Any:
     return column.any(where=where) if column.type().is_boolean() else column.max(where=where)
 
 
-def _dated(kind: str, members: ir.Table, versions: ir.Table, section: SurvivorshipSection) -> ir.Table:
-    """The members with `changed_<group>`, the instant of the last change of its fields, for the groups that ask for it."""
-    dated = [group for group in _groups(kind) if "most_recent" in section.rules(kind, group.name)]
-    if not dated:
-        return members
-    changes = versions.group_by("record").aggregate(
-        **{_changed(group): versions.changed_at.max(where=versions.field.isin(group.fields)) for group in dated}
+def _ranks(kind: str, members: ir.Table, versions: ir.Table, section: SurvivorshipSection) -> ir.Table:
+    """For each record (`key`) its rank in each group among the records of its owner; 0 wins.
+
+    What the ranks are made of is put into a narrow table first: sorting that, and not the values, is five times as fast.
+    """
+    changed = versions.group_by("record").aggregate(
+        **{_changed(group): versions.changed_at.max(where=versions.field.isin(group.fields)) for group in _groups(kind)}
     )
-    changes = changes.rename(changed_record="record")
-    joined = members.left_join(changes, members.key == changes.changed_record)
-    known = {_changed(group): ibis.coalesce(joined[_changed(group)], joined.created_at) for group in dated}
-    return joined.mutate(**known).drop("changed_record")
-
-
-def _ranked(kind: str, members: ir.Table, section: SurvivorshipSection) -> ir.Table:
-    """The members with `rank_<group>`, 0 for the record whose values win."""
-    frequent = [group for group in _groups(kind) if "most_frequent" in section.rules(kind, group.name)]
-    counted = {
-        _count(group): ibis._.count().over(group_by=["owner_id", *(members[each] for each in group.anchors)])
-        for group in frequent
-    }
-    members = members.mutate(**counted) if counted else members
+    dated = members.left_join(changed, members.key == changed.record)
+    columns: dict[str, Any] = {}
+    for group in _groups(kind):
+        columns[f"{group.name}_is_empty"] = ibis.and_(*(dated[each].isnull() for each in group.fields)).cast("int64")
+        columns[f"{group.name}_missing"] = _total(dated[each].isnull().cast("int64") for each in group.anchors)
+        for rule in section.rules(kind, group.name):
+            columns[f"{group.name}_{rule}"] = _measure(rule, dated, group, section.systems)
+    narrow = dated.select("key", "owner_id", **columns)
     ranks = {}
     for group in _groups(kind):
-        empties: Any = sum(
-            (members[each].isnull().cast("int64") for each in group.anchors), start=ibis.literal(0, "int64")
-        )
-        is_empty = ibis.and_(*(members[each].isnull() for each in group.fields))
-        order = [is_empty.cast("int64"), empties]
-        order += [_order(rule, members, group, section.systems) for rule in section.rules(kind, group.name)]
-        ranks[_rank(group)] = ibis.row_number().over(group_by="owner_id", order_by=[*order, members.key])
-    return members.mutate(**ranks)
+        rules = [narrow[f"{group.name}_{rule}"] for rule in section.rules(kind, group.name)]
+        order = [
+            narrow[f"{group.name}_is_empty"],
+            narrow[f"{group.name}_missing"],
+            *(ibis.desc(each) for each in rules),
+        ]
+        ranks[_rank(group)] = ibis.row_number().over(group_by="owner_id", order_by=[*order, narrow.key])
+    return narrow.select("key", **ranks)
 
 
-def _order(rule: Rule, members: ir.Table, group: Group, systems: Sequence[str]) -> Any:
-    """What a rule sorts by; the first wins."""
+def _measure(rule: Rule, dated: ir.Table, group: Group, systems: Sequence[str]) -> Any:
+    """What a rule goes by; the largest wins."""
     match rule:
         case "source_priority":
-            places = [(members.system == name, place) for place, name in enumerate(systems)]
-            return ibis.cases(*places, else_=len(systems)) if places else ibis.literal(0)
+            places = [(dated.system == name, len(systems) - place) for place, name in enumerate(systems)]
+            return ibis.cases(*places, else_=0) if places else ibis.literal(0)
         case "verified":
-            return ibis.coalesce(members.is_email_dead, False).cast("int64")
+            return (~ibis.coalesce(dated.is_email_dead, False)).cast("int64")
         case "most_recent":
-            return ibis.desc(members[_changed(group)])
+            return ibis.coalesce(dated[_changed(group)], dated.created_at)
         case "most_frequent":
-            return ibis.desc(members[_count(group)])
+            return dated.count().over(group_by=["owner_id", *(dated[each] for each in group.anchors)])
         case "longest":
-            lengths = (ibis.coalesce(members[each].cast("string").length(), 0) for each in group.fields)
-            return ibis.desc(sum(lengths, start=ibis.literal(0, "int64")))
+            return _total(ibis.coalesce(dated[each].cast("string").length(), 0) for each in group.fields)
+
+
+def _total(numbers: Iterable[Any]) -> Any:
+    return functools.reduce(operator.add, numbers)
 
 
 def _provenance(golden: ir.Table, fields: Sequence[str]) -> Any:
@@ -232,7 +230,7 @@ def _provenance(golden: ir.Table, fields: Sequence[str]) -> Any:
     for field in fields:
         key = golden[_origin(field)].replace("\\", "\\\\").replace('"', '\\"')
         parts.append(ibis.coalesce(ibis.literal(f',"{field}":"') + key + '"', ""))
-    return ibis.literal("{") + _joined(parts).substr(1) + "}"
+    return (ibis.literal("{") + _joined(parts) + "}").re_replace(r"^\{,", "{")
 
 
 def _finished(golden: ir.Table, schema: Any) -> ir.Table:
@@ -262,10 +260,6 @@ def _rank(group: Group) -> str:
 
 def _changed(group: Group) -> str:
     return f"changed_{group.name}"
-
-
-def _count(group: Group) -> str:
-    return f"count_{group.name}"
 
 
 def _origin(field: str) -> str:
