@@ -111,8 +111,8 @@ def _mail_task(scene: Scene, person: Person, moment: Moment, choice: int) -> Non
     subject = _MAILS[choice % len(_MAILS)]
     is_reply = moment.kind == "reply"
     _task(scene, person, moment.at, {
-        "Subject": f"Email: {'Re: ' if is_reply else ''}{subject}", "TaskSubtype": "Email", "Type": "Email",
-        "Description": "From: customer" if is_reply else "From: Harbourline",
+        "Subject": f"Email: {'<< Re: ' if is_reply else '>> '}{subject}", "TaskSubtype": "Email", "Type": "Email",
+        "Description": f"From: {person.work_email}" if is_reply else f"From: {scene.owner_email(person)}",
     })  # fmt: skip
 
 

@@ -31,8 +31,8 @@ _BROWSERS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15",
 )
-#: A mail gateway that follows every link before the recipient sees the message.
-SCANNER = "Mozilla/5.0 (compatible; MailGateway-LinkCheck/2.4)"
+#: Mail gateways follow every link before the recipient sees the message; half of them say so, half pose as a browser.
+_SCANNERS = ("Mozilla/5.0 (compatible; MailGateway-LinkCheck/2.4)", _BROWSERS[0])
 _LINKS = ("/", "/product", "/pricing", "/customers", "/resources/warehouse-sensors", "/demo", "/unsubscribe")
 
 #: How likely somebody in a state opens a mailing, and clicks in one that was opened.
@@ -162,7 +162,7 @@ def send_all(scene: Scene, person: Person, journey: Journey, marketing: Marketin
             return
         _emit(scene, base, "DELIVERED", sent + 3, response="250 OK")
         if has_gateway and rng.random() < 0.6:
-            _scan(scene, base, sent)
+            _scan(scene, base, sent, _SCANNERS[person.company.number % 2])
         reading = _read(scene, base, sent, journey.state_at(sent))
         if number == stop and person.is_opted_out:
             _emit(
@@ -194,19 +194,19 @@ def _emit(scene: Scene, base: Row, kind: str, at: int, **details: object) -> Row
     return event
 
 
-def _scan(scene: Scene, base: Row, sent: int) -> None:
+def _scan(scene: Scene, base: Row, sent: int, agent: str) -> None:
     """A gateway opens and follows many links within seconds of delivery."""
-    at = sent + scene.rng.randint(4, 9)
-    _emit(scene, base, "OPEN", at, userAgent=SCANNER, deviceType="COMPUTER", filteredEvent=False, duration=0)
+    at = sent + scene.rng.randint(4, 6)
+    _emit(scene, base, "OPEN", at, userAgent=agent, deviceType="COMPUTER", filteredEvent=False, duration=0)
     for number in range(scene.rng.randint(4, len(_LINKS))):
         _emit(
             scene,
             base,
             "CLICK",
-            at + number // 2,
+            at + number // 3,
             url=SITE + _LINKS[number],
             linkId=number,
-            userAgent=SCANNER,
+            userAgent=agent,
             deviceType="COMPUTER",
             filteredEvent=False,
         )
