@@ -78,7 +78,9 @@ def of_traces(group: Group, mapping: StreamMapping, persons: Column) -> pa.Table
         is_trace = pc.and_not(pc.is_valid(instants), group.rows["is_deleted"].combine_chunks())
         at = pc.indices_nonzero(is_trace)
         happened_at = instants.take(at)
-        moment = pc.strftime(happened_at, format="%Y-%m-%dT%H:%M:%SZ")
+        moment = pc.strftime(
+            pc.floor_temporal(happened_at, unit="second").cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ"
+        )
         native_id = joined(group.rows["native_id"].combine_chunks().take(at), kind, moment, separator="/")
         columns = {"native_id": native_id, "kind": repeated(kind, len(at)), "happened_at": happened_at}
         parts.append(_table(group, columns, persons.take(at)))

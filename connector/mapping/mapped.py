@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -90,7 +90,13 @@ def _persons(group: Group, canonical: pa.Table) -> Column:
 
 
 def _noted(group: Group) -> pa.Table:
-    return pa.concat_tables([QUARANTINED.empty_table(), *group.notes])
+    """The notes; a value that several fields use is noted once, under the first of them."""
+    notes = pa.concat_tables([QUARANTINED.empty_table(), *group.notes])
+    parts = [pc.fill_null(notes[name].combine_chunks(), "") for name in ("record", "reason", "value_hash")]
+    is_value = pc.not_equal(notes["field"].combine_chunks(), "")
+    numbers = pc.cast(pa.array(range(len(notes)), pa.int64()), pa.string())
+    once = pc.if_else(is_value, joined(*parts), numbers)
+    return identities.first_of_each(notes.append_column("once", once), "once").drop(["once"])
 
 
 def _group(
@@ -138,8 +144,8 @@ def _newest(rows: pa.Table, at: Column) -> Column:
     ids = rows["native_id"].combine_chunks().take(at)
     if len(ids.unique()) == len(ids):
         return at
-    modified_at = rows["modified_at"].combine_chunks().take(at)
-    numbered = pa.table({"id": ids, "modified_at": modified_at, "at": at}).combine_chunks()
-    order = [("modified_at", "descending"), ("at", "descending")]
-    newest_first = numbered.take(pc.sort_indices(numbered, sort_keys=order, null_placement="at_end"))
-    return pc.array_sort(identities.first_of_each(newest_first, "id")["at"].combine_chunks())
+    modified_at = pc.fill_null(rows["modified_at"].combine_chunks().take(at), datetime.fromtimestamp(0, UTC))
+    numbered = pa.table({"id": ids, "modified_at": modified_at, "at": at})
+    order = pc.sort_indices(numbered, sort_keys=[("modified_at", "descending"), ("at", "descending")])
+    newest = identities.first_of_each(numbered.take(order), "id")["at"].combine_chunks()
+    return newest.sort()

@@ -58,8 +58,10 @@ def value(group: Group, rule: FieldRule | None, name: str, kind: pa.DataType) ->
     if rule.constant is not None:
         return pc.cast(pa.repeat(pa.scalar(rule.constant), group.size), kind)
     if rule.join is not None:
-        texts = [group.natives.text(native) for native in rule.from_]
-        together = pc.binary_join_element_wise(*texts, rule.join, null_handling="skip")
+        together = nulls(group.size)
+        for native in rule.from_:
+            text = group.natives.text(native)
+            together = pc.coalesce(joined(together, text, separator=rule.join), together, text)
         return _transformed(group, rule, name, kind, together)
     if kind == BOOL and len(rule.from_) > 1:
         columns = [_transformed(group, rule, name, kind, group.natives.text(native)) for native in rule.from_]
