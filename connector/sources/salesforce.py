@@ -144,8 +144,8 @@ class SalesforceSource:
 
     def check(self, requests: Sequence[Request]) -> Check:
         """See `Source.check`. Two calls, the token apart."""
+        user = salesforce_metadata.user(self._org)  # before the answer that may say that the quota is used up
         described = self._org.described([request.stream.object_type for request in requests], is_fresh=True)
-        user = salesforce_metadata.user(self._org)
         skew_s = self._org.clock_skew_s
         used = self._pacing.usage
         findings = [*_readable(requests, described), *_invisible(self._org.system, requests, described)]

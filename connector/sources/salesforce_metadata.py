@@ -205,7 +205,8 @@ def package(specs: Sequence[FieldSpec], api_version: str) -> bytes:
 
 
 def _manifest(by_object: Mapping[str, Sequence[FieldSpec]], api_version: str) -> str:
-    members = "".join(_tag("members", f"{name}.{field.name}") for name, fields in by_object.items() for field in fields)
+    names = dict.fromkeys(f"{name}.{field.name}" for name, fields in by_object.items() for field in fields)
+    members = "".join(_tag("members", name) for name in names)
     sets = _tag("members", PERMISSION_SET)
     return _document(
         "Package",

@@ -7,13 +7,15 @@ Facts this stands on (REST API Developer Guide, "QueryAll", "Query More Results"
 - queryAll also gives deleted, merged and archived rows. A merged loser carries MasterRecordId, a converted lead
   ConvertedContactId.
 - A nextRecordsUrl lives two days, so a read that was killed goes on in the middle.
+- Campaign members and contact roles know no recycle bin: what was deleted is told by /deleted alone, which looks back 15
+  days, ignores seconds, rides in the same composite and says up to when it is complete.
 - A field that field-level security hides fails its whole query with INVALID_FIELD.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -41,6 +43,8 @@ UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
 #: What is read beside the fields asked for, where the object has it.
 ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
 WITHOUT_DELETION = ("User",)
+WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole")
+DELETED_WITHIN = timedelta(days=15)
 MERGEABLE = ("Lead", "Contact", "Account")
 
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
@@ -58,6 +62,8 @@ class _Reading:
     soql: str = ""
     low: str | None = None  # SystemModstamp from which we read; None: from the beginning
     first_page_at: str | None = None
+    deleted_low: str | None = None  # from when deletions without a recycle bin are asked for
+    deletions: pa.Table | None = None  # to go out with the first page
     next_path: str | None = None
     remaining: int = _NOT_KNOWN  # rows to come
     attempts: int = 0
@@ -76,8 +82,12 @@ def pages(org: Org, requests: Sequence[Request]) -> Iterator[Page | StreamFailur
     while readings:
         readings.sort(key=lambda reading: -reading.remaining)
         group = readings[:MAX_QUERIES]
-        answers, asked_at = org.composite([Subrequest(_path(reading)) for reading in group])
-        for reading, answer in zip(group, answers, strict=True):
+        losing = [reading for reading in group if reading.first_page_at is None and reading.deleted_low]
+        asked = [*(Subrequest(_path(one)) for one in group), *(Subrequest(_deleted_path(org, one)) for one in losing)]
+        answers, asked_at = org.composite(asked)
+        for reading, answer in zip(losing, answers[len(group) :], strict=True):
+            _take_deletions(org, reading, answer, asked_at)
+        for reading, answer in zip(group, answers[: len(group)], strict=True):
             said = _taken(org, reading, answer, asked_at, object_types)
             if said is None:
                 continue
@@ -105,6 +115,8 @@ def _telling(object_type: str) -> tuple[str, ...]:
 def _started(org: Org, request: Request) -> _Reading:
     saved = orjson.loads(request.cursor) if request.cursor else {}
     reading = _Reading(request, low=saved.get("low"))
+    if request.stream.object_type in WITHOUT_BIN:
+        reading.deleted_low = saved.get("deleted_low", reading.low)
     _formulate(org, reading)
     if saved.get("of") == _fingerprint(reading.soql):
         reading.next_path, reading.first_page_at = saved.get("next"), saved.get("at")
@@ -132,11 +144,15 @@ def _taken(
         return StreamFailure(reading.stream, error)
     if reading.first_page_at is None:
         reading.first_page_at = _literal(asked_at)
+        if reading.stream.object_type in WITHOUT_BIN and not reading.deleted_low:
+            reading.deleted_low = _literal(asked_at - SETTLED_AFTER)
     if reading.remaining == _NOT_KNOWN:
         reading.remaining = int(body.get("totalSize") or 0)
     reading.attempts = 0
     reading.remaining -= len(body["records"])
     rows, malformed = rows_of(reading.stream.object_type, reading.request.fields, body["records"])
+    if reading.deletions is not None:
+        rows, reading.deletions = pa.concat_tables([rows, reading.deletions]), None
     is_done = bool(body.get("done", True)) or not body.get("nextRecordsUrl")
     reading.next_path = None if is_done else str(body["nextRecordsUrl"]).removeprefix(org.prefix)
     return Page(reading.stream, rows, _cursor(reading), is_done, malformed, body.get("totalSize"))
@@ -178,7 +194,42 @@ def _cursor(reading: _Reading) -> str:
         saved = {"at": reading.first_page_at, "next": reading.next_path, "of": _fingerprint(reading.soql)}
         if reading.low:
             saved["low"] = reading.low
+    if reading.deleted_low:
+        saved["deleted_low"] = reading.deleted_low
     return orjson.dumps(saved).decode()
+
+
+def _deleted_path(org: Org, reading: _Reading) -> str:
+    now = clock.now() + timedelta(seconds=org.clock_skew_s)
+    start = max(datetime.fromisoformat(reading.deleted_low or ""), now - DELETED_WITHIN)
+    return f"sobjects/{reading.stream.object_type}/deleted/?start={_literal(start)}&end={_literal(now)}"
+
+
+def _take_deletions(org: Org, reading: _Reading, answer: Answer, asked_at: datetime) -> None:
+    """Deletions become rows of the first page. Where they were not told, they are asked for again by the next read."""
+    if answer.told.verdict is not Verdict.OK or not isinstance(answer.body, dict):
+        _log.warning("pull.deletions_not_told", system=org.system, stream=reading.stream.name, code=answer.told.code)
+        return
+    gone = [one for one in answer.body.get("deletedRecords", ()) if isinstance(one, dict) and one.get("id")]
+    reading.deletions = _deleted_rows(reading.stream.object_type, gone)
+    covered = _instants([answer.body.get("latestDateCovered")])[0].as_py() or asked_at
+    reading.deleted_low = _literal(min(covered, asked_at - SETTLED_AFTER))
+
+
+def _deleted_rows(object_type: str, gone: Sequence[Mapping[str, str]]) -> pa.Table:
+    count = len(gone)
+    return pa.Table.from_arrays(
+        [
+            pa.array([one["id"] for one in gone], tables.TEXT),
+            pa.repeat(pa.scalar(object_type, tables.TEXT), count),
+            pa.nulls(count, tables.INSTANT),
+            _instants([one.get("deletedDate") for one in gone]),
+            pa.repeat(pa.scalar(True, tables.BOOL), count),
+            pa.nulls(count, tables.TEXT),
+            pa.repeat(pa.scalar("{}", tables.TEXT), count),
+        ],
+        schema=tables.PAGE,
+    )
 
 
 def _fingerprint(soql: str) -> str:

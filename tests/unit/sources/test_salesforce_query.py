@@ -203,6 +203,56 @@ def test_a_half_done_read_of_other_fields_is_not_gone_on_with() -> None:
     assert again.rows["native_id"][0].as_py() == "0"
 
 
+# --------------------------------------------------------------------------------------------------- deletions
+
+ROLES = BY_NAME["contact_roles"]
+
+
+def deletions(**changes: Any) -> Reply:
+    told = {"id": "00K1", "deletedDate": "2026-11-24T13:55:00.000+0000"}
+    return 200, {"deletedRecords": [told], "latestDateCovered": "2026-11-24T13:59:00.000+0000"} | changes
+
+
+@responses.activate
+def test_deletions_that_no_recycle_bin_shows_come_with_the_first_page_in_the_same_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 24, 14, tzinfo=UTC))
+    org = Org(lambda part: deletions() if "/deleted/" in path_of(part) else records(row("00K2")))
+    got = page(org, Request(ROLES, (), '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T11:00:00Z"}'))
+    assert org.asked()[0][1] == (
+        "sobjects/OpportunityContactRole/deleted/?start=2026-11-24T11:00:00Z&end=2026-11-24T14:00:00Z"
+    )
+    assert len(org.calls) == 1
+    rows = {one["native_id"]: one for one in got.rows.to_pylist()}
+    assert (rows["00K1"]["is_deleted"], rows["00K2"]["is_deleted"]) == (True, False)
+    assert rows["00K1"]["modified_at"] == datetime(2026, 11, 24, 13, 55, tzinfo=UTC)
+    assert orjson.loads(got.cursor or "") == {"low": "2026-11-24T13:50:00Z", "deleted_low": "2026-11-24T13:50:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "following"),
+    [
+        (deletions(latestDateCovered="2026-11-24T12:30:00.000+0000"), "2026-11-24T12:30:00Z"),
+        (refused("EXCEEDED_ID_LIMIT"), "2026-11-24T11:00:00Z"),
+    ],
+)
+@responses.activate
+def test_deletions_that_were_not_told_are_asked_for_again(reply: Reply, following: str) -> None:
+    org = Org(lambda part: reply if "/deleted/" in path_of(part) else records())
+    got = page(org, Request(ROLES, (), '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T11:00:00Z"}'))
+    assert orjson.loads(got.cursor or "")["deleted_low"] == following
+
+
+@responses.activate
+def test_the_first_read_asks_for_no_deletions_and_the_second_for_those_since() -> None:
+    org = Org(lambda part: deletions() if "/deleted/" in path_of(part) else records())
+    first = page(org, Request(ROLES, ()))
+    assert len(org.calls[0]) == 1
+    page(org, Request(ROLES, (), first.cursor))
+    assert "start=2026-11-24T13:50:00Z" in org.asked()[1][1]
+
+
 # --------------------------------------------------------------------------------------------------- failures
 
 
