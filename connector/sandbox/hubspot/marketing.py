@@ -24,6 +24,7 @@ SUBMISSION_PAGE = 50
 EMAIL_EVENT_PAGE = 1_000
 EVENT_PAGE = 1_000
 FORM_PAGE = 1_000
+FORMS_WITHOUT_SUBMISSIONS = ("blog_comment",)
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hubspot_form (guid TEXT PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL);
@@ -134,7 +135,9 @@ def get_form(call: Call) -> Answer:
 def list_submissions(call: Call) -> Answer:
     """`GET /form-integrations/v1/submissions/forms/{guid}`: newest first, at most 50 a page."""
     limit = call.limit(20, SUBMISSION_PAGE)
-    get_form(call)
+    if get_form(call).body["formType"] in FORMS_WITHOUT_SUBMISSIONS:
+        message = "The submissions of this type of form cannot be read."
+        raise Refused(400, message, errors=[{"message": message, "code": "FORM_TYPE_NOT_ALLOWED"}])
     before = _read_cursor(call.one("after"))
     rows = call.context.database.execute(
         "SELECT id, submitted_ms, body FROM hubspot_submission WHERE form = ? AND (submitted_ms, id) < (?, ?)"
@@ -160,6 +163,8 @@ def list_email_events(call: Call) -> Answer:
         if call.one(name):
             conditions.append(sql)
             texts.append(call.one(name).lower() if name == "recipient" else call.one(name).upper())
+    if call.one("excludeFilteredEvents").lower() == "true":
+        conditions.append("json_extract(body, '$.filteredEvent') IS NOT 1")
     rows = call.context.database.execute(
         f"SELECT number, created_ms, body FROM hubspot_email_event WHERE {' AND '.join(conditions)}"
         " ORDER BY created_ms DESC, number DESC LIMIT ?",

@@ -56,8 +56,7 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
         database.execute(
             "INSERT INTO hubspot_merged (object_type, old_id, new_id) VALUES (?, ?, ?)", (kind.name, old.id, new_id)
         )
-    indexed_ms = call.now_ms + int(call.context.settings.index_lag_s * 1000)
-    records.write(database, call.catalog, kind, [survivor], indexed_ms)
+    records.write(database, call.catalog, kind, [survivor], now_ms=call.now_ms, lag_ms=call.lag_ms)
     return survivor
 
 

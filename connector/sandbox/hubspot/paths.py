@@ -25,7 +25,7 @@ from connector.sandbox.hubspot import (
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.limits import ASSOCIATIONS, BURST, FREE, SEARCH, Limits
 from connector.sandbox.hubspot.object_types import BY_NAME
-from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work, handler
+from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work, responder
 
 AREAS: Mapping[str, tuple[str, ...]] = {
     "objects": ("/crm/v3/objects", "/crm/objects/2026-09"),
@@ -210,7 +210,7 @@ def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
     made: list[web.RouteDef] = []
     for group in GROUPS:
         for endpoint in group():
-            answer = handler(context, catalog, limits, endpoint)
+            answer = responder(context, catalog, limits, endpoint)
             for prefix in AREAS[endpoint.area]:
                 path = f"{prefix}{endpoint.suffix}"
                 made += [web.route(endpoint.method, path, answer), web.route(endpoint.method, f"{path}/", answer)]

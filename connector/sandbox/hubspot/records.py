@@ -2,6 +2,7 @@
 
 `hubspot_unique` says which record holds a value that only one may hold: a contact's e-mail addresses (additional ones
 too) and the values of properties with `hasUniqueValue`. `hubspot_merged` says what became of the ids of merged records.
+While searches lag behind, a type's `_old` table holds what they still find of a record that was written since.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ VARIABLES_AT_ONCE = 900
 
 MAX_ID = 2**63 - 1
 
-_TYPE_TABLES = """
-CREATE TABLE IF NOT EXISTS {table} (
+_COLUMNS = """
     id INTEGER PRIMARY KEY, properties TEXT NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL,
     indexed_ms INTEGER NOT NULL, archived_ms INTEGER
-);
+"""
+_TYPE_TABLES = """
+CREATE TABLE IF NOT EXISTS {table} ({columns});
+CREATE TABLE IF NOT EXISTS {table}_old ({columns});
 CREATE INDEX IF NOT EXISTS {table}_modified ON {table} (modified_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
 CREATE INDEX IF NOT EXISTS {table}_created ON {table} (created_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
 CREATE INDEX IF NOT EXISTS {table}_archived ON {table} (id) WHERE archived_ms IS NOT NULL;
@@ -58,7 +61,7 @@ class Record:
 def create_tables(database: sqlite3.Connection) -> None:
     """Make what is missing."""
     for each in OBJECT_TYPES:
-        database.executescript(_TYPE_TABLES.format(table=each.table))
+        database.executescript(_TYPE_TABLES.format(table=each.table, columns=_COLUMNS))
     database.executescript(_SHARED_TABLES)
     index_property(database, CONTACTS.name, "email")
     if database.execute("SELECT last_id FROM hubspot_sequence").fetchone() is None:
@@ -141,14 +144,26 @@ def unique_values(names: Iterable[str], properties: Mapping[str, str]) -> set[tu
 
 
 def write(
-    database: sqlite3.Connection, catalog: Catalog, object_type: ObjectType, records: Sequence[Record], indexed_ms: int
+    database: sqlite3.Connection,
+    catalog: Catalog,
+    object_type: ObjectType,
+    records: Sequence[Record],
+    *,
+    now_ms: int = 0,
+    lag_ms: int = 0,
 ) -> None:
-    """Insert or replace records, and what they hold alone; from `indexed_ms` on, searches find them."""
+    """Insert or replace records, and what they hold alone; searches find them `lag_ms` later."""
+    if lag_ms:
+        database.executemany(
+            f"INSERT OR REPLACE INTO {object_type.table}_old SELECT * FROM {object_type.table}"
+            " WHERE id = ? AND indexed_ms <= ?",
+            [(r.id, now_ms) for r in records],
+        )
     database.executemany(
         f"INSERT OR REPLACE INTO {object_type.table}"
         " (id, properties, created_ms, modified_ms, indexed_ms, archived_ms) VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (r.id, orjson.dumps(r.properties).decode(), r.created_ms, r.modified_ms, indexed_ms, r.archived_ms)
+            (r.id, orjson.dumps(r.properties).decode(), r.created_ms, r.modified_ms, now_ms + lag_ms, r.archived_ms)
             for r in records
         ],
     )
@@ -166,6 +181,17 @@ def write(
             if r.archived_ms is None
             for name, value in unique_values(names, r.properties)
         ],
+    )
+
+
+def searchable(object_type: ObjectType, now_ms: int, lag_ms: int) -> str:
+    """What a search reads, as the source of a SELECT: with a lag, written records as the index still knows them."""
+    if not lag_ms:
+        return object_type.table
+    table, marked = object_type.table, f"indexed_ms > {now_ms:d}"
+    return (
+        f"(SELECT * FROM {table} WHERE NOT {marked} UNION ALL SELECT * FROM {table}_old"
+        f" WHERE id IN (SELECT id FROM {table} WHERE {marked} AND archived_ms IS NULL))"
     )
 
 

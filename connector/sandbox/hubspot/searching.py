@@ -34,10 +34,11 @@ def search(call: Call) -> Answer:
     limit, offset = _page(body)
     where = _where(call, kind, body)
     database = call.context.database
-    total = _total(database, database.total_changes, kind.table, where)
+    source = records.searchable(kind, call.now_ms, call.lag_ms)
+    total = _total(database, database.total_changes, source, where)
     rows = database.execute(
-        f"SELECT * FROM {kind.table} WHERE id IN"
-        f" (SELECT id FROM {kind.table} WHERE {where.sql} ORDER BY {_order(call, kind, body)} LIMIT ? OFFSET ?)"
+        f"SELECT * FROM {source} WHERE id IN"
+        f" (SELECT id FROM {source} WHERE {where.sql} ORDER BY {_order(call, kind, body)} LIMIT ? OFFSET ?)"
         f" ORDER BY {_order(call, kind, body)}",
         (*where.variables, limit, offset),
     )
@@ -50,9 +51,9 @@ def search(call: Call) -> Answer:
 
 
 @lru_cache(maxsize=64)
-def _total(database: sqlite3.Connection, _changes: int, table: str, where: Condition) -> int:
+def _total(database: sqlite3.Connection, _changes: int, source: str, where: Condition) -> int:
     """How many records match; counted again only after something in the database changed."""
-    found = database.execute(f"SELECT count(*) FROM {table} WHERE {where.sql}", where.variables).fetchone()
+    found = database.execute(f"SELECT count(*) FROM {source} WHERE {where.sql}", where.variables).fetchone()
     return int(found[0])
 
 
@@ -75,8 +76,6 @@ def _where(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> Condition:
     parts = [Condition("archived_ms IS NULL"), condition(call.catalog, kind, body)]
     if body.get("query"):
         parts.append(text_condition(kind, str(body["query"])))
-    if call.context.settings.index_lag_s > 0:
-        parts.append(Condition("indexed_ms <= ?", (call.now_ms,)))
     sql = " AND ".join(f"({part.sql})" for part in parts)
     return Condition(sql, tuple(variable for part in parts for variable in part.variables))
 

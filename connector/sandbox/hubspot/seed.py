@@ -72,9 +72,9 @@ def _load_records(context: Context, catalog: Catalog, kind: ObjectType, rows: It
         waiting.append(record)
         last_id = max(last_id, record_id)
         if len(waiting) >= ROWS_AT_ONCE:
-            records.write(context.database, catalog, kind, waiting, 0)
+            records.write(context.database, catalog, kind, waiting)
             waiting = []
-    records.write(context.database, catalog, kind, waiting, 0)
+    records.write(context.database, catalog, kind, waiting)
     records.note_merges(context.database, kind)
     records.reserve_ids(context.database, last_id)
 

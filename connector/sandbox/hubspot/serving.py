@@ -67,6 +67,11 @@ class Call:
         return to_ms(self.context.clock.now())
 
     @property
+    def lag_ms(self) -> int:
+        """How long searches lag behind writes."""
+        return int(self.context.settings.index_lag_s * 1000)
+
+    @property
     def is_dated(self) -> bool:
         """True of a path such as `/crm/objects/2026-09/...`."""
         return "/2026-" in self.path
@@ -98,11 +103,11 @@ class Endpoint:
     is_open: bool = False
 
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Responder = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def handler(context: Context, catalog: Catalog, limits: Limits, endpoint: Endpoint) -> Handler:
-    """The aiohttp handler of an endpoint. It sets the request's `bucket`, `cost` and `records` for the call log."""
+def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endpoint) -> Responder:
+    """The aiohttp function behind an endpoint. It sets the request's `bucket`, `cost` and `records` for the call log."""
 
     async def handle(request: web.Request) -> web.Response:
         raw = await request.read()

@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 def as_text(value: Any) -> str:
     """A JSON value as text: `true`, `3`, `2.5`; null is the empty text, which clears."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):

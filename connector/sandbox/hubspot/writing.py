@@ -52,8 +52,8 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         created_ms = old.created_ms if old else call.now_ms
         saved[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)
         order.append(record_id)
-    indexed_ms = call.now_ms + int(context.settings.index_lag_s * 1000)
-    records.write(context.database, call.catalog, kind, list(saved.values()), indexed_ms)
+    written = list(saved.values())
+    records.write(context.database, call.catalog, kind, written, now_ms=call.now_ms, lag_ms=call.lag_ms)
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
             linking.connect(context.database, link, record_id, to_id)
@@ -216,7 +216,7 @@ def archive(call: Call, kind: ObjectType, found: Sequence[Record]) -> None:
     gone = [
         Record(record.id, record.properties, record.created_ms, call.now_ms, archived_ms=call.now_ms) for record in live
     ]
-    records.write(call.context.database, call.catalog, kind, gone, call.now_ms)
+    records.write(call.context.database, call.catalog, kind, gone, now_ms=call.now_ms)
     for record in gone:
         linking.forget(call.context.database, kind.name, record.id)
 

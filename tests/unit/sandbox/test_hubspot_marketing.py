@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hubspot_portal import Portal, portal
 
-from connector.sandbox.hubspot import act
+from connector.sandbox.hubspot import act, marketing
 
 START_MS = 1_767_225_600_000
 DEMO = "5f0a2d6c-0000-4000-8000-000000000001"
@@ -72,6 +72,9 @@ def test_submissions_come_newest_first_and_each_once(hub: Portal) -> None:
     assert {each["conversionId"] for each in seen} == {str(number) for number in range(120)}
     hub.call("GET", f"{path[:-2]}51", status=400)
     hub.call("GET", "/form-integrations/v1/submissions/forms/nowhere", status=404)
+    marketing.save_forms(hub.context.database, [{"id": "b", "name": "Comments", "formType": "blog_comment"}])
+    refused = hub.call("GET", "/form-integrations/v1/submissions/forms/b", status=400)
+    assert refused["errors"][0]["code"] == "FORM_TYPE_NOT_ALLOWED"
 
 
 def test_email_events_are_paged_by_offset_and_bounded_by_time(hub: Portal) -> None:

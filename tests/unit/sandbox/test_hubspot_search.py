@@ -140,6 +140,21 @@ def test_a_record_is_found_only_after_the_index_lag() -> None:
         assert hub.search("contacts")["total"] == 1
 
 
+def test_until_then_a_search_finds_the_record_as_it_was() -> None:
+    with portal(index_lag_s=5.0) as hub:
+        record_id = hub.create(email="a@x.com", city="Rome")
+        hub.context.clock.shift(6)
+        for city in ("Bern", "Oslo"):
+            hub.call("PATCH", f"/crm/v3/objects/contacts/{record_id}", {"properties": {"city": city}}, 200)
+        for city in ("Rome", "Oslo"):
+            filters = [one("city", "EQ", city)]
+            answer = hub.search("contacts", filters=filters, properties=["city"], sorts=["lastmodifieddate"])
+            assert [each["properties"]["city"] for each in answer["results"]] == [city]
+            hub.context.clock.shift(6)
+        hub.raw("DELETE", f"/crm/v3/objects/contacts/{record_id}")
+        assert hub.search("contacts")["total"] == 0
+
+
 def test_the_total_is_counted_anew_after_a_write() -> None:
     with portal() as hub:
         for expected in (1, 2, 3):
