@@ -98,7 +98,8 @@ class Compiler:
         make = next((make for kinds, make in _NODES if isinstance(node, kinds)), None)
         extra = [name for name, value in node.args.items() if value and name not in _ARGS]
         if make is None or (extra and not isinstance(node, exp.Column)):
-            raise ConditionError(f"`{sql(node)}` is not allowed in a condition", _SEE)
+            mend = "write is null or is not null" if isinstance(node, exp.Null) else _SEE
+            raise ConditionError(f"`{sql(node)}` is not allowed in a condition", mend)
         return make(self, node)
 
     def condition(self, node: exp.Expression) -> Term:
@@ -324,7 +325,13 @@ def _window(name: str, arguments: Sequence[exp.Expression]) -> int | None:
     if not arguments:
         return 0
     days = str(arguments[0].this)
-    if len(arguments) > 1 or arguments[0].is_string or not days.isdigit() or not 0 < int(days) <= MAX_WINDOW_DAYS:
+    if (
+        len(arguments) > 1
+        or not isinstance(arguments[0], exp.Literal)
+        or arguments[0].is_string
+        or not days.isdigit()
+        or not 0 < int(days) <= MAX_WINDOW_DAYS
+    ):
         raise ConditionError(f"the window of count_of() must be 1 to {MAX_WINDOW_DAYS:,} whole days")
     return int(days)
 
