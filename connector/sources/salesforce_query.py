@@ -202,7 +202,8 @@ def _cursor(reading: _Reading) -> str:
 def _deleted_path(org: Org, reading: _Reading) -> str:
     now = clock.now() + timedelta(seconds=org.clock_skew_s)
     start = max(datetime.fromisoformat(reading.deleted_low or ""), now - DELETED_WITHIN)
-    return f"sobjects/{reading.stream.object_type}/deleted/?start={_literal(start)}&end={_literal(now)}"
+    end = max(now, start + timedelta(minutes=1))  # our clock may be behind
+    return f"sobjects/{reading.stream.object_type}/deleted/?start={_literal(start)}&end={_literal(end)}"
 
 
 def _take_deletions(org: Org, reading: _Reading, answer: Answer, asked_at: datetime) -> None:
