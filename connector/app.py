@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from connector import mapping
+from connector import lifecycle, mapping
 from connector.config import Config, fingerprint
 from connector.model import Adapter
 from connector.scoring import ScoringModel
@@ -28,6 +28,7 @@ def build(config: Config) -> Setup:
         state=open_state(config.state, config.directory),
         mart_section=config.mart,
         directory=config.directory,
+        levels=lifecycle.levels(config.lifecycle, config.tasks),
         fingerprints=_fingerprints(config),
     )
 
@@ -38,7 +39,7 @@ def _system(config: Config, name: str) -> Connected:
         name=name,
         adapter=adapter,
         connect=partial(adapter.connect, name, options),
-        mappings=mapping.load(adapter.kind, config.mapping.get(name, {})),
+        mappings=mapping.load(adapter.kind, config.mapping.get(name, {}), system=name),
         outputs=_outputs(adapter, config.writeback.fields.get(name, {})),
     )
 

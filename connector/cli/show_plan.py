@@ -13,6 +13,7 @@ from connector.cli.show_run import show_failures
 from connector.model import Capabilities, Change
 from connector.pipeline import Looked, Summary
 from connector.steps.planned import Shown
+from connector.tables import POINT
 
 FEW = 5
 _ARROW = "→"
@@ -79,7 +80,7 @@ def _person(person: Shown, owners: Mapping[tuple[str, str], str]) -> None:
     )
     out.print(f"  [bold]{escape(who)}[/bold]    {moves}")
     for reason in person.reasons[:3]:
-        out.print(f"      [dim]{reason['points']:+.1f}[/dim]  {escape(str(reason['text']))}")
+        out.print(f"      [dim]{reason['points'] / POINT:+.1f}[/dim]  {escape(str(reason['text']))}")
     for change in person.changes:
         out.print(f"      {_change(change, owners)}")
     out.print()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rich.markup import escape
-from rich.table import Table
 
 from connector.cli.screen import ok, out
 from connector.report.status import Status
 
+_COUNTS = ("pulled", "applied", "unchanged", "filtered", "quarantined")
 _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
 
 
@@ -41,29 +41,16 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
 def _streams(told: Status, systems: Sequence[str]) -> None:
     if not told.polls:
         return
-    table = Table(
-        title="Streams, as last read",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2),
-    )
-    for name in ("system", "stream", "read", "pulled", "applied", "unchanged", "filtered", "quarantined"):
-        table.add_column(name, justify="left" if name in ("system", "stream", "read") else "right")
+    out.print("\n[bold]Streams[/bold]" + "".join(f"{name:>13}" for name in _COUNTS).rjust(104))
     counts = {(step.system, step.stream): step for step in told.steps}
     for poll in told.polls:
         if poll.system not in systems:
             continue
         step = counts.get((poll.system, poll.stream))
-        numbers = (
-            [f"{n:,}" for n in (step.pulled, step.applied, step.unchanged, step.filtered, step.quarantined)]
-            if step
-            else [""] * 5
+        numbers = "".join(
+            f"{getattr(step, name):>13,}" if step and getattr(step, name) else f"{'':>13}" for name in _COUNTS
         )
-        table.add_row(poll.system, poll.stream, _ago(told.now, poll.polled_at), *numbers)
-    out.print()
-    out.print(table)
+        out.print(f"  {poll.system:<12} {poll.stream:<17} {_ago(told.now, poll.polled_at):<10}{numbers}".rstrip())
     for step in told.steps:
         if step.status != "done":
             out.print(f"  [red]✗[/red] {step.system} {step.stream}: {escape(step.message or step.status)}")

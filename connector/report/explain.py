@@ -140,9 +140,8 @@ def _refused(mart: Mart, keys: pa.Table) -> pa.Table:
     """Evidence near this person that was not used: rows whose records include one of its own."""
     refused = mart.table("refused")
     members = mart.table("membership")
-    components = (
-        members.semi_join(ibis.memtable(keys), members.key == ibis.memtable(keys).record).select("component").distinct()
-    )
+    mine_now = ibis.memtable(keys)
+    components = members.semi_join(mine_now, members.key == mine_now.record).select("component").distinct()
     near = mart.arrow(refused.semi_join(components, "component").order_by("key"))
     mine = set(keys["record"].to_pylist())
     is_near = [not mine.isdisjoint(orjson.loads(records)) for records in near["records"].to_pylist()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,7 +49,7 @@ class Setup:
     state: State
     mart_section: MartSection
     directory: Path
-    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # points at which stages or tasks look
+    levels: Mapping[str, Sequence[float]] = field(default_factory=dict)  # points at which stages or tasks look
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
 
     @contextmanager

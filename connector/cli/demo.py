@@ -1,0 +1,4 @@
+"""The demo."""
+
+
+class Demo: ...
