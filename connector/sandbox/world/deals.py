@@ -63,7 +63,7 @@ def _record_opportunity(
         "Probability": float(stage[1]), "CloseDate": day_of(deal.closed_at), "IsClosed": deal.outcome != "open",
         "IsWon": deal.outcome == "won", "Type": "Existing Customer - Upgrade" if deal.is_renewal else "New Customer",
         "LeadSource": rng.choice(("Web", "Phone Inquiry", "Partner Referral", "Trade Show", "Other")),
-        "CampaignId": None,
+        "CampaignId": _campaign_before(scene, deal),
         "NextStep": "Send quote" if deal.outcome == "open" else None, "OwnerId": org.users[company.owner],
         "LastStageChangeDate": salesforce_time(modified),
     })  # fmt: skip
@@ -74,6 +74,19 @@ def _record_opportunity(
             "Role": _ROLES.get(person.function, "Influencer"),
             "IsPrimary": number == 0,
         })  # fmt: skip
+
+
+def _campaign_before(scene: Scene, deal: Deal) -> str | None:
+    """The last event or webinar before the deal opened, which sales names as its source now and then."""
+    if not scene.chance(0.35):
+        return None
+    opened_on = day_of(deal.opened_at)
+    sources = [
+        row
+        for row in scene.org.rows["Campaign"]
+        if row["Type"] in ("Webinar", "Trade Show") and row["StartDate"] < opened_on
+    ]
+    return str(max(sources, key=lambda row: (row["StartDate"], row["Id"]))["Id"]) if sources else None
 
 
 def _record_deal(scene: Scene, company: Company, deal: Deal, stage: tuple[str, int, str], buyers: list[Person]) -> None:
