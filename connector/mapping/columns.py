@@ -75,7 +75,7 @@ def read(native: Column, names: Iterable[str]) -> tuple[Natives, Column]:
     if native.null_count or pc.any(pc.equal(native, "")).as_py():
         native = pc.if_else(pc.equal(pc.fill_null(native, ""), ""), "{}", native)
     sample = _documents(native.take(pa.array(range(0, size, max(1, size // _SAMPLE)), pa.int64())))
-    kinds = {name: _kind([document.get(name) for document in sample if document]) for name in names}
+    kinds = {name: _kind(name, [document.get(name) for document in sample if document]) for name in names}
     if size < _SAMPLE or None in kinds.values() or None in sample:
         return _read_rows(_documents(native), names)
     try:
@@ -96,24 +96,23 @@ _NUMBER = pa.decimal128(38, 10)
 _LINE_BLOCK_BYTES = 1 << 22
 
 
-def _kind(values: Sequence[Any]) -> pa.DataType | None:
+def _kind(name: str, values: Sequence[Any]) -> pa.DataType | None:
     """The Arrow type of a field of which these are some values; None if it is not one that the reader can be told."""
     kinds = {type(value) for value in values} - {type(None)}
+    if name.startswith(LIST):
+        are_texts = kinds <= {list} and all(isinstance(one, str) for value in values for one in value or ())
+        return pa.list_(TEXT) if are_texts else None
     if kinds <= {str}:
         return TEXT
     if kinds == {bool}:
         return pa.bool_()
     if kinds == {int}:
         return pa.int64()
-    if kinds <= {int, float}:
-        return _NUMBER
-    is_list_of_text = kinds == {list} and all(isinstance(one, str) for value in values for one in value or ())
-    return pa.list_(TEXT) if is_list_of_text else None
+    return _NUMBER if kinds <= {int, float} else None
 
 
 def _read_lines(native: Column, kinds: Mapping[str, pa.DataType]) -> pa.Table:
-    lists = {name: pa.list_(TEXT) for name in kinds if name.startswith(LIST)}
-    schema = pa.schema([(name, kind) for name, kind in {**kinds, **lists}.items()])
+    schema = pa.schema(list(kinds.items()))
     lines = pc.binary_join_element_wise(native, "", "\n")
     source: Any = pa.BufferReader(lines.buffers()[2])
     return pa.json.read_json(
@@ -124,11 +123,11 @@ def _read_lines(native: Column, kinds: Mapping[str, pa.DataType]) -> pa.Table:
 
 
 def _as_text(column: Column) -> Column:
-    if pa.types.is_list(column.type):
-        raise pa.ArrowInvalid("a list where a value is wanted")
     if not pa.types.is_string(column.type):
         text = pc.cast(column, TEXT)
-        column = pc.replace_substring_regex(text, r"\.?0+$", "") if column.type == _NUMBER else text
+        column = (
+            pc.replace_substring_regex(text, r"\.0+$|E-10$|(\.\d*[1-9])0+$", r"\1") if column.type == _NUMBER else text
+        )
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
