@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -29,6 +30,9 @@ GZIP_FROM_BYTES = 1_400
 GZIP_LEVEL = 1
 MAX_LINE_BYTES = 65_536
 STOP_AFTER_S = 1.0
+
+# Requests carry what they cost under plain names (see `context`), which aiohttp 3.14 and later warn about.
+warnings.filterwarnings("ignore", message="It is recommended to use web.RequestKey")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
