@@ -306,7 +306,8 @@ def _ticket(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
 
 
 def _view(scene: Scene, person: Person, moment: Moment, marketing: Marketing) -> None:
-    path, title = _PAGES[min(int(scene.rng.expovariate(0.45)), len(_PAGES) - 1)]
+    drawn = _PAGES[min(int(scene.rng.expovariate(0.45)), len(_PAGES) - 1)]
+    path, title = next((page for page in _PAGES if page[0] == moment.detail), drawn)
     _occur(scene, person, PAGE_VIEW_EVENT, moment.at, {
         "hs_url": SITE + path, "hs_title": title, "hs_referrer": scene.rng.choice(("https://www.google.com/", "", "https://www.linkedin.com/")),
         "hs_device_type": scene.rng.choice(("DESKTOP", "MOBILE")),

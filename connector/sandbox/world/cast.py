@@ -17,6 +17,16 @@ from connector.sandbox.world.records import Scene
 from connector.sandbox.world.words import words
 
 
+#: Kind of moment -> days before today, and (days before today, page).
+_ANNS_DEEDS = {
+    "newsletter": (210,), "whitepaper": (47,), "webinar": (26,), "call": (33,), "trade_show": (73,), "sales_email": (32, 13),
+}  # fmt: skip
+_ANNS_PAGES = (
+    (64, "/blog/cold-chain"), (63, "/"), (47, "/product/sensors"), (44, "/customers"), (19, "/product"), (12, "/pricing"),
+    (5, "/pricing"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """Where the story is written."""
@@ -121,47 +131,44 @@ def _member(role: str, person: Person, emails: tuple[str, ...], *records: tuple[
 
 def _prospect(stage: _Stage, company: Company) -> CastMember:
     """Ann Meyer: good fit, different traces in both systems, warm but not hot: what is missing is a demo request."""
-    scene, today = stage.scene, stage.scene.today
+    scene = stage.scene
     ann = _person(stage, company, "Ann Meyer", ("VP Operations", "operations", "vp"))
-    ann.work_email = "ann.meyer@northwind.example"
     shown = org.Shown(
         email=ann.work_email, owner_id=scene.org.users[0], created_at=ann.first_seen_at - 30 * DAY_S,
-        modified_at=ann.first_seen_at,
-        title=ann.title, country="Deutschland", cookie=ann.cookie,
+        modified_at=ann.first_seen_at, title=ann.title, country="Deutschland", cookie=ann.cookie,
     )  # fmt: skip
     lead_id = org.add_lead(scene.org, ann, company, shown, "Closed - Converted")
     scene.note(ann.id, "salesforce", "Lead", lead_id, "converted")
     contact = _contact(stage, ann, "Ann.Meyer@Northwind.example", phone=company.switchboard, mobile=_german(ann.mobile))
     org.convert(scene.org.rows["Lead"][-1], ann.contact_id, company.salesforce_id, ann.first_seen_at)
-    private = "ann.meyer.example@gmx.de"
-    second = _hubspot_contact(stage, ann, private, mobile=ann.mobile, linkedin=f"linkedin.com/in/{ann.linkedin}")
+    private, profile = "ann.meyer.example@gmx.de", f"linkedin.com/in/{ann.linkedin}"
+    second = _hubspot_contact(stage, ann, private, mobile=ann.mobile, linkedin=profile)
     first = _hubspot_contact(
-        stage,
-        ann,
-        ann.work_email,
-        title="VP Operations",
-        country="DE",
-        cookie=ann.cookie,
-        linkedin=f"https://www.linkedin.com/in/{ann.linkedin}/",
+        stage, ann, ann.work_email, title=ann.title, country="DE", cookie=ann.cookie, linkedin=f"https://www.{profile}/"
     )
-    days = {
-        "newsletter": (210,), "page_view": (64, 63, 47, 44, 26, 19, 12, 5), "whitepaper": (47,), "webinar": (26,),
-        "call": (33,),
-        "trade_show": (73,), "sales_email": (32, 13),
-    }  # fmt: skip
-    moments = sorted(
-        (Moment(kind, today - day * DAY_S + 10 * 3600 + day * 61) for kind, ago in days.items() for day in ago),
-        key=lambda moment: (moment.at, moment.kind),
-    )
-    record_moments(scene, ann, moments, stage.marketing)
-    for mailing in [one for one in stage.marketing.mailings if today - 75 * DAY_S < one.at < today - DAY_S][-2:]:
-        click(scene, ann, mailing)
-    other = _person(stage, company, "Arne Meyer", ("Disponent", "operations", "individual"))
-    other.work_email = "a.meyer@northwind.example"
-    other_contact = _hubspot_contact(stage, other, other.work_email, phone=company.switchboard)
-    scene.portal.world.objects["contacts"][-1]["properties"].update(firstname="A.")
-    scene.dirt.append(("switchboard", *other_contact))
+    _warm_up(stage, ann)
+    _add_other_meyer(stage, company)
     return _member("prospect", ann, (ann.work_email, private), contact, ("salesforce", "Lead", lead_id), first, second)
+
+
+def _warm_up(stage: _Stage, ann: Person) -> None:
+    """What Ann did so far; the days are counted back from today."""
+    scene, today = stage.scene, stage.scene.today
+    moments = [
+        Moment(kind, today - day * DAY_S + 10 * 3600 + day * 61) for kind, days in _ANNS_DEEDS.items() for day in days
+    ]
+    moments += [Moment("page_view", today - day * DAY_S + 9 * 3600 + day * 53, path) for day, path in _ANNS_PAGES]
+    record_moments(scene, ann, sorted(moments, key=lambda moment: (moment.at, moment.kind)), stage.marketing)
+    for mailing in [one for one in stage.marketing.mailings if one.at < today - DAY_S][-2:]:
+        click(scene, ann, mailing)
+
+
+def _add_other_meyer(stage: _Stage, company: Company) -> None:
+    """Arne Meyer, "A. Meyer" in HubSpot, shares nothing with Ann but the surname and the switchboard."""
+    arne = _person(stage, company, "Arne Meyer", ("Disponent", "operations", "individual"))
+    record = _hubspot_contact(stage, arne, "a.meyer@northwind.example", phone=company.switchboard)
+    stage.scene.portal.world.objects["contacts"][-1]["properties"].update(firstname="A.")
+    stage.scene.dirt.append(("switchboard", *record))
 
 
 def _customer(stage: _Stage, company: Company) -> CastMember:

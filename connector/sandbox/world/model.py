@@ -138,7 +138,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that happened between a person and Harbourline, before any system wrote it down."""
+    """Something that happened between a person and Harbourline, before any system wrote it down.
+
+    `detail` is the path of a page view of the story's people; "" lets it be drawn.
+    """
 
     kind: str
     at: int
