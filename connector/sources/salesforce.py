@@ -114,6 +114,8 @@ STREAMS = (
     Stream("cases", Kind.CASE, "Case", "SystemModstamp", SETTLED_AFTER),
     Stream("users", Kind.OWNER, "User", "SystemModstamp", SETTLED_AFTER, every=timedelta(days=1)),
 )
+#: Fields that exist only with a feature of the org: without it their absence is nothing to mend.
+FEATURE_FIELDS = ("CurrencyIsoCode",)
 #: Our outputs and the fields that `install` creates for them on Lead and Contact.
 OUTPUTS: Mapping[str, str] = {
     "score": "Score__c",
@@ -266,7 +268,7 @@ def _invisible(system: str, requests: Sequence[Request], described: Mapping[str,
             yield Finding(level, f"{stream.object_type} is not visible to this user", mend)
             continue
         for name in request.fields:
-            if not seen.allows(name):
+            if not seen.allows(name) and name not in FEATURE_FIELDS:
                 yield Finding(level, *_missing(system, stream, name))
 
 

@@ -15,7 +15,7 @@ Facts this stands on (REST API Developer Guide, "QueryAll", "Query More Results"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -37,6 +37,8 @@ ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
 #: A query that names an unseen field is made again after a look at the description, and after a fresh one.
 MAX_LOOKS = 2
+#: A standard field that was found hidden is left out for so long without a look. Custom ones may be created any minute.
+HIDDEN_FOR = timedelta(days=1)
 EXPIRED_CURSOR = "INVALID_QUERY_LOCATOR"
 UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
 
@@ -69,6 +71,8 @@ class _Reading:
     attempts: int = 0
     described: Described | None = None  # what the query was made with
     looks: int = 0
+    hidden: tuple[str, ...] = ()
+    hidden_at: str = ""
 
     @property
     def stream(self) -> Stream:
@@ -96,12 +100,16 @@ def pages(org: Org, requests: Sequence[Request]) -> Iterator[Page | StreamFailur
             yield said
 
 
-def soql_of(stream: Stream, fields: Sequence[str], described: Described | None, low: str | None) -> str:
-    """The query of a stream: what was asked for and is visible, with what tells identity, change and deletion."""
-    wanted = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
-    names = [name for name in wanted if _NAME.fullmatch(name) and (described is None or described.allows(name))]
+def soql_of(stream: Stream, fields: Sequence[str], low: str | None, hidden: Collection[str] = ()) -> str:
+    """The query of a stream: what was asked for, with what tells identity, change and deletion, but nothing hidden."""
+    names = [name for name in _wanted(stream, fields) if name not in hidden]
     where = f" WHERE SystemModstamp >= {low}" if low else ""
     return f"SELECT {', '.join(names)} FROM {stream.object_type}{where} ORDER BY SystemModstamp, Id"  # noqa: S608 _NAME
+
+
+def _wanted(stream: Stream, fields: Sequence[str]) -> list[str]:
+    wanted = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
+    return [name for name in wanted if _NAME.fullmatch(name)]
 
 
 def _telling(object_type: str) -> tuple[str, ...]:
@@ -117,6 +125,8 @@ def _started(org: Org, request: Request) -> _Reading:
     reading = _Reading(request, low=saved.get("low"))
     if request.stream.object_type in WITHOUT_BIN:
         reading.deleted_low = saved.get("deleted_low", reading.low)
+    if saved.get("hidden") and clock.now() - datetime.fromisoformat(saved["hidden_at"]) < HIDDEN_FOR:
+        reading.hidden, reading.hidden_at = tuple(saved["hidden"]), saved["hidden_at"]
     _formulate(org, reading)
     if saved.get("of") == _fingerprint(reading.soql):
         reading.next_path, reading.first_page_at = saved.get("next"), saved.get("at")
@@ -124,8 +134,14 @@ def _started(org: Org, request: Request) -> _Reading:
 
 
 def _formulate(org: Org, reading: _Reading) -> None:
-    reading.described = org.remembered(reading.stream.object_type)
-    reading.soql = soql_of(reading.stream, reading.request.fields, reading.described, reading.low)
+    """Make the query; a description that somebody asked for says what is hidden, else what the last read found."""
+    stream, fields = reading.stream, reading.request.fields
+    reading.described = org.remembered(stream.object_type)
+    if reading.described is not None:
+        allows = reading.described.allows
+        reading.hidden = tuple(name for name in _wanted(stream, fields) if not allows(name))
+        reading.hidden_at = _literal(clock.now())
+    reading.soql = soql_of(stream, fields, reading.low, reading.hidden)
 
 
 def _path(reading: _Reading) -> str:
@@ -189,13 +205,16 @@ def _cursor(reading: _Reading) -> str:
     assert reading.first_page_at is not None
     if reading.next_path is None:
         settled = datetime.fromisoformat(reading.first_page_at) - SETTLED_AFTER
-        saved = {"low": _literal(settled)}
+        saved: dict[str, Any] = {"low": _literal(settled)}
     else:
         saved = {"at": reading.first_page_at, "next": reading.next_path, "of": _fingerprint(reading.soql)}
         if reading.low:
             saved["low"] = reading.low
     if reading.deleted_low:
         saved["deleted_low"] = reading.deleted_low
+    hidden = [name for name in reading.hidden if not name.endswith("__c")]
+    if hidden:
+        saved |= {"hidden": hidden, "hidden_at": reading.hidden_at}
     return orjson.dumps(saved).decode()
 
 

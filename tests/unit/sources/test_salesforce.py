@@ -171,7 +171,9 @@ def test_check_says_who_we_are_what_is_used_and_what_cannot_be_read() -> None:
     org = Org(lambda part: refused("NOT_FOUND", status=404) if "Task" in path_of(part) else described("Id", "Email"))
     org.headers["Sforce-Limit-Info"] = "api-usage=85/100"
     org.headers["Date"] = "Tue, 24 Nov 2026 14:05:00 GMT"
-    told = org.connect().source.check([Request(LEADS, ("Email", "AnnualRevenue", "Mine__c")), Request(STREAMS[5], ())])
+    told = org.connect().source.check(
+        [Request(LEADS, ("Email", "AnnualRevenue", "Mine__c", "CurrencyIsoCode")), Request(STREAMS[5], ())]
+    )
     assert (told.signed_in_as, told.calls_used, told.calls_limit) == ("sync@acme.example", 85, 100)
     assert told.clock_skew_s == 300.0
     by_what = {finding.what: finding for finding in told.findings}
@@ -182,6 +184,7 @@ def test_check_says_who_we_are_what_is_used_and_what_cannot_be_read() -> None:
     assert "connector install salesforce" in by_what["Lead.Mine__c does not exist or is not visible to this user"].mend
     assert by_what["85 of 100 daily API calls are used, our limit is 80%"].level == "warning"
     assert any("clock" in what for what in by_what)
+    assert not any("CurrencyIsoCode" in what for what in by_what)
 
 
 @responses.activate

@@ -83,18 +83,18 @@ def test_later_pages_share_calls_and_the_longest_stream_is_never_kept_waiting() 
 
 
 def test_the_query_asks_for_the_fields_and_for_what_tells_identity_change_and_deletion() -> None:
-    assert soql_of(LEADS, ("Email", "Id", "Campaign.Name"), None, "2026-11-24T13:50:00Z") == (
+    assert soql_of(LEADS, ("Email", "Id", "Gone", "Campaign.Name"), "2026-11-24T13:50:00Z", ["Gone"]) == (
         "SELECT Id, CreatedDate, SystemModstamp, IsDeleted, MasterRecordId, ConvertedContactId, Email, Campaign.Name"
         " FROM Lead WHERE SystemModstamp >= 2026-11-24T13:50:00Z ORDER BY SystemModstamp, Id"
     )
-    assert soql_of(USERS, ("Name",), None, None) == (
+    assert soql_of(USERS, ("Name",), None) == (
         "SELECT Id, CreatedDate, SystemModstamp, Name FROM User ORDER BY SystemModstamp, Id"
     )
 
 
 @pytest.mark.parametrize("name", ["a b", "Name FROM User--", "x'", "", "A..B", "1x"])
 def test_a_name_that_cannot_be_a_field_never_reaches_the_query(name: str) -> None:
-    assert soql_of(USERS, (name,), None, None) == soql_of(USERS, (), None, None)
+    assert soql_of(USERS, (name,), None) == soql_of(USERS, (), None)
 
 
 @responses.activate
@@ -112,6 +112,32 @@ def test_a_hidden_field_is_left_out_after_one_look_at_the_descriptions_of_all_ob
     assert [len(call) for call in org.calls] == [2, 2, 2]
     assert "Who.Type" in org.asked()[2][1]
     assert "Hidden__c" not in "".join(org.asked()[2])
+
+
+@responses.activate
+def test_a_standard_field_found_hidden_costs_the_next_reads_no_call_for_a_day_but_a_custom_one_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 24, 14, tzinfo=UTC))
+
+    def answer(part: Part) -> Reply:
+        path = path_of(part)
+        if path.startswith("sobjects/"):
+            return described("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "MasterRecordId", "ConvertedContactId")
+        return refused("INVALID_FIELD") if "Hidden" in path else records()
+
+    org = Org(answer)
+    cursor = page(org, Request(LEADS, ("Hidden",))).cursor
+    assert len(org.calls) == 3
+    org.calls.clear()
+    cursor = page(org, Request(LEADS, ("Hidden",), cursor)).cursor
+    assert len(org.calls) == 1
+    page(org, Request(LEADS, ("Hidden", "Hidden__c"), cursor))
+    assert len(org.calls) == 4
+    org.calls.clear()
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 25, 14, 1, tzinfo=UTC))
+    page(org, Request(LEADS, ("Hidden",), cursor))
+    assert len(org.calls) == 3
 
 
 @responses.activate
