@@ -34,7 +34,7 @@ Json = dict[str, Any]
 #: The rate buckets, which run side by side (documentation "Usage guidelines").
 BURST, SEARCH, ASSOCIATIONS = "burst", "search", "associations"
 
-#: The prefix of a numbered path -> the prefix of the dated one. What is not here has the same path in both.
+#: The prefix of a numbered path -> the prefix of the dated one. Forms and events are asked by their numbered paths in both.
 DATED: Mapping[str, str] = {
     "/crm/v3/objects": "/crm/objects/2026-09",
     "/crm/v4/associations": "/crm/associations/2026-09",
@@ -224,7 +224,7 @@ class Api:
             self._basic.get_page(
                 object_type,
                 limit=LIST_PAGE,
-                archived=is_archived,
+                archived=_flag(is_archived),
                 # one comma list: the client would repeat the parameter's name, and URLs end at 8,000 characters
                 properties=[",".join(properties)],
                 _preload_content=False,
@@ -272,7 +272,7 @@ class Api:
     def owners(self, after: str | None, *, is_archived: bool) -> Json:
         """One page of the portal's owners."""
         position = {} if after is None else {"after": after}
-        return self._parsed(self._owners.get_page(limit=100, archived=is_archived, _preload_content=False, **position))
+        return self._parsed(self._owners.get_page(limit=100, archived=_flag(is_archived), _preload_content=False, **position))
 
     def forms(self, after: str | None) -> Json:
         """One page of the portal's forms."""
@@ -325,6 +325,10 @@ class ServerClock:
 
 
 LIST_PAGE = 100
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def results(answer: Json) -> list[Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,11 @@ from tests.contract.memory_bench import memory_bench
 from tests.contract.salesforce_bench import salesforce_bench
 
 START_S = 60.0
-BENCHES = {"hubspot": hubspot_bench, "salesforce": salesforce_bench}
+BENCHES = {
+    "hubspot": hubspot_bench,
+    "hubspot_dated": partial(hubspot_bench, api_version="2026-09"),
+    "salesforce": salesforce_bench,
+}
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +49,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         process.wait(timeout=20)
 
 
-@pytest.fixture(params=["memory", "hubspot", "salesforce"])
+@pytest.fixture(params=["memory", "hubspot", "hubspot_dated", "salesforce"])
 def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A bench for each adapter; waits between retries are skipped."""
     if request.param == "memory":
@@ -52,6 +57,6 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         return
     urls = request.getfixturevalue("sandbox")
     monkeypatch.setattr(clock, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))
-    made = BENCHES[request.param](urls[request.param])
+    made = BENCHES[request.param](urls[request.param.partition("_")[0]])
     yield made
     made.system.close()

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from connector.model import FieldSpec, Stream
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
+from connector.sources.hubspot_client import ApiVersion
 from connector.sources.hubspot_properties import TASK_KEY
 from tests.contract.bench import Bench
 
@@ -65,11 +66,18 @@ class Portal:
         self.call("DELETE", f"/_sandbox/faults?id={made['id']}")
 
 
-def hubspot_bench(url: str) -> Bench:
+def hubspot_bench(url: str, api_version: ApiVersion = "v3") -> Bench:
     """A HubSpot system over the sandbox's portal."""
     portal = Portal(url)
     portal.call("POST", "/_sandbox/limits", {"enabled": False, "index_lag_s": 0})
-    options = HubSpotOptions(token=SecretStr(TOKEN), url=url, overlap=timedelta(0), deletes_every=timedelta(0), **QUICK)
+    options = HubSpotOptions(
+        token=SecretStr(TOKEN),
+        url=url,
+        api_version=api_version,
+        overlap=timedelta(0),
+        deletes_every=timedelta(0),
+        **QUICK,
+    )
     system = connect("hubspot", options)
     assert system.target is not None
     system.target.install([TASK_KEY_SPEC], is_dry=False)

@@ -1,0 +1,214 @@
+"""Reading CRM objects loses nothing: not at the caps, not by an index that lags, not by changes during the read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.errors import ProtocolError
+from connector.sources.hubspot_search import (
+    QUERY_CHARACTERS,
+    Found,
+    Horizons,
+    Position,
+    Wanted,
+    instant_ms,
+    position,
+    read,
+)
+from tests.unit.sources.hubspot_portal import Portal
+
+WANTED = Wanted("contacts", ("email",), "lastmodifieddate")
+HOUR_MS = 3_600_000
+NOW_MS = 1_800_000_000_000
+HORIZONS = Horizons(now_ms=NOW_MS, overlap_ms=30_000, settled_after_ms=HOUR_MS, deletes_every_ms=24 * HOUR_MS)
+#: Everything up to an hour ago is settled, everything up to a minute ago was read.
+AT = Position(read_ms=NOW_MS - 60_000, settled_ms=NOW_MS - HOUR_MS - 60_000, deletes_ms=NOW_MS)
+
+
+def passed(portal: Portal, start: Position, horizons: Horizons = HORIZONS, wanted: Wanted = WANTED) -> list[Found]:
+    return list(read(portal, wanted, start, horizons))  # type: ignore[arg-type]
+
+
+def ids(found: list[Found]) -> list[int]:
+    return [int(row["id"]) for each in found for row in each.records]
+
+
+def test_a_quiet_pass_is_one_search() -> None:
+    portal = Portal({1: NOW_MS - HOUR_MS})
+    assert ids(passed(portal, AT)) == []
+    assert len(portal.searches) == 1
+    assert portal.lists == 0
+
+
+def test_the_back_fill_lists_every_record_once_and_the_first_search_begins_before_it() -> None:
+    portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
+    start = position(None, HORIZONS)
+    found = passed(portal, start)
+    assert ids(found) == list(range(1, 251))
+    end = found[-1].position
+    assert end.listing is None
+    assert end.read_ms == NOW_MS
+    portal.modified[7] = NOW_MS + 1
+    assert 7 in ids(passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + 60_000)))
+
+
+def test_a_back_fill_is_resumed_where_it_was_killed() -> None:
+    portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
+    first, *_ = passed(portal, position(None, HORIZONS))
+    resumed = passed(portal, position(str(first.position), replace(HORIZONS, now_ms=NOW_MS + HOUR_MS)))
+    assert ids([first, *resumed]) == list(range(1, 251))
+    assert resumed[-1].position.read_ms == NOW_MS
+
+
+def test_a_list_of_properties_too_long_for_a_url_is_read_by_search() -> None:
+    portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
+    wide = replace(WANTED, properties=["p" * 100] * (QUERY_CHARACTERS // 100))
+    assert sorted(set(ids(passed(portal, position(None, HORIZONS), wanted=wide)))) == list(range(1, 251))
+    assert portal.lists == 0
+
+
+def test_more_than_ten_thousand_changes_are_read_without_an_offset() -> None:
+    portal = Portal({number: NOW_MS - 50_000 + number for number in range(1, 12_001)})
+    found = passed(portal, AT)
+    assert sorted(ids(found)) == list(range(1, 12_001))
+    assert not [body for body in portal.searches if "after" in body]
+
+
+def test_ten_thousand_records_of_one_millisecond_are_read_by_id() -> None:
+    stamped = dict.fromkeys(range(1, 12_001), NOW_MS - 20_000)
+    portal = Portal(stamped | {12_001: NOW_MS - 20_001, 12_002: NOW_MS - 19_999})
+    found = passed(portal, AT)
+    assert set(ids(found)) == set(range(1, 12_003))
+    assert len(portal.searches) < 70
+
+
+def test_a_pass_killed_inside_one_millisecond_goes_on_there() -> None:
+    portal = Portal(dict.fromkeys(range(1, 1001), NOW_MS - 20_000))
+    whole = passed(portal, AT)
+    cut = next(place for place, each in enumerate(whole) if each.position.inside not in (None, "0")) + 1
+    resumed = passed(portal, position(str(whole[cut - 1].position), HORIZONS))
+    assert set(ids(whole[:cut] + resumed)) == set(range(1, 1001))
+    assert len(ids(resumed)) == 800
+
+
+def test_a_row_that_is_indexed_late_is_read_by_the_pass_that_settles() -> None:
+    late_ms = NOW_MS - 50_000
+    portal = Portal({1: late_ms}, hidden={1})
+    end = passed(portal, AT)[-1].position
+    portal.hidden.clear()
+    soon = passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + 10 * 60_000))
+    assert ids(soon) == []
+    assert ids(passed(portal, soon[-1].position, replace(HORIZONS, now_ms=NOW_MS + HOUR_MS + 60_000))) == [1]
+
+
+def test_settling_costs_no_further_search() -> None:
+    portal = Portal()
+    passed(portal, replace(AT, settled_ms=NOW_MS - 3 * HOUR_MS))
+    assert len(portal.searches) == 1
+    assert portal.searches[0]["filterGroups"][0]["filters"][0]["value"] == str(NOW_MS - 3 * HOUR_MS)
+
+
+def test_a_pass_that_settles_does_not_count_the_last_hour_as_settled() -> None:
+    portal = Portal({1: NOW_MS - 50_000}, hidden={1})
+    end = passed(portal, replace(AT, settled_ms=NOW_MS - 3 * HOUR_MS))[-1].position
+    assert end.settled_ms == NOW_MS - HOUR_MS
+    portal.hidden.clear()
+    assert ids(passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + HOUR_MS))) == [1]
+
+
+def test_the_archive_is_read_when_it_is_due_and_tells_only_what_is_new() -> None:
+    portal = Portal(archived={1: NOW_MS - 2 * HOUR_MS, 2: NOW_MS - 1000})
+    due = replace(AT, deletes_ms=NOW_MS - HOUR_MS)
+    found = passed(portal, due, replace(HORIZONS, deletes_every_ms=HOUR_MS))
+    assert [int(row["id"]) for each in found if each.is_archived for row in each.records] == [2]
+    assert found[-1].position.deletes_ms == NOW_MS
+    assert not [each for each in passed(portal, due) if each.is_archived]
+
+
+def test_a_cursor_that_is_not_ours_is_refused_by_name() -> None:
+    for foreign in ("17", '{"after": 3}', "not json", "[]"):
+        with pytest.raises(ProtocolError, match="cursor"):
+            position(foreign, HORIZONS)
+
+
+def test_a_search_by_id_that_does_not_go_on_is_an_error_and_not_an_endless_loop() -> None:
+    class Stuck(Portal):
+        def search(self, object_type: str, body: dict[str, object]) -> dict[str, object]:
+            same = {"id": "1", "properties": {"lastmodifieddate": str(NOW_MS - 90_000)}}
+            return {"results": [same], "paging": {"next": {"after": "1"}}}
+
+    with pytest.raises(ProtocolError, match="does not go on"):
+        passed(Stuck(), AT)
+
+
+def test_malformed_rows_do_not_stop_the_reading() -> None:
+    class Odd(Portal):
+        def search(self, object_type: str, body: dict[str, object]) -> dict[str, object]:
+            return {
+                "results": [None, {"id": "1"}, {"properties": {}}, {"id": "2", "properties": {"lastmodifieddate": "x"}}]
+            }
+
+    assert len(passed(Odd(), AT)[0].records) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "ms"),
+    [
+        ("1762229092657", 1762229092657),
+        (1762229092657, 1762229092657),
+        ("2025-11-04T04:04:52.657Z", 1762229092657),
+        ("2025-11-04T04:04:52.657+00:00", 1762229092657),
+        ("", None),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_an_instant_is_understood_in_both_notations(value: object, ms: int | None) -> None:
+    assert instant_ms(value) == ms
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    offsets=st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    touched=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 60)), max_size=12),
+    page=st.integers(2, 7),
+    kill_after=st.integers(1, 40),
+)
+def test_no_order_of_changes_and_kills_loses_the_last_state_of_a_record(
+    offsets: list[int], touched: list[tuple[int, int]], page: int, kill_after: int
+) -> None:
+    """Few milliseconds, small pages, changes between calls, a kill after any page: the dense corner of the algorithm."""
+    base_ms = NOW_MS - 25_000
+    portal = Portal({number: base_ms + offset for number, offset in enumerate(offsets, start=1)}, page=page)
+    calls = iter(range(10_000))
+    plan = dict(touched)
+
+    def touch(at: Portal) -> None:
+        record_id = plan.get(next(calls))
+        if record_id in at.modified:
+            at.modified[record_id] = max(at.modified.values()) + 1
+
+    portal.on_call = touch
+    seen: dict[int, int] = {}
+
+    def note(found: Found) -> None:
+        for row in found.records:
+            seen[int(row["id"])] = int(row["properties"]["lastmodifieddate"])
+
+    at = AT
+    for count, found in enumerate(read(portal, WANTED, at, HORIZONS), start=1):  # type: ignore[arg-type]
+        note(found)
+        at = found.position
+        if count == kill_after:
+            break
+    for found in read(portal, WANTED, position(str(at), HORIZONS), HORIZONS):  # type: ignore[arg-type]
+        note(found)
+        at = found.position
+    portal.on_call = lambda _: None
+    for found in read(portal, WANTED, at, replace(HORIZONS, now_ms=NOW_MS + 1000)):  # type: ignore[arg-type]
+        note(found)
+    assert seen == portal.modified
