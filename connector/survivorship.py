@@ -187,21 +187,31 @@ def _ranks(kind: str, members: ir.Table, versions: ir.Table, section: Survivorsh
     dated = members.left_join(changed, members.key == changed.record)
     columns: dict[str, Any] = {}
     for group in _groups(kind):
-        columns[f"{group.name}_is_empty"] = ibis.and_(*(dated[each].isnull() for each in group.fields)).cast("int64")
-        columns[f"{group.name}_missing"] = _total(dated[each].isnull().cast("int64") for each in group.anchors)
+        columns[f"{group.name}_missing"] = _missing(dated, group)
         for rule in section.rules(kind, group.name):
-            columns[f"{group.name}_{rule}"] = _measure(rule, dated, group, section.systems)
+            columns[_column(rule, group)] = _measure(rule, dated, group, section.systems)
     narrow = dated.select("key", "owner_id", **columns)
     ranks = {}
     for group in _groups(kind):
-        rules = [narrow[f"{group.name}_{rule}"] for rule in section.rules(kind, group.name)]
-        order = [
-            narrow[f"{group.name}_is_empty"],
-            narrow[f"{group.name}_missing"],
-            *(ibis.desc(each) for each in rules),
-        ]
-        ranks[_rank(group)] = ibis.row_number().over(group_by="owner_id", order_by=[*order, narrow.key])
+        rules = [narrow[_column(rule, group)] for rule in section.rules(kind, group.name)]
+        order = [narrow[f"{group.name}_missing"], *(ibis.desc(each) for each in rules), narrow.key]
+        ranks[_rank(group)] = ibis.row_number().over(group_by="owner_id", order_by=order)
     return narrow.select("key", **ranks)
+
+
+def _missing(dated: ir.Table, group: Group) -> Any:
+    """How many anchors are empty; one more where all fields are."""
+    if len(group.fields) == 1:
+        return dated[group.fields[0]].isnull().cast("int8")
+    is_empty = ibis.and_(*(dated[each].isnull() for each in group.fields))
+    return _total(each.cast("int8") for each in (is_empty, *(dated[each].isnull() for each in group.anchors))).cast(
+        "int8"
+    )
+
+
+def _column(rule: Rule, group: Group) -> str:
+    """The name of what a rule goes by; the system is the same for every group."""
+    return rule if rule == "source_priority" else f"{group.name}_{rule}"
 
 
 def _measure(rule: Rule, dated: ir.Table, group: Group, systems: Sequence[str]) -> Any:
@@ -209,9 +219,9 @@ def _measure(rule: Rule, dated: ir.Table, group: Group, systems: Sequence[str]) 
     match rule:
         case "source_priority":
             places = [(dated.system == name, len(systems) - place) for place, name in enumerate(systems)]
-            return ibis.cases(*places, else_=0) if places else ibis.literal(0)
+            return ibis.cases(*places, else_=0).cast("int8") if places else ibis.literal(0, "int8")
         case "verified":
-            return (~ibis.coalesce(dated.is_email_dead, False)).cast("int64")
+            return (~ibis.coalesce(dated.is_email_dead, False)).cast("int8")
         case "most_recent":
             return ibis.coalesce(dated[_changed(group)], dated.created_at)
         case "most_frequent":
