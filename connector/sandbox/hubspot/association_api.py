@@ -190,7 +190,7 @@ def batch_archive_labels(call: Call) -> Answer:
             from_id, to_id = records.as_id(_end(each.get("from"))), records.as_id(_end(each.get("to")))
             if from_id is not None and to_id is not None:
                 for link in _named_types(ends, each.get("types") or ()):
-                    linking.delete(database, linking.both_ways(link, from_id, to_id))
+                    linking.remove(database, link, from_id, to_id)
     return Answer(204)
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -164,12 +165,17 @@ class Catalog:
     """The definitions of one portal, in memory; changes are written through `save` and read back by `reload`."""
 
     def __init__(self) -> None:
-        self._properties: dict[str, dict[str, Definition]] = {each.name: {} for each in OBJECT_TYPES}
-        self._groups: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in OBJECT_TYPES}
+        self._properties: dict[str, dict[str, Definition]] = {}
+        self._groups: dict[str, dict[str, dict[str, Any]]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._properties = {each.name: {} for each in OBJECT_TYPES}
+        self._groups = {each.name: {} for each in OBJECT_TYPES}
 
     def reload(self, database: sqlite3.Connection) -> None:
         """Read everything again."""
-        self.__init__()  # type: ignore[misc]
+        self._clear()
         for row in database.execute("SELECT object_type, name, body FROM hubspot_property ORDER BY rowid"):
             self._properties[row["object_type"]][row["name"]] = definition(orjson.loads(row["body"]))
         for row in database.execute("SELECT object_type, name, body FROM hubspot_property_group ORDER BY rowid"):
@@ -227,16 +233,21 @@ def index_property(database: sqlite3.Connection, object_type: str, name: str) ->
     )
 
 
+@cache
+def default_data(object_type: str) -> Mapping[str, Mapping[str, Any]]:
+    """The data file of a type: `groups`, and per group its properties."""
+    file = files("connector.sandbox.hubspot") / "properties" / f"{object_type}.toml"
+    return tomllib.loads(file.read_text("utf-8"))
+
+
 def default_catalog(database: sqlite3.Connection, catalog: Catalog) -> None:
     """Fill an empty portal with HubSpot's default properties and groups."""
-    folder = files("connector.sandbox.hubspot") / "properties"
     for each in OBJECT_TYPES:
-        data = tomllib.loads((folder / f"{each.name}.toml").read_text("utf-8"))
-        groups: dict[str, str] = data.pop("groups")
-        for order, (name, label) in enumerate(groups.items()):
-            catalog.save_group(database, each.name, group_body(name, label, order))
-        for group, properties in data.items():
-            catalog.save(database, each.name, [_default_body(name, group, given) for name, given in properties.items()])
+        data = default_data(each.name)
+        for order, (group, label) in enumerate(data["groups"].items()):
+            catalog.save_group(database, each.name, group_body(group, label, order))
+            bodies = [_default_body(name, group, given) for name, given in data.get(group, {}).items()]
+            catalog.save(database, each.name, bodies)
 
 
 _CATALOGS: WeakKeyDictionary[SandboxClock, Catalog] = WeakKeyDictionary()

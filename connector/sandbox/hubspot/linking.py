@@ -20,6 +20,7 @@ from connector.sandbox.hubspot.object_types import (
 )
 from connector.sandbox.hubspot.records import VARIABLES_AT_ONCE
 
+PRIMARY_COMPANY_OF_CONTACT = 1
 INLINE_MOST = 100
 """Links of one record in an answer of the objects API; more are said to exist by `paging`."""
 
@@ -63,6 +64,24 @@ def connect(database: sqlite3.Connection, link: AssociationType, from_id: int, t
             delete(database, both_ways(primary, *old))
         insert(database, both_ways(primary, from_id, to_id))
     insert(database, both_ways(general_type(*ends), from_id, to_id))
+    _note_primary(database, (link.from_type, from_id), (link.to_type, to_id))
+
+
+def _note_primary(database: sqlite3.Connection, *ends: tuple[str, int]) -> None:
+    """Keep a contact's `associatedcompanyid` in step with its primary company; the modified date stays."""
+    for kind, contact_id in ends:
+        if kind == "contacts":
+            row = database.execute(
+                "SELECT to_id FROM hubspot_link WHERE from_type = 'contacts' AND from_id = ? AND to_type = 'companies'"
+                " AND type_id = ?",
+                (contact_id, PRIMARY_COMPANY_OF_CONTACT),
+            ).fetchone()
+            database.execute(
+                "UPDATE hubspot_contacts SET properties = CASE WHEN ?1 IS NULL"
+                " THEN json_remove(properties, '$.associatedcompanyid')"
+                " ELSE json_set(properties, '$.associatedcompanyid', ?1) END WHERE id = ?2",
+                (None if row is None else str(row["to_id"]), contact_id),
+            )
 
 
 def _primary_company(database: sqlite3.Connection, primary: AssociationType, from_id: int, to_id: int) -> int | None:
@@ -78,6 +97,13 @@ def _primary_company(database: sqlite3.Connection, primary: AssociationType, fro
     return None if row is None else int(row["to_id"])
 
 
+def remove(database: sqlite3.Connection, link: AssociationType, from_id: int, to_id: int) -> None:
+    """Remove one link."""
+    delete(database, both_ways(link, from_id, to_id))
+    if link.is_primary:
+        _note_primary(database, (link.from_type, from_id), (link.to_type, to_id))
+
+
 def delete(database: sqlite3.Connection, links: Iterable[Link]) -> None:
     """Remove links."""
     database.executemany(
@@ -91,6 +117,8 @@ def disconnect(database: sqlite3.Connection, from_type: str, from_id: int, to_ty
     statement = "DELETE FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ?"
     database.execute(statement, (from_type, from_id, to_type, to_id))
     database.execute(statement, (to_type, to_id, from_type, from_id))
+    if "companies" in (from_type, to_type):
+        _note_primary(database, (from_type, from_id), (to_type, to_id))
 
 
 def forget(database: sqlite3.Connection, object_type: str, record_id: int) -> None:

@@ -15,6 +15,7 @@ from connector.sandbox.context import HUBSPOT
 from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import linking, records
 from connector.sandbox.hubspot.answers import Refused, RowProblem, not_found, row_error, row_refused
+from connector.sandbox.hubspot.derived import derived
 from connector.sandbox.hubspot.drafting import Draft, Drafts, draft, refuse_faulty, refuse_taken
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import ObjectType, object_type
@@ -47,6 +48,7 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         changes: dict[str, Any] = dict(each.changes)
         if is_watched:
             changes |= context.workflows.on_update(HUBSPOT, kind.name, str(record_id), before, changes)
+        changes |= derived(context.database, kind, before | changes, changes, call.now_ms)
         properties = {name: text for name, text in (before | changes).items() if text}
         modified_ms = max(call.now_ms, old.modified_ms if old else 0)
         created_ms = old.created_ms if old else call.now_ms

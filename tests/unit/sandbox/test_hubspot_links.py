@@ -56,6 +56,21 @@ def test_the_first_company_becomes_the_primary_one_and_can_be_replaced(hub: Port
     ]
 
 
+def test_a_contact_names_its_primary_company(hub: Portal) -> None:
+    contact = hub.create(email="a@x.com")
+    first, second = hub.create("companies", name="One"), hub.create("companies", name="Two")
+
+    def named() -> str | None:
+        return hub.properties("contacts", contact, "associatedcompanyid")["associatedcompanyid"]
+
+    batch(hub, "companies/contacts", "associate/default", [pair(first, contact)], 200)
+    assert named() == first
+    batch(hub, "contacts/companies", "create", [pair(contact, second, 1)], 201)
+    assert named() == second
+    hub.raw("DELETE", f"/crm/v3/objects/companies/{second}")
+    assert named() is None
+
+
 def test_a_record_without_links_is_an_error_of_its_own_kind(hub: Portal) -> None:
     contact = hub.create(email="a@x.com")
     answer = batch(hub, "contacts/companies", "read", [{"id": contact}], 207)

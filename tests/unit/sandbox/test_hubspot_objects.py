@@ -237,6 +237,22 @@ def test_a_stage_must_belong_to_the_pipeline(hub: Portal) -> None:
     assert hub.call("POST", "/crm/v3/objects/deals", body, 400)["errors"][0]["code"] == "INVALID_OPTION"
 
 
+def test_the_portal_keeps_its_own_properties_in_step(hub: Portal) -> None:
+    deal = hub.create("deals", dealname="One", pipeline="default", dealstage="contractsent")
+    names = ("hs_is_closed", "hs_is_closed_won")
+    for stage, expected in (
+        ("contractsent", ["false"] * 2),
+        ("closedlost", ["true", "false"]),
+        ("closedwon", ["true"] * 2),
+    ):
+        hub.call("PATCH", f"/crm/v3/objects/deals/{deal}", {"properties": {"dealstage": stage}}, 200)
+        assert list(hub.properties("deals", deal, *names).values())[:2] == expected
+    task = hub.create("tasks", hs_timestamp="0", hs_task_status="COMPLETED")
+    assert hub.properties("tasks", task, "hs_task_completion_date")["hs_task_completion_date"]
+    hub.call("PATCH", f"/crm/v3/objects/tasks/{task}", {"properties": {"hs_task_status": "NOT_STARTED"}}, 200)
+    assert hub.properties("tasks", task, "hs_task_completion_date")["hs_task_completion_date"] is None
+
+
 def test_a_refused_record_does_not_stop_the_others(hub: Portal) -> None:
     ids = [hub.create(email=f"f{number}@x.com") for number in range(3)]
     hub.context.faults.add({"system": "hubspot", "kind": "row_lock", "match": f"contacts {ids[1]}", "times": 1})
