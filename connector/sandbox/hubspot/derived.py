@@ -39,7 +39,9 @@ def _deal(database: sqlite3.Connection, after: Mapping[str, str]) -> dict[str, s
         (after.get("pipeline") or "default",),
     ).fetchone()
     stages = orjson.loads(row["body"])["stages"] if row is not None else []
-    metadata: Mapping[str, Any] = next((stage["metadata"] for stage in stages if stage["id"] == after.get("dealstage")), {})
+    metadata: Mapping[str, Any] = next(
+        (stage["metadata"] for stage in stages if stage["id"] == after.get("dealstage")), {}
+    )
     probability = str(metadata.get("probability", ""))
     is_closed = str(metadata.get("isClosed", "")).lower() == "true"
     is_won = is_closed and probability not in ("", "0", "0.0")

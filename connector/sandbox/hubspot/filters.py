@@ -23,6 +23,7 @@ from connector.sandbox.hubspot.values import as_text
 MOST_GROUPS = 5
 MOST_FILTERS_IN_A_GROUP = 6
 MOST_FILTERS = 18
+MOST_VALUES = 100
 
 COMPARISONS: Mapping[str, str] = {"EQ": "=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 NEGATIONS: Mapping[str, str] = {"NEQ": "EQ", "NOT_IN": "IN", "NOT_CONTAINS_TOKEN": "CONTAINS_TOKEN"}
@@ -167,8 +168,8 @@ def _compared(subject: Operand, operator: str, given: Mapping[str, Any]) -> Cond
 
 
 def _among(subject: Operand, values: Sequence[Any], collation: str) -> Condition:
-    if not values:
-        raise Refused(400, "The IN operator needs a list of values.")
+    if not 0 < len(values) <= MOST_VALUES:
+        raise Refused(400, f"The IN operator needs a list of 1 to {MOST_VALUES} values.")
     if subject.takes_many:
         each = f"instr(';' || lower({subject.sql}) || ';', ';' || lower(?) || ';') > 0"
         return Condition(" OR ".join([each] * len(values)), tuple(values))

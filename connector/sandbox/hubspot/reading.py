@@ -149,7 +149,7 @@ def demand_unique(call: Call, kind: ObjectType, name: str, purpose: str) -> None
     """
     if not any(each.name == name for each in records.unique_definitions(call.catalog, kind)):
         raise Refused(
-            400, f"Unable to perform {purpose} by non-unique {kind.type_id} property {name} in portal {PORTAL_ID}"
+            400, f"Unable to perform {purpose} by non-unique {kind.type_id} property {name} in portal ID {PORTAL_ID}"
         )
 
 
@@ -195,7 +195,10 @@ def batch_inputs(body: dict[str, Any], most: int) -> list[dict[str, Any]]:
         Refused: 400, more than `most`, or not a list of objects.
     """
     inputs = body.get("inputs") or []
-    if not isinstance(inputs, list) or not all(isinstance(each, dict) for each in inputs):
+    are_rows = isinstance(inputs, list) and all(
+        isinstance(each, dict) and isinstance(each.get("properties") or {}, dict) for each in inputs
+    )
+    if not are_rows:
         raise Refused(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type `inputs`")
     if len(inputs) > most:
         raise Refused(400, f"The maximum number of inputs supported in a batch request is {most}")

@@ -121,23 +121,18 @@ def batch_update(call: Call) -> Answer:
 
 
 def batch_upsert(call: Call) -> Answer:
-    """`POST .../batch/upsert` -> 200 or 207; rows say whether they are `new`. It knows no associations."""
+    """`POST .../batch/upsert` -> 200 or 207; rows need an `idProperty`, say whether they are `new`, and link nothing."""
     kind = object_type(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
+    if not all(each.get("idProperty") for each in inputs):
+        raise Refused(400, "idProperty is required to upsert.")
     found = _targets(call, kind, inputs)
-    targets: dict[int, Record | None] = {}
-    missing: list[str] = []
     rows: list[dict[str, Any]] = []
     for index, each in enumerate(inputs):
-        id_property = each.get("idProperty")
-        rows.append({key: value for key, value in each.items() if key != "associations"})
-        if index in found or id_property:
-            targets[index] = found.get(index)
-        else:
-            missing.append(str(each.get("id")))
-        if id_property and index not in found:
-            rows[index]["properties"] = {id_property: each.get("id"), **(each.get("properties") or {})}
-    return _write_batch(call, kind, rows, targets, missing=missing, tells_new=True)
+        key = {} if index in found else {each["idProperty"]: each.get("id")}
+        rows.append({**each, "properties": key | dict(each.get("properties") or {}), "associations": []})
+    targets = {index: found.get(index) for index in range(len(inputs))}
+    return _write_batch(call, kind, rows, targets, tells_new=True)
 
 
 def _targets(call: Call, kind: ObjectType, inputs: Sequence[Mapping[str, Any]]) -> dict[int, Record]:

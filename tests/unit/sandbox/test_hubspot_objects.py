@@ -175,6 +175,7 @@ def test_an_upsert_says_which_rows_are_new(hub: Portal) -> None:
     answer = batch(hub, "contacts", "upsert", rows, 200)
     assert {each["id"] == record_id: each["new"] for each in answer["results"]} == {True: False, False: True}
     assert batch(hub, "contacts", "read", [{"id": "b@x.com"}], 200, idProperty="email")["results"]
+    batch(hub, "contacts", "upsert", [{"id": record_id, "properties": {"city": "Bern"}}], 400)
 
 
 def test_tasks_need_their_date_and_can_be_linked_at_once(hub: Portal) -> None:
