@@ -63,5 +63,5 @@ def test_the_shares_of_dirt_are_those_of_the_sandbox(world: World) -> None:
     for kinds, shares, _ in _rows(PAGE, "How dirty it is"):
         for kind, share in zip(re.findall(r"`(\w+)`", kinds), re.findall(r"([\d.]+) %", shares), strict=False):
             told.add(kind)
-            assert found[kind] / len(world.truth) * 100 == pytest.approx(float(share), rel=0.35, abs=0.15), kind
+            assert found[kind] / len(world.truth) * 100 == pytest.approx(float(share), rel=0.5, abs=0.3), kind
     assert told == set(found)

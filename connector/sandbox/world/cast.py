@@ -16,7 +16,6 @@ from connector.sandbox.world.people import Taken, person_named
 from connector.sandbox.world.records import Scene
 from connector.sandbox.world.words import words
 
-
 #: Kind of moment -> days before today, and (days before today, page).
 _ANNS_DEEDS = {
     "newsletter": (210,), "whitepaper": (47,), "webinar": (26,), "call": (33,), "trade_show": (73,), "sales_email": (32, 13),

@@ -86,7 +86,7 @@ def _register_in_hubspot(scene: Scene, person: Person) -> None:
     extra, extra_kind = None, ""
     if scene.chance(0.04) and email != person.personal_email:
         extra = person.personal_email
-    elif scene.chance(0.004):
+    elif scene.chance(0.01):
         extra, extra_kind = rng.choice(_BROKEN_EMAILS).format(int(person.id[1:])), "broken_email"
     merged = scene.portal.next_id("contacts") if scene.chance(0.03) else None
     filled = _filled(scene, person, email, extra, merged)
