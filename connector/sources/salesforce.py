@@ -56,8 +56,6 @@ from connector.sources.salesforce_rest import (
 PRODUCTION_LOGIN = "https://login.salesforce.com"
 SANDBOX_LOGIN = "https://test.salesforce.com"
 CLIENT = "connector/1"
-#: Beyond this, signed assertions are refused and dates are off.
-MAX_CLOCK_SKEW_S = 60.0
 
 _log = log.get(__name__)
 
@@ -148,12 +146,8 @@ class SalesforceSource:
         """See `Source.check`. Two calls, the token apart."""
         user = salesforce_metadata.user(self._org)  # before the answer that may say that the quota is used up
         described = self._org.described([request.stream.object_type for request in requests], is_fresh=True)
-        skew_s = self._org.clock_skew_s
         used = self._pacing.usage
         findings = [*_readable(requests, described), *_invisible(self._org.system, requests, described)]
-        if abs(skew_s) > MAX_CLOCK_SKEW_S:
-            mend = "set this machine's clock by a time server"
-            findings.append(Finding("warning", f"our clock and Salesforce's differ by {abs(skew_s):.0f} s", mend))
         if used and used.used >= self._quota_share * used.limit:
             what = f"{used.used:,} of {used.limit:,} daily API calls are used, our limit is {self._quota_share:.0%}"
             findings.append(Finding("warning", what, "wait, or raise `quota_share`"))
@@ -162,7 +156,7 @@ class SalesforceSource:
             signed_in_as=str(user.get("preferred_username") or "a user whose name we may not read"),
             calls_used=used.used if used else None,
             calls_limit=used.limit if used else None,
-            clock_skew_s=skew_s,
+            clock_skew_s=self._org.clock_skew_s,
             findings=tuple(findings),
         )
 
