@@ -29,6 +29,7 @@ def build(config: Config) -> Setup:
         mart_section=config.mart,
         directory=config.directory,
         levels=lifecycle.levels(config.lifecycle, config.tasks),
+        every=config.schedule.streams,
         fingerprints=_fingerprints(config),
     )
 

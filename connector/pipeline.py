@@ -98,6 +98,8 @@ def sync(
     summary = Summary(moment.run)
     progress.say("pull", "reading what changed")
     summary.pulled = pull(setup, systems, moment, progress)
+    if progress.is_stopping():
+        return summary
     with setup.mart() as mart:
         writeback.settle(setup.state, mart, run=moment.run)
         with mart.transaction():

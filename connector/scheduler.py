@@ -21,7 +21,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from pydantic import Field, field_validator
 
 from connector import clock
-from connector.section import Section, duration
+from connector.section import Duration, Section, duration
 
 JOBS = ("sync", "full")
 
@@ -32,6 +32,10 @@ class ScheduleSection(Section):
     sync: str = Field("every 15 minutes", description="pull to deliver")
     full: str = Field(
         "30 3 * * *", description="the same, comparing every record instead of what changed; empty: never"
+    )
+    streams: dict[str, Duration] = Field(
+        default_factory=dict,
+        description='shortest interval between two reads of a stream, over the adapter\'s own: {"hubspot.form_submissions" = "5 minutes"}',
     )
     timezone: str = Field("UTC", description="in which cron fields are read")
     jitter_s: int = Field(

@@ -1,4 +1,240 @@
-"""The demo."""
+"""The demo: a new admin's first two minutes, on two imitated CRMs, by the very commands of a real user.
+
+Nothing here computes or writes anything itself: it starts `connector sandbox`, writes a configuration, and runs `connector …`
+as processes of their own, over real HTTP. What it shows of the sandbox it asks for by the sandbox's admin endpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.markup import escape
+from rich.rule import Rule
+
+from connector.cli.screen import ok, out
+from connector.errors import ConnectorError
+
+_READY_WITHIN_S = 90
+_TIMEOUT_S = 10
+#: Fixed and public credentials of the sandbox.
+_SECRETS = {
+    "salesforce_client_id": "sandbox-consumer-key",
+    "salesforce_client_secret": "sandbox-consumer-secret",
+    "hubspot_token": "pat-sandbox-token",
+}
+#: Where this company keeps what neither system has a field for.
+_CUSTOM_FIELDS = """
+# This company's custom fields.
+[mapping.salesforce.leads.identifiers]
+cookie = ["Web_Cookie__c"]
+device = ["Push_Device_Id__c"]
+
+[mapping.salesforce.contacts.identifiers]
+cookie = ["Web_Cookie__c"]
+device = ["Push_Device_Id__c"]
+customer_number = ["Customer_Number__c"]
+user_id = ["User_Id__c"]
+
+[mapping.hubspot.contacts.identifiers]
+cookie = ["web_cookie"]
+device = ["push_device_id"]
+customer_number = ["customer_number"]
+user_id = ["app_user_id"]
+"""
 
 
-class Demo: ...
+@dataclass
+class Demo:
+    """One showing, in `directory`, which is made anew."""
+
+    directory: Path
+    people: int
+    seed: int
+    started_s: float = field(default_factory=time.monotonic)
+
+    def play(self) -> None:
+        """From nothing to scores and tasks inside two CRMs; ends with commands to try."""
+        self._prepare()
+        process = self._start_sandbox()
+        try:
+            addresses = self._wait_until_ready(process)
+            cast = self._admin(addresses, "cast")
+            self._configure(addresses)
+            self._show(addresses, cast)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=_TIMEOUT_S)
+        self._farewell(addresses, cast)
+
+    # ------------------------------------------------------------------------------------------------------ the story
+
+    def _show(self, addresses: dict[str, str], cast: dict[str, Any]) -> None:
+        prospect, customer = cast["prospect"]["emails"][0], cast["customer"]["emails"][0]
+        self._title("Is everything there that we need?")
+        self._run("check", may_fail=True)
+        self._title("Create the fields that we write")
+        self._run("install", "--yes")
+        self._run("check")
+        self._title("What would be written, and why")
+        self._run("plan")
+        self._title("The first sync")
+        self._run("sync")
+        self._title(f"Two of {self.people:,} traces, explained")
+        self._run("explain", prospect)
+        self._run("explain", customer)
+        self._title("A second sync has nothing to do")
+        self._run("sync")
+        before = self._seen(addresses)
+        self._title(f"{cast['prospect']['name']} fills in the demo-request form")
+        form = {"action": "submit_form", "form": "Book a demo", "email": prospect, "values": {}}
+        self._post(addresses, "act", form)
+        out.print(ok('HubSpot has a new submission of "Book a demo"'))
+        self._run("sync")
+        self._run("explain", prospect)
+        self._compare(before, self._seen(addresses))
+
+    def _seen(self, addresses: dict[str, str]) -> dict[str, int]:
+        """What the sandbox itself counts: tasks of ours in Salesforce, and firings of the CRMs' own workflows."""
+        firings = self._admin(addresses, "firings")
+        counts = self._admin(addresses, "counts")
+        return {"firings": len(firings), "tasks": int(counts["salesforce"]["Task"])}
+
+    def _compare(self, before: dict[str, int], after: dict[str, int]) -> None:
+        self._title("What the CRM itself says")
+        tasks, firings = after["tasks"] - before["tasks"], after["firings"] - before["firings"]
+        out.print(ok(f"Salesforce has {tasks} new task{'' if tasks == 1 else 's'} for the owner"))
+        out.print(ok(f"the CRMs' own workflows fired {firings} time{'' if firings == 1 else 's'} on our write"))
+        self._run("status")
+
+    # ------------------------------------------------------------------------------------------------------ the stage
+
+    def _prepare(self) -> None:
+        """An empty folder. Only a folder that a demo made is ever emptied."""
+        mark = self.directory / ".demo"
+        if self.directory.exists() and any(self.directory.iterdir()) and not mark.exists():
+            raise ConnectorError(
+                f"{self.directory} is not empty, and no demo made it", hint="give another one with --directory"
+            )
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        mark.touch()
+
+    def _start_sandbox(self) -> subprocess.Popen[bytes]:
+        self._title(f"An imitated Salesforce and HubSpot with {self.people:,} traces of people")
+        command = [
+            *_connector(),
+            "sandbox",
+            *self._sandbox_options(),
+            "--ready-file",
+            str(self.directory / "sandbox.json"),
+        ]
+        self._echo("sandbox", *self._sandbox_options())
+        log = (self.directory / "sandbox.log").open("wb")
+        return subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - our own command line
+
+    def _sandbox_options(self) -> list[str]:
+        return ["--data", str(self.directory / "sandbox"), "--people", str(self.people), "--seed", str(self.seed)]
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> dict[str, str]:
+        ready = self.directory / "sandbox.json"
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ConnectorError("the sandbox did not start", hint=f"see {self.directory / 'sandbox.log'}")
+            time.sleep(0.1)
+        addresses: dict[str, str] = json.loads(ready.read_text())
+        out.print(ok(f"Salesforce at {addresses['salesforce']}, HubSpot at {addresses['hubspot']}"))
+        return addresses
+
+    def _configure(self, addresses: dict[str, str]) -> None:
+        """The file that `init` would write, with the sandbox's addresses and the company's custom fields."""
+        self._title("One file of configuration")
+        self._run("init", "--yes")
+        file = self.directory / "connector.toml"
+        for name, value in _SECRETS.items():
+            path = self.directory / name
+            path.touch(mode=0o600)
+            path.write_text(value)
+        text = file.read_text()
+        replaced = {
+            'url = "https://YOUR-DOMAIN.my.salesforce.com"': f'url = "{addresses["salesforce"]}"',
+            '"env:SF_CLIENT_ID"': '"file:salesforce_client_id"',
+            '"env:SF_CLIENT_SECRET"': '"file:salesforce_client_secret"',
+            'token = "env:HUBSPOT_TOKEN"': f'url = "{addresses["hubspot"]}"\ntoken = "file:hubspot_token"',
+            'region = "US"': 'region = "DE"',
+            "[schedule]\n": '[schedule]\nstreams = { "hubspot.form_submissions" = "1 second" }\n',
+        }
+        for old, new in replaced.items():
+            if old not in text:
+                raise ConnectorError(f"the starter configuration has no {old}", hint="report this")
+            text = text.replace(old, new)
+        file.write_text(text + _CUSTOM_FIELDS)
+        out.print(ok("pointed it at the sandbox, and named the company's custom fields"))
+
+    # ------------------------------------------------------------------------------------------------------ processes
+
+    def _run(self, *words: str, may_fail: bool = False) -> None:
+        """A command of the product, as a user would give it."""
+        self._echo(*words)
+        sys.stdout.flush()
+        environment = os.environ | {"CONNECTOR_CONFIG": str(self.directory / "connector.toml")}
+        done = subprocess.run([*_connector(), *words], env=environment, check=False)  # noqa: S603 - the same
+        if done.returncode and not may_fail:
+            raise ConnectorError(
+                f"connector {words[0]} ended with {done.returncode}", hint=f"the data is in {self.directory}"
+            )
+
+    def _echo(self, *words: str) -> None:
+        out.print(f"[bold cyan]$ connector {escape(' '.join(words))}[/bold cyan]")
+
+    def _title(self, text: str) -> None:
+        out.print()
+        out.print(
+            Rule(f"[bold]{escape(text)}[/bold] [dim]{time.monotonic() - self.started_s:.0f} s[/dim]", align="left")
+        )
+
+    def _admin(self, addresses: dict[str, str], what: str) -> Any:
+        answer = requests.get(f"{addresses['salesforce']}/_sandbox/{what}", timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        return answer.json()
+
+    def _post(self, addresses: dict[str, str], what: str, body: dict[str, Any]) -> None:
+        requests.post(f"{addresses['hubspot']}/_sandbox/{what}", json=body, timeout=_TIMEOUT_S).raise_for_status()
+
+    def _farewell(self, addresses: dict[str, str], cast: dict[str, Any]) -> None:
+        self._title("Everything is stopped; the data is kept. To try on it:")
+        config = f"--config {self.directory / 'connector.toml'}"
+        ports = [f"--{name}-port {addresses[name].rsplit(':', 1)[1]}" for name in ("salesforce", "hubspot")]
+        lines: Sequence[tuple[str, str]] = [
+            (f"connector explain {cast['job_changer']['emails'][0]} {config}", "changed jobs: two e-mails, one person"),
+            (
+                f"connector explain {cast['family_a']['emails'][0]} {config}",
+                "shares a phone with the family: not joined",
+            ),
+            (f"connector status {config}", "runs, streams, outbox, what is set aside"),
+            (
+                f"connector sandbox --data {self.directory / 'sandbox'} {' '.join(ports)}",
+                "both CRMs again, with the same data; then:",
+            ),
+            (f"connector plan {config}", "what a sync would write"),
+            (f"connector sync {config}", "…and write it"),
+        ]
+        width = max(len(command) for command, _ in lines)
+        for command, meaning in lines:
+            out.print(f"  {escape(command):<{width}}  [dim]{escape(meaning)}[/dim]")
+
+
+def _connector() -> list[str]:
+    """The command line of this very installation."""
+    return [sys.executable, "-m", "connector"]

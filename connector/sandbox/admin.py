@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/_sandbox"
 CLOCK_SHIFT = "clock_shift_s"
+CAST = "cast"
 
 Endpoint = Callable[[web.Request, dict[str, Any]], Any]
 
@@ -75,6 +76,7 @@ def _observing(
         ("GET", "/firings"): firings,
         ("GET", "/counts"): counts,
         ("GET", "/truth"): truth,
+        ("GET", "/cast"): lambda _, __: orjson.loads(read_setting(database, CAST) or "{}"),
         ("GET", "/faults"): lambda _, __: context.faults.rules(),
         ("GET", "/workflows"): lambda _, __: context.workflows.rules(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -104,6 +105,7 @@ def _seed(context: Context, options: Options) -> None:
         generated = world.generate(options.people, options.seed, options.now or context.clock.now())
         parts = {SALESFORCE: generated.salesforce, HUBSPOT: generated.hubspot}
         truth = list(generated.truth)
+        write_setting(database, admin.CAST, json.dumps({role: asdict(member) for role, member in generated.cast.items()}))
     for name, system in systems().items():
         system.load(context, parts[name])
     database.executemany("INSERT INTO truth (person, system, object_type, native_id) VALUES (?, ?, ?, ?)", truth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -59,7 +59,10 @@ def pull(
     inbox: queue.Queue[_Read] = queue.Queue(maxsize=4)
     threads = [
         threading.Thread(
-            target=_read, args=(setup, systems[name], requests[name], moment, inbox), name=f"pull-{name}", daemon=True
+            target=_read,
+            args=(setup, systems[name], requests[name], moment, inbox, progress.is_stopping),
+            name=f"pull-{name}",
+            daemon=True,
         )
         for name in systems
         if requests[name]
@@ -94,7 +97,8 @@ def _requests(setup: Setup, connected: Connected, now: datetime, only: Collectio
     made = []
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
-        if (only and stream.name not in only) or (poll and stream.every and now - poll.polled_at < stream.every):
+        every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
+        if (only and stream.name not in only) or (poll and every and now - poll.polled_at < every):
             continue
         made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name)))
     return made
@@ -119,7 +123,14 @@ def _cursors(setup: Setup, system: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------ reading threads
 
 
-def _read(setup: Setup, system: System, requests: list[Request], moment: Moment, inbox: queue.Queue[_Read]) -> None:
+def _read(
+    setup: Setup,
+    system: System,
+    requests: list[Request],
+    moment: Moment,
+    inbox: queue.Queue[_Read],
+    is_stopping: Callable[[], bool],
+) -> None:
     """Read one system; hand over groups as they fill, then the end."""
     connected = setup.systems[system.name]
     gathered: dict[str, list[Page]] = {}
@@ -128,6 +139,8 @@ def _read(setup: Setup, system: System, requests: list[Request], moment: Moment,
     before = system.calls()
     try:
         for item in system.source.pages(requests):
+            if is_stopping():
+                break
             if isinstance(item, StreamFailure):
                 inbox.put(_Read(system.name, item.stream, failure=item.error))
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from connector.identity import IdentitySection
@@ -50,6 +50,9 @@ class Setup:
     mart_section: MartSection
     directory: Path
     levels: Mapping[str, Sequence[float]] = field(default_factory=dict)  # points at which stages or tasks look
+    every: Mapping[str, timedelta] = field(
+        default_factory=dict
+    )  # "system.stream" -> shortest interval between two reads
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
 
     @contextmanager
