@@ -277,8 +277,13 @@ def blocked(kind: str, values: Column) -> Column:
 # ------------------------------------------------------------------------------------------------------------ the twins
 
 
-def normalise(kind: str, column: Column, region: str = "", network: str = "") -> tuple[Column, Column]:
-    """`parse` over a column of text: values, and reasons where a text cannot be read (both null if it says nothing)."""
+def normalise(kind: str, column: Column, region: str | Column = "", network: str = "") -> tuple[Column, Column]:
+    """`parse` over a column of text: values, and reasons where a text cannot be read (both null if it says nothing).
+
+    `region` may be a column too: the region of each phone number, "" for none.
+    """
+    if not isinstance(region, str):
+        return _by_region(column, region) if kind == "phone" else normalise(kind, column, "", network)
     common = _COMMON.get(kind)
     nothing = pa.nulls(len(column), pa.string())
     values = nothing if common is None else common(column, region)
@@ -290,6 +295,20 @@ def normalise(kind: str, column: Column, region: str = "", network: str = "") ->
     found = pa.array([value for value, _ in parsed], pa.string()).take(rest.indices)
     reasons = pa.array([reason for _, reason in parsed], pa.string()).take(rest.indices)
     return pc.replace_with_mask(values, is_rest, found), pc.replace_with_mask(nothing, is_rest, reasons)
+
+
+def _by_region(column: Column, regions: Column) -> tuple[Column, Column]:
+    """Phone numbers, each read as people of its region write it."""
+    values = numbering.common(column, "")
+    reasons: Column = pa.nulls(len(column), pa.string())
+    is_rest = pc.and_(pc.is_valid(column), pc.is_null(values))
+    distinct: Any = regions.filter(is_rest).unique()
+    for region in distinct.to_pylist():
+        is_here = pc.and_(is_rest, pc.equal(regions, region))
+        found, why = normalise("phone", column.filter(is_here), region)
+        values = pc.replace_with_mask(values, is_here, found)
+        reasons = pc.replace_with_mask(reasons, is_here, why)
+    return values, reasons
 
 
 def email_bases(addresses: Column) -> Column:

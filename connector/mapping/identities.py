@@ -31,7 +31,8 @@ def _rows_of(group: Group, record_kind: str, kind: str, rule: IdentifierRule) ->
         parts = pc.split_pattern(raw, rule.split)
         at = at.take(pc.list_parent_indices(parts))
         raw = pc.utf8_trim_whitespace(pc.list_flatten(parts))
-    values, reasons = identifiers.normalise(kind, raw, group.region, rule.network)
+    region = group.region if isinstance(group.region, str) else group.region.take(at)
+    values, reasons = identifiers.normalise(kind, raw, region, rule.network)
     group.note(kind, reasons, raw, group.keys.take(at))
     if kind == "crm_id":
         values = record_keys(group.system, rule.of, pc.utf8_trim_whitespace(pc.if_else(pc.is_valid(values), raw, None)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from connector import tables
 from connector.mapping import activities, identities, records
 from connector.mapping.columns import Column, hashed, joined, nulls, pc, read, repeated
-from connector.mapping.rules import QUARANTINED, Group
+from connector.mapping.rules import QUARANTINED, Group, value
 from connector.mapping.streams import StreamMapping
 from connector.tables import IDENTIFIER, OBSERVED
 
@@ -51,8 +51,8 @@ def apply(
 ) -> Mapped:
     """Map a group of rows (`tables.PAGE`, at best some 20,000) of one stream, or stored native rows anew.
 
-    `region` (ISO 3166 alpha-2, or "") reads national phone numbers; `outputs` are the native fields that we write (their
-    values become `observed`); `now` stands for instants that the system did not tell.
+    `region` (ISO 3166 alpha-2, or "") reads national phone numbers of records without a country; `outputs` are the
+    native fields that we write (their values become `observed`); `now` stands for instants that the system did not tell.
     """
     group, superseded, refused = _group(rows, mapping, (system, region, now), outputs)
     person = tables.record_schema("person").empty_table()
@@ -69,6 +69,7 @@ def apply(
             filtered=superseded + found.filtered,
             refused=refused,
         )
+    group = _located(group, mapping, region)
     canonical = records.canonical(group, mapping)
     has_identifiers = mapping.kind in ("person", "account")
     return Mapped(
@@ -82,6 +83,14 @@ def apply(
         filtered=superseded,
         refused=refused,
     )
+
+
+def _located(group: Group, mapping: StreamMapping, region: str) -> Group:
+    """The group with the country of each record as the region of its phone numbers."""
+    if "country" not in mapping.fields:
+        return group
+    countries = value(group, mapping.fields["country"], "country", pa.string())
+    return replace(group, region=pc.fill_null(countries, region))
 
 
 def _persons(group: Group, canonical: pa.Table) -> Column:

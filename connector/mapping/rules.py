@@ -24,7 +24,7 @@ class Group:
 
     system: str
     stream: str
-    region: str
+    region: transforms.Region  # of national phone numbers: the record's country, else the default
     now: datetime
     natives: Natives
     keys: Column

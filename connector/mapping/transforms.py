@@ -18,8 +18,10 @@ from connector.mapping import places, titles
 from connector.mapping.columns import Column, nulls, pc
 from connector.tables import BOOL, DATE, INSTANT, INT, MONEY, TEXT
 
-#: (column of text, default region) -> (values, reasons; None for a transform that reads everything)
-Transform = Callable[[Column, str], tuple[Column, Column | None]]
+#: Region of phone numbers: one for all, or one per row.
+Region = str | Column
+#: (column of text, region) -> (values, reasons; None for a transform that reads everything)
+Transform = Callable[[Column, Region], tuple[Column, Column | None]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YES = ("true", "1", "yes", "y", "on", "t", "ja", "oui", "si")
@@ -30,16 +32,16 @@ def _no_reasons(column: Column) -> Column:
     return nulls(len(column))
 
 
-def _trim(column: Column, _: str) -> tuple[Column, None]:
+def _trim(column: Column, _: Region) -> tuple[Column, None]:
     trimmed = pc.utf8_trim_whitespace(column)
     return pc.if_else(pc.equal(trimmed, ""), None, trimmed), None
 
 
-def _lower(column: Column, region: str) -> tuple[Column, None]:
+def _lower(column: Column, region: Region) -> tuple[Column, None]:
     return pc.utf8_lower(_trim(column, region)[0]), None
 
 
-def _upper(column: Column, region: str) -> tuple[Column, None]:
+def _upper(column: Column, region: Region) -> tuple[Column, None]:
     return pc.utf8_upper(_trim(column, region)[0]), None
 
 
@@ -102,11 +104,11 @@ def _day(text: str) -> date | None:
     return found.date() if found else None
 
 
-def _datetime(column: Column, _: str) -> tuple[Column, Column]:
+def _datetime(column: Column, _: Region) -> tuple[Column, Column]:
     return _read(column, INSTANT, "not a date and time", _instant, common=_cast(INSTANT), shape=_DATETIME)
 
 
-def _date(column: Column, _: str) -> tuple[Column, Column]:
+def _date(column: Column, _: Region) -> tuple[Column, Column]:
     return _read(column, DATE, "not a date", _day, common=_cast(DATE), shape=_DATE)
 
 
@@ -141,7 +143,7 @@ def _count(text: str) -> int | None:
     return None if found is None or abs(found) >= 10**15 else int(found)
 
 
-def _money(column: Column, _: str) -> tuple[Column, Column]:
+def _money(column: Column, _: Region) -> tuple[Column, Column]:
     def common(text: Column) -> Column:
         exact = text.cast(pa.decimal128(24, 6))
         return pc.round(exact, 2, round_mode="half_to_even").cast(MONEY)
@@ -149,11 +151,11 @@ def _money(column: Column, _: str) -> tuple[Column, Column]:
     return _read(column, MONEY, "not an amount", _amount, common=common, shape=_PLAIN_NUMBER)
 
 
-def _integer(column: Column, _: str) -> tuple[Column, Column]:
+def _integer(column: Column, _: Region) -> tuple[Column, Column]:
     return _read(column, INT, "not a number", _count, common=_cast(INT), shape=r"^-?\d{1,15}$")
 
 
-def _bool(column: Column, region: str) -> tuple[Column, Column]:
+def _bool(column: Column, region: Region) -> tuple[Column, Column]:
     text = _lower(column, region)[0]
     is_yes, is_no = pc.is_in(text, value_set=pa.array(_YES)), pc.is_in(text, value_set=pa.array(_NO))
     values = pc.if_else(is_yes, True, pc.if_else(is_no, False, pa.scalar(None, BOOL)))
@@ -161,7 +163,7 @@ def _bool(column: Column, region: str) -> tuple[Column, Column]:
     return values, pc.if_else(is_odd, "neither yes nor no", pa.scalar(None, TEXT))
 
 
-def _is_set(column: Column, region: str) -> tuple[Column, None]:
+def _is_set(column: Column, region: Region) -> tuple[Column, None]:
     text = _lower(column, region)[0]
     return pc.and_not(pc.is_valid(text), pc.is_in(text, value_set=pa.array(_NO))), None
 
@@ -169,20 +171,20 @@ def _is_set(column: Column, region: str) -> tuple[Column, None]:
 # ------------------------------------------------------------------------------------------------------- places, titles
 
 
-def _country(column: Column, _: str) -> tuple[Column, Column]:
+def _country(column: Column, _: Region) -> tuple[Column, Column]:
     return _read(column, TEXT, "not a country", places.country)
 
 
-def _region(column: Column, region: str) -> tuple[Column, None]:
+def _region(column: Column, region: Region) -> tuple[Column, None]:
     text = _trim(column, region)[0]
     return pc.if_else(pc.less_equal(pc.utf8_length(text), 3), pc.utf8_upper(text), text), None
 
 
-def _seniority(column: Column, _: str) -> tuple[Column, None]:
+def _seniority(column: Column, _: Region) -> tuple[Column, None]:
     return identifiers.over_distinct(column, titles.seniority, TEXT), None
 
 
-def _function(column: Column, _: str) -> tuple[Column, None]:
+def _function(column: Column, _: Region) -> tuple[Column, None]:
     return identifiers.over_distinct(column, titles.function, TEXT), None
 
 

@@ -103,3 +103,12 @@ def test_every_number_in_e164_means_the_same_in_every_region(region: str) -> Non
     assert example is not None
     number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
     assert {identifiers.phone(number, other) for other in REGIONS} == {number}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(phones() | loose_phones | st.none(), st.sampled_from(REGIONS)), max_size=8))
+def test_each_phone_of_a_column_is_read_in_its_own_region(pairs: list[tuple[str | None, str]]) -> None:
+    texts, regions = [text for text, _ in pairs], [region for _, region in pairs]
+    values, reasons = identifiers.normalise("phone", pa.array(texts, pa.string()), pa.array(regions, pa.string()))
+    expected = [(None, None) if text is None else identifiers.parse("phone", text, region) for text, region in pairs]
+    assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected

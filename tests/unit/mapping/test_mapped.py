@@ -96,6 +96,17 @@ def test_every_address_is_an_identifier_with_its_weaker_form() -> None:
     assert mapped.identifiers.schema == tables.IDENTIFIER
 
 
+def test_a_national_number_is_read_in_the_country_of_its_record() -> None:
+    mapped = applied(
+        "hubspot", "contacts", {"country": "UK", "phone": "0207 2213700"}, {"country": None, "phone": "030 5550100"},
+        {"country": "Atlantis", "mobilephone": "0171 5550100"},
+    )  # fmt: skip
+    assert by_type(mapped) == {"phone": ["+491715550100", "+442072213700", "+49305550100"]}
+    assert values(mapped.records, "phone", "mobile") == [
+        ("+442072213700", None), ("+49305550100", None), (None, "+491715550100"),
+    ]  # fmt: skip
+
+
 def test_a_converted_lead_names_the_contact_that_it_became() -> None:
     mapped = applied(
         "salesforce", "leads", {"_id": "00Q1", "IsConverted": True, "ConvertedContactId": "0031", "Email": None}
