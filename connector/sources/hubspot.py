@@ -115,10 +115,14 @@ class HubSpotOptions(Section):
 
 #: A rolling window seen from two clocks: leave a few calls free.
 BURST_RESERVE = 0.96
+#: HubSpot counts searches in a second; calls that left us a second apart may arrive closer.
+SEARCH_WINDOW_S = 1.1
 
 EVENTS_EVERY = timedelta(minutes=15)
 OWNERS_EVERY = timedelta(days=1)
 
+#: Streams whose rows are no CRM objects.
+WITHOUT_PROPERTIES = ("form_submissions", "email_events", "web_events", "owners")
 MODIFIED, CONTACT_MODIFIED = "hs_lastmodifieddate", "lastmodifieddate"
 #: Our outputs and the properties that `install` creates for them.
 OUTPUTS: Mapping[str, str] = {
@@ -157,8 +161,11 @@ class HubSpotSource:
         return account.check(api, self._name, self._server, requests, probes=probes, portal_id=self._options.portal_id)
 
     def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
-        """The properties that our scopes can see, and the associations that we read as fields."""
-        return properties.describe(self._api, object_types)
+        """The properties that our scopes can see, and the associations that we read as fields.
+
+        Events and owners have no properties: they are absent.
+        """
+        return properties.describe(self._api, [each for each in object_types if each not in WITHOUT_PROPERTIES])
 
     def pages(self, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
         """Read every stream to its present end, several at once."""
@@ -279,7 +286,7 @@ def _windows(options: HubSpotOptions | None = None) -> tuple[Window, ...]:
     )
     return (
         Window(BURST, max(int(burst * BURST_RESERVE), 1), per_s=10),
-        Window(SEARCH, search, per_s=1),
+        Window(SEARCH, search, per_s=SEARCH_WINDOW_S),
         Window(ASSOCIATIONS, associations, per_s=1),
     )
 

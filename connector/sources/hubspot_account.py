@@ -13,9 +13,6 @@ from connector.model import Check, Finding, Request
 from connector.sources.hubspot_client import Api, ServerClock
 from connector.sources.hubspot_objects import properties
 
-#: A clock that is further off than this makes cursors and due dates wrong enough to say so.
-SKEW_SAID_S = 120.0
-
 #: stream -> a call that shows whether it can be read, for those without properties
 Probes = Mapping[str, Callable[[], object]]
 
@@ -33,10 +30,6 @@ def check(
         findings.append(Finding("error", f"this is portal {portal}, not {portal_id}", mend))
     for request in requests:
         findings += _checked(api, request, probes)
-    if abs(server.ahead_s) > SKEW_SAID_S:
-        findings.append(
-            Finding("warning", f"its clock and ours differ by {server.ahead_s:.0f} s", "set the clock of this machine")
-        )
     signed_in_as = f"portal {portal} ({account.get('timeZone') or 'time zone unknown'})"
     return Check(system, signed_in_as, used, limit, server.ahead_s, tuple(findings))
 

@@ -1,0 +1,263 @@
+"""Pages of HubSpot's streams: tombstones, associations, events, forms, owners; and what is malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from connector.errors import RecordRejected
+from connector.model import Page, Request
+from connector.sources import hubspot_associations as associations
+from connector.sources import hubspot_events as events
+from connector.sources import hubspot_objects as objects
+from connector.sources.hubspot import HUBSPOT
+from connector.sources.hubspot_search import Horizons
+from connector.tables import PAGE
+
+NOW_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+HORIZONS = Horizons(now_ms=NOW_MS, overlap_ms=30_000, settled_after_ms=3_600_000, deletes_every_ms=DAY_MS)
+STREAMS = {stream.name: stream for stream in HUBSPOT.streams}
+
+Json = dict[str, Any]
+
+
+def rows_of(pages: Sequence[Page]) -> list[Json]:
+    return [row | {"native": orjson.loads(row["native"])} for page in pages for row in page.rows.to_pylist()]
+
+
+# ------------------------------------------------------------------------------------------------ objects
+
+
+class Listing:
+    """A portal that lists these records, and knows who is associated with whom."""
+
+    def __init__(self, records: list[Any], linked: dict[str, list[Json]] | None = None) -> None:
+        self.records, self.linked, self.asked = records, linked or {}, []
+
+    def listed(self, *_: Any, **__: Any) -> Json:
+        return {"results": self.records}
+
+    def associated(self, from_type: str, to_type: str, inputs: Sequence[Json]) -> Json:
+        self.asked.append((from_type, to_type, list(inputs)))
+        rows = []
+        for each in inputs:
+            targets = self.linked.get(each["id"], [])
+            start = int(each.get("after", 0))
+            row: Json = {"from": {"id": each["id"]}, "to": targets[start : start + 2]}
+            if len(targets) > start + 2:
+                row["paging"] = {"next": {"after": str(start + 2)}}
+            rows += [row] if targets else []
+        return {"results": rows, "errors": [{"subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND"}]}
+
+
+def contact(record_id: str, **properties: Any) -> Json:
+    values = {"lastmodifieddate": "2025-11-04T12:06:46.802Z", **properties}
+    return {"id": record_id, "createdAt": "2025-11-04T03:44:52.657Z", "updatedAt": None, "properties": values}
+
+
+def read(api: Any, stream: str, *fields: str) -> list[Page]:
+    return list(objects.read(api, Request(STREAMS[stream], fields), HORIZONS))
+
+
+def test_a_record_becomes_a_row_with_its_instants_and_its_values() -> None:
+    [page] = read(Listing([contact("1", email="a@b.example")]), "contacts", "email")
+    assert page.rows.schema.equals(PAGE)
+    assert page.done
+    [row] = rows_of([page])
+    assert row["native_id"] == "1"
+    assert row["created_at"] == datetime(2025, 11, 4, 3, 44, 52, 657000, tzinfo=UTC)
+    assert row["modified_at"] == datetime(2025, 11, 4, 12, 6, 46, 802000, tzinfo=UTC)
+    assert row["native"]["email"] == "a@b.example"
+
+
+def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:
+    [page] = read(Listing([contact("9", hs_merged_object_ids="7;8;9")]), "contacts")
+    told = [(row["native_id"], row["is_deleted"], row["merged_into"]) for row in rows_of([page])]
+    assert told == [("9", False, None), ("7", True, "9"), ("8", True, "9")]
+
+
+def test_what_is_no_record_is_told_and_the_others_are_kept() -> None:
+    [page] = read(
+        Listing([None, {"properties": {}}, {"id": "3"}, {"id": 4, "properties": {}}, contact("1")]), "contacts"
+    )
+    assert [row["native_id"] for row in rows_of([page])] == ["1"]
+    assert len(page.malformed) == 4
+
+
+def test_an_instant_that_is_none_does_not_cost_the_page() -> None:
+    odd = contact("1", lastmodifieddate="1762229092657") | {"createdAt": "the day before"}
+    [row] = rows_of(read(Listing([odd]), "contacts"))
+    assert row["created_at"] is None
+    assert row["modified_at"] == datetime(2025, 11, 4, 4, 4, 52, 657000, tzinfo=UTC)
+
+
+def test_associations_are_read_in_one_call_a_pair_for_what_is_asked_only() -> None:
+    deals = [contact(str(number), hs_lastmodifieddate="2025-11-04T12:06:46.802Z") for number in range(900)]
+    api = Listing(deals, {"3": [{"toObjectId": 51}, {"toObjectId": "52"}]})
+    [page] = read(api, "deals", "dealname", "associations.contacts")
+    assert [(pair[0], pair[1], len(pair[2])) for pair in api.asked] == [("deals", "contacts", 900)]
+    rows = rows_of([page])
+    assert rows[3]["native"]["associations.contacts"] == ["51", "52"]
+    assert rows[4]["native"]["associations.contacts"] == []
+    assert "associations.companies" not in rows[3]["native"]
+
+
+def test_every_page_of_a_records_associations_is_read_and_the_primary_comes_first() -> None:
+    primary = {"toObjectId": 5, "associationTypes": [{"typeId": 279, "label": None}, {"typeId": 1, "label": "Primary"}]}
+    api = Listing([], {"1": [{"toObjectId": number} for number in range(1, 5)] + [primary]})
+    found = associations.associated(api, "contacts", "companies", ["1", "2"])  # type: ignore[arg-type]
+    assert found == {"1": ["5", "1", "2", "3", "4"], "2": []}
+    assert len(api.asked) == 3
+
+
+# ------------------------------------------------------------------------------------------------ events
+
+
+class Events:
+    """A portal's e-mail events and form submissions, newest first, two a page."""
+
+    def __init__(self, stamps: list[int]) -> None:
+        self.stamps = stamps
+        self.calls: list[tuple[str, Json]] = []
+        self.refused: set[str] = set()
+
+    def get(self, path: str, **params: Any) -> Json:
+        self.calls.append((path, params))
+        if path == "/email/public/v1/events":
+            end = params.get("endTimestamp", 10**15)
+            shown = [ms for ms in sorted(self.stamps, reverse=True) if params["startTimestamp"] <= ms <= end]
+            start = int(params.get("offset", 0))
+            sent = [
+                {"id": f"e{ms}", "created": ms, "type": "OPEN", "sentBy": {"created": ms - 5}} for ms in shown[start:]
+            ]
+            return {"events": sent[:2], "hasMore": len(sent) > 2, "offset": str(start + 2)}
+        guid = path.rsplit("/", 1)[1]
+        if guid in self.refused:
+            raise RecordRejected("no", code="FORM_TYPE_NOT_ALLOWED")
+        start = int(params.get("after", 0))
+        shown = sorted(self.stamps, reverse=True)[start:]
+        values = [{"name": "email", "value": "a@b.example"}, {"name": "firstname", "value": "Ann"}]
+        sent = [{"submittedAt": ms, "values": values, "pageUrl": "https://x.example"} for ms in shown]
+        more = {"paging": {"next": {"after": str(start + 2)}}} if len(sent) > 2 else {}
+        return {"results": sent[:2], **more}
+
+    def forms(self, after: str | None) -> Json:
+        return {"results": [{"id": "f1", "name": "Demo request"}, {"id": "f2", "name": "Newsletter"}]}
+
+
+def email_pages(api: Events, cursor: str | None, now_ms: int = NOW_MS) -> list[Page]:
+    horizons = Horizons(now_ms, HORIZONS.overlap_ms, HORIZONS.settled_after_ms, DAY_MS)
+    request = Request(STREAMS["email_events"], (), cursor)
+    return list(events.email_events(api, request, horizons, NOW_MS - 100 * DAY_MS))  # type: ignore[arg-type]
+
+
+def test_events_are_read_window_by_window_and_the_cursor_moves_behind_a_window_that_is_read() -> None:
+    stamps = [NOW_MS - days * DAY_MS for days in (99, 95, 50, 49, 48, 1)]
+    api = Events(stamps)
+    pages = email_pages(api, None)
+    assert sorted(int(row["native_id"].split(":")[1]) for row in rows_of(pages)) == sorted(stamps)
+    assert [page.done for page in pages] == [False] * (len(pages) - 1) + [True]
+    for cut in range(1, len(pages) + 1):
+        resumed = email_pages(api, pages[cut - 1].cursor)
+        assert {row["native_id"] for row in rows_of(pages[:cut] + resumed)} == {f"e{ms}:{ms}" for ms in stamps}
+
+
+def test_a_quiet_look_at_the_events_is_one_call_and_nested_names_are_flat() -> None:
+    api = Events([NOW_MS - DAY_MS])
+    pages = email_pages(api, None)
+    assert rows_of(pages)[0]["native"]["sentBy.created"] == NOW_MS - DAY_MS - 5
+    api.calls.clear()
+    assert rows_of(email_pages(api, pages[-1].cursor, NOW_MS + 60_000)) == []
+    assert len(api.calls) == 1
+
+
+def test_an_event_that_comes_late_is_read_by_the_look_that_settles() -> None:
+    api = Events([])
+    cursor = email_pages(api, None)[-1].cursor
+    api.stamps.append(NOW_MS - 50_000)
+    soon = email_pages(api, cursor, NOW_MS + 600_000)
+    assert rows_of(soon) == []
+    assert len(rows_of(email_pages(api, soon[-1].cursor, NOW_MS + 3_700_000))) == 1
+
+
+def test_an_event_without_an_id_is_told() -> None:
+    class Nameless(Events):
+        def get(self, path: str, **params: Any) -> Json:
+            return {"events": [{"created": NOW_MS}, "event"], "hasMore": False}
+
+    pages = email_pages(Nameless([]), None)
+    assert sum(len(page.malformed) for page in pages) == 2 * len(pages)
+
+
+def form_pages(api: Events, cursor: str | None) -> list[Page]:
+    request = Request(STREAMS["form_submissions"], (), cursor)
+    return list(events.form_submissions(api, request, HORIZONS))  # type: ignore[arg-type]
+
+
+def test_submissions_are_read_down_to_those_that_were_read() -> None:
+    api = Events([NOW_MS - days * DAY_MS for days in range(1, 8)])
+    pages = form_pages(api, None)
+    rows = rows_of(pages)
+    assert len(rows) == len({row["native_id"] for row in rows}) == 14
+    assert rows[0]["native"] == {
+        "id": rows[0]["native_id"],
+        "form.guid": "f1",
+        "form.name": "Demo request",
+        "submittedAt": NOW_MS - DAY_MS,
+        "pageUrl": "https://x.example",
+        "email": "a@b.example",
+        "values.email": "a@b.example",
+        "values.firstname": "Ann",
+    }
+    api.calls.clear()
+    api.stamps.append(NOW_MS)
+    new = {row["native"]["submittedAt"] for row in rows_of(form_pages(api, pages[-1].cursor))}
+    assert new == {NOW_MS, NOW_MS - DAY_MS}
+
+
+def test_a_quiet_look_at_the_forms_is_one_call_each() -> None:
+    api = Events([NOW_MS - days * DAY_MS for days in range(1, 8)])
+    cursor = form_pages(api, None)[-1].cursor
+    api.calls.clear()
+    form_pages(api, cursor)
+    assert len(api.calls) == 2
+
+
+def test_submissions_can_be_resumed_from_the_cursor_of_any_page() -> None:
+    api = Events([NOW_MS - days * DAY_MS for days in range(1, 8)])
+    pages = form_pages(api, None)
+    everything = {row["native_id"] for row in rows_of(pages)}
+    for cut in range(1, len(pages) + 1):
+        resumed = form_pages(api, pages[cut - 1].cursor)
+        assert {row["native_id"] for row in rows_of(pages[:cut] + resumed)} == everything
+
+
+def test_a_form_that_shows_no_submissions_does_not_stop_the_others() -> None:
+    api = Events([NOW_MS - DAY_MS])
+    api.refused.add("f1")
+    assert {row["native"]["form.guid"] for row in rows_of(form_pages(api, None))} == {"f2"}
+
+
+@pytest.mark.parametrize("name", ["email_events", "form_submissions", "web_events"])
+def test_streams_of_events_are_optional_and_asked_for_more_rarely(name: str) -> None:
+    assert STREAMS[name].optional
+    assert STREAMS[name].every
+
+
+def test_owners_who_left_are_told_with_those_who_are_there() -> None:
+    class Portal:
+        def owners(self, after: str | None, *, is_archived: bool) -> Json:
+            owner = {
+                "id": "2" if is_archived else "1",
+                "archived": is_archived,
+                "updatedAt": "2025-11-04T03:44:52.657Z",
+            }
+            return {"results": [owner]}
+
+    pages = list(events.owners(Portal(), Request(STREAMS["owners"], ()), NOW_MS))  # type: ignore[arg-type]
+    assert [(row["native_id"], row["native"]["archived"]) for row in rows_of(pages)] == [("1", False), ("2", True)]
