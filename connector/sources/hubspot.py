@@ -88,7 +88,7 @@ class HubSpotOptions(Section):
     )
     portal_id: int | None = Field(None, description="refuse to write to any portal but this one")
     quota_share: float = Field(
-        0.9, gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever"
+        0.8, gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever"
     )
     calls_per_10_s: int = Field(190, gt=0, description="100 on Free and Starter, 190 on Professional and Enterprise")
     searches_per_s: int = Field(5, gt=0, description="searches a second; HubSpot allows the whole account 5")

@@ -272,7 +272,9 @@ class Api:
     def owners(self, after: str | None, *, is_archived: bool) -> Json:
         """One page of the portal's owners."""
         position = {} if after is None else {"after": after}
-        return self._parsed(self._owners.get_page(limit=100, archived=_flag(is_archived), _preload_content=False, **position))
+        return self._parsed(
+            self._owners.get_page(limit=100, archived=_flag(is_archived), _preload_content=False, **position)
+        )
 
     def forms(self, after: str | None) -> Json:
         """One page of the portal's forms."""

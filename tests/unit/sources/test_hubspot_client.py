@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ from connector import clock
 from connector.errors import AuthError, MissingPermission, ProtocolError, QuotaExhausted, RecordRejected
 from connector.model import Request, Verdict
 from connector.pacing import Usage
+from connector.section import in_words
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
 from connector.sources.hubspot_client import Api, aimed, bucket_of, classify, is_idempotent, usage
 
@@ -230,3 +233,15 @@ def test_a_rejected_stream_or_one_without_scope_fails_alone() -> None:
     assert isinstance(told["contacts"], MissingPermission)
     assert isinstance(told["companies"], RecordRejected)
     assert told["deals"] is None
+
+
+def test_every_option_is_in_the_connectors_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "connectors" / "hubspot.md").read_text()
+    options = page.partition("## Options")[2].partition("## ")[0]
+    assert [name for name in HubSpotOptions.model_fields if f"`{name}`" not in options] == ["kind"]
+    for name, told in HubSpotOptions.model_fields.items():
+        default = told.default
+        if isinstance(default, timedelta):
+            assert f'| `{name}` | `"{in_words(default)}"` |' in options
+        elif isinstance(default, int | float):
+            assert f"| `{name}` | `{default}` |" in options
