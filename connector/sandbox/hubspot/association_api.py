@@ -100,7 +100,7 @@ def _live_ids(call: Call, kind: ObjectType, ids: Sequence[int]) -> dict[int, int
     return {wanted: record.id for wanted, record in found.items() if record.archived_ms is None}
 
 
-def _connect(call: Call, ends: Ends, wanted: Sequence[tuple[str, str, Sequence[AssociationType]]]) -> Answer:
+def _connect(call: Call, ends: Ends, wanted: Sequence[Wanted]) -> Answer:
     source, target = ends
     started = iso(call.now_ms)
     from_ids = _live_ids(call, source, [number for row in wanted if (number := records.as_id(row[0])) is not None])

@@ -196,7 +196,7 @@ class Catalog:
         return [
             name
             for name in dict.fromkeys(names)
-            if (name in live and not live[name].is_archived) or name.startswith("hs_v2_")
+            if (name in live and not live[name].is_archived) or name.startswith(HIDDEN_PREFIX)
         ]
 
     def groups(self, object_type: str) -> Mapping[str, dict[str, Any]]:

@@ -29,9 +29,9 @@ def object_body(kind: ObjectType, record: Record, names: Sequence[str]) -> dict[
     held = record.properties
     body: dict[str, Any] = {
         "id": str(record.id),
-        "properties": {name: held.get(name) for name in names},
-        "createdAt": iso(record.created_ms),
-        "updatedAt": iso(record.modified_ms),
+        "properties": dict(zip(names, map(held.get, names), strict=True)),
+        "createdAt": held[kind.created_property],
+        "updatedAt": held[kind.modified_property],
         "archived": record.archived_ms is not None,
         "url": f"https://app.hubspot.com/contacts/{PORTAL_ID}/record/{kind.type_id}/{record.id}",
     }

@@ -79,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back; `body` None is an empty answer, bytes are ready JSON; `records` is how many it carries."""
+    """What goes back; `body` None is an empty answer; `records` is how many records it carries."""
 
     status: int = 200
     body: Any = None
@@ -122,12 +122,13 @@ def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endp
             if refused.status == 429:
                 request["cost"] = 0
             headers |= refused.headers
-            body = orjson.dumps(refused.body(correlation_id))
-            return web.Response(status=refused.status, body=body, headers=headers)
+            refusal = orjson.dumps(refused.body(correlation_id))
+            return web.Response(status=refused.status, body=refusal, headers=headers)
         request["records"] = answer.records
+        body = None if answer.body is None else orjson.dumps(answer.body)
         if endpoint.bucket == FREE:
             request["cost"] = 0
-        return web.Response(status=answer.status, body=_encoded(answer.body), headers=headers)
+        return web.Response(status=answer.status, body=body, headers=headers)
 
     return handle
 
@@ -153,12 +154,6 @@ def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) 
             raise Refused(400, "Invalid input JSON on line 1, column 1: malformed") from None
     query = {name: request.query.getall(name) for name in request.query}
     return Call(context, catalog, request.path, f"{request.scheme}://{request.host}", request.match_info, query, body)
-
-
-def _encoded(body: Any) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    return orjson.dumps(body)
 
 
 def json_object(body: Any) -> dict[str, Any]:
