@@ -145,11 +145,8 @@ def reasons_text(lines: ir.Table) -> ir.Table:
 
 def _points_text(points: ir.Value) -> ir.Value:
     """Points with one decimal, without a trailing .0: integers all the way."""
-    tenths = ibis.ifelse(
-        points < 0,
-        -(-points + tables.POINT // 20) // (tables.POINT // 10),
-        (points + tables.POINT // 20) // (tables.POINT // 10),
-    )
+    size = (points.abs() + tables.POINT // 20) // (tables.POINT // 10)
+    tenths = ibis.ifelse(points < 0, -size, size)
     whole, rest = tenths.abs() // 10, tenths.abs() % 10
     sign = ibis.ifelse(tenths < 0, "-", "")
     return sign + whole.cast("string") + ibis.ifelse(rest == 0, "", ibis.literal(".") + rest.cast("string"))

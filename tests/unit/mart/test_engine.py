@@ -17,7 +17,8 @@ from connector.mart.schema import MIGRATIONS
 
 def rows(*values: tuple[str, str, int]) -> pa.Table:
     return pa.Table.from_pylist(
-        [{"key": key, "kind": "person", "record": record, "run": run} for key, record, run in values], schema=tables.DIRTY
+        [{"key": key, "kind": "person", "record": record, "run": run} for key, record, run in values],
+        schema=tables.DIRTY,
     )
 
 

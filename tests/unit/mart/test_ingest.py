@@ -27,7 +27,9 @@ def mart(tmp_path: Path) -> Iterator[Mart]:
         yield opened
 
 
-def row(native_id: str, at: datetime = NOW, *, is_deleted: bool = False, merged_into: str | None = None, **native: Any) -> dict[str, Any]:
+def row(
+    native_id: str, at: datetime = NOW, *, is_deleted: bool = False, merged_into: str | None = None, **native: Any
+) -> dict[str, Any]:
     return {
         "native_id": native_id, "object_type": None, "created_at": NOW - timedelta(days=9), "modified_at": at,
         "is_deleted": is_deleted, "merged_into": merged_into, "native": orjson.dumps(native).decode(),
@@ -60,7 +62,10 @@ def test_what_is_pulled_is_applied_once_and_then_unchanged(mart: Mart) -> None:
 
 
 def test_a_replay_of_pages_changes_no_byte_and_makes_nothing_dirty(mart: Mart) -> None:
-    rows = [row("1", email="a@b.example", mobilephone="+49 170 1234567"), row("2", email="c@d.example", connector_score="12")]
+    rows = [
+        row("1", email="a@b.example", mobilephone="+49 170 1234567"),
+        row("2", email="c@d.example", connector_score="12"),
+    ]
     pull(mart, "contacts", *rows)
     clear(mart)
     before = everything(mart)
@@ -79,7 +84,9 @@ def test_a_changed_field_leaves_its_version_and_only_its_own(mart: Mart) -> None
     pull(mart, "contacts", row("1", firstname="Ann", lastname="Meyer"))
     later = NOW + timedelta(hours=1)
     pull(mart, "contacts", row("1", later, firstname="Anna", lastname="Meyer"), run=2)
-    versions = [(each["field"], each["value"], each["changed_at"], each["run"]) for each in table(mart, "record_version")]
+    versions = [
+        (each["field"], each["value"], each["changed_at"], each["run"]) for each in table(mart, "record_version")
+    ]
     assert versions == [("first_name", "Anna", later, 2)]
 
 
@@ -87,9 +94,13 @@ def test_our_own_write_coming_back_is_unchanged_and_makes_nothing_dirty(mart: Ma
     pull(mart, "contacts", row("1", email="a@b.example"))
     clear(mart)
     later = NOW + timedelta(minutes=5)
-    assert pull(mart, "contacts", row("1", later, email="a@b.example", connector_score="66"), run=2) == Counts(1, 0, 1, 0, 0)
+    assert pull(mart, "contacts", row("1", later, email="a@b.example", connector_score="66"), run=2) == Counts(
+        1, 0, 1, 0, 0
+    )
     assert table(mart, "dirty") == []
-    assert [(each["field"], each["value"], each["revision"]) for each in table(mart, "observed")] == [("connector_score", "66", 2)]
+    assert [(each["field"], each["value"], each["revision"]) for each in table(mart, "observed")] == [
+        ("connector_score", "66", 2)
+    ]
 
 
 def test_an_older_version_that_a_lagging_index_tells_is_ignored(mart: Mart) -> None:
@@ -128,10 +139,14 @@ def test_an_identifier_that_a_record_loses_is_withdrawn_and_comes_back_with_its_
     pull(mart, "contacts", row("1", email="a@b.example"))
     first = {each["value"]: each["first_seen_at"] for each in table(mart, "identifier")}
     pull(mart, "contacts", row("1", NOW + timedelta(hours=1), email="other@b.example"), run=2)
-    withdrawn = {each["value"]: each["withdrawn_at"] is not None for each in table(mart, "identifier") if each["type"] == "email"}
+    withdrawn = {
+        each["value"]: each["withdrawn_at"] is not None for each in table(mart, "identifier") if each["type"] == "email"
+    }
     assert withdrawn == {"a@b.example": True, "other@b.example": False}
     pull(mart, "contacts", row("1", NOW + timedelta(hours=2), email="a@b.example"), run=3)
-    back = next(each for each in table(mart, "identifier") if each["value"] == "a@b.example" and each["type"] == "email")
+    back = next(
+        each for each in table(mart, "identifier") if each["value"] == "a@b.example" and each["type"] == "email"
+    )
     assert back["withdrawn_at"] is None
     assert back["first_seen_at"] == first["a@b.example"]
 
@@ -156,9 +171,18 @@ def test_a_deleted_call_takes_all_its_rows_with_it(mart: Mart) -> None:
 
 
 def test_the_roles_of_a_deal_follow_its_associations(mart: Mart) -> None:
-    deal = {"dealname": "Big", "dealstage": "closedwon", "amount": "100", "hs_is_closed_won": "true", "hs_is_closed": "true"}
+    deal = {
+        "dealname": "Big",
+        "dealstage": "closedwon",
+        "amount": "100",
+        "hs_is_closed_won": "true",
+        "hs_is_closed": "true",
+    }
     pull(mart, "deals", row("7", **deal, **{"associations.contacts": ["1", "2"]}))
-    assert {each["person"] for each in table(mart, "contact_role_record")} == {"hubspot|contacts|1", "hubspot|contacts|2"}
+    assert {each["person"] for each in table(mart, "contact_role_record")} == {
+        "hubspot|contacts|1",
+        "hubspot|contacts|2",
+    }
     pull(mart, "deals", row("7", NOW + timedelta(hours=1), **deal, **{"associations.contacts": ["2"]}), run=2)
     assert {each["person"] for each in table(mart, "contact_role_record")} == {"hubspot|contacts|2"}
 

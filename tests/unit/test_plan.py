@@ -1,0 +1,235 @@
+"""Desired against observed: only what differs as the system means it, at the least cost, with brakes that never lie."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import ibis
+import pyarrow as pa
+import pytest
+
+from connector import plan as planning
+from connector import tables
+from connector.model import Capabilities, Change, Lane, Task
+from connector.plan import Brakes, batches, diff, field_changes, make
+from connector.tables import POINT
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SALESFORCE = Capabilities(batch_size=1000, writable=("Contact",), task_targets=("Contact",))
+HUBSPOT = Capabilities(batch_size=100, writable=("contacts",), task_targets=("contacts",), mixes_in_batch=False)
+
+
+def desired(native_id: str = "1", *, revision: int = 5, **outputs: str | None) -> list[dict[str, Any]]:
+    record = f"crm|Contact|{native_id}"
+    return [
+        {
+            "key": f"{record}|{output}__c", "system": "crm", "object_type": "Contact", "native_id": native_id, "record": record,
+            "output": output, "field": f"{output}__c", "value": value, "lane": planning.OUTPUTS[output][0].value, "reason": "why",
+            "subject": "P1", "revision": revision,
+        }
+        for output, value in outputs.items()
+    ]  # fmt: skip
+
+
+def observed(native_id: str = "1", *, revision: int = 1, **outputs: str | None) -> list[dict[str, Any]]:
+    record = f"crm|Contact|{native_id}"
+    return [
+        {
+            "key": f"{record}|{output}__c", "system": "crm", "object_type": "Contact", "native_id": native_id, "record": record,
+            "field": f"{output}__c", "value": value, "observed_at": NOW, "settled_at": None, "revision": revision,
+        }
+        for output, value in outputs.items()
+    ]  # fmt: skip
+
+
+def planned(
+    wanted: list[dict[str, Any]], held: list[dict[str, Any]], *, since: int | None = None, min_points: float = 2.0
+) -> tuple[list[Change], int]:
+    differing = diff(
+        ibis.memtable(pa.Table.from_pylist(wanted, schema=tables.DESIRED)),
+        ibis.memtable(pa.Table.from_pylist(held, schema=tables.OBSERVED)),
+        since=since,
+        min_points=min_points,
+    )
+    rows = differing.order_by("record").to_pyarrow()
+    material = rows.filter(rows["is_material"])
+    suppressed = len({row["record"] for row in rows.to_pylist() if not row["is_material"]})
+    return list(field_changes(material)), suppressed
+
+
+def test_what_the_system_holds_already_is_not_written() -> None:
+    assert planned(desired(score="66", grade="A"), observed(score="66", grade="A")) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("output", "ours", "theirs"),
+    [
+        ("score", "66", "66.0"),
+        ("score", "66.5", "66.50"),
+        ("stage_since", "2026-11-01T10:00:00Z", "2026-11-01T10:00:00.000+0000"),
+        ("stage_since", "2026-11-01T10:00:00Z", "2026-11-01T10:00:00.000Z"),
+        ("reasons", None, ""),
+    ],
+)
+def test_the_same_value_in_the_systems_own_spelling_is_the_same(output: str, ours: str | None, theirs: str) -> None:
+    assert planned(desired(**{output: ours}), observed(**{output: theirs})) == ([], 0)
+
+
+def test_a_score_that_moved_by_too_little_is_not_written_alone() -> None:
+    assert planned(desired(score="65", grade="A"), observed(score="66", grade="A")) == ([], 1)
+
+
+def test_a_small_move_travels_with_a_change_that_matters() -> None:
+    changes, suppressed = planned(desired(score="59.9", grade="B"), observed(score="60", grade="A"))
+    assert suppressed == 0
+    assert [dict(change.fields) for change in changes] == [{"score__c": 59.9, "grade__c": "B"}]
+    assert changes[0].before == {"score__c": 60, "grade__c": "A"}
+
+
+def test_many_small_moves_are_written_when_they_add_up() -> None:
+    changes, _ = planned(desired(score="63"), observed(score="66"))
+    assert [dict(change.fields) for change in changes] == [{"score__c": 63}]
+
+
+def test_a_first_fill_is_written_however_small() -> None:
+    changes, _ = planned(desired(score="0.5"), [])
+    assert [dict(change.fields) for change in changes] == [{"score__c": 0.5}]
+
+
+def test_all_fields_of_a_record_travel_in_one_change_in_its_most_urgent_lane() -> None:
+    changes, _ = planned(desired(score="66", stage="Buy", reasons="+ demo"), [])
+    assert [(change.lane, len(change.fields)) for change in changes] == [(Lane.STAGE, 3)]
+
+
+def test_only_records_with_news_since_the_last_plan_are_compared() -> None:
+    wanted = [*desired("1", revision=4, score="50"), *desired("2", revision=9, score="50")]
+    changes, _ = planned(wanted, [], since=8)
+    assert [change.native_id for change in changes] == ["2"]
+    assert len(planned(wanted, [], since=None)[0]) == 2
+
+
+def test_a_drift_that_a_pull_observed_is_planned_though_we_want_nothing_new() -> None:
+    changes, _ = planned(desired(revision=1, grade="A"), observed(revision=9, grade="X"), since=8)
+    assert [dict(change.fields) for change in changes] == [{"grade__c": "A"}]
+
+
+def test_a_value_that_goes_there_and_back_gives_changes_of_different_keys() -> None:
+    up = planned(desired(score="30"), observed(score="0"))[0][0]
+    down = planned(desired(score="0"), observed(score="30"))[0][0]
+    assert up.key != down.key
+    assert planned(desired(score="30"), observed(score="0"))[0][0].key == up.key
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [
+        (0, "0"),
+        (66 * POINT, "66"),
+        (66_049_999_999, "66"),
+        (66_050_000_000, "66.1"),
+        (-4_040_000_000, "-4"),
+        (-50_000_000, "-0.1"),
+    ],
+)
+def test_points_are_written_with_one_decimal_and_no_double_in_between(points: int, text: str) -> None:
+    table = ibis.memtable(pa.table({"points": pa.array([points], pa.int64())}))
+    assert table.select(text=planning._points_text(table.points)).to_pyarrow()["text"][0].as_py() == text
+
+
+def _lines(now: datetime, decay: float) -> ibis.Table:
+    events = [("demo request, 20 Nov", 25 * decay, now), ("page view, 3 Oct", 2 * decay, now - timedelta(days=50))]
+    fit = [("VP or above", 20, None), ("free e-mail address", -10, None)]
+    rows = [
+        {
+            "key": text, "subject": "P1", "model": "m", "rule": text, "half": "engagement" if at else "fit",
+            "points": int(points * POINT), "text": text, "events": 1 if at else None, "first_at": at, "last_at": at,
+        }
+        for text, points, at in [*events, *fit]
+    ]  # fmt: skip
+    return ibis.memtable(pa.Table.from_pylist(rows, schema=tables.SCORE_LINE))
+
+
+def test_a_days_passing_alone_changes_no_reasons_text() -> None:
+    today = planning.reasons_text(_lines(NOW, 1.0)).to_pyarrow()["reasons"][0].as_py()
+    later = planning.reasons_text(_lines(NOW, 0.8)).to_pyarrow()["reasons"][0].as_py()
+    assert today == later == "+ demo request, 20 Nov; + page view, 3 Oct; + VP or above; − free e-mail address"
+
+
+def test_reasons_fit_the_shortest_text_field() -> None:
+    rows = [
+        {
+            "key": str(n),
+            "subject": "P1",
+            "model": "m",
+            "rule": str(n),
+            "half": "fit",
+            "points": POINT * n,
+            "text": "x" * 300,
+        }
+        for n in range(1, 9)
+    ]
+    lines = ibis.memtable(pa.Table.from_pylist(rows, schema=tables.SCORE_LINE))
+    assert len(planning.reasons_text(lines).to_pyarrow()["reasons"][0].as_py()) <= 255
+
+
+# ------------------------------------------------------------------------------------------------------------ brakes, batches
+
+
+def change(number: int, *, before: Any = None, lane: Lane = Lane.SCORE, task: Task | None = None) -> Change:
+    fields = {} if task else {"f": number}
+    held = {} if task else {"f": before}
+    return Change(f"k{number}", "crm", "Contact", str(number), lane, fields, held, task)
+
+
+def task(owner: str) -> Task:
+    return Task("k", "Call", "", NOW, "high", owner)
+
+
+def test_first_fills_never_brake() -> None:
+    plan = make([change(n) for n in range(5000)], Brakes(), suppressed=0, existing=0)
+    assert plan.held == {}
+
+
+def test_overwriting_too_large_a_share_holds_the_overwrites_and_lets_first_fills_go() -> None:
+    changes = [change(n, before=1) for n in range(400)] + [change(9000)]
+    plan = make(changes, Brakes(), suppressed=0, existing=1000)
+    assert len(plan.held) == 400
+    assert "k9000" not in plan.held
+    assert "40%" in next(iter(plan.held.values()))
+
+
+def test_the_consent_lane_is_never_held() -> None:
+    changes = [change(n, before=1, lane=Lane.CONSENT) for n in range(400)]
+    assert make(changes, Brakes(), suppressed=0, existing=400).held == {}
+
+
+def test_a_handful_of_overwrites_in_a_small_org_does_not_brake() -> None:
+    assert make([change(n, before=1) for n in range(9)], Brakes(), suppressed=0, existing=10).held == {}
+
+
+def test_an_owner_gets_only_so_many_tasks_and_the_others_are_not_held_for_it() -> None:
+    changes = [change(n, lane=Lane.TASK, task=task("joe")) for n in range(12)] + [
+        change(99, lane=Lane.TASK, task=task("ann"))
+    ]
+    held = make(changes, Brakes(max_tasks_per_owner=10), suppressed=0, existing=0).held
+    assert len(held) == 2
+    assert "k99" not in held
+
+
+def test_the_plan_delivers_stages_before_tasks_before_scores() -> None:
+    changes = [change(1), change(2, lane=Lane.TASK, task=task("joe")), change(3, lane=Lane.STAGE)]
+    assert [each.key for each in make(changes, Brakes(), suppressed=0, existing=0).changes] == ["k3", "k2", "k1"]
+
+
+def test_fields_and_tasks_share_a_batch_where_the_system_takes_them_together_and_not_where_it_does_not() -> None:
+    changes = [change(n) for n in range(80)] + [change(100 + n, lane=Lane.TASK, task=task("joe")) for n in range(40)]
+    assert [len(batch) for batch in batches(changes, SALESFORCE)] == [120]
+    assert [len(batch) for batch in batches(changes, HUBSPOT)] == [80, 40]
+
+
+def test_the_plan_states_its_calls() -> None:
+    changes = [change(n) for n in range(1001)]
+    plan = make(changes, Brakes(), suppressed=0, existing=0)
+    assert plan.calls({"crm": SALESFORCE}) == {"crm": 2}
+    assert plan.calls({"crm": HUBSPOT}) == {"crm": 11}

@@ -1,0 +1,325 @@
+"""The protocol: nothing lost, nothing twice, whatever breaks between two lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from connector import writeback
+from connector.errors import AuthError, SystemUnavailable
+from connector.mart import MartSection, open_mart
+from connector.model import Capabilities, Change, Found, Lane, Outcome, Result, System, Task
+from connector.plan import Brakes, Plan, make
+from connector.state import State, StateSection, open_state
+from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
+from connector.writeback import Delivered, WritebackSection
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+LIMITS = Capabilities(batch_size=2, writable=("Contact",), task_targets=("Contact",))
+
+
+class Crm:
+    """A system in ten lines: it holds fields and tasks, and can be told to fail."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, dict[str, Any]] = {}
+        self.tasks: dict[str, str] = {}
+        self.writes: list[list[str]] = []
+        self.answer: Callable[[Change], Outcome | None] = lambda _: None
+        self.before: Callable[[], None] = lambda: None
+        self.is_index_fresh = True
+
+    def write(self, changes: Sequence[Change]) -> list[Outcome]:
+        self.before()
+        self.writes.append([change.key for change in changes])
+        return [self.answer(change) or self.take(change) for change in changes]
+
+    def take(self, change: Change) -> Outcome:
+        if change.task is None:
+            self.fields.setdefault(change.native_id, {}).update(change.fields)
+            return Outcome(change.key, Result.ACCEPTED)
+        assert change.key not in self.tasks, "a second task with the same key"
+        self.tasks[change.key] = f"T{len(self.tasks)}"
+        return Outcome(change.key, Result.ACCEPTED, native_id=self.tasks[change.key])
+
+    def find(self, changes: Sequence[Change]) -> list[Found]:
+        return [
+            Found(c.key, native_id=self.tasks.get(c.key), is_certain=self.is_index_fresh or c.key in self.tasks)
+            if c.task
+            else Found(c.key, values=self.fields.get(c.native_id, {}))
+            for c in changes
+        ]
+
+    def install(self, specs: Any, *, is_dry: bool) -> list[Any]:
+        del specs, is_dry
+        return []
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+@pytest.fixture
+def crm() -> Crm:
+    return Crm()
+
+
+def plan(*changes: Change) -> Plan:
+    return make(changes, Brakes(), suppressed=0, existing=0)
+
+
+def update(number: int, score: int = 50, before: int | None = None) -> Change:
+    return Change(
+        f"f{number}:{before}>{score}", "crm", "Contact", str(number), Lane.SCORE, {"Score": score}, {"Score": before}
+    )
+
+
+def call(number: int) -> Change:
+    key = f"task{number}"
+    return Change(key, "crm", "Contact", str(number), Lane.TASK, task=Task(key, "Call", "", NOW, "high", None))
+
+
+def enqueue(state: State, *changes: Change, run: int = 1) -> int:
+    return writeback.enqueue(state, plan(*changes), run=run, through=run, now=NOW)
+
+
+def deliver(state: State, crm: Crm, **section: Any) -> Delivered:
+    system = System("crm", "crm", source=None, target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
+    return writeback.deliver(state, system, LIMITS, WritebackSection(**section), run=1, is_stopping=lambda: False)
+
+
+def statuses(state: State) -> list[str]:
+    with state.session() as session:
+        return [row.status for row in session.exec(select(Outbox).order_by(Outbox.id))]  # type: ignore[arg-type]
+
+
+def test_what_is_enqueued_is_delivered_once_with_one_outcome_each(state: State, crm: Crm) -> None:
+    assert enqueue(state, update(1), update(2), update(3), call(4)) == 4
+    delivered = deliver(state, crm)
+    assert (delivered.accepted, delivered.tasks, delivered.waiting) == (4, 1, 0)
+    assert deliver(state, crm).accepted == 0
+    assert sorted(key for batch in crm.writes for key in batch) == sorted(
+        ["f1:None>50", "f2:None>50", "f3:None>50", "task4"]
+    )
+    with state.session() as session:
+        assert len(session.exec(select(Delivery)).all()) == 4
+
+
+def test_enqueueing_the_same_plan_again_adds_nothing(state: State) -> None:
+    enqueue(state, update(1), call(2))
+    assert enqueue(state, update(1), call(2), run=2) == 0
+
+
+def test_a_task_that_was_made_is_never_enqueued_again(state: State, crm: Crm) -> None:
+    enqueue(state, call(1))
+    deliver(state, crm)
+    assert enqueue(state, call(1), run=2) == 0
+
+
+def test_a_field_change_may_come_again_after_it_was_settled(state: State, crm: Crm) -> None:
+    enqueue(state, update(1, 30, 0))
+    deliver(state, crm)
+    assert enqueue(state, update(1, 30, 0), run=3) == 1
+
+
+def test_a_newer_change_supersedes_the_older_one_that_still_waits(state: State, crm: Crm) -> None:
+    enqueue(state, update(1, 50))
+    enqueue(state, update(1, 60), run=2)
+    deliver(state, crm)
+    assert statuses(state) == ["superseded", "settled"]
+    assert crm.fields == {"1": {"Score": 60}}
+
+
+def test_enqueueing_and_planned_through_move_together(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueue(state, update(1), run=1)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writeback, "_supersede", killed)
+    with pytest.raises(KeyboardInterrupt):
+        enqueue(state, update(2), run=2)
+    assert writeback.planned_through(state) == 1
+    assert statuses(state) == ["pending"]
+
+
+def test_killed_before_the_send_nothing_is_lost_and_nothing_is_sent_blindly(state: State, crm: Crm) -> None:
+    enqueue(state, call(1), update(2))
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    crm.before = killed
+    with pytest.raises(KeyboardInterrupt):
+        deliver(state, crm)
+    assert statuses(state) == ["in_flight", "in_flight"]
+    crm.before = lambda: None
+    deliver(state, crm)
+    _all_due(state)
+    deliver(state, crm)
+    assert statuses(state) == ["settled", "settled"]
+    assert len(crm.tasks) == 1
+
+
+def test_killed_after_the_send_the_task_is_found_and_not_made_twice(state: State, crm: Crm) -> None:
+    enqueue(state, call(1))
+
+    def takes_and_dies(change: Change) -> Outcome:
+        crm.take(change)
+        raise KeyboardInterrupt
+
+    crm.answer = takes_and_dies
+    with pytest.raises(KeyboardInterrupt):
+        deliver(state, crm)
+    crm.answer = lambda _: None
+    delivered = deliver(state, crm)
+    assert statuses(state) == ["settled"]
+    assert len(crm.tasks) == 1
+    assert delivered.accepted == 1
+    with state.session() as session:
+        assert session.get_one(TaskMade, "task1").native_id == "T0"
+
+
+def test_a_lost_reply_is_settled_by_reading(state: State, crm: Crm) -> None:
+    enqueue(state, update(1), call(2))
+
+    def lost(change: Change) -> Outcome:
+        crm.take(change)
+        return Outcome(change.key, Result.UNKNOWN)
+
+    crm.answer = lost
+    deliver(state, crm)
+    assert statuses(state) == ["unknown", "unknown"]
+    sent = len(crm.writes)
+    deliver(state, crm)
+    assert statuses(state) == ["settled", "settled"]
+    assert len(crm.writes) == sent
+
+
+def test_while_an_index_may_lag_a_task_is_neither_sent_again_nor_given_up(state: State, crm: Crm) -> None:
+    enqueue(state, call(1))
+    crm.answer = lambda change: Outcome(change.key, Result.UNKNOWN)
+    deliver(state, crm)
+    crm.answer, crm.is_index_fresh = (lambda _: None), False
+    deliver(state, crm)
+    assert statuses(state) == ["unknown"]
+    crm.is_index_fresh = True
+    deliver(state, crm)
+    assert statuses(state) == ["unknown"], "it was told to ask again later, not at once"
+    _all_due(state)
+    deliver(state, crm)
+    _all_due(state)
+    deliver(state, crm)
+    assert statuses(state) == ["settled"]
+    assert len(crm.tasks) == 1
+
+
+def test_a_rejected_change_is_set_aside_with_its_cause_and_the_rest_goes_on(state: State, crm: Crm) -> None:
+    enqueue(state, update(1), update(2), update(3))
+    crm.answer = lambda c: (
+        Outcome(c.key, Result.REJECTED, code="STRING_TOO_LONG", message="too long") if c.native_id == "1" else None
+    )
+    delivered = deliver(state, crm)
+    assert (delivered.accepted, delivered.rejected) == (2, 1)
+    with state.session() as session:
+        aside = session.exec(select(Quarantine)).one()
+    assert (aside.code, aside.record, aside.is_open) == ("STRING_TOO_LONG", "crm|Contact|1", True)
+
+
+def test_a_change_that_can_be_tried_again_is_set_aside_after_so_many_attempts(state: State, crm: Crm) -> None:
+    enqueue(state, update(1))
+    crm.answer = lambda change: Outcome(change.key, Result.RETRY, code="UNABLE_TO_LOCK_ROW")
+    for _ in range(4):
+        deliver(state, crm, max_attempts=3)
+        _all_due(state)
+    assert statuses(state) == ["quarantined"]
+    assert len(crm.writes) == 3
+
+
+def test_when_certainly_nothing_was_sent_the_batch_waits_and_costs_no_attempt(state: State, crm: Crm) -> None:
+    enqueue(state, update(1))
+
+    def refuses() -> None:
+        raise AuthError("token refused", system="crm")
+
+    crm.before = refuses
+    delivered = deliver(state, crm)
+    assert isinstance(delivered.error, AuthError)
+    assert statuses(state) == ["pending"]
+    with state.session() as session:
+        assert session.exec(select(Outbox)).one().attempt == 0
+
+
+def test_a_system_that_is_down_stops_its_delivery_and_keeps_what_waits(state: State, crm: Crm) -> None:
+    enqueue(state, *[update(n) for n in range(5)])
+    calls = iter(range(9))
+
+    def breaks() -> None:
+        if next(calls) == 1:
+            raise SystemUnavailable("down", sent=False)
+
+    crm.before = breaks
+    delivered = deliver(state, crm)
+    assert (delivered.accepted, delivered.waiting) == (2, 3)
+    assert isinstance(delivered.error, SystemUnavailable)
+
+
+def test_asked_to_stop_it_ends_between_two_batches(state: State, crm: Crm) -> None:
+    enqueue(state, *[update(n) for n in range(6)])
+    system = System("crm", "crm", source=None, target=crm, calls=lambda: 0, close=lambda: None)  # type: ignore[arg-type]
+    delivered = writeback.deliver(
+        state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: len(crm.writes) == 2
+    )
+    assert (delivered.accepted, delivered.waiting) == (4, 2)
+
+
+def test_a_missing_outcome_is_an_error_and_not_a_wait(state: State, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueue(state, update(1), update(2))
+    real = crm.write
+    monkeypatch.setattr(crm, "write", lambda changes: real(changes)[:1])
+    delivered = deliver(state, crm)
+    assert delivered.error is not None
+    assert statuses(state) == ["in_flight", "in_flight"]
+
+
+def test_what_a_brake_holds_waits_until_it_is_let_go(state: State, crm: Crm) -> None:
+    held = replace(plan(update(1, before=10), update(2)), held={update(1, before=10).key: "too many"})
+    writeback.enqueue(state, held, run=1, through=1, now=NOW)
+    assert deliver(state, crm).accepted == 1
+    assert writeback.lift(state) == 1
+    assert deliver(state, crm).accepted == 1
+
+
+def test_accepted_values_reach_the_observed_values_once(state: State, crm: Crm, tmp_path: Path) -> None:
+    enqueue(state, update(1, 66), call(2))
+    deliver(state, crm)
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert writeback.settle(state, mart, run=1) == 1
+        assert [(row["field"], row["value"]) for row in mart.arrow(mart.table("observed")).to_pylist()] == [
+            ("Score", "66")
+        ]
+        assert writeback.settle(state, mart, run=2) == 0
+
+
+def test_killed_between_the_outcome_and_the_observed_values_a_restart_applies_what_is_left(
+    state: State, crm: Crm, tmp_path: Path
+) -> None:
+    enqueue(state, update(1, 66))
+    deliver(state, crm)
+    again = open_state(StateSection(), tmp_path)
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert writeback.settle(again, mart, run=2) == 1
+
+
+def _all_due(state: State) -> None:
+    with state.session() as session:
+        for row in session.exec(select(Outbox)):
+            if row.not_before_at is not None:
+                row.not_before_at = NOW - timedelta(days=9)
