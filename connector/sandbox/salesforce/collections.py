@@ -10,7 +10,7 @@ from connector.sandbox.context import SALESFORCE
 from connector.sandbox.database import transaction
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.ids import full_id
-from connector.sandbox.salesforce.records import object_body, resource
+from connector.sandbox.salesforce.records import listed, object_body, resource
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import Field, SObject
 from connector.sandbox.salesforce.writing import create, delete, key_field, matches, update
@@ -41,9 +41,7 @@ class _RollBackError(Exception):
 
 def _rows(call: Call) -> tuple[list[dict[str, Any]], bool]:
     body = object_body(call)
-    records = body.get("records")
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise RefusedError("JSON_PARSER_ERROR", "records must be a list of objects")
+    records = listed(body, "records", dict)
     _limit(len(records))
     return records, body.get("allOrNone") is True
 
@@ -243,7 +241,7 @@ def retrieve_many(call: Call, name: str) -> Answer:
         fields = [text for text in call.query.get("fields", "").split(",") if text]
     else:
         body = object_body(call)
-        ids, fields = body.get("ids") or [], body.get("fields") or []
+        ids, fields = listed(body, "ids", str), listed(body, "fields", str)
     if len(ids) > MAX_RETRIEVED:
         raise RefusedError("EXCEEDED_ID_LIMIT", f"record limit reached. cannot retrieve more than {MAX_RETRIEVED}")
     if not fields:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from connector.sandbox.database import transaction
 from connector.sandbox.salesforce.calls import Answer, Call
-from connector.sandbox.salesforce.records import object_body
+from connector.sandbox.salesforce.records import listed, object_body
 from connector.sandbox.salesforce.refusal import RefusedError
 
 MAX_SUBREQUESTS = 25
@@ -38,8 +38,8 @@ class _HaltError(Exception):
 def composite(call: Call, dispatch: Dispatch) -> Answer:
     """`POST /composite`; raises RefusedError when the request as a whole is malformed."""
     body = object_body(call)
-    subrequests = body.get("compositeRequest")
-    if not isinstance(subrequests, list) or not subrequests:
+    subrequests = listed(body, "compositeRequest", dict)
+    if not subrequests:
         raise RefusedError("JSON_PARSER_ERROR", "compositeRequest must be a list with at least one subrequest")
     _check(subrequests)
     answers: dict[str, Answer] = {}
@@ -73,15 +73,13 @@ def _has_failed(answer: Answer) -> bool:
     return bool(is_collection) and any(result.get("success") is False for result in answer.body)
 
 
-def _check(subrequests: list[Any]) -> None:
+def _check(subrequests: list[dict[str, Any]]) -> None:
     if len(subrequests) > MAX_SUBREQUESTS:
         raise RefusedError("LIMIT_EXCEEDED", f"The request can't contain more than {MAX_SUBREQUESTS} operations")
     names: set[str] = set()
     heavy = 0
     for each in subrequests:
-        if not isinstance(each, dict) or not all(
-            isinstance(each.get(k), str) for k in ("method", "url", "referenceId")
-        ):
+        if not _has_texts(each, "method", "url", "referenceId"):
             raise RefusedError("JSON_PARSER_ERROR", "each subrequest needs method, url and referenceId")
         name = each["referenceId"]
         if not _REFERENCE_ID.match(name):
@@ -91,7 +89,10 @@ def _check(subrequests: list[Any]) -> None:
         names.add(name)
         match = _URL.match(each["url"])
         heavy += bool(match and _HEAVY.match(match.group(2)))
-        repeated = _INHERITED_HEADERS & {header.lower() for header in each.get("httpHeaders") or {}}
+        headers = each.get("httpHeaders") or {}
+        if not isinstance(headers, dict):
+            raise RefusedError("JSON_PARSER_ERROR", "httpHeaders must be an object")
+        repeated = _INHERITED_HEADERS & {header.lower() for header in headers}
         if repeated:
             raise RefusedError("INVALID_INPUT", f"Headers can't be set on a subrequest: {', '.join(sorted(repeated))}")
     if heavy > MAX_HEAVY_SUBREQUESTS:
@@ -99,6 +100,10 @@ def _check(subrequests: list[Any]) -> None:
             "LIMIT_EXCEEDED",
             f"The request can't contain more than {MAX_HEAVY_SUBREQUESTS} query or sObject Collections operations",
         )
+
+
+def _has_texts(each: dict[str, Any], *names: str) -> bool:
+    return all(isinstance(each.get(name), str) for name in names)
 
 
 def _subrequest(call: Call, subrequest: dict[str, Any], answers: dict[str, Answer], dispatch: Dispatch) -> Answer:
@@ -165,8 +170,8 @@ def _referenced(match: re.Match[str], answers: dict[str, Answer]) -> Any:
 def batch(call: Call, dispatch: Dispatch) -> Answer:
     """`POST /composite/batch`: each subrequest counts as a call."""
     body = object_body(call)
-    requests = body.get("batchRequests")
-    if not isinstance(requests, list) or not requests:
+    requests = listed(body, "batchRequests", dict)
+    if not requests or not all(_has_texts(each, "method", "url") for each in requests):
         raise RefusedError("JSON_PARSER_ERROR", "batchRequests must be a list with at least one subrequest")
     if len(requests) > MAX_SUBREQUESTS:
         raise RefusedError("LIMIT_EXCEEDED", f"A batch can't contain more than {MAX_SUBREQUESTS} subrequests")

@@ -35,6 +35,16 @@ def object_body(call: Call) -> dict[str, Any]:
     return call.body
 
 
+def listed(body: dict[str, Any], name: str, kind: type) -> list[Any]:
+    """A list in a request's body, empty when it is missing; raises JSON_PARSER_ERROR when it holds anything else."""
+    found = body.get(name)
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(each, kind) for each in found):
+        raise RefusedError("JSON_PARSER_ERROR", f"{name} must be a list of {kind.__name__}")
+    return found
+
+
 def refuse_by_fault(call: Call, one: SObject, native: str | None) -> None:
     """Apply the record-level faults to a single record."""
     errors = call.org.context.faults.record_errors(SALESFORCE, one.name, [native])

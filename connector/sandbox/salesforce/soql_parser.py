@@ -27,6 +27,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "'": "'", '"': '"', "\\": "\\"}
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _CONTEXT = 40
+_MOST_WHOLE = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,9 @@ class _Parser:
         if token.kind == "string":
             return Literal("string", _unescaped(token.text[1:-1]), token.at)
         if token.kind == "number":
-            return Literal("number", float(token.text) if "." in token.text else int(token.text), token.at)
+            number = float(token.text)
+            is_whole = "." not in token.text and abs(number) < _MOST_WHOLE
+            return Literal("number", int(token.text) if is_whole else number, token.at)
         if token.kind in ("date", "datetime", "named"):
             return Literal(token.kind, token.text, token.at)
         if token.kind == "word" and token.upper in ("TRUE", "FALSE"):

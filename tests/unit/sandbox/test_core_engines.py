@@ -107,10 +107,16 @@ def test_other_operators_fire_on_the_change_only(context: Context) -> None:
 
 
 def test_a_nested_transaction_that_fails_undoes_itself_only(context: Context) -> None:
-    add = "INSERT INTO truth VALUES (?, 's', 'o', 'n')"
-    with transaction(context.database):
-        context.database.execute(add, ("kept",))
-        with pytest.raises(RuntimeError), transaction(context.database):
-            context.database.execute(add, ("undone",))
+    def add(person: str) -> None:
+        context.database.execute("INSERT INTO truth VALUES (?, 's', 'o', 'n')", (person,))
+
+    def fail() -> None:
+        with transaction(context.database):
+            add("undone")
             raise RuntimeError
+
+    with transaction(context.database):
+        add("kept")
+        with pytest.raises(RuntimeError):
+            fail()
     assert [row["person"] for row in context.database.execute("SELECT person FROM truth")] == ["kept"]
