@@ -97,17 +97,15 @@ def test_people_who_buy_were_engaged_before(world: World) -> None:
     assert share("meeting", set(won), closing) > 3 * share("meeting", everybody - set(won), {})
 
 
-def test_won_deals_had_more_meetings_than_lost_ones(world: World) -> None:
-    happened = _happened(world)
+def test_buyers_of_won_deals_asked_for_more_demos_and_had_more_meetings_than_those_of_lost_ones(world: World) -> None:
+    happened, recent = _happened(world), NOW - timedelta(days=400)
 
-    def mean(people: Mapping[str, datetime]) -> float:
-        return sum(kind == "meeting" for person in people for kind, _ in happened[person]) / len(people)
+    def mean(kind: str, *, won: bool) -> float:
+        people = [person for person, opened_at in _buyers(world, won=won).items() if opened_at > recent]
+        return sum(one == kind for person in people for one, _ in happened[person]) / len(people)
 
-    won, lost = _buyers(world, won=True), _buyers(world, won=False)
-    recent = NOW - timedelta(days=400)
-    assert mean({p: at for p, at in won.items() if at > recent}) > mean(
-        {p: at for p, at in lost.items() if at > recent}
-    )
+    for kind in ("Book a demo", "meeting"):
+        assert mean(kind, won=True) > 1.3 * mean(kind, won=False), kind
 
 
 def test_only_customers_sign_in(world: World) -> None:
@@ -138,6 +136,15 @@ def test_nobody_gets_mailings_after_a_bounce_or_an_unsubscription(world: World) 
         elif event["type"] in ("BOUNCE", "STATUSCHANGE"):
             ended[event["recipient"]] = event["created"]
     assert len(ended) > 40
+
+
+def test_a_message_that_bounced_was_neither_delivered_nor_read(world: World) -> None:
+    fates = defaultdict(set)
+    for event in world.hubspot.email_events:
+        if event["type"] != "SENT":
+            fates[event["sentBy"]["id"]].add(event["type"])
+    assert all(fate == {"BOUNCE"} for fate in fates.values() if "BOUNCE" in fate)
+    assert all("DELIVERED" in fate for fate in fates.values() if fate & {"OPEN", "CLICK"})
 
 
 def test_the_vendors_sync_copied_some_meetings_within_two_minutes_and_under_the_same_title(world: World) -> None:
