@@ -229,7 +229,9 @@ def put_link(call: Call) -> Answer:
     ends = source, target = _ends(call)
     from_id, to_id = _one_live(call, source, call.parts["id"]), _one_live(call, target, call.parts["to_id"])
     is_default = "/associations/default/" in call.path
-    links = [general_type(source.name, target.name)] if is_default else _named_types(ends, call.body or ())
+    if not is_default and not (isinstance(call.body, list) and all(isinstance(each, dict) for each in call.body)):
+        raise Refused(400, "The body must be a list of association types.")
+    links = [general_type(source.name, target.name)] if is_default else _named_types(ends, call.body)
     answer = _connect(call, ends, [(str(from_id), str(to_id), links)])
     return Answer(200, answer.body, 1) if is_default else Answer(201, answer.body["results"][0], 1)
 

@@ -17,6 +17,7 @@ from connector.sandbox.hubspot.answers import Refused
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.instants import to_ms
 from connector.sandbox.hubspot.limits import BURST, FREE, Limits
+from connector.sandbox.hubspot.shapes import demand_shape
 
 JSON = "application/json;charset=utf-8"
 
@@ -152,6 +153,7 @@ def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) 
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise Refused(400, "Invalid input JSON on line 1, column 1: malformed") from None
+        demand_shape(body)
     query = {name: request.query.getall(name) for name in request.query}
     return Call(context, catalog, request.path, f"{request.scheme}://{request.host}", request.match_info, query, body)
 
