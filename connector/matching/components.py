@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from connector.matching.star import Star
+from connector.matching.star import Star, renumbered
 
 if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -21,20 +21,23 @@ def components(star: Star, links: Pairs) -> Ints:
     The numbers go from 0 without a gap, in no particular order.
     """
     records = len(star.records)
-    joins = star.present()[star.edge_value] > 1  # a value of one record joins nothing
-    _, value = np.unique(star.edge_value[joins], return_inverse=True)
-    rows = np.concatenate([star.edge_record[joins], links[0]])
-    columns = np.concatenate([value + records, links[1]])
-    nodes = records + (int(value.max()) + 1 if len(value) else 0)
+    does_join = star.present() > 1  # a value of one record joins nothing
+    edges = does_join[star.edge_value]
+    node = np.cumsum(does_join) - 1 + records
+    rows = np.concatenate([star.edge_record[edges], links[0]])
+    columns = np.concatenate([node[star.edge_value[edges]], links[1]])
+    nodes = records + int(does_join.sum())
     graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(nodes, nodes))
-    _, label = connected_components(graph, directed=False)
-    _, dense = np.unique(label[:records], return_inverse=True)
-    return dense.astype(np.int64)
+    count, label = connected_components(graph, directed=False)
+    return renumbered(label[:records], count)
 
 
 def first_members(component: Ints, order: Ints) -> Ints:
     """For each component the index of its member that is first by `order` (a number of its own for each record)."""
-    sequence = np.lexsort((order, component))
-    starts = np.flatnonzero(np.diff(component[sequence], prepend=-1))
-    first: Ints = sequence[starts]
+    size = int(component.max()) + 1 if len(component) else 0
+    lowest = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, component, order)
+    places = np.flatnonzero(lowest[component] == order)
+    first = np.zeros(size, dtype=np.int64)
+    first[component[places]] = places
     return first

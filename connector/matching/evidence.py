@@ -66,11 +66,10 @@ def _is_shared(row: dict[str, Any], left: str, right: str) -> bool:
 def _hops(identifiers: pa.Table, refused: Collection[tuple[str, str]]) -> Iterable[Hop]:
     """A hop for every pair of a value's holders: one person's records are few."""
     holders: dict[tuple[str, str], dict[str, datetime | None]] = defaultdict(dict)
-    present = set(identifiers["record"].to_pylist())
     for row in identifiers.to_pylist():
         if row.get("withdrawn_at") is None and (row["type"], row["value"]) not in refused:
             holders[row["type"], row["value"]][row["record"]] = row.get("first_seen_at")
-            if row["type"] == CRM_ID and row["value"] in present:
+            if row["type"] == CRM_ID:  # a record has its own key
                 holders[row["type"], row["value"]].setdefault(row["value"], row.get("first_seen_at"))
     for (type_, value), seen in holders.items():
         records = sorted(seen)

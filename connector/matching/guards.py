@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from connector import identifiers
 from connector.matching.components import components
 from connector.matching.names import contradict
-from connector.matching.star import CRM_ID, Star, runs, text
+from connector.matching.star import CRM_ID, Star, distinct, runs, text
 from connector.matching.terms import Terms
 
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
@@ -74,7 +74,7 @@ def sharing(star: Star, scoped: Scopes, terms: Terms) -> Sharing:
     edges = is_checked[star.edge_value] & (star.name[star.edge_record] >= 0)
     if edges.any():
         width = len(star.names)
-        pairs = np.unique(star.edge_value[edges] * width + star.name[star.edge_record[edges]])
+        pairs = distinct(star.edge_value[edges] * width + star.name[star.edge_record[edges]])
         names = np.bincount(pairs // width, minlength=len(star.values)).astype(np.int64)
     exclusive = _exclusive_ids(star, scoped, is_checked)
     limit = np.array([terms.shared_names.get(each, np.iinfo(np.int64).max) for each in star.types] or [0])[star.type]
@@ -128,7 +128,7 @@ def hard(
 def _over_limit(star: Star, component: Ints, scoped: Scopes, count: int) -> Bools:
     edges = (scoped.of_value[star.edge_value] >= 0) & star.is_live[star.edge_record]
     width = max(len(star.values), 1)
-    held = np.unique(component[star.edge_record[edges]] * width + star.edge_value[edges])
+    held = distinct(component[star.edge_record[edges]] * width + star.edge_value[edges])
     owner, scope = held // width, scoped.of_value[held % width]
     is_over = np.zeros(count, dtype=bool)
     for each, limit in enumerate(scoped.limits):
@@ -141,12 +141,13 @@ def _contradicting(linking: Star, component: Ints, is_weak: Bools, links: Pairs,
     marks = np.zeros(count, dtype=bool)
     known = linking.name >= 0
     width = max(len(linking.names), 1)
-    pairs = np.unique(component[known] * width + linking.name[known])
+    pairs = distinct(component[known] * width + linking.name[known])
     several = np.bincount(pairs // width, minlength=count) > 1
     if not several.any():
         return marks
     strong = components(linking.without(is_weak), links)
-    parts = np.unique(component * (int(strong.max()) + 1) + strong) // (int(strong.max()) + 1)
+    width_of_strong = int(strong.max()) + 1
+    parts = distinct(component * width_of_strong + strong) // width_of_strong
     doubtful = several & (np.bincount(parts, minlength=count) > 1)
     chosen = pairs[doubtful[pairs // width]]
     owners, starts, ends = runs(chosen // width)

@@ -17,7 +17,7 @@ from connector.matching import guards
 from connector.matching.components import components
 from connector.matching.guards import Scopes, Sharing
 from connector.matching.ordered import Evidence, Judgement, OrderedMerge, Refusal
-from connector.matching.star import Star, runs
+from connector.matching.star import Star, renumbered, runs
 from connector.matching.terms import Terms
 
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
@@ -105,10 +105,9 @@ def _with_ordered(graph: Star, person: Ints, is_slow: Bools, first: Mapping[str,
     slow = np.flatnonzero(is_slow)
     keys = graph.records.take(pa.array(slow)).to_pylist()
     numbers = pa.array([first[each] for each in keys], pa.string()).dictionary_encode().indices
-    renumbered = person.copy()
-    renumbered[slow] = np.asarray(numbers.to_numpy(), dtype=np.int64) + (int(person.max()) + 1)
-    _, dense = np.unique(renumbered, return_inverse=True)
-    return dense.astype(np.int64)
+    labels = person.copy()
+    labels[slow] = np.asarray(numbers.to_numpy(), dtype=np.int64) + (int(person.max()) + 1)
+    return renumbered(labels, int(labels.max()) + 1)
 
 
 def _shared_rows(graph: Star, shared: Sharing, terms: Terms) -> list[Refusal]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Column = Any
 
 CRM_ID = "crm_id"
+_BEFORE = -1  # below every number of a record, value or component
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Star:
     def without(self, is_refused: Bools) -> Star:
         """The same star without the edges of the values that are marked."""
         kept = ~is_refused[self.edge_value]
-        return _with_edges(self, self.edge_record[kept], self.edge_value[kept])
+        return replace(self, edge_record=self.edge_record[kept], edge_value=self.edge_value[kept])
 
     def is_type(self, chosen: frozenset[str]) -> Bools:
         """Which values are of one of these types."""
@@ -155,17 +156,31 @@ def _names(kind: str, records: pa.Table) -> Any:
 
 
 def _with_edges(star: Star, edge_record: Ints, edge_value: Ints) -> Star:
-    code = edge_value * max(len(star.records), 1) + edge_record
-    code = np.unique(code)
     width = max(len(star.records), 1)
+    code = distinct(edge_value * width + edge_record)
     return replace(star, edge_record=code % width, edge_value=code // width)
 
 
 def runs(numbers: Ints) -> tuple[Ints, Ints, Ints]:
     """The distinct values of a sorted array, and where each begins and ends."""
-    values, starts = np.unique(numbers, return_index=True)
+    starts = np.flatnonzero(np.diff(numbers, prepend=_BEFORE))
     ends = np.append(starts[1:], len(numbers)) if len(starts) else starts
-    return values, starts, ends
+    return numbers[starts], starts, ends
+
+
+def distinct(numbers: Ints) -> Ints:
+    """The distinct numbers, sorted; by sorting, which here is faster than numpy's own way."""
+    ordered = np.sort(numbers)
+    found: Ints = ordered[np.flatnonzero(np.diff(ordered, prepend=_BEFORE))]
+    return found
+
+
+def renumbered(labels: Ints, count: int) -> Ints:
+    """Labels below `count` made to go from 0 without a gap, in the same order."""
+    is_used = np.zeros(count, dtype=bool)
+    is_used[labels] = True
+    numbers: Ints = (np.cumsum(is_used) - 1)[labels]
+    return numbers
 
 
 def text(values: list[str]) -> Column:

@@ -1,0 +1,186 @@
+"""A small store around identity, as the pipeline has one, and the operations that happen to it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import ibis
+import pyarrow as pa
+
+from connector import identity, tables
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SECTION = identity.IdentitySection(hard_holders=3, limits={"email": 2}, shared_names={"email": 2, "phone": 2})
+FACTS = pa.schema(
+    {
+        "record": pa.string(),
+        "ingestion": pa.int64(),
+        "is_live": pa.bool_(),
+        "name": pa.string(),
+        "merged_into": pa.string(),
+    }
+)
+JUDGEMENTS = pa.schema(
+    {"left": pa.string(), "right": pa.string(), "verdict": pa.string(), "decided_at": tables.INSTANT, "by": pa.string()}
+)
+EVIDENCE = pa.schema({"record": pa.string(), "type": pa.string(), "value": pa.string(), "holders": pa.int64()})
+ENGINE = ibis.duckdb.connect()
+
+
+@dataclass
+class Store:
+    """Rows by key, and the operations of the outside world on them."""
+
+    section: identity.IdentitySection = SECTION
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    identifiers: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    membership: dict[str, dict[str, Any]] = field(default_factory=dict)
+    issued: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    judgements: list[dict[str, Any]] = field(default_factory=list)
+    dirty: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
+    was_touched: set[str] = field(default_factory=set)
+
+    def do(self, operation: tuple[Any, ...]) -> None:
+        """One operation: put, delete, merge, judge or resolve."""
+        getattr(self, operation[0])(*operation[1:])
+
+    def put(self, key: str, name: str | None, values: tuple[tuple[str, str], ...]) -> None:
+        """A record is seen with these identifiers: new, changed, or back from deletion."""
+        number = self.records.get(key, {}).get("ingestion", self.numbers.get(key, len(self.records) + 1))
+        self.records[key] = {"record": key, "ingestion": number, "is_live": True, "name": name, "merged_into": None}
+        self._hold(key, set(values))
+
+    def _hold(self, key: str, values: set[tuple[str, str]]) -> None:
+        for (record, type_, value), row in self.identifiers.items():
+            if record == key and (type_, value) not in values:
+                row["withdrawn_at"] = START
+        for type_, value in values:
+            self.identifiers.setdefault((key, type_, value), {"component": None})["withdrawn_at"] = None
+        self.dirty.add(key)
+
+    def delete(self, key: str) -> None:
+        """A record is deleted; its identifiers are withdrawn."""
+        if key in self.records:
+            self.records[key] |= {"is_live": False, "merged_into": None}
+            self._hold(key, set())
+
+    def merge(self, loser: str, winner: str) -> None:
+        """A record is merged into another by its system: it keeps only the link to its survivor."""
+        if loser in self.records and winner in self.records and loser != winner:
+            self.records[loser] |= {"is_live": False, "merged_into": winner}
+            self._hold(loser, {("crm_id", winner)})
+
+    def judge(self, left: str, right: str, verdict: str) -> None:
+        """Somebody decides about two records."""
+        if left in self.records and right in self.records and left != right:
+            at = START + timedelta(minutes=len(self.judgements))
+            self.judgements.append(
+                {"left": left, "right": right, "verdict": verdict, "decided_at": at, "by": "somebody"}
+            )
+            self.dirty |= {left, right}
+
+    def resolve(self) -> None:
+        """Resolve what is dirty and write the differences, as the pipeline does."""
+        identifier, membership = ibis.memtable(self.identifier_rows()), ibis.memtable(self.rows("membership"))
+        dirty = ibis.memtable(pa.table({"key": pa.array(sorted(self.dirty), pa.string())}))
+        touched = ENGINE.to_pyarrow(identity.touched("person", dirty, identifier, membership, self.section))
+        self._resolve(
+            set(touched["record"].to_pylist()),
+            ENGINE.to_pyarrow(identity.evidence("person", ibis.memtable(touched), identifier)),
+        )
+
+    def _resolve(self, touched: set[str], evidence: pa.Table) -> None:
+        self.was_touched = touched
+        self.dirty.clear()
+        mine = self.was_touched
+        facts = pa.Table.from_pylist([row for key, row in self.records.items() if key in mine], schema=FACTS)
+        former = self.rows("membership", lambda row: row["key"] in mine)
+        issued = self.rows("issued", lambda row: row["anchor"] in mine or row["minted_by"] in mine)
+        judgements = pa.Table.from_pylist(self.judgements, schema=JUDGEMENTS)
+        result = identity.resolve("person", evidence, facts, former, issued, judgements, self.section, START)
+        self._write(result)
+
+    def _write(self, result: identity.Resolution) -> None:
+        for key in result.left.to_pylist():
+            del self.membership[key]
+        self.membership |= {row["key"]: row for row in result.changed.to_pylist()}
+        self.issued |= {row["key"]: row for row in result.issued.to_pylist()}
+        gone = set(result.touched_components.to_pylist())
+        self.refused = {key: row for key, row in self.refused.items() if row["component"] not in gone}
+        self.refused |= {row["key"]: row for row in result.refused.to_pylist()}
+        component = dict(zip(*result.components.to_pydict().values(), strict=True))
+        for at, row in list(self.identifiers.items()):
+            if at[0] in self.was_touched and row["withdrawn_at"] is not None:
+                del self.identifiers[at]
+            elif at[0] in self.was_touched:
+                row["component"] = component.get(at[0])
+
+    def rows(self, name: str, where: Any = lambda _: True) -> pa.Table:
+        """A table of the store."""
+        return pa.Table.from_pylist(
+            [row for row in getattr(self, name).values() if where(row)], schema=tables.TABLES[name]
+        )
+
+    def identifier_rows(self) -> pa.Table:
+        """The table of identifiers."""
+        rows = [
+            {"key": "|".join(at), "record": at[0], "record_kind": "person", "type": at[1], "value": at[2], **row}
+            for at, row in self.identifiers.items()
+        ]
+        return pa.Table.from_pylist(rows, schema=tables.IDENTIFIER)
+
+    # ----------------------------------------------------------------------------------------------------- looking at it
+
+    def anew(self) -> Store:
+        """A copy in which everything is resolved again."""
+        other = copy.deepcopy(self)
+        rows = [
+            {"record": at[0], "type": at[1], "value": at[2], "holders": self.holders(*at[1:])}
+            for at, row in self.identifiers.items()
+            if row["withdrawn_at"] is None
+        ]
+        other._resolve(set(other.records), pa.Table.from_pylist(rows, schema=EVIDENCE))
+        return other
+
+    def persons(self) -> dict[str, frozenset[str]]:
+        """The members of each person id."""
+        members: dict[str, set[str]] = defaultdict(set)
+        for key, row in self.membership.items():
+            members[row["owner_id"]].add(key)
+        return {owner: frozenset(keys) for owner, keys in members.items()}
+
+    def partition(self) -> set[frozenset[str]]:
+        """The sets of records that are one person."""
+        return set(self.persons().values())
+
+    def live(self) -> dict[str, dict[str, Any]]:
+        """The records that are not deleted."""
+        return {key: row for key, row in self.records.items() if row["is_live"]}
+
+    def values(self, record: str, type_: str) -> set[str]:
+        """The values of one type that a record has, those of too many holders left out."""
+        return {
+            value
+            for (key, its, value), row in self.identifiers.items()
+            if key == record and its == type_ and row["withdrawn_at"] is None and self.holders(its, value) <= 3
+        }
+
+    def holders(self, type_: str, value: str) -> int:
+        """How many records have a value."""
+        return sum(at[1:] == (type_, value) and row["withdrawn_at"] is None for at, row in self.identifiers.items())
+
+    def newest_judgements(self) -> dict[frozenset[str], str]:
+        """The newest verdict of each pair of records."""
+        return {frozenset((row["left"], row["right"])): row["verdict"] for row in self.judgements}
+
+    def conflicts(self) -> set[frozenset[str]]:
+        """The pairs whose decision could not be followed."""
+        rows = self.refused.values()
+        return {frozenset(json.loads(row["records"])) for row in rows if row["type"] == "judgement"}
