@@ -20,6 +20,17 @@ PREFIX = "/_sandbox"
 CLOCK_SHIFT = "clock_shift_s"
 CAST = "cast"
 
+#: What `POST /limits` may set besides `enabled` (see `context.Settings`).
+SETTABLE = (
+    "salesforce_calls_per_day",
+    "salesforce_page_rows",
+    "salesforce_session_s",
+    "hubspot_calls_per_10_s",
+    "hubspot_searches_per_s",
+    "hubspot_calls_per_day",
+    "index_lag_s",
+)
+
 Endpoint = Callable[[web.Request, dict[str, Any]], Any]
 
 
@@ -93,7 +104,7 @@ def _changing(context: Context, systems: Mapping[str, ImitatedSystem]) -> dict[t
 
     def limits(_: web.Request, payload: dict[str, Any]) -> Any:
         context.settings.are_limits_on = bool(payload["enabled"])
-        for name in ("salesforce_calls_per_day", "hubspot_calls_per_day", "index_lag_s"):
+        for name in SETTABLE:
             if name in payload:
                 setattr(context.settings, name, payload[name])
         return {"enabled": context.settings.are_limits_on}

@@ -105,7 +105,9 @@ def _seed(context: Context, options: Options) -> None:
         generated = world.generate(options.people, options.seed, options.now or context.clock.now())
         parts = {SALESFORCE: generated.salesforce, HUBSPOT: generated.hubspot}
         truth = list(generated.truth)
-        write_setting(database, admin.CAST, json.dumps({role: asdict(member) for role, member in generated.cast.items()}))
+        write_setting(
+            database, admin.CAST, json.dumps({role: asdict(member) for role, member in generated.cast.items()})
+        )
     for name, system in systems().items():
         system.load(context, parts[name])
     database.executemany("INSERT INTO truth (person, system, object_type, native_id) VALUES (?, ?, ?, ?)", truth)

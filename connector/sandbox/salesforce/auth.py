@@ -1,4 +1,8 @@
-"""OAuth of the imitated org: client credentials, JWT bearer, refresh token; sessions that expire."""
+"""OAuth of the imitated org: client credentials, JWT bearer, refresh token; sessions that expire.
+
+Salesforce Help, "OAuth 2.0 Client Credentials Flow", "OAuth 2.0 JWT Bearer Flow": errors are 400 with `error` and
+`error_description`; a good answer has no `expires_in`. The password flow is blocked, as in new orgs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`/composite/sobjects`: up to 200 records in one call, one result for each, in order."""
+"""`/composite/sobjects`: up to 200 records in one call, one result for each, in order.
+
+REST API Developer Guide, "sObject Collections": 200 records, at most ten runs of one type, HTTP 200 whenever the request is
+well formed. The codes of requests that are refused as a whole are not documented; those here are ours.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`/composite` and `/composite/batch`: several requests in one, the former as a single API call."""
+"""`/composite` and `/composite/batch`: several requests in one, the former as a single API call.
+
+REST API Developer Guide, "Composite", "Batch": 25 subrequests, five of them queries or collections; each subrequest of a batch
+counts. The codes of requests that are refused as a whole are not documented; those here are ours.
+"""
 
 from __future__ import annotations
 

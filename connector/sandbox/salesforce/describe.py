@@ -1,4 +1,7 @@
-"""Describe results made from the schema: the complete key sets of the real API, for one user's eyes."""
+"""Describe results made from the schema: the complete key sets of the real API, for one user's eyes.
+
+REST API Developer Guide, "sObject Describe", "Describe Global".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Salesforce record ids: 15 characters that tell cases apart, and a checksum of three that makes them safe without."""
+"""Salesforce record ids: 15 characters that tell cases apart, and a checksum of three that makes them safe without.
+
+Key prefixes: Salesforce Help, "Standard Field Record ID Prefix Decoder"; form: Object Reference, "ID Field Type".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Custom fields and permission sets by metadata: REST deployments and the Tooling API's CustomField."""
+"""Custom fields and permission sets by metadata: REST deployments and the Tooling API's CustomField.
+
+Metadata API Developer Guide, "Deploying with REST", "CustomField", "PermissionSet": at most 10,000 files and 39 MB; a field that
+was deployed is invisible until a permission set grants it; custom fields of tasks and events are defined on Activity.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from connector.sandbox.salesforce.ids import KEY_PREFIXES, native_id
@@ -23,8 +23,6 @@ SALES_PROFILE_ID = native_id(KEY_PREFIXES["Profile"], _FIRST + 2)
 QUEUE_ID = native_id(KEY_PREFIXES["Group"], _FIRST)
 COMPANY_FIELDS_ID = native_id(KEY_PREFIXES["PermissionSet"], _FIRST)
 ADMINISTRATOR_USERNAME = "admin@northwind.example"
-
-ROWS_PER_INSERT = 5_000
 
 
 def load_rows(org: Org, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
@@ -58,19 +56,24 @@ def _insert(org: Org, one: SObject, rows: list[Mapping[str, Any]]) -> None:
         f"INSERT INTO {one.table} ({', '.join(f'{chr(34)}{each.name}{chr(34)}' for each in columns)}) "
         f"VALUES ({', '.join('?' * len(columns))})"
     )
-    gone = []
-    values = []
+    org.database.executemany(statement, _values(org, one, columns, defaults, rows))
+
+
+def _values(
+    org: Org, one: SObject, columns: list[Field], defaults: Mapping[str, Any], rows: list[Mapping[str, Any]]
+) -> Iterator[list[Any]]:
+    """The column values of each record; deleted ones are noted, and left out where the object has no recycle bin."""
+    note = "INSERT INTO sf_deleted (object, id, deleted_at) VALUES (?, ?, ?)"
     for row in rows:
         given = {**defaults, **row}
         given.setdefault("LastModifiedDate", given["CreatedDate"])
         given.setdefault("SystemModstamp", given["LastModifiedDate"])
         if given.get("IsDeleted"):
-            gone.append((one.name, given["Id"], stored_value(one.fields["SystemModstamp"], given["SystemModstamp"])))
+            deleted_at = stored_value(one.fields["SystemModstamp"], given["SystemModstamp"])
+            org.database.execute(note, (one.name, given["Id"], deleted_at))
             if not one.is_undeletable:
                 continue
-        values.append([stored_value(each, given.get(each.name)) for each in columns])
-    org.database.executemany(statement, values)
-    org.database.executemany("INSERT INTO sf_deleted (object, id, deleted_at) VALUES (?, ?, ?)", gone)
+        yield [stored_value(each, given.get(each.name)) for each in columns]
 
 
 def stored_value(field: Field, value: Any) -> Any:

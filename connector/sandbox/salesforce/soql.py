@@ -1,4 +1,8 @@
-"""Run SOQL: pages of nested records, cursors that can be read again, counts and groups."""
+"""Run SOQL: pages of nested records, cursors that can be read again, counts and groups.
+
+A page has at most 2,000 rows, a client may ask for 200 or more, a cursor lives two days (REST API Developer Guide, "Query",
+"Query Options Header"; help article 000386264).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SOQL text to a tree. The grammar is the part of SOQL that clients of the REST API use."""
+"""SOQL text to a tree. The grammar is the part of SOQL that clients of the REST API use (SOQL and SOSL Reference)."""
 
 from __future__ import annotations
 

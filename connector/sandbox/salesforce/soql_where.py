@@ -1,6 +1,7 @@
 """The WHERE clause of a SOQL query as SQL with parameters.
 
-Where the two differ: in SOQL `!=` and `NOT IN` hold for null, and a named date stands for a range.
+Where the two differ (SOQL and SOSL Reference, "Comparison Operators", "Date Formats and Date Literals"): in SOQL `!=` and
+`NOT IN` hold for null, and a named date stands for a range.
 """
 
 from __future__ import annotations

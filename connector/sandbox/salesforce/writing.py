@@ -1,4 +1,8 @@
-"""Create, update, upsert and delete one record, with everything that the org does along the way."""
+"""Create, update, upsert and delete one record, with everything that the org does along the way.
+
+Assignment rules run on create and on update of leads and cases unless `Sforce-Auto-Assign: FALSE` (REST API Developer Guide,
+"Assignment Rule Header"); codes are the StatusCode enumeration of the SOAP API Developer Guide.
+"""
 
 from __future__ import annotations
 
