@@ -128,11 +128,11 @@ class Compiler:
         return Term(found.type, lambda table: read(found, table), field_words(name), name=name)
 
     def _nearest(self, name: str) -> str:
-        key = name.rpartition(".")[2]
-        names = [*self.known.fields, *(f"{prefix}.{key}" for prefix in self.known.properties if "." in name)]
+        key, names = name.rpartition(".")[2], list(self.known.fields)
         bare = {other.rpartition(".")[2]: other for other in reversed(names)}
-        near = difflib.get_close_matches(name, names, 1)
+        near = [bare[key]] if key in bare else difflib.get_close_matches(name, names, 1)
         near = near or [bare[similar] for similar in difflib.get_close_matches(key, bare, 1, 0.75)]
+        near = near or difflib.get_close_matches(name, [f"{prefix}.{key}" for prefix in self.known.properties], 1)
         if near:
             return f'did you mean "{near[0]}"?'
         return "there are " + ", ".join(sorted({other.partition(".")[0] + ".…" * ("." in other) for other in names}))

@@ -354,9 +354,8 @@ def due(scored: ir.Table, events: ir.Table, membership: ir.Table, now: datetime)
     """When time alone changes a score, as tables.DUE: next_due_at of the scores, and activities still to happen."""
     waiting = scored.filter(scored.next_due_at.notnull())
     decaying = waiting.group_by("subject").agg(due_at=waiting.next_due_at.min()).mutate(why=ibis.literal("decay"))
-    ahead = events.filter(
-        events.filtered_because.isnull() & events.deleted_at.isnull() & (events.happened_at > _instant(now))
-    )
+    counted = events.filter(events.filtered_because.isnull() & events.deleted_at.isnull())
+    ahead = counted.filter(counted.happened_at > _instant(now)).select("record", "happened_at")
     owners = _owners(membership)
     owned = ahead.inner_join(owners, ahead.record == owners.of)
     coming = owned.group_by("subject").agg(due_at=owned.happened_at.min()).mutate(why=ibis.literal("event"))
