@@ -10,14 +10,12 @@ import ibis
 import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
-from sqlmodel import col, select
 
 from connector import identifiers, identity, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
-from connector.state import State
-from connector.state.models import Delivery, Outbox
+from connector.state import State, outbox
 from connector.steps.planned import owners
 from connector.steps.resolve import judgements
 from connector.steps.setup import Setup
@@ -189,14 +187,6 @@ def _writes(state: State, records: Sequence[Mapping[str, Any]]) -> list[dict[str
     """What was written to this person's records, newest first."""
     natives = [record["native_id"] for record in records]
     known = {(record["system"], record["object_type"], record["native_id"]) for record in records}
-    with state.session() as session:
-        query = (
-            select(Outbox, Delivery)
-            .join(Delivery, col(Delivery.outbox) == Outbox.id, isouter=True)
-            .where(col(Outbox.native_id).in_(natives))
-            .order_by(col(Outbox.id).desc(), col(Delivery.id).desc())
-        )
-        rows = session.exec(query).all()
     made = [
         {
             "system": change.system, "object_type": change.object_type, "native_id": change.native_id, "status": change.status,
@@ -205,7 +195,7 @@ def _writes(state: State, records: Sequence[Mapping[str, Any]]) -> list[dict[str
             "result": delivery.result if delivery else change.status, "code": delivery.code if delivery else "",
             "held_because": change.held_because,
         }
-        for change, delivery in rows
+        for change, delivery in outbox.history(state, natives)
         if (change.system, change.object_type, change.native_id) in known
     ]  # fmt: skip
     return made[:_WRITES]

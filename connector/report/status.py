@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import col, select
-
-from connector.state import State
-from connector.state.models import Lease, Outbox, Poll, Quarantine, Run, RunStep
+from connector.state import State, outbox
+from connector.state.models import Lease, Poll, Run, RunStep
 
 
 @dataclass(frozen=True)
@@ -31,20 +29,14 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
     """Read the state."""
     newest = state.last_runs(runs)
     pulled = next((run for run in newest if state.steps(run.id or 0)), None)
-    with state.session() as session:
-        lease = session.exec(select(Lease)).first()
-        held: dict[str, int] = {}
-        for why in session.exec(select(Outbox.held_because).where(Outbox.status == "held")):
-            held[why] = held.get(why, 0) + 1
-        asides: dict[tuple[str, str, str], int] = {}
-        for row in session.exec(select(Quarantine).where(Quarantine.is_open)):
-            key = (row.system, row.field or row.stream, row.reason)
-            asides[key] = asides.get(key, 0) + 1
-        polls = session.exec(select(Poll).order_by(col(Poll.system), col(Poll.stream))).all()
+    asides: dict[tuple[str, str, str], int] = {}
+    for row in state.quarantined():
+        key = (row.system, row.field or row.stream, row.reason)
+        asides[key] = asides.get(key, 0) + 1
+    polls = sorted(state.polls().values(), key=lambda poll: poll.key)
     ranked = sorted(((*key, count) for key, count in asides.items()), key=lambda row: -row[3])
-    return Status(
-        now, lease, newest, state.steps(pulled.id or 0) if pulled else (), polls, state.outbox_counts(), held, ranked
-    )
+    steps = state.steps(pulled.id or 0) if pulled else ()
+    return Status(now, state.lease(), newest, steps, polls, state.outbox_counts(), outbox.held(state), ranked)
 
 
 def as_json(told: Status) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from connector.errors import StateError
 from connector.section import Section
-from connector.state.models import Note, Outbox, Poll, Quarantine, Run, RunStep
+from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _HEAD = "0001"
@@ -141,6 +141,23 @@ class State:
                 select(Quarantine.system, func.count()).where(Quarantine.is_open).group_by(Quarantine.system)
             ).all()
             return {system: int(count) for system, count in rows}
+
+    def quarantined(self) -> Sequence[Quarantine]:
+        """Everything that is set aside."""
+        with self.session() as session:
+            return session.exec(select(Quarantine).where(Quarantine.is_open).order_by(col(Quarantine.id))).all()
+
+    # ------------------------------------------------------------------------------------------------------ the rest
+
+    def judgements(self) -> Sequence[Judgement]:
+        """The human decisions on identity, oldest first."""
+        with self.session() as session:
+            return session.exec(select(Judgement).order_by(col(Judgement.decided_at), col(Judgement.id))).all()
+
+    def lease(self) -> Lease | None:
+        """Who is at work, if anybody."""
+        with self.session() as session:
+            return session.exec(select(Lease)).first()
 
     def outbox_counts(self) -> dict[tuple[str, str, str], int]:
         """How many changes there are by (status, system, lane), without those that are over."""

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-from sqlmodel import col, select
 
 from connector import identity, survivorship, tables
 from connector.mart import Mart
 from connector.model import Kind
 from connector.state import State
-from connector.state.models import Judgement
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
@@ -162,8 +160,7 @@ def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, accounts: ir.Table
 
 def judgements(state: State) -> pa.Table:
     """The human decisions, newest last."""
-    with state.session() as session:
-        rows = session.exec(select(Judgement).order_by(col(Judgement.decided_at))).all()
+    rows = state.judgements()
     return pa.Table.from_pylist(
         [
             {

@@ -16,7 +16,7 @@ from connector.errors import AuthError, SystemUnavailable
 from connector.mart import MartSection, open_mart
 from connector.model import Capabilities, Change, Found, Lane, Outcome, Result, System, Task
 from connector.plan import Brakes, Plan, make
-from connector.state import State, StateSection, open_state
+from connector.state import State, StateSection, open_state, outbox
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
 from connector.writeback import Delivered, WritebackSection
 
@@ -143,7 +143,7 @@ def test_enqueueing_and_planned_through_move_together(state: State, monkeypatch:
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writeback, "_supersede", killed)
+    monkeypatch.setattr(outbox, "_supersede", killed)
     with pytest.raises(KeyboardInterrupt):
         enqueue(state, update(2), run=2)
     assert writeback.planned_through(state) == 1

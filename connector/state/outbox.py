@@ -1,0 +1,205 @@
+"""The outbox in the transactional store: what waits, what is in flight, what became of it. Each function is one transaction.
+
+What it means is `writeback`'s; here are only rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, col, select
+
+from connector.state.models import Delivery, Note, Outbox, TaskMade
+from connector.state.store import State
+
+PLANNED_THROUGH = "planned_through"
+OPEN = ("pending", "held")
+IN_DOUBT = ("in_flight", "unknown")
+_TASK_LANE = "task"
+_MANY = 500  # keys in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt came to, ready to be kept: the change's new status, and its delivery."""
+
+    key: str
+    status: str
+    result: str
+    native_id: str | None = None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    request_id: str = ""
+    not_before_at: datetime | None = None
+    made_task: bool = False
+
+
+def enqueue(state: State, rows: Sequence[Mapping[str, Any]], *, through: int) -> int:
+    """Add changes and move `planned_through`, together. Returns how many went in.
+
+    A change that is open already, or a task that was ever made or tried, is left out; an older field change of the same
+    record that still waits is superseded.
+    """
+    with state.session() as session:
+        known = _known_keys(session, [row["key"] for row in rows])
+        fresh = [row for row in rows if row["key"] not in known]
+        _supersede(session, fresh)
+        for part in _parts(fresh, 5_000):
+            session.execute(insert(Outbox), part)
+        session.merge(Note(key=PLANNED_THROUGH, value=str(through)))
+    return len(fresh)
+
+
+def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
+    known: set[str] = set()
+    for part in _parts(keys):
+        query = select(Outbox.key, Outbox.status, Outbox.lane).where(col(Outbox.key).in_(part))
+        known |= {
+            key for key, status, lane in session.exec(query) if lane == _TASK_LANE or status in (*OPEN, *IN_DOUBT)
+        }
+        known |= set(session.exec(select(TaskMade.key).where(col(TaskMade.key).in_(part))))
+    return known
+
+
+def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]]) -> None:
+    records = {(row["system"], row["object_type"], row["native_id"]) for row in fresh if not row["task"]}
+    if not records:
+        return
+    query = select(Outbox.id, Outbox.system, Outbox.object_type, Outbox.native_id)
+    waiting = session.exec(query.where(col(Outbox.status).in_(OPEN), Outbox.lane != _TASK_LANE))
+    ids = [row_id for row_id, *record in waiting if tuple(record) in records]
+    for part in _parts(ids):
+        session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(status="superseded"))
+
+
+def lift(state: State, lanes: Collection[str]) -> int:
+    """Let held changes of these lanes wait like others. Returns how many."""
+    with state.session() as session:
+        held = update(Outbox).where(col(Outbox.status) == "held", col(Outbox.lane).in_(lanes))
+        return int(session.execute(held.values(status="pending", held_because="")).rowcount)  # type: ignore[attr-defined]
+
+
+def waiting(state: State, system: str, now: datetime) -> list[Outbox]:
+    """The pending changes of a system whose time has come, oldest first."""
+    with state.session() as session:
+        query = select(Outbox).where(Outbox.system == system, Outbox.status == "pending").order_by(col(Outbox.id))
+        return [row for row in session.exec(query) if row.not_before_at is None or row.not_before_at <= now]
+
+
+def in_doubt(state: State, system: str, now: datetime) -> list[Outbox]:
+    """What a kill or a lost reply left in flight or unknown, and may be asked about now, oldest first."""
+    with state.session() as session:
+        query = select(Outbox).where(Outbox.system == system, col(Outbox.status).in_(IN_DOUBT)).order_by(col(Outbox.id))
+        return [row for row in session.exec(query) if row.not_before_at is None or row.not_before_at <= now]
+
+
+def mark_in_flight(state: State, keys: Sequence[str]) -> dict[str, int]:
+    """The changes are being sent. Returns the number of this attempt for each."""
+    with state.session() as session:
+        attempts = {}
+        for row in _going(session, keys):
+            row.status, row.attempt = "in_flight", row.attempt + 1
+            attempts[row.key] = row.attempt
+        return attempts
+
+
+def put_back(state: State, keys: Sequence[str]) -> None:
+    """Certainly nothing of these was sent: they wait again, and the attempt does not count."""
+    with state.session() as session:
+        for row in _going(session, keys):
+            row.status, row.attempt = "pending", row.attempt - 1
+
+
+def ask_again(state: State, keys: Sequence[str], at: datetime) -> None:
+    """These stay in doubt, and are not asked about before `at`."""
+    with state.session() as session:
+        for row in _going(session, keys):
+            row.not_before_at = at
+
+
+def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: datetime) -> None:
+    """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made."""
+    with state.session() as session:
+        rows = {row.key: row for row in _going(session, [each.key for each in settlements])}
+        for each in settlements:
+            row = rows[each.key]
+            row.status, row.not_before_at = each.status, each.not_before_at
+            session.add(_delivery(row, each, run, now))
+            if each.made_task:
+                record = f"{row.system}|{row.object_type}|{row.native_id}"
+                made = TaskMade(
+                    key=row.key, system=row.system, native_id=each.native_id, record=record, run=run, created_at=now
+                )
+                session.merge(made)
+
+
+def _delivery(row: Outbox, each: Settlement, run: int, now: datetime) -> Delivery:
+    assert row.id is not None
+    return Delivery(
+        outbox=row.id,
+        run=run,
+        attempt=row.attempt,
+        result=each.result,
+        native_id=each.native_id,
+        code=each.code,
+        message=each.message,
+        hint=each.hint,
+        request_id=each.request_id,
+        at=now,
+    )
+
+
+def _going(session: Session, keys: Sequence[str]) -> Iterator[Outbox]:
+    for part in _parts(keys):
+        query = select(Outbox).where(col(Outbox.key).in_(part), col(Outbox.status).in_(("pending", *IN_DOUBT)))
+        yield from session.exec(query).all()
+
+
+def unapplied(state: State) -> list[tuple[Delivery, Outbox]]:
+    """Accepted deliveries that the mart does not know of yet, in the order of delivery."""
+    with state.session() as session:
+        query = (
+            select(Delivery, Outbox)
+            .where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False))
+            .where(col(Delivery.result).in_(("accepted", "unchanged")))
+            .order_by(col(Delivery.id))
+        )
+        return [(delivery, change) for delivery, change in session.exec(query).all()]
+
+
+def mark_applied(state: State, deliveries: Sequence[Delivery]) -> None:
+    """The mart knows of these."""
+    with state.session() as session:
+        for part in _parts([delivery.id for delivery in deliveries]):
+            session.execute(update(Delivery).where(col(Delivery.id).in_(part)).values(is_applied=True))
+
+
+def history(state: State, native_ids: Sequence[str]) -> list[tuple[Outbox, Delivery | None]]:
+    """Everything that was to be written to records with these native ids, newest first, with its deliveries."""
+    with state.session() as session:
+        query = (
+            select(Outbox, Delivery)
+            .join(Delivery, col(Delivery.outbox) == Outbox.id, isouter=True)
+            .where(col(Outbox.native_id).in_(native_ids))
+            .order_by(col(Outbox.id).desc(), col(Delivery.id).desc())
+        )
+        return [(change, delivery) for change, delivery in session.exec(query).all()]
+
+
+def held(state: State) -> dict[str, int]:
+    """How many changes are held, by why."""
+    counts: dict[str, int] = {}
+    with state.session() as session:
+        for why in session.exec(select(Outbox.held_because).where(Outbox.status == "held")):
+            counts[why] = counts.get(why, 0) + 1
+    return counts
+
+
+def _parts(values: Sequence[Any], size: int = _MANY) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
