@@ -100,7 +100,9 @@ class HubSpotOptions(Section):
     deletes_every: Duration = Field(timedelta(hours=1), description="how often archived records are looked for")
     events_since: Duration = Field(timedelta(days=540), description="how far back the first pull of events goes")
     web_event_types: tuple[str, ...] = Field(
-        ("e_visited_page",), min_length=1, description="behavioural events to read (Enterprise portals only)"
+        ("e_visited_page", "pe*"),
+        min_length=1,
+        description="behavioural events to read (Enterprise portals only); pe* are those that the portal defined",
     )
 
     @model_validator(mode="after")
@@ -151,11 +153,11 @@ class HubSpotSource:
 
     def check(self, requests: Sequence[Request]) -> Check:
         """Sign in and say what of `requests` cannot be read. Raises AuthError."""
-        api, kinds = self._api, self._options.web_event_types
+        api = self._api
         probes = {
             "form_submissions": lambda: api.forms(None),
             "email_events": lambda: api.get("/email/public/v1/events", limit=1),
-            "web_events": lambda: api.get("/events/v3/events", objectType="contact", eventType=kinds[0], limit=1),
+            "web_events": lambda: api.get("/events/v3/events", objectType="contact", limit=1),
             "owners": lambda: api.owners(None, is_archived=False),
         }
         return account.check(api, self._name, self._server, requests, probes=probes, portal_id=self._options.portal_id)

@@ -2,7 +2,8 @@
 
 - `GET /email/public/v1/events` (scope `content`): sends, deliveries, opens, clicks, bounces of marketing e-mail, up to
   1,000 a page, an event is known by (created, id). HubSpot documentation "Email events API".
-- `GET /events/v3/events`: behavioural events such as `e_visited_page`; Enterprise portals only. "Event analytics API".
+- `GET /events/v3/events`: behavioural events such as `e_visited_page`, and those that the portal defined itself, such as
+  a product login, whose names are `pe<portal>_<name>`; Enterprise portals only. "Event analytics API".
 - `GET /form-integrations/v1/submissions/forms/{guid}`: 50 a page, newest first; forms of blog comments refuse with
   FORM_TYPE_NOT_ALLOWED. "Form submissions".
 - `GET /crm/v3/owners`: the people who own records. "Owners API".
@@ -13,9 +14,10 @@ The client library has none of the first three. Values are as HubSpot sends them
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
@@ -75,7 +77,7 @@ def email_events(api: Api, request: Request, horizons: Horizons, since_ms: int) 
 def web_events(
     api: Api, request: Request, horizons: Horizons, since_ms: int, event_types: tuple[str, ...]
 ) -> Iterator[Page]:
-    """Behavioural events of contacts, of the given event types; the first read begins at `since_ms`."""
+    """Behavioural events of contacts; the first read begins at `since_ms`. Event types may have wildcards: `pe*`."""
 
     def fetching(event_type: str) -> Fetch:
         def fetch(start_ms: int, end_ms: int | None, after: str | None) -> Part:
@@ -94,8 +96,18 @@ def web_events(
 
         return fetch
 
-    fetches = tuple(fetching(event_type) for event_type in event_types)
+    fetches = tuple(fetching(event_type) for event_type in _existing(api, event_types))
     yield from _windows(request, fetches, horizons, since_ms, ("occurredAt", ("id",)))
+
+
+def _existing(api: Api, patterns: Sequence[str]) -> list[str]:
+    """The event types that are meant; only wildcards cost a call."""
+    plain = [pattern for pattern in patterns if "*" not in pattern]
+    if len(plain) == len(patterns):
+        return plain
+    defined = api.get("/events/v3/events/event-types").get("eventTypes") or ()
+    meant = sorted(str(name) for name in defined if any(fnmatchcase(str(name), pattern) for pattern in patterns))
+    return list(dict.fromkeys([*plain, *meant]))
 
 
 def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
@@ -125,6 +137,9 @@ def _windows(
     start_ms = looked_back_ms(at.read_ms, at.settled_ms, horizons)
     is_settling = start_ms <= at.settled_ms
     now_ms = horizons.now_ms
+    if not fetches:
+        yield _page(request.stream, [], _text(at), names, is_done=True)
+        return
     while True:
         end_ms = start_ms + WINDOW_MS if now_ms - start_ms > WINDOW_MS else None
         newest_ms = now_ms if end_ms is None else end_ms
@@ -140,7 +155,7 @@ def _windows(
         start_ms = end_ms
 
 
-def _parts(fetches: tuple[Fetch, ...], start_ms: int, end_ms: int | None) -> Iterator[tuple[Part, bool]]:
+def _parts(fetches: Sequence[Fetch], start_ms: int, end_ms: int | None) -> Iterator[tuple[Part, bool]]:
     """Every call's events in a window, and whether it was the window's last call."""
     for fetch in fetches:
         after: str | None = None

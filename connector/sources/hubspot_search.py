@@ -143,12 +143,20 @@ def read(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Itera
 
 def _listed(api: Api, wanted: Wanted, start: Position) -> Iterator[Found]:
     after: str | None = start.listing or None
+    answer = api.listed(wanted.object_type, wanted.properties, after)
+    total = _count(api, wanted.object_type) if next_after(answer) else None
     while True:
-        answer = api.listed(wanted.object_type, wanted.properties, after)
         after = next_after(answer)
-        yield Found(results(answer), replace(start, listing=after))
+        yield Found(results(answer), replace(start, listing=after), total=total)
         if after is None:
             return
+        answer = api.listed(wanted.object_type, wanted.properties, after)
+
+
+def _count(api: Api, object_type: str) -> int | None:
+    """How many records there are, for whoever watches a long back-fill: the list does not tell."""
+    total = api.search(object_type, {"limit": 1}).get("total")
+    return total if isinstance(total, int) else None
 
 
 def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:

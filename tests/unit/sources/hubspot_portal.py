@@ -25,6 +25,8 @@ class Portal:
     lists: int = 0
 
     def search(self, object_type: str, body: Json) -> Json:
+        if "filterGroups" not in body:
+            return {"total": len(self.modified), "results": []}
         self.searches.append(body)
         rows = [(ms, record_id) for record_id, ms in self.modified.items() if record_id not in self.hidden]
         for each in body["filterGroups"][0]["filters"]:

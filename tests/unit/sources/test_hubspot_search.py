@@ -49,6 +49,7 @@ def test_the_back_fill_lists_every_record_once_and_the_first_search_begins_befor
     start = position(None, HORIZONS)
     found = passed(portal, start)
     assert ids(found) == list(range(1, 251))
+    assert {each.total for each in found} == {250}
     end = found[-1].position
     assert end.listing is None
     assert end.read_ms == NOW_MS

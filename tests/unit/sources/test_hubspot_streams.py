@@ -249,6 +249,40 @@ def test_streams_of_events_are_optional_and_asked_for_more_rarely(name: str) -> 
     assert STREAMS[name].every
 
 
+def test_behavioural_events_of_every_meant_type_are_read() -> None:
+    class Portal:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def get(self, path: str, **params: Any) -> Json:
+            if path.endswith("/event-types"):
+                return {"eventTypes": ["e_visited_page", "e_opened_email", "pe4711_product_login"]}
+            self.asked.append(params["eventType"])
+            after = params.get("after")
+            event = {"id": f"{params['eventType']}{after}", "occurredAt": "2026-11-04T03:44:52.657Z", "objectId": "5"}
+            return {"results": [event], **({} if after else {"paging": {"next": {"after": "1"}}})}
+
+    portal = Portal()
+    cursor = orjson.dumps({"read_ms": NOW_MS, "settled_ms": NOW_MS}).decode()
+    request = Request(STREAMS["web_events"], (), cursor)
+    pages = list(events.web_events(portal, request, HORIZONS, 0, ("e_visited_page", "pe*")))  # type: ignore[arg-type]
+    assert portal.asked == ["e_visited_page", "e_visited_page", "pe4711_product_login", "pe4711_product_login"]
+    assert len({row["native_id"] for row in rows_of(pages)}) == 4
+    assert [page.done for page in pages] == [False, False, False, True]
+    assert {page.cursor for page in pages} == {cursor}
+
+
+def test_a_portal_without_any_meant_event_type_has_a_page_that_is_done() -> None:
+    class Portal:
+        def get(self, path: str, **params: Any) -> Json:
+            return {"eventTypes": ["e_visited_page"]}
+
+    request = Request(STREAMS["web_events"], ())
+    [page] = events.web_events(Portal(), request, HORIZONS, NOW_MS - DAY_MS, ("pe*",))  # type: ignore[arg-type]
+    assert page.done
+    assert not page.rows.num_rows
+
+
 def test_owners_who_left_are_told_with_those_who_are_there() -> None:
     class Portal:
         def owners(self, after: str | None, *, is_archived: bool) -> Json:
