@@ -282,33 +282,30 @@ def normalise(kind: str, column: Column, region: str | Column = "", network: str
 
     `region` may be a column too: the region of each phone number, "" for none.
     """
-    if not isinstance(region, str):
-        return _by_region(column, region) if kind == "phone" else normalise(kind, column, "", network)
     common = _COMMON.get(kind)
     nothing = pa.nulls(len(column), pa.string())
     values = nothing if common is None else common(column, region)
     is_rest = pc.and_(pc.is_valid(column), pc.is_null(values))
     if not pc.any(is_rest).as_py():
         return values, nothing
-    rest: Any = column.filter(is_rest).dictionary_encode()
-    parsed = [parse(kind, raw, region, network) for raw in rest.dictionary.to_pylist()]
-    found = pa.array([value for value, _ in parsed], pa.string()).take(rest.indices)
-    reasons = pa.array([reason for _, reason in parsed], pa.string()).take(rest.indices)
+    rest = column.filter(is_rest)
+    if kind == "phone" and not isinstance(region, str):
+        regions: Any = region.filter(is_rest)
+    else:
+        regions = pa.repeat(region if isinstance(region, str) else "", len(rest))
+    found = reasons = pa.nulls(len(rest), pa.string())
+    for each in regions.unique().to_pylist():
+        is_here = pc.equal(regions, each)
+        coded: Any = rest.filter(is_here).dictionary_encode()
+        parsed = [parse(kind, raw, each, network) for raw in coded.dictionary.to_pylist()]
+        found = pc.replace_with_mask(found, is_here, _taken([value for value, _ in parsed], coded.indices))
+        reasons = pc.replace_with_mask(reasons, is_here, _taken([reason for _, reason in parsed], coded.indices))
     return pc.replace_with_mask(values, is_rest, found), pc.replace_with_mask(nothing, is_rest, reasons)
 
 
-def _by_region(column: Column, regions: Column) -> tuple[Column, Column]:
-    """Phone numbers, each read as people of its region write it."""
-    values = numbering.common(column, "")
-    reasons: Column = pa.nulls(len(column), pa.string())
-    is_rest = pc.and_(pc.is_valid(column), pc.is_null(values))
-    distinct: Any = regions.filter(is_rest).unique()
-    for region in distinct.to_pylist():
-        is_here = pc.and_(is_rest, pc.equal(regions, region))
-        found, why = normalise("phone", column.filter(is_here), region)
-        values = pc.replace_with_mask(values, is_here, found)
-        reasons = pc.replace_with_mask(reasons, is_here, why)
-    return values, reasons
+def _taken(texts: list[str | None], at: Column) -> Column:
+    taken: Column = pa.array(texts, pa.string()).take(at)
+    return taken
 
 
 def email_bases(addresses: Column) -> Column:
@@ -333,7 +330,7 @@ _PLAIN_EMAIL = (
 )
 
 
-def _common_email(column: Column, _: str) -> Column:
+def _common_email(column: Column, _: str | Column) -> Column:
     text = pc.ascii_lower(pc.ascii_trim_whitespace(column))
     is_plain = pc.match_substring_regex(text, _PLAIN_EMAIL)
     is_special = pc.match_substring_regex(text, r"\.(?:arpa|onion|local|test)$")
@@ -341,7 +338,7 @@ def _common_email(column: Column, _: str) -> Column:
     return values
 
 
-def _common_opaque(column: Column, _: str) -> Column:
+def _common_opaque(column: Column, _: str | Column) -> Column:
     text = pc.ascii_lower(pc.ascii_trim_whitespace(column))
     is_plain = pc.match_substring_regex(text, r"^[a-z0-9][a-z0-9._:|-]{6,200}[a-z0-9]$")
     has_substance = pc.match_substring_regex(text, r"[a-z1-9]")
@@ -350,7 +347,7 @@ def _common_opaque(column: Column, _: str) -> Column:
     return values
 
 
-_COMMON: dict[str, Callable[[Column, str], Column]] = {
+_COMMON: dict[str, Callable[[Column, str | Column], Column]] = {
     "email": _common_email,
     "phone": numbering.common,
     "device": _common_opaque,

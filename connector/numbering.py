@@ -38,14 +38,30 @@ def parse(raw: str, region: str) -> tuple[str | None, str | None]:
     return phonenumbers.format_number(number, PhoneNumberFormat.E164), None
 
 
-def common(column: Column, region: str) -> Column:
-    """The numbers of a column whose E.164 form is certain from their shape; null for all others."""
+def common(column: Column, region: str | Column) -> Column:
+    """The numbers of a column whose E.164 form is certain from their shape; null for all others.
+
+    `region` reads national notations: one for all, or one per row ("" for none).
+    """
     text = pc.ascii_trim_whitespace(column)
     text = pc.if_else(pc.match_substring_regex(text, _PLAIN), text, None)
     digits = pc.replace_substring_regex(text, r"[ .()-]", "")
     shape, prefixed = _international()
     is_certain = pc.and_not(pc.match_substring_regex(digits, shape), pc.match_substring_regex(digits, prefixed))
     values: Column = pc.if_else(is_certain, digits, None)
+    if isinstance(region, str):
+        return _with_national(values, digits, region)
+    is_rest = pc.and_(pc.is_valid(digits), pc.is_null(values))
+    distinct: Any = region.filter(is_rest).unique()
+    for each in distinct.to_pylist():
+        is_here = pc.and_(is_rest, pc.equal(region, each))
+        here = digits.filter(is_here)
+        values = pc.replace_with_mask(values, is_here, _with_national(pa.nulls(len(here), pa.string()), here, each))
+    return values
+
+
+def _with_national(values: Column, digits: Column, region: str) -> Column:
+    """The values, and the numbers of a region that are written as people dial them there."""
     national = _national(region)
     if national is None:
         return values
@@ -55,8 +71,9 @@ def common(column: Column, region: str) -> Column:
         is_prefixed = pc.and_(is_clear, pc.match_substring_regex(digits, f"^0{pattern}$"))
         values = pc.if_else(is_prefixed, pc.replace_substring_regex(digits, "^0", f"+{code}"), values)
     is_bare = pc.and_(is_clear, pc.match_substring_regex(digits, f"^{pattern}$"))
-    with_national: Column = pc.if_else(is_bare, pc.binary_join_element_wise(f"+{code}", digits, ""), values)
-    return with_national
+    international: Any = pc.binary_join_element_wise(pa.scalar(f"+{code}"), digits, "")  # type: ignore[call-overload]
+    with_bare: Column = pc.if_else(is_bare, international, values)
+    return with_bare
 
 
 @lru_cache(maxsize=1)

@@ -15,31 +15,57 @@ from connector.tables import BOOL, IDENTIFIER, INSTANT, TEXT, VISITOR
 
 def of_records(group: Group, mapping: StreamMapping) -> pa.Table:
     """The identifiers of the living records of a group, and of merged ones the key of their survivor."""
-    parts = [_rows_of(group, mapping.kind, kind, rule) for kind, rules in mapping.identifiers.items() for rule in rules]
-    parts.append(_survivors(group, mapping.kind))
-    found = pa.concat_tables(parts)
-    bases = _bases(found)
-    return first_of_each(pa.concat_tables([found, bases]), "key")
+    parts = [_survivors(group, mapping.kind)]
+    modified = pc.fill_null(group.rows["modified_at"].combine_chunks(), group.now)
+    for kind, rules in mapping.identifiers.items():
+        if not rules:
+            continue
+        at, values, raw, verified = (
+            pa.concat_arrays(each) for each in zip(*(_found(group, kind, r) for r in rules), strict=True)
+        )
+        named = [(kind, values, verified)]
+        if kind == "email":
+            # The weaker form of every address, also where it is the same: two addresses meet on it only if both have it.
+            named.append(("email_base", identifiers.email_bases(values), nulls(len(values), BOOL)))
+        for name, column, is_verified in named:
+            first = _firsts(at, column)
+            columns = [each.take(first) for each in (at, column, raw, is_verified)]
+            keys, seen_at = group.keys.take(columns[0]), modified.take(columns[0])
+            parts.append(
+                rows(mapping.kind, name, keys, columns[1], raw=columns[2], seen_at=seen_at, is_verified=columns[3])
+            )
+    return pa.concat_tables(parts)
 
 
-def _rows_of(group: Group, record_kind: str, kind: str, rule: IdentifierRule) -> pa.Table:
+def _found(group: Group, kind: str, rule: IdentifierRule) -> tuple[Column, Column, Column, Column]:
+    """Of one rule: numbers of the rows that have a readable identifier, its value, the raw text, and whether it is verified."""
     raw = group.natives.text(rule.from_)
-    is_there = pc.and_not(pc.is_valid(raw), group.rows["is_deleted"].combine_chunks())
-    at = pc.indices_nonzero(is_there)
-    raw = raw.take(at)
+    is_alive = pc.invert(group.rows["is_deleted"].combine_chunks())
     if rule.split:
-        parts = pc.split_pattern(raw, rule.split)
-        at = at.take(pc.list_parent_indices(parts))
-        raw = pc.utf8_trim_whitespace(pc.list_flatten(parts))
-    region = group.region if isinstance(group.region, str) else group.region.take(at)
-    values, reasons = identifiers.normalise(kind, raw, region, rule.network)
-    group.note(kind, reasons, raw, group.keys.take(at))
+        has_raw = pc.indices_nonzero(pc.and_(is_alive, pc.is_valid(raw)))
+        lists = pc.split_pattern(raw.take(has_raw), rule.split)
+        at, raw = has_raw.take(pc.list_parent_indices(lists)), pc.utf8_trim_whitespace(pc.list_flatten(lists))
+        region = group.region if isinstance(group.region, str) else group.region.take(at)
+        values, reasons = identifiers.normalise(kind, raw, region, rule.network)
+        group.note(kind, reasons, raw, group.keys.take(at))
+        is_read = pc.is_valid(values)
+        at, values, raw = at.filter(is_read), values.filter(is_read), raw.filter(is_read)
+    else:
+        values, reasons = group.identifier(kind, rule.from_, rule.network)
+        group.note(kind, reasons, raw)
+        at = pc.indices_nonzero(pc.and_(is_alive, pc.is_valid(values)))
+        values, raw = values.take(at), raw.take(at)
     if kind == "crm_id":
-        values = record_keys(group.system, rule.of, pc.utf8_trim_whitespace(pc.if_else(pc.is_valid(values), raw, None)))
-    is_read = pc.is_valid(values)
-    at, values, raw = at.filter(is_read), values.filter(is_read), raw.filter(is_read)
-    modified = pc.fill_null(group.rows["modified_at"].combine_chunks(), group.now).take(at)
-    return rows(record_kind, kind, group.keys.take(at), values, raw=raw, seen_at=modified, is_verified=rule.is_verified)
+        values = record_keys(group.system, rule.of, pc.utf8_trim_whitespace(raw))
+    return at, values, raw, pa.repeat(pa.scalar(rule.is_verified, BOOL), len(at))
+
+
+def _firsts(at: Column, values: Column) -> Column:
+    """Where each pair of row and value stands first."""
+    coded = values.dictionary_encode()
+    pairs = at.to_numpy().astype(np.int64) * max(1, len(coded.dictionary)) + coded.indices.to_numpy()
+    _, firsts = np.unique(pairs, return_index=True)
+    return pa.array(firsts, pa.int64())
 
 
 def _survivors(group: Group, record_kind: str) -> pa.Table:
@@ -48,7 +74,15 @@ def _survivors(group: Group, record_kind: str) -> pa.Table:
     raw = survivors.take(at)
     keys = joined(group.system, group.rows["object_type"].combine_chunks().take(at), raw)
     modified = pc.fill_null(group.rows["modified_at"].combine_chunks(), group.now).take(at)
-    return rows(record_kind, "crm_id", group.keys.take(at), keys, raw=raw, seen_at=modified, is_verified=True)
+    return rows(
+        record_kind,
+        "crm_id",
+        group.keys.take(at),
+        keys,
+        raw=raw,
+        seen_at=modified,
+        is_verified=pa.repeat(True, len(at)),
+    )
 
 
 def rows(
@@ -59,7 +93,7 @@ def rows(
     *,
     raw: Column,
     seen_at: Column,
-    is_verified: bool | None = None,
+    is_verified: Column,
 ) -> pa.Table:
     """Rows of IDENTIFIER for one type. `seen_at` is when the system last said so; the first time is for the store."""
     size = len(values)
@@ -70,23 +104,13 @@ def rows(
         "type": repeated(kind, size),
         "value": values,
         "raw": raw,
-        "is_verified": pa.repeat(pa.scalar(is_verified, BOOL), size),
+        "is_verified": is_verified,
         "first_seen_at": seen_at,
         "last_seen_at": seen_at,
         "withdrawn_at": nulls(size, INSTANT),
         "component": nulls(size),
     }
     return pa.table([columns[name] for name in IDENTIFIER.names], schema=IDENTIFIER)
-
-
-def _bases(found: pa.Table) -> pa.Table:
-    """The weaker form of every address, also where it is the same: two addresses meet on it only if both have it."""
-    emails = found.filter(pc.equal(found["type"], "email")).combine_chunks()
-    columns = [emails[name].combine_chunks() for name in ("record", "value", "raw", "last_seen_at")]
-    records, values, raw, seen_at = columns
-    kinds = emails["record_kind"]
-    kind = kinds[0].as_py() if len(emails) else "person"
-    return rows(kind, "email_base", records, identifiers.email_bases(values), raw=raw, seen_at=seen_at)
 
 
 def first_of_each(table: pa.Table, column: str) -> pa.Table:
@@ -127,5 +151,9 @@ def visitors(group: Group, kind: str, values: Column, happened_at: Column) -> tu
     columns = {**header, **canonical}
     schema = tables.record_schema("person")
     records = pa.table([columns.get(field.name, nulls(size, field.type)) for field in schema], schema=schema)
-    found = rows("person", kind, keys, each, raw=each, seen_at=first_at)
-    return records, pa.concat_tables([found, _bases(found)])
+    unverified = nulls(size, BOOL)
+    found = [rows("person", kind, keys, each, raw=each, seen_at=first_at, is_verified=unverified)]
+    if kind == "email":
+        bases = identifiers.email_bases(each)
+        found.append(rows("person", "email_base", keys, bases, raw=each, seen_at=first_at, is_verified=unverified))
+    return records, pa.concat_tables(found)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from connector import identifiers
 from connector.identifiers import over_distinct
 from connector.mapping import transforms
 from connector.mapping.columns import Column, Natives, hashed, joined, nulls, pc, repeated
@@ -30,10 +31,18 @@ class Group:
     keys: Column
     rows: pa.Table
     notes: list[pa.Table] = field(default_factory=list)
+    normalised: dict[tuple[str, str, str], tuple[Column, Column]] = field(default_factory=dict)  # read once, used twice
 
     @property
     def size(self) -> int:
         return self.natives.size
+
+    def identifier(self, kind: str, name: str, network: str = "") -> tuple[Column, Column]:
+        """A native field as identifiers of a type: values and reasons."""
+        key = (kind, name, network)
+        if key not in self.normalised:
+            self.normalised[key] = identifiers.normalise(kind, self.natives.text(name), self.region, network)
+        return self.normalised[key]
 
     def note(self, name: str, reasons: Column | None, raw: Column, keys: Column | None = None) -> None:
         """Set aside the values that have a reason."""
@@ -66,6 +75,11 @@ def value(group: Group, rule: FieldRule | None, name: str, kind: pa.DataType) ->
     if kind == BOOL and len(rule.from_) > 1:
         columns = [_transformed(group, rule, name, kind, group.natives.text(native)) for native in rule.from_]
         return _any(columns)
+    transform = rule.transform or (transforms.usual(name, kind),)
+    if transform in (("email",), ("phone",), ("domain",)) and len(rule.from_) == 1 and not rule.map and not rule.record:
+        values, reasons = group.identifier(transform[0], rule.from_[0])
+        group.note(name, reasons, group.natives.text(rule.from_[0]))
+        return values
     return _transformed(group, rule, name, kind, group.natives.first(rule.from_))
 
 

@@ -101,7 +101,7 @@ def test_a_national_number_is_read_in_the_country_of_its_record() -> None:
         "hubspot", "contacts", {"country": "UK", "phone": "0207 2213700"}, {"country": None, "phone": "030 5550100"},
         {"country": "Atlantis", "mobilephone": "0171 5550100"},
     )  # fmt: skip
-    assert by_type(mapped) == {"phone": ["+491715550100", "+442072213700", "+49305550100"]}
+    assert by_type(mapped) == {"phone": ["+442072213700", "+49305550100", "+491715550100"]}
     assert values(mapped.records, "phone", "mobile") == [
         ("+442072213700", None), ("+49305550100", None), (None, "+491715550100"),
     ]  # fmt: skip
