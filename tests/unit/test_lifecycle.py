@@ -1,0 +1,430 @@
+"""Stages move both ways without trembling; a task is made once, on one record, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pytest
+
+from connector import lifecycle, tables
+from connector.lifecycle import Known, LifecycleSection, TaskSection
+from connector.tables import POINT
+from connector.triggers import Places, due_at
+
+NOW = datetime(2026, 11, 24, 14, tzinfo=UTC)
+Rows = Sequence[Mapping[str, Any]]
+STAGES = LifecycleSection.model_validate(
+    {
+        "stages": [
+            {"name": "Discover"},
+            {"name": "Engage", "enter": "score >= 40", "exit": "score < 30"},
+            {
+                "name": "Buy",
+                "enter": "score >= 60 or has_open_opportunity",
+                "exit": "score < 50 and not has_open_opportunity",
+            },
+        ]
+    }
+)
+
+
+def a_table(schema: pa.Schema, rows: Rows) -> ir.Table:
+    return ibis.memtable(pa.Table.from_pylist([dict.fromkeys(schema.names) | dict(row) for row in rows], schema=schema))
+
+
+@dataclass
+class House:
+    """One person and what runs make of her score."""
+
+    backend: Any
+    section: LifecycleSection = STAGES
+    tasks: dict[str, TaskSection] = field(default_factory=dict)
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    triggers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    days: Rows = ()
+    opportunities: Rows = ()
+    records: Rows = (
+        {"key": "sf|Contact|1", "system": "sf", "object_type": "Contact", "native_id": "1", "owner": "005"},
+    )
+    runs: int = 0
+
+    def facts(self, score: float, now: datetime) -> ir.Table:
+        known = Known(
+            persons=a_table(
+                tables.PERSON, [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
+            ),
+            accounts=a_table(tables.ACCOUNT, [{"key": "acme", "name": "Acme"}]),
+            scores=a_table(
+                tables.SCORE, [{"subject": "ann", "score": round(score * POINT), "grade": "B", "reasons": REASONS}]
+            ),
+            membership=self.membership(),
+            days=a_table(tables.ENGAGEMENT_DAY, self.days),
+            opportunities=a_table(tables.record_schema("opportunity"), self.opportunities),
+            contact_roles=a_table(
+                tables.record_schema("contact_role"), [{"opportunity": "deal", "person": "sf|Contact|1"}]
+            ),
+        )
+        made = lifecycle.facts(lifecycle.conditions(self.section, self.tasks), known, now)
+        return ibis.memtable(self.backend.to_pyarrow(made))
+
+    def membership(self) -> ir.Table:
+        return a_table(
+            tables.MEMBERSHIP, [{"key": row["key"], "kind": "person", "owner_id": "ann"} for row in self.records]
+        )
+
+    def current(self) -> ir.Table:
+        return a_table(tables.STAGE_INTERVAL, list(self.intervals.values()))
+
+    def step(self, score: float, now: datetime) -> str:
+        """One run at `now`: the stage after it."""
+        self.runs += 1
+        moved = self.backend.to_pyarrow(
+            lifecycle.advance(self.section, self.facts(score, now), self.current(), now, self.runs)
+        )
+        self.intervals |= {row["key"]: row for row in moved.to_pylist()}
+        (open_one,) = (row for row in self.intervals.values() if row["left_at"] is None)
+        return str(open_one["stage"])
+
+    def fired(self, score: float, now: datetime) -> list[dict[str, Any]]:
+        """One run at `now`: the tasks it drafts."""
+        self.step(score, now)
+        facts = self.facts(score, now)
+        changed = lifecycle.fire(
+            self.tasks,
+            facts,
+            current=self.current(),
+            triggers=a_table(tables.TRIGGER, list(self.triggers.values())),
+            issued=a_table(tables.ISSUED, [{"key": "ann", "kind": "person", "anchor": "sf|Contact|1"}]),
+            now=now,
+            run=self.runs,
+        )
+        rows = self.backend.to_pyarrow(changed).to_pylist()
+        self.triggers |= {row["key"]: row for row in rows}
+        fresh = a_table(tables.TRIGGER, [row for row in rows if row["run"] == self.runs and row["fired_at"] == now])
+        places = Places(
+            persons=a_table(
+                tables.PERSON, [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
+            ),
+            accounts=a_table(tables.ACCOUNT, [{"key": "acme", "name": "Acme"}]),
+            records=a_table(tables.record_schema("person"), self.records),
+            membership=self.membership(),
+            opportunities=a_table(tables.record_schema("opportunity"), self.opportunities),
+            contact_roles=a_table(
+                tables.record_schema("contact_role"), [{"opportunity": "deal", "person": "hub|contacts|9"}]
+            ),
+        )
+        chosen = self.backend.to_pyarrow(lifecycle.targets(self.tasks, fresh, facts, self.current(), places))
+        drafted: list[dict[str, Any]] = lifecycle.draft(self.tasks, chosen, now, self.runs).to_pylist()
+        return drafted
+
+
+REASONS = '[{"text":"demo request, 20 Nov 2026","points":25000000000,"rule":"demo"}]'
+HOT = {
+    "call": TaskSection.model_validate(
+        {"when": "score crosses 60", "rearm_below": 50, "subject": "Call {{ person.first_name }}"}
+    )
+}
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Any:
+    connected = ibis.duckdb.connect()
+    connected.raw_sql("set TimeZone = 'UTC'")
+    return connected
+
+
+def test_a_person_rises_over_several_stages_at_once_and_falls_to_the_one_that_keeps_them(backend: Any) -> None:
+    house = House(backend)
+    scores = [10, 70, 55, 49, 35, 29, 70, 10]
+    assert [house.step(score, NOW + at * 2 * DAY) for at, score in enumerate(scores)] == [
+        "Discover", "Buy", "Buy", "Engage", "Engage", "Discover", "Buy", "Discover",
+    ]  # fmt: skip
+
+
+def test_who_dwells_too_short_falls_later_but_rises_at_once(backend: Any) -> None:
+    house = House(backend)
+    assert house.step(45, NOW) == "Engage"
+    assert house.step(10, NOW + DAY / 2) == "Engage"
+    assert house.step(70, NOW + DAY * 0.6) == "Buy"
+    assert house.step(10, NOW + DAY * 1.5) == "Buy"
+    assert house.step(10, NOW + DAY * 1.7) == "Discover"
+
+
+def test_the_end_of_a_dwell_is_due(backend: Any) -> None:
+    house = House(backend)
+    house.step(45, NOW)
+    later = NOW + DAY / 2
+    rows = backend.to_pyarrow(lifecycle.due(STAGES, house.facts(10, later), house.current(), later)).to_pylist()
+    assert [(row["key"], row["due_at"]) for row in rows] == [("ann|dwell", NOW + DAY)]
+
+
+def test_an_interval_says_why_it_began_and_ended(backend: Any) -> None:
+    house = House(backend)
+    for at, score in enumerate((10, 70, 10)):
+        house.step(score, NOW + at * 2 * DAY)
+    told = [(row["stage"], row["why"], row["left_why"]) for row in house.intervals.values()]
+    assert told == [
+        ("Discover", "first seen", "moved up to Buy"),
+        ("Buy", "score at least 60 or has open opportunity", "fell back to Discover"),
+        ("Discover", "fell back from Buy: score below 50 and not (has open opportunity)", None),
+    ]
+
+
+def test_an_open_opportunity_of_one_of_the_records_is_a_fact(backend: Any) -> None:
+    house = House(backend, opportunities=[{"key": "deal", "is_closed": False}])
+    assert house.step(0, NOW) == "Buy"
+    closed = House(backend, opportunities=[{"key": "deal", "is_closed": True}])
+    assert closed.step(0, NOW) == "Discover"
+
+
+def test_a_stage_that_is_no_longer_defined_is_left_for_the_best_that_lets_in(backend: Any) -> None:
+    house = House(backend)
+    house.step(70, NOW)
+    house.section = LifecycleSection.model_validate(
+        {"stages": [{"name": "New"}, {"name": "Hot", "enter": "score > 50", "exit": "score < 9"}]}
+    )
+    assert house.step(70, NOW + DAY) == "Hot"
+    assert "the stage is no longer defined to Hot" in {row["left_why"] for row in house.intervals.values()}
+
+
+def test_windows_of_counts_end_at_midnight_and_are_due_then(backend: Any) -> None:
+    section = LifecycleSection.model_validate(
+        {
+            "stages": [
+                {"name": "Quiet"},
+                {"name": "Busy", "enter": "count_of('page_viewed', 7) >= 2", "exit": "days_since('page_viewed') > 20"},
+            ]
+        }
+    )
+    seen = date(2026, 11, 18)
+    row = {
+        "record": "sf|Contact|1",
+        "model": "",
+        "rule": "page_viewed",
+        "day": seen,
+        "events": 2,
+        "last_at": NOW - 6 * DAY,
+    }
+    house = House(backend, section=section, days=[row])
+    (facts,) = backend.to_pyarrow(house.facts(0, NOW)).to_pylist()
+    assert (facts["count_of_page_viewed_7"], facts["days_since_page_viewed"], facts["last_event_at"]) == (
+        2,
+        6,
+        NOW - 6 * DAY,
+    )
+    assert facts["due_at"] == datetime(2026, 11, 25, tzinfo=UTC)
+    (later,) = backend.to_pyarrow(house.facts(0, NOW + DAY)).to_pylist()
+    assert (later["count_of_page_viewed_7"], later["days_since_page_viewed"]) == (0, 7)
+    assert later["due_at"] == datetime(2026, 12, 8, tzinfo=UTC)  # 20 days since; on the 9th it is more
+
+
+def test_a_person_who_was_merged_away_takes_up_the_stage_again_after_a_split(backend: Any) -> None:
+    house = House(backend)
+    house.step(70, NOW)
+    gone = a_table(pa.schema({"subject": tables.TEXT}), [{"subject": "ann"}])
+    (closed,) = backend.to_pyarrow(lifecycle.close_merged(house.current(), gone, NOW + DAY, 2)).to_pylist()
+    assert (closed["left_at"], closed["left_why"]) == (NOW + DAY, lifecycle.MERGED)
+    (open_again,) = backend.to_pyarrow(lifecycle.resume(a_table(tables.STAGE_INTERVAL, [closed]), gone, 3)).to_pylist()
+    assert (open_again["key"], open_again["stage"], open_again["left_at"]) == (closed["key"], "Buy", None)
+
+
+def test_metrics_count_who_is_in_a_stage_and_who_moved_on(backend: Any) -> None:
+    house = House(backend)
+    for at, score in enumerate((10, 45, 70, 10)):
+        house.step(score, NOW + at * 2 * DAY)
+    scores = a_table(
+        tables.SCORE, [{"subject": "ann", "model": "default", "score": 10 * POINT, "engagement": 4 * POINT}]
+    )
+    rows = backend.to_pyarrow(lifecycle.stage_metrics(STAGES, house.current(), scores, NOW + 8 * DAY)).to_pylist()
+    told = [
+        (row["stage"], row["contacts"], row["moved_up"], row["fell_back"], row["average_days"], row["conversion"])
+        for row in rows
+    ]
+    assert told == [("Discover", 1, 1, 0, 2.0, 1.0), ("Engage", 0, 1, 0, 2.0, 1.0), ("Buy", 0, 0, 1, 2.0, 0.0)]
+    assert (rows[0]["average_score"], rows[0]["average_engagement"]) == (10.0, 4.0)
+
+
+# ------------------------------------------------------------------------------------------------------------- tasks
+
+
+def test_a_trigger_fires_once_and_again_only_after_it_was_armed_again(backend: Any) -> None:
+    house = House(backend, tasks=HOT)
+    scores = [10, 65, 70, 55, 65, 49, 65]
+    made = [len(house.fired(score, NOW + at * DAY)) for at, score in enumerate(scores)]
+    assert made == [0, 1, 0, 0, 0, 0, 1]
+    assert house.triggers["ann|call"]["episode"] == 2
+
+
+def test_the_first_run_of_a_trigger_makes_no_tasks_and_neither_does_a_changed_one(backend: Any) -> None:
+    house = House(backend, tasks=HOT)
+    assert house.fired(70, NOW) == []
+    house.tasks = {"call": HOT["call"].model_copy(update={"when": "score crosses 65"})}
+    assert house.fired(70, NOW + DAY) == []
+    assert house.fired(10, NOW + 2 * DAY) == []
+    assert len(house.fired(70, NOW + 3 * DAY)) == 1
+
+
+def test_the_first_run_makes_tasks_for_events_that_are_young_enough(backend: Any) -> None:
+    seen = {"record": "sf|Contact|1", "model": "", "rule": "page_viewed", "day": NOW.date(), "events": 1}
+    young = House(
+        backend,
+        tasks={"call": HOT["call"].model_copy(update={"first_run_days": 3})},
+        days=[seen | {"last_at": NOW - 2 * DAY}],
+    )
+    assert len(young.fired(70, NOW)) == 1
+    old = House(backend, tasks=young.tasks, days=[seen | {"last_at": NOW - 4 * DAY}])
+    assert old.fired(70, NOW) == []
+
+
+def test_a_stage_that_begins_is_a_trigger(backend: Any) -> None:
+    task = TaskSection.model_validate({"when": "stage becomes 'Buy'", "subject": "Offer"})
+    house = House(backend, tasks={"offer": task})
+    assert [len(house.fired(score, NOW + at * DAY)) for at, score in enumerate((10, 45, 70, 80))] == [0, 0, 1, 0]
+
+
+def test_a_task_says_who_why_and_until_when(backend: Any) -> None:
+    task = TaskSection.model_validate(
+        {
+            "when": "score crosses 60",
+            "subject": "Call {{ person.first_name }}\n at {{ account.name }}: {{ reasons[0].text }}",
+        }
+    )
+    house = House(backend, tasks={"call": task})
+    house.fired(0, NOW - DAY)
+    (drafted,) = house.fired(65.04, NOW)
+    assert drafted["title"] == "Call Ann at Acme: demo request, 20 Nov 2026"
+    assert drafted["body"] == "Ann Meyer scores 65.0 (B, Buy).\n\n+25.0  demo request, 20 Nov 2026"
+    assert (drafted["record"], drafted["owner"], drafted["reason"]) == ("sf|Contact|1", "005", "score at least 60")
+    assert drafted["due_at"] == NOW + DAY
+
+
+def test_the_key_of_a_task_is_the_same_in_a_replay_and_another_in_the_next_episode(backend: Any) -> None:
+    def keys() -> list[str]:
+        house = House(backend, tasks=HOT)
+        return [task["key"] for at, score in enumerate((0, 65, 0, 65)) for task in house.fired(score, NOW + at * DAY)]
+
+    first = keys()
+    assert first == keys()
+    assert len(set(first)) == 2
+    assert all(len(key) <= 64 for key in first)
+
+
+def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(backend: Any) -> None:
+    def record(key: str, **more: Any) -> dict[str, Any]:
+        system, object_type, native_id = key.split("|")
+        return {"key": key, "system": system, "object_type": object_type, "native_id": native_id, "owner": "1", **more}
+
+    lead, contact, hub = record("sf|Lead|1"), record("sf|Contact|2"), record("hub|contacts|9")
+
+    def place(*records: dict[str, Any], system: str = "owner's", deals: Rows = ()) -> list[str]:
+        task = TaskSection.model_validate({"when": "score crosses 60", "subject": "x", "system": system})
+        house = House(backend, tasks={"call": task}, records=records, opportunities=deals)
+        house.fired(0, NOW - DAY)
+        return [drafted["record"] for drafted in house.fired(65, NOW)]
+
+    assert place(lead, contact) == ["sf|Contact|2"]
+    assert place(lead, contact | {"owner": None}) == ["sf|Lead|1"]
+    assert place(contact, hub, deals=[{"key": "deal", "is_closed": False}]) == ["hub|contacts|9"]
+    assert place(contact, hub, system="sf", deals=[{"key": "deal", "is_closed": False}]) == ["sf|Contact|2"]
+    assert place(lead | {"is_converted": True}, contact | {"deleted_at": NOW}, hub | {"merged_into": "x"}) == []
+
+
+def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(backend: Any) -> None:
+    fired = {
+        "key": "old|call",
+        "subject": "old",
+        "trigger": "call",
+        "is_armed": False,
+        "episode": 1,
+        "anchor": "a",
+        "why": "w",
+    }
+    merged = a_table(pa.schema({"subject": tables.TEXT, "into": tables.TEXT}), [{"subject": "old", "into": "ann"}])
+    (row,) = backend.to_pyarrow(lifecycle.carried(a_table(tables.TRIGGER, [fired]), merged, 7)).to_pylist()
+    assert (row["key"], row["is_armed"], row["episode"], row["run"]) == ("ann|call", False, 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 working day", datetime(2026, 11, 23, 14, tzinfo=UTC)),
+        ("2 working days", datetime(2026, 11, 24, 14, tzinfo=UTC)),
+        ("1 day", datetime(2026, 11, 21, 14, tzinfo=UTC)),
+        ("4 hours", datetime(2026, 11, 20, 18, tzinfo=UTC)),
+    ],
+)
+def test_working_days_leave_weekends_out(text: str, expected: datetime) -> None:
+    friday = datetime(2026, 11, 20, 14, tzinfo=UTC)
+    assert due_at(text, friday) == expected
+
+
+# ---------------------------------------------------------------------------------------------------------- problems
+
+
+def said(stages: Rows, **tasks: Any) -> list[str]:
+    section = LifecycleSection.model_validate({"stages": [{"name": "A"}, *stages]})
+    found = lifecycle.problems(
+        section, {name: TaskSection.model_validate({"subject": "x", **task}) for name, task in tasks.items()}
+    )
+    return [f"{problem.path}: {problem.what}; {problem.mend}" for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (
+            [{"name": "B", "enter": "score >= 40", "exit": "score < 50"}],
+            'lifecycle.stages[1].exit: stage cycle: "B" is entered and left',
+        ),
+        ([{"name": "B", "enter": "score > 40 and score < 30"}], 'lifecycle.stages[1].enter: nobody can reach "B"'),
+        ([{"name": "B"}], "lifecycle.stages[1].enter: is missing"),
+        (
+            [{"name": "B", "enter": "score > 50"}, {"name": "C", "enter": "score > 40"}],
+            'lifecycle.stages[1].enter: nobody enters "B": whoever could is let into "C"',
+        ),
+        ([{"name": "A", "enter": "score > 5"}], 'lifecycle.stages[1].name: there are two stages "A"'),
+        (
+            [{"name": "B", "enter": "skore > 5"}],
+            'lifecycle.stages[1].enter: unknown field "skore"; did you mean "score"?',
+        ),
+        ([{"name": "B", "enter": "stage = 'A'"}], 'lifecycle.stages[1].enter: unknown field "stage"'),
+    ],
+)
+def test_what_is_wrong_with_stages_has_a_place(stages: Rows, expected: str) -> None:
+    (found,) = said(stages)
+    assert found.startswith(expected)
+
+
+def test_stages_that_are_right_have_no_problems() -> None:
+    assert list(lifecycle.problems(LifecycleSection(), HOT)) == []
+    assert said([{"name": "B", "enter": "score > 5 and person.country = 'US'", "exit": "score < 5"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ({"when": "skore crosses 60"}, 'tasks.t.when: unknown field "skore"; did you mean "score"?'),
+        ({"when": "stage becomes 'Aa'"}, 'tasks.t.when: there is no stage "Aa"'),
+        ({"when": "score > 60", "rearm_below": 50}, "tasks.t.rearm_below: is for triggers such as score crosses 60"),
+        ({"when": "score crosses 60", "rearm_below": 70}, "tasks.t.rearm_below: must be at most 60"),
+        (
+            {"when": "score > 60", "subject": "{{ person.first_nam }}"},
+            'tasks.t.subject: unknown field "person.first_nam"; did you mean "first_name"?',
+        ),
+        (
+            {"when": "score > 60", "body": "{{ reason }}"},
+            'tasks.t.body: unknown name "reason"; did you mean "reasons"?',
+        ),
+        ({"when": "score > 60", "subject": "{% if %}"}, "tasks.t.subject: is not a template"),
+    ],
+)
+def test_what_is_wrong_with_a_task_has_a_place(task: dict[str, Any], expected: str) -> None:
+    (found,) = said([], t=task)
+    assert found.startswith(expected)
