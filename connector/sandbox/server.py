@@ -204,6 +204,8 @@ def _compress(request: web.Request, response: web.Response, body: bytes) -> None
 @asynccontextmanager
 async def started(options: Options) -> AsyncIterator[Running]:
     """A sandbox that listens while the context is open, in the running event loop."""
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)
     context = open_context(options)
     urls: dict[str, str] = {}
     runners = []

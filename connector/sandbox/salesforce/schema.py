@@ -292,5 +292,10 @@ def index_statements(one: SObject, each: Field) -> list[str]:
         is_wanted = True
     if not is_wanted:
         return []
-    unique, live = ("UNIQUE ", " WHERE IsDeleted = 0") if each.is_unique else ("", "")
-    return [f'CREATE {unique}INDEX IF NOT EXISTS "sf_{one.name}_{each.name}" ON {one.table} ("{each.name}"){live}']
+    name = f"sf_{one.name}_{each.name}"
+    statements = [f'CREATE INDEX IF NOT EXISTS "{name}" ON {one.table} ("{each.name}")']
+    if each.is_unique:
+        statements.append(
+            f'CREATE UNIQUE INDEX IF NOT EXISTS "{name}_live" ON {one.table} ("{each.name}") WHERE IsDeleted = 0'
+        )
+    return statements
