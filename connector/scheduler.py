@@ -104,12 +104,12 @@ class Stop:
 def stopping_on_signals() -> Iterator[Stop]:
     """A wish to end that SIGTERM and SIGINT express; a second signal ends the process at once."""
     stop = Stop()
-    former: dict[int, Any] = {}
+    former: dict[signal.Signals, Any] = {}
 
-    def ask(number: int, _: Any) -> None:
+    def ask(caught: int, _: Any) -> None:
         if stop.is_asked():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            signal.signal(caught, signal.SIG_DFL)
+            signal.raise_signal(caught)
         stop.ask()
 
     for number in (signal.SIGTERM, signal.SIGINT):

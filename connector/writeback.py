@@ -56,7 +56,9 @@ class WritebackSection(Section):
     ask_again_after: Duration = Field(
         timedelta(minutes=15), description="how long an unknown outcome may stay uncertain before it is asked again"
     )
-    brakes: Brakes = Brakes()
+    brakes: Brakes = Field(
+        default_factory=lambda: Brakes.model_validate({}), description="what holds a lane until a person has looked"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +310,9 @@ def _is_equal(left: Any, right: Any) -> bool:
     if left in (None, "") and right in (None, ""):
         return True
     try:
-        return abs(float(left) - float(right)) < 1e-9
+        return bool(abs(float(left) - float(right)) < 1e-9)
     except (TypeError, ValueError):
-        return _instant_or_text(left) == _instant_or_text(right)
+        return bool(_instant_or_text(left) == _instant_or_text(right))
 
 
 def _instant_or_text(value: Any) -> Any:

@@ -142,7 +142,7 @@ def _refused(mart: Mart, keys: pa.Table) -> pa.Table:
     components = members.semi_join(mine_now, members.key == mine_now.record).select("component").distinct()
     near = mart.arrow(refused.semi_join(components, "component").order_by("key"))
     mine = set(keys["record"].to_pylist())
-    is_near = [not mine.isdisjoint(orjson.loads(records)) for records in near["records"].to_pylist()]
+    is_near = [not mine.isdisjoint(orjson.loads(records or "[]")) for records in near["records"].to_pylist()]
     return near.filter(pa.array(is_near, pa.bool_()))
 
 

@@ -15,14 +15,8 @@ from connector.state import State
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
-JUDGEMENTS = pa.schema(
-    [
-        pa.field("left", tables.TEXT),
-        pa.field("right", tables.TEXT),
-        pa.field("verdict", tables.TEXT),
-        pa.field("decided_at", tables.INSTANT),
-        pa.field("by", tables.TEXT),
-    ]
+JUDGEMENTS: pa.Schema = pa.schema(
+    {"left": tables.TEXT, "right": tables.TEXT, "verdict": tables.TEXT, "decided_at": tables.INSTANT, "by": tables.TEXT}
 )
 
 
