@@ -140,6 +140,9 @@ IDENTIFIER = _schema(
     last_seen_at=INSTANT, withdrawn_at=INSTANT, component=TEXT,
 )  # fmt: skip
 
+#: A human decision on two records (kept in the state): verdict is link or cut.
+JUDGEMENT = _schema(left=TEXT, right=TEXT, verdict=TEXT, decided_at=INSTANT, by=TEXT)
+
 # ---------------------------------------------------------------------------------------------------- persons, accounts
 
 #: key = record key; `owner_id` is the person id or account id that the record belongs to; `kind` person or account.

@@ -15,9 +15,6 @@ from connector.state import State
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
-JUDGEMENTS: pa.Schema = pa.schema(
-    {"left": tables.TEXT, "right": tables.TEXT, "verdict": tables.TEXT, "decided_at": tables.INSTANT, "by": tables.TEXT}
-)
 
 
 @dataclass(frozen=True)
@@ -166,5 +163,5 @@ def judgements(state: State) -> pa.Table:
             }
             for row in rows
         ],
-        schema=JUDGEMENTS,
+        schema=tables.JUDGEMENT,
     )
