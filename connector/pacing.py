@@ -115,5 +115,5 @@ class Pacing:
             while log and log[0] <= now_s - window.per_s:
                 log.popleft()
             if len(log) >= window.calls:
-                free_at_s = max(free_at_s, log[0] + window.per_s)
+                free_at_s = max(free_at_s, log[-window.calls] + window.per_s)
         return free_at_s

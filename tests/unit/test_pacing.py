@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import clock
@@ -36,6 +36,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+@settings(deadline=None)  # a machine under load is no falsification
 @given(
     gaps=st.lists(st.floats(0, 3), min_size=1, max_size=60),
     calls=st.integers(1, 5),

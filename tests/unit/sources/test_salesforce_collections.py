@@ -316,6 +316,7 @@ def test_a_refused_connection_means_that_nothing_was_written() -> None:
     org = Org(accept)
     break_composite(org, 0, requests.exceptions.ConnectTimeout("t"))
     assert [outcome.result for outcome in write(org, [change("1"), task("2")])] == [Result.RETRY] * 2
+    assert [outcome.result for outcome in write(org, [task("3"), task("4")])] == [Result.RETRY] * 2
 
 
 @responses.activate
