@@ -78,9 +78,9 @@ def create(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outco
 
 def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]:
     """The tasks that exist with our keys: key -> task id."""
-    keys = {_key(change) for change in changes}
     if mode is KeyMode.UNIQUE:
-        held = batch.read(api, "tasks", sorted(keys), [TASK_KEY], id_property=TASK_KEY)
+        keys = sorted({_key(change) for change in changes})
+        held = batch.read(api, "tasks", keys, [TASK_KEY], id_property=TASK_KEY)
     else:
         candidates: set[str] = set()
         for object_type in {change.object_type for change in changes}:
@@ -88,7 +88,7 @@ def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]
             for linked in associations.associated(api, object_type, "tasks", anchors).values():
                 candidates.update(linked)
         held = batch.read(api, "tasks", sorted(candidates), [TASK_KEY])
-    return {row[TASK_KEY]: row["hs_object_id"] for row in held.values() if row.get(TASK_KEY) in keys}
+    return {row[TASK_KEY]: row["hs_object_id"] for row in held.values() if row.get(TASK_KEY)}
 
 
 def find(api: Api, mode: KeyMode, changes: Sequence[Change]) -> list[Found]:

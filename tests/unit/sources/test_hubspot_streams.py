@@ -17,6 +17,7 @@ from connector.sources import hubspot_objects as objects
 from connector.sources.hubspot import HUBSPOT
 from connector.sources.hubspot_search import Horizons
 from connector.tables import PAGE
+from tests.unit.sources.hubspot_portal import Portal
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -79,6 +80,12 @@ def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:
     [page] = read(Listing([contact("9", hs_merged_object_ids="7;8;9")]), "contacts")
     told = [(row["native_id"], row["is_deleted"], row["merged_into"]) for row in rows_of([page])]
     assert told == [("9", False, None), ("7", True, "9"), ("8", True, "9")]
+
+
+def test_a_page_holds_no_more_rows_than_one_association_call_takes() -> None:
+    pages = read(Portal(dict.fromkeys(range(1, 2501), NOW_MS)), "contacts")
+    assert [page.rows.num_rows for page in pages] == [1000, 1000, 500]
+    assert [page.done for page in pages] == [False, False, True]
 
 
 def test_what_is_no_record_is_told_and_the_others_are_kept() -> None:
@@ -235,6 +242,7 @@ def test_submissions_can_be_resumed_from_the_cursor_of_any_page() -> None:
     for cut in range(1, len(pages) + 1):
         resumed = form_pages(api, pages[cut - 1].cursor)
         assert {row["native_id"] for row in rows_of(pages[:cut] + resumed)} == everything
+        assert resumed[-1].cursor == pages[-1].cursor
 
 
 def test_a_form_that_shows_no_submissions_does_not_stop_the_others() -> None:
@@ -250,7 +258,7 @@ def test_streams_of_events_are_optional_and_asked_for_more_rarely(name: str) -> 
 
 
 def test_behavioural_events_of_every_meant_type_are_read() -> None:
-    class Portal:
+    class Some:
         def __init__(self) -> None:
             self.asked: list[str] = []
 
@@ -262,7 +270,7 @@ def test_behavioural_events_of_every_meant_type_are_read() -> None:
             event = {"id": f"{params['eventType']}{after}", "occurredAt": "2026-11-04T03:44:52.657Z", "objectId": "5"}
             return {"results": [event], **({} if after else {"paging": {"next": {"after": "1"}}})}
 
-    portal = Portal()
+    portal = Some()
     cursor = orjson.dumps({"read_ms": NOW_MS, "settled_ms": NOW_MS}).decode()
     request = Request(STREAMS["web_events"], (), cursor)
     pages = list(events.web_events(portal, request, HORIZONS, 0, ("e_visited_page", "pe*")))  # type: ignore[arg-type]
@@ -273,18 +281,18 @@ def test_behavioural_events_of_every_meant_type_are_read() -> None:
 
 
 def test_a_portal_without_any_meant_event_type_has_a_page_that_is_done() -> None:
-    class Portal:
+    class Some:
         def get(self, path: str, **params: Any) -> Json:
             return {"eventTypes": ["e_visited_page"]}
 
     request = Request(STREAMS["web_events"], ())
-    [page] = events.web_events(Portal(), request, HORIZONS, NOW_MS - DAY_MS, ("pe*",))  # type: ignore[arg-type]
+    [page] = events.web_events(Some(), request, HORIZONS, NOW_MS - DAY_MS, ("pe*",))  # type: ignore[arg-type]
     assert page.done
     assert not page.rows.num_rows
 
 
 def test_owners_who_left_are_told_with_those_who_are_there() -> None:
-    class Portal:
+    class Some:
         def owners(self, after: str | None, *, is_archived: bool) -> Json:
             owner = {
                 "id": "2" if is_archived else "1",
@@ -293,5 +301,5 @@ def test_owners_who_left_are_told_with_those_who_are_there() -> None:
             }
             return {"results": [owner]}
 
-    pages = list(events.owners(Portal(), Request(STREAMS["owners"], ()), NOW_MS))  # type: ignore[arg-type]
+    pages = list(events.owners(Some(), Request(STREAMS["owners"], ()), NOW_MS))  # type: ignore[arg-type]
     assert [(row["native_id"], row["native"]["archived"]) for row in rows_of(pages)] == [("1", False), ("2", True)]

@@ -146,6 +146,16 @@ def test_a_value_that_was_silently_kept_is_a_refusal() -> None:
     assert "lifecyclestage" in told.message
 
 
+def test_a_record_whose_value_was_kept_is_not_written_again() -> None:
+    def answer(object_type: str, verb: str, body: Json) -> Json:
+        return {"results": [{"id": "1", "properties": {"lifecyclestage": "customer", "score": "1"}}]}
+
+    api = Scripted(answer)
+    told = updated(api, change("1", "a", lifecyclestage="lead"), change("1", "b", score=1))
+    assert (told["a"].code, told["b"].result) == (batch.SILENT_NO_OP, Result.ACCEPTED)
+    assert len(api.calls) == 1
+
+
 def test_a_row_that_became_another_record_is_a_conflict() -> None:
     def answer(object_type: str, verb: str, body: Json) -> Json:
         return {"results": [{"id": "900", "properties": {"score": "66"}}]}
