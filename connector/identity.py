@@ -54,17 +54,22 @@ _LIMITS = {
 _WEAK = ("phone", "device", "cookie", "email_base", "social_handle", "account_name")
 
 
+def _told(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
 class IdentitySection(Section):
     """`[identity]`: what links records into persons and accounts, and what may not."""
 
     priority: tuple[str, ...] = Field(_PRIORITY, description="identifier types, strongest evidence first")
     hard_holders: int = Field(50, ge=2, description="a value that more records hold links nobody")
     shared_names: dict[str, int] = Field(
-        default_factory=dict, description="distinct names among a value's holders up to which it still links, by type"
+        default_factory=dict,
+        description=f"distinct names among a value's holders up to which it still links, by type, over {_told(_SHARED_NAMES)}",
     )
     limits: dict[str, int] = Field(
         default_factory=dict,
-        description="most values of a type in one person (social_id: by network, crm_id: by object type); 0: no limit",
+        description=f"most values of a type in one person (social_id by network, crm_id by object type), over {_told(_LIMITS)}; 0: none",
     )
     weak: tuple[str, ...] = Field(_WEAK, description="types that never join names that contradict each other")
     blocked: tuple[str, ...] = Field(

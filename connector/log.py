@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import structlog
+from pydantic import Field
 
 from connector.section import Section
 
@@ -23,8 +24,8 @@ _SECRET_KEYS = re.compile(r"token|secret|password|authorization|assertion|api_ke
 class LogSection(Section):
     """`[log]`: level and form of the log on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "warning"
-    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = Field("warning", description="the least that is logged")
+    format: Literal["text", "json"] = Field("text", description="text for people, json for machines")
 
 
 def hashed(value: str) -> str:

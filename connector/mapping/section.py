@@ -50,12 +50,14 @@ class FieldRule(_Rule):
     beginning of the id (`{ 003 = "Contact" }`). `join` puts several native fields together with what is between them.
     """
 
-    from_: Names = Field((), alias="from")
-    transform: Names = ()
-    map: dict[str, str] = Field({})
-    constant: str | int | float | bool | None = None
-    record: str | dict[str, str] = ""
-    join: str | None = None
+    from_: Names = Field((), alias="from", description="native fields; the first that has a value counts")
+    transform: Names = Field((), description="transforms in order, instead of the canonical field's usual one")
+    map: dict[str, str] = Field(
+        {}, description='native value -> canonical value, whatever its case; "*" for all others'
+    )
+    constant: str | int | float | bool | None = Field(None, description="the same value in every record")
+    record: str | dict[str, str] = Field("", description="the value is the id of a record of this object type")
+    join: str | None = Field(None, description="what stands between several native fields that are put together")
 
     @field_validator("transform")
     @classmethod
@@ -72,11 +74,11 @@ Rule = Annotated[FieldRule, BeforeValidator(_from_form)]
 class IdentifierRule(_Rule):
     """One native field that holds an identifier. `split` parts a list; `network` is of social ones; `of` of crm_id."""
 
-    from_: str = Field(alias="from")
-    split: str = ""
-    network: str = ""
-    of: str = ""
-    is_verified: bool | None = None
+    from_: str = Field(alias="from", description="native field")
+    split: str = Field("", description="what parts the values of a list")
+    network: str = Field("", description="the social network, of social_id and social_handle")
+    of: str = Field("", description="whose id it is, of crm_id: an object type, or another system's (hubspot.contacts)")
+    is_verified: bool | None = Field(None, description="whether the system has verified it")
 
 
 def _identifier_rules(value: Any) -> Any:
@@ -90,9 +92,9 @@ IdentifierRules = Annotated[tuple[IdentifierRule, ...], BeforeValidator(_identif
 class LinkRule(_Rule):
     """Whom an activity belongs to: records by id (or by a list of ids), or whoever has an identifier of this type."""
 
-    from_: str = Field(alias="from")
-    record: str | dict[str, str] = ""
-    identifier: str = ""
+    from_: str = Field(alias="from", description="native field that names whom the activity belongs to")
+    record: str | dict[str, str] = Field("", description="object type of the record whose id it holds")
+    identifier: str = Field("", description="or the type of the identifier that it holds")
 
     @field_validator("identifier")
     @classmethod
@@ -109,10 +111,10 @@ class KindRule(_Rule):
     `"*"` any value and `""` no value. `happened_at` is for kinds whose instant is another than that of the others.
     """
 
-    kind: str
-    channel: str = ""
-    when: dict[str, Names] = Field({})
-    happened_at: Names = ()
+    kind: str = Field(description="kind of activity")
+    channel: str = Field("", description="channel, such as email or phone")
+    when: dict[str, Names] = Field({}, description="native field -> values that make a row of this kind")
+    happened_at: Names = Field((), description="native field of the instant, where it is another than for other kinds")
 
     @field_validator("kind")
     @classmethod
@@ -125,34 +127,34 @@ class KindRule(_Rule):
 class ScannerRule(_Rule):
     """Clicks and opens that a machine made: by a flag, by the user agent, or too soon after the mail was sent."""
 
-    flag: str = ""
-    user_agent: str = ""
-    user_agents: tuple[str, ...] = ()
-    sent_at: str = ""
-    too_soon_s: int = Field(0, ge=0)
+    flag: str = Field("", description="native field that says so")
+    user_agent: str = Field("", description="native field with the user agent")
+    user_agents: tuple[str, ...] = Field((), description="parts of user agents that are machines")
+    sent_at: str = Field("", description="native field with the instant of sending")
+    too_soon_s: int = Field(0, ge=0, description="seconds after sending within which only a machine clicks")
 
 
 class ActivitySection(_Rule):
     """What a row of an activity stream says. Kinds are tried in order; a row that fits none is filtered."""
 
-    kinds: tuple[KindRule, ...] = ()
-    links: tuple[LinkRule, ...] = ()
-    happened_at: Rule | None = None
-    subject: Rule | None = None
-    campaign: Rule | None = None
-    amount: Rule | None = None
-    account: Rule | None = None
-    opportunity: Rule | None = None
-    properties: dict[str, Rule] = Field({})
-    task_key: str | None = None
-    scanner: ScannerRule | None = None
+    kinds: tuple[KindRule, ...] = Field((), description="kinds of activity, tried in order; a row of none is filtered")
+    links: tuple[LinkRule, ...] = Field((), description="whom it belongs to; the first that names somebody counts")
+    happened_at: Rule | None = Field(None, description="when it happened")
+    subject: Rule | None = Field(None, description="subject line or title")
+    campaign: Rule | None = Field(None, description="the campaign's record")
+    amount: Rule | None = Field(None, description="amount of money")
+    account: Rule | None = Field(None, description="the account's record")
+    opportunity: Rule | None = Field(None, description="the opportunity's record")
+    properties: dict[str, Rule] = Field({}, description="further values that conditions may read, such as form.name")
+    task_key: str | None = Field(None, description="native field with our key, by which our own tasks are known")
+    scanner: ScannerRule | None = Field(None, description="how opens and clicks of machines are told")
 
 
 class RoleSection(_Rule):
     """Which persons take part in an opportunity, where the opportunity itself lists them."""
 
-    from_: str = Field(alias="from")
-    record: str
+    from_: str = Field(alias="from", description="native field that lists the persons' ids")
+    record: str = Field(description="object type of these persons")
 
 
 class MappingSection(_Rule):
@@ -162,11 +164,11 @@ class MappingSection(_Rule):
     empty list removes all of a type. `traces` are activities of which a record keeps only the last instant.
     """
 
-    fields: dict[str, Rule] = Field({})
-    identifiers: dict[str, IdentifierRules] = Field({})
-    activity: ActivitySection | None = None
-    roles: RoleSection | None = None
-    traces: dict[str, str] = Field({})
+    fields: dict[str, Rule] = Field({}, description="canonical field -> where it comes from; false takes it away")
+    identifiers: dict[str, IdentifierRules] = Field({}, description="identifier type -> native fields that hold one")
+    activity: ActivitySection | None = Field(None, description="how a row of an activity stream is read")
+    roles: RoleSection | None = Field(None, description="which persons take part, where an opportunity lists them")
+    traces: dict[str, str] = Field({}, description="kind of activity -> native field that keeps its last instant only")
 
     @field_validator("identifiers")
     @classmethod

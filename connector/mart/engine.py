@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
+from pydantic import Field
 
 from connector import clock, tables
 from connector.errors import Busy, MartError
@@ -24,15 +26,18 @@ from connector.mart import schema
 from connector.section import Section
 
 _WAIT_STEP_S = 0.1
+_SCHEMAS = {name: ibis.Schema.from_pyarrow(declared) for name, declared in tables.TABLES.items()}
 
 
 class MartSection(Section):
     """`[mart]`: where the analytical store lives and what it may use."""
 
-    path: str = "mart.duckdb"
-    memory_limit: str = "4GB"
-    threads: int | None = None
-    wait_s: float = 60.0
+    path: str = Field("mart.duckdb", description="the store's file; a relative path is beside the configuration")
+    memory_limit: str = Field(
+        "4GB", description='memory that the engine may use, such as "4GB"; beyond it spills to disk'
+    )
+    threads: int | None = Field(None, description="threads that the engine may use; all cores when empty")
+    wait_s: float = Field(60.0, description="seconds to wait for another process that has the file open")
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,11 @@ class Mart:
 
     backend: Any  # the Ibis backend
     connection: duckdb.DuckDBPyConnection
+    _kept: dict[str, ibis.Schema] = field(default_factory=dict)
 
     def table(self, name: str) -> ir.Table:
         """The table as an expression."""
-        return self.backend.table(name)
+        return self._bound(name, _SCHEMAS[name])
 
     def arrow(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression."""
@@ -58,16 +64,28 @@ class Mart:
     def keep(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """The rows, computed now and kept in a scratch table until the session ends or the name is kept again."""
         if isinstance(rows, pa.Table):
-            self.connection.register("incoming", rows)
-            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM incoming')
-            self.connection.unregister("incoming")
+            self.connection.register("arrow_rows", rows)
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM arrow_rows')
+            self.connection.unregister("arrow_rows")
+            self._kept[name] = ibis.Schema.from_pyarrow(rows.schema)
         else:
-            self.backend.create_table(name, obj=rows, temp=True, overwrite=True)
+            self._compute(name, rows)
+            self._kept[name] = rows.schema()
         return self.kept(name)
 
     def kept(self, name: str) -> ir.Table:
         """A scratch table that `keep` made."""
-        return self.backend.table(name, database=("temp", "main"))
+        return self._bound(name, self._kept[name], database="main", catalog="temp")
+
+    def _compute(self, name: str, rows: ir.Table) -> None:
+        if rows.op().find(ops.InMemoryTable):
+            self.backend.create_table(name, obj=rows, temp=True, overwrite=True)
+        else:
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {self.backend.compile(rows)}')
+
+    def _bound(self, name: str, schema: ibis.Schema, **place: str) -> ir.Table:
+        """A table whose schema is known: asking the engine for it again would cost more than most of our queries."""
+        return ops.DatabaseTable(name, schema=schema, source=self.backend, namespace=ops.Namespace(**place)).to_expr()
 
     # ------------------------------------------------------------------------------------------------------ the verbs
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from sqlalchemy import Engine, create_engine, event, func, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, select
@@ -25,8 +26,11 @@ _HEAD = "0001"
 class StateSection(Section):
     """`[state]`: the transactional store; a path beside the configuration, or a database URL."""
 
-    path: str = "state.sqlite"
-    url: str = ""
+    path: str = Field("state.sqlite", description="the store's file; a relative path is beside the configuration")
+    url: str = Field(
+        "",
+        description='database URL instead of a file, such as "postgresql+psycopg://host/name"; its driver is yours',
+    )
 
 
 @dataclass(frozen=True)
