@@ -38,7 +38,7 @@ _REFERENCE = re.compile(r"^(env|file|keyring):(.+)$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 #: section -> its model, for the sections that are one table
-_SINGLE: Mapping[str, type[Section]] = {
+SINGLE_SECTIONS: Mapping[str, type[Section]] = {
     "identity": IdentitySection,
     "survivorship": SurvivorshipSection,
     "lifecycle": LifecycleSection,
@@ -49,7 +49,7 @@ _SINGLE: Mapping[str, type[Section]] = {
     "log": LogSection,
 }
 #: section -> the model of each of its named tables
-_NAMED: Mapping[str, type[Section]] = {"scoring": ScoringModel, "tasks": TaskSection}
+NAMED_SECTIONS: Mapping[str, type[Section]] = {"scoring": ScoringModel, "tasks": TaskSection}
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ class _Reader:
 
     def read(self, raw: Mapping[str, Any]) -> Config | None:
         """The configuration, or None when there are problems."""
-        known = {"systems", "mapping", *_SINGLE, *_NAMED}
+        known = {"systems", "mapping", *SINGLE_SECTIONS, *NAMED_SECTIONS}
         for name in raw.keys() - known:
             self._unknown(name, name, known)
         systems, adapters = self._systems(self._table(raw, "systems"))
         region, mapping = self._mapping(self._table(raw, "mapping"), raw.get("systems", {}))
-        single = {name: self._section(model, self._table(raw, name), name) for name, model in _SINGLE.items()}
-        named = {name: self._named(model, self._table(raw, name), name) for name, model in _NAMED.items()}
+        single = {name: self._section(model, self._table(raw, name), name) for name, model in SINGLE_SECTIONS.items()}
+        named = {name: self._named(model, self._table(raw, name), name) for name, model in NAMED_SECTIONS.items()}
         if not self.problems:
             self._check_rules(single, named)
         if self.problems:
