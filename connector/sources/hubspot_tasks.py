@@ -15,6 +15,7 @@ required values: HubSpot documentation "Tasks"; type ids of the links: "Associat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from enum import StrEnum
 
@@ -45,7 +46,17 @@ def key_mode(api: Api) -> KeyMode:
 
 
 def create(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
-    """Make the tasks that do not exist. Raises AuthError and QuotaExhausted for what was not sent."""
+    """Make the tasks that do not exist, each key once. Raises AuthError and QuotaExhausted for what was not sent."""
+    same: dict[str, list[Change]] = {}
+    for change in changes:
+        same.setdefault(_key(change), []).append(change)
+    keys = {change.key: _key(change) for change in changes}
+    for outcome in _created(api, mode, [twins[0] for twins in same.values()]):
+        for change in same[keys[outcome.key]]:
+            yield replace(outcome, key=change.key)
+
+
+def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
     if mode is KeyMode.ABSENT:
         yield from (_no_property(change) for change in changes)
         return

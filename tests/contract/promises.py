@@ -297,6 +297,9 @@ def a_task_that_is_written_twice_exists_once(bench: Bench) -> None:
     key = bench.fresh("task-key-")
     [first] = bench.write(bench.task_for(anchor, key))
     [second] = bench.write(bench.task_for(anchor, key))
+    twin = bench.fresh("twin-key-")
+    twins = bench.write(bench.task_for(anchor, twin), bench.task_for(anchor, twin))
+    assert len({outcome.native_id for outcome in twins}) == bench.tasks_with(twin) == 1
     assert first.result is Result.ACCEPTED
     assert second.result in (Result.UNCHANGED, Result.ACCEPTED)
     assert first.native_id
