@@ -53,6 +53,7 @@ class House:
         {"key": "sf|Contact|1", "system": "sf", "object_type": "Contact", "native_id": "1", "owner": "005"},
     )
     runs: int = 0
+    seen: Any = None
 
     def facts(self, score: float, now: datetime) -> ir.Table:
         known = Known(
@@ -84,9 +85,8 @@ class House:
     def step(self, score: float, now: datetime) -> str:
         """One run at `now`: the stage after it."""
         self.runs += 1
-        moved = self.backend.to_pyarrow(
-            lifecycle.advance(self.section, self.facts(score, now), self.current(), now, self.runs)
-        )
+        self.seen = self.facts(score, now)
+        moved = self.backend.to_pyarrow(lifecycle.advance(self.section, self.seen, self.current(), now, self.runs))
         self.intervals |= {row["key"]: row for row in moved.to_pylist()}
         (open_one,) = (row for row in self.intervals.values() if row["left_at"] is None)
         return str(open_one["stage"])
@@ -94,10 +94,9 @@ class House:
     def fired(self, score: float, now: datetime) -> list[dict[str, Any]]:
         """One run at `now`: the tasks it drafts."""
         self.step(score, now)
-        facts = self.facts(score, now)
         changed = lifecycle.fire(
             self.tasks,
-            facts,
+            self.seen,
             current=self.current(),
             triggers=a_table(tables.TRIGGER, list(self.triggers.values())),
             issued=a_table(tables.ISSUED, [{"key": "ann", "kind": "person", "anchor": "sf|Contact|1"}]),
@@ -106,7 +105,10 @@ class House:
         )
         rows = self.backend.to_pyarrow(changed).to_pylist()
         self.triggers |= {row["key"]: row for row in rows}
-        fresh = a_table(tables.TRIGGER, [row for row in rows if row["run"] == self.runs and row["fired_at"] == now])
+        fired = [row for row in rows if row["run"] == self.runs and row["fired_at"] == now]
+        if not fired:
+            return []
+        fresh = a_table(tables.TRIGGER, fired)
         places = Places(
             persons=a_table(
                 tables.PERSON, [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
@@ -119,7 +121,7 @@ class House:
                 tables.record_schema("contact_role"), [{"opportunity": "deal", "person": "hub|contacts|9"}]
             ),
         )
-        chosen = self.backend.to_pyarrow(lifecycle.targets(self.tasks, fresh, facts, self.current(), places))
+        chosen = self.backend.to_pyarrow(lifecycle.targets(self.tasks, fresh, self.seen, self.current(), places))
         drafted: list[dict[str, Any]] = lifecycle.draft(self.tasks, chosen, now, self.runs).to_pylist()
         return drafted
 
