@@ -129,7 +129,7 @@ class ScannerRule(_Rule):
 
     flag: str = Field("", description="native field that says so")
     user_agent: str = Field("", description="native field with the user agent")
-    user_agents: tuple[str, ...] = Field((), description="parts of user agents that are machines")
+    user_agents: tuple[str, ...] = Field((), description="patterns (regular expressions) of user agents of machines")
     sent_at: str = Field("", description="native field with the instant of sending")
     too_soon_s: int = Field(0, ge=0, description="seconds after sending within which only a machine clicks")
 

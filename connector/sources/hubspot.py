@@ -75,7 +75,7 @@ SETTLED_AFTER = timedelta(hours=1)
 class HubSpotOptions(Section):
     """`[systems.<name>]` with `kind = "hubspot"`: one portal."""
 
-    kind: Literal["hubspot"] = "hubspot"
+    kind: Literal["hubspot"] = Field("hubspot", description="the kind of system")
     token: Secret | None = Field(None, description="access token of a service key or private app")
     client_id: str | None = Field(None, description="client id of an OAuth app, instead of a token")
     client_secret: Secret | None = Field(None, description="client secret of the OAuth app")

@@ -48,9 +48,9 @@ OUTPUTS = ("score", "grade", "stage", "stage_since", "reasons", "person_id")
 
 
 class MemoryOptions(Section):
-    """`[systems.<name>]` with `kind = "memory"`."""
+    """`[systems.<name>]` with `kind = "memory"`: records in this process, for tests and for trying things out."""
 
-    kind: Literal["memory"] = "memory"
+    kind: Literal["memory"] = Field("memory", description="the kind of system")
     path: Path | None = Field(
         None, description="JSON file that keeps the records; without it they live with the process"
     )

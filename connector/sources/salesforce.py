@@ -63,7 +63,7 @@ _log = log.get(__name__)
 class SalesforceOptions(Section):
     """`[systems.<name>]` with `kind = "salesforce"`. Sign in with one of: client_secret, private_key, refresh_token."""
 
-    kind: Literal["salesforce"]
+    kind: Literal["salesforce"] = Field(description="the kind of system")
     url: Annotated[str, AfterValidator(http.safe_url)] = Field(
         description="The org's My Domain URL, such as https://acme.my.salesforce.com."
     )
