@@ -28,8 +28,10 @@ def check(
     if portal_id is not None and portal != portal_id:
         mend = "use the token of the other portal, or correct portal_id"
         findings.append(Finding("error", f"this is portal {portal}, not {portal_id}", mend))
-    for request in requests:
-        findings += _checked(api, request, probes)
+    wrong = {request.stream.name: _checked(api, request, probes) for request in requests}
+    readable = [name for name, found in wrong.items() if not found]
+    findings += [Finding("ok", f"reads {', '.join(readable)}")] if readable else []
+    findings += [finding for found in wrong.values() for finding in found]
     signed_in_as = f"portal {portal} ({account.get('timeZone') or 'time zone unknown'})"
     return Check(system, signed_in_as, used, limit, server.ahead_s, tuple(findings))
 
@@ -44,6 +46,7 @@ def _quota(api: Api) -> tuple[int | None, int | None]:
 
 
 def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:
+    """What stands in the way of reading one stream."""
     stream = request.stream
     missing: list[str] = []
     try:
@@ -56,5 +59,4 @@ def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:
         level = "warning" if stream.optional else "error"
         return [Finding(level, f"{stream.name} will not be read: {error}", error.hint)]
     mend = "create the property, correct its name in the mapping, or remove it from there"
-    found = [Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing]
-    return found or [Finding("ok", f"reads {stream.name}")]
+    return [Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing]
