@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import ibis
+
 from connector import clock, writeback
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, UnsafePlan
 from connector.log import get
@@ -77,7 +79,6 @@ class Summary:
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
         }  # fmt: skip
 
-
     def _calls(self) -> dict[str, int]:
         read = {f"{name}.read": calls for name, calls in self.pulled.calls.items()}
         return read | {f"{each.system}.write": each.calls for each in self.delivered}
@@ -114,7 +115,9 @@ def sync(
 
 
 def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary) -> None:
-    """Resolve, score, stage, and what every record should hold; inside the caller's transaction."""
+    """Resolve, score, stage, and what every record should hold; inside the caller's transaction. Quiet when nothing is new."""
+    if not is_anything_to_do(setup, mart, moment):
+        return
     progress.say("resolve", "who is who")
     summary.resolved = resolve(setup, mart, moment)
     progress.say("score", "how good, how ready")
@@ -125,9 +128,15 @@ def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summar
     mart.delete_keys("dirty", mart.kept("work").select("key"))
 
 
-def look(
-    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress
-) -> tuple[Summary, Looked]:
+def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:
+    """Whether a record is dirty, time has come for somebody, or a setting changed since the last recompute."""
+    due = mart.table("due")
+    is_due = mart.count(due.filter(due.due_at <= ibis.literal(moment.now))) > 0
+    changed = any(setup.state.note(f"fingerprint:{part}") != setup.fingerprints.get(part, "") for part in FINGERPRINTED)
+    return is_due or changed or mart.count(mart.table("dirty")) > 0
+
+
+def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, Looked]:
     """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)

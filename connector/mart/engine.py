@@ -26,7 +26,15 @@ from connector.mart import schema
 from connector.section import Section
 
 _WAIT_STEP_S = 0.1
-_SCHEMAS = {name: ibis.Schema.from_pyarrow(declared) for name, declared in tables.TABLES.items()}
+
+
+def _as_stored(schema: ibis.Schema) -> ibis.Schema:
+    """The schema as the engine tells it of its tables: instants in microseconds."""
+    instant = ibis.dtype("timestamp('UTC', 6)")
+    return ibis.schema({name: instant if kind.is_timestamp() else kind for name, kind in schema.items()})
+
+
+_SCHEMAS = {name: _as_stored(ibis.Schema.from_pyarrow(declared)) for name, declared in tables.TABLES.items()}
 
 
 class MartSection(Section):
@@ -67,10 +75,10 @@ class Mart:
             self.connection.register("arrow_rows", rows)
             self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM arrow_rows')
             self.connection.unregister("arrow_rows")
-            self._kept[name] = ibis.Schema.from_pyarrow(rows.schema)
+            self._kept[name] = _as_stored(ibis.Schema.from_pyarrow(rows.schema))
         else:
             self._compute(name, rows)
-            self._kept[name] = rows.schema()
+            self._kept[name] = _as_stored(rows.schema())
         return self.kept(name)
 
     def kept(self, name: str) -> ir.Table:

@@ -5,7 +5,7 @@ One call is one transaction. Reading the same pages again changes nothing and ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -75,22 +75,26 @@ def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
             merge.identifiers()
             merge.observed()
         if group.cursor is not None:
-            mart.merge("checkpoint", _checkpoint(group, run, now))
+            mart.merge("checkpoint", checkpoints({(group.system, group.stream): group.cursor}, run=run, now=now))
     filtered = sum(each.filtered for each in group.mapped)
     quarantined = group.malformed + sum(each.refused for each in group.mapped)
     return Counts(group.pulled, applied, emitted - applied, filtered, quarantined)
 
 
-def _checkpoint(group: Group, run: int, now: datetime) -> pa.Table:
-    row = {
-        "key": f"{group.system}|{group.stream}",
-        "system": group.system,
-        "stream": group.stream,
-        "cursor": group.cursor,
-        "polled_at": now,
-        "run": run,
-    }
-    return pa.Table.from_pylist([row], schema=tables.CHECKPOINT)
+def checkpoints(cursors: Mapping[tuple[str, str], str], *, run: int, now: datetime) -> pa.Table:
+    """CHECKPOINT rows for (system, stream) -> cursor."""
+    rows = [
+        {
+            "key": f"{system}|{stream}",
+            "system": system,
+            "stream": stream,
+            "cursor": cursor,
+            "polled_at": now,
+            "run": run,
+        }
+        for (system, stream), cursor in cursors.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.CHECKPOINT)
 
 
 def _newest(rows: pa.Table) -> ir.Table:

@@ -13,8 +13,7 @@ import pyarrow as pa
 from connector import clock, mapping
 from connector.errors import ConnectorError
 from connector.log import get
-from connector.mart import Mart
-from connector.mart.ingest import Counts, Group, ingest
+from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.state.models import Poll, Quarantine, RunStep
 from connector.steps.setup import Connected, Moment, Progress, Setup
@@ -32,6 +31,9 @@ class Pulled:
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it could not go on
     stream_failures: dict[tuple[str, str], ConnectorError] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    quiet: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # cursors of reads that gave nothing, still to be kept
 
     @property
     def total(self) -> Counts:
@@ -83,6 +85,9 @@ def pull(
             pulled.stream_failures[(read.system, read.stream.name)] = read.failure
         else:
             _merge(setup, read, pulled, moment, progress)
+    if pulled.quiet:
+        with setup.mart() as mart, mart.transaction():
+            mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
     _keep_counts(setup, pulled, moment)
     return pulled
 
@@ -197,10 +202,17 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
         cursors[-1] if cursors else None,
     )
     key = (read.system, read.stream.name)
-    with setup.mart() as mart:
-        counts = _ingest(mart, group, moment)
+    if group.pulled:
+        pulled.quiet.pop(key, None)
+        with setup.mart() as mart:
+            counts = ingest(mart, group, run=moment.run, now=moment.now)
+    else:
+        counts = Counts()
+        if group.cursor is not None:
+            pulled.quiet[key] = group.cursor
     pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
-    setup.state.quarantine([*_lost(read, malformed, moment.now), *_values(read, moment.now)])
+    if asides := [*_lost(read, malformed, moment.now), *_values(read, moment.now)]:
+        setup.state.quarantine(asides)
     if read.pages[-1].done:
         setup.state.set_poll(
             Poll(
@@ -214,10 +226,6 @@ def _merge(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: 
         )
     totals = [page.total for page in read.pages if page.total is not None]
     progress.pulled(read.system, read.stream.name, pulled.counts[key].pulled, totals[-1] if totals else None)
-
-
-def _ingest(mart: Mart, group: Group, moment: Moment) -> Counts:
-    return ingest(mart, group, run=moment.run, now=moment.now)
 
 
 def _lost(read: _Read, malformed: list[str], now: datetime) -> list[Quarantine]:
