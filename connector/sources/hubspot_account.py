@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from connector.errors import MissingPermission, RecordRejected
 from connector.model import Check, Finding, Request
 from connector.sources.hubspot_client import Api, ServerClock
-from connector.sources.hubspot_objects import properties
+from connector.sources.hubspot_objects import ASSOCIATED
 
 #: stream -> a call that shows whether it can be read, for those without properties
 Probes = Mapping[str, Callable[[], object]]
@@ -54,7 +54,7 @@ def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:
             probes[stream.name]()
         else:
             known = {each["name"] for each in api.properties(stream.object_type)}
-            missing = sorted(set(properties(request)) - known)
+            missing = [name for name in request.fields if name not in known and not name.startswith(ASSOCIATED)]
     except (MissingPermission, RecordRejected) as error:
         level = "warning" if stream.optional else "error"
         return [Finding(level, f"{stream.name} will not be read: {error}", error.hint)]
