@@ -325,7 +325,7 @@ def _code(default: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return text.replace("|", "\\|")
 
 
 _KINDS: Mapping[Any, str] = {
