@@ -184,7 +184,7 @@ def _ranks(kind: str, members: ir.Table, versions: ir.Table, section: Survivorsh
     changed = versions.group_by("record").aggregate(
         **{_changed(group): versions.changed_at.max(where=versions.field.isin(group.fields)) for group in _groups(kind)}
     )
-    dated = members.left_join(changed, members.key == changed.record)
+    dated = members.left_join(changed, members.key == changed.record).drop("record")
     columns: dict[str, Any] = {}
     for group in _groups(kind):
         columns[f"{group.name}_missing"] = _missing(dated, group)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from identity_store import JUDGEMENTS, Store
 
 from connector import identity
 from connector.matching.names import contradict
+from tests.property.identity_store import JUDGEMENTS, Store
 
 WEAK = ("phone", "device")
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from identity_laws import check
-from identity_store import EVIDENCE, FACTS, JUDGEMENTS, SECTION, START, Store
 
 from connector import identity, tables
 from connector.matching import anchors, guards, ordered, partition, star
+from tests.property.identity_laws import check
+from tests.property.identity_store import EVIDENCE, FACTS, JUDGEMENTS, SECTION, START, Store
 
 KEYS = tuple(f"s|Contact|{each}" for each in "abcdefg")
 NAMES = (None, "Ann Meyer", "Tom Berg", "A. Meyer")
