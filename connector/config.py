@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +23,7 @@ from connector import lifecycle, scoring
 from connector.errors import ConfigError, Problem
 from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
+from connector.lines import line_of
 from connector.log import LogSection
 from connector.mapping import MappingSection
 from connector.mart import MartSection
@@ -130,8 +133,7 @@ class _Reader:
         region, mapping = self._mapping(self._table(raw, "mapping"), raw.get("systems", {}))
         single = {name: self._section(model, self._table(raw, name), name) for name, model in SINGLE_SECTIONS.items()}
         named = {name: self._named(model, self._table(raw, name), name) for name, model in NAMED_SECTIONS.items()}
-        if not self.problems:
-            self._check_rules(single, named)
+        self._check_rules(single, named)
         if self.problems:
             return None
         fingerprint = hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
@@ -154,11 +156,17 @@ class _Reader:
         return {}
 
     def _section(self, model: type[Section], values: Mapping[str, Any], path: str) -> Any:
+        """The section; after problems what is left of it without the wrong options, so that the rest is checked too."""
         try:
             return model.model_validate(values)
         except ValidationError as problem:
             for error in problem.errors():
                 self._invalid(model, error, path)
+            left = copy.deepcopy(dict(values))
+            for error in problem.errors():
+                _remove(left, error["loc"])
+        with suppress(ValidationError):
+            return model.model_validate(left)
         return None
 
     def _named(self, model: type[Section], tables: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -218,13 +226,18 @@ class _Reader:
                 self._unknown(f"mapping.{system}.{stream}", stream, known)
         return str(region), made
 
-    def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> None:
+        """Conditions and templates of every table that is sound in itself, whatever else is wrong."""
         for name, model in named["scoring"].items():
-            self.problems += scoring.problems(model, f"scoring.{name}")
-        self.problems += lifecycle.problems(single["lifecycle"], named["tasks"])
-        model = single["writeback"].model
-        if named["scoring"] and model not in named["scoring"]:
-            self._say("writeback.model", f"there is no [scoring.{model}]", _nearest(model, named["scoring"]))
+            if model is not None:
+                self.problems += scoring.problems(model, f"scoring.{name}")
+        stages = single["lifecycle"] or LifecycleSection.model_validate({})
+        tasks = {name: task for name, task in named["tasks"].items() if task is not None}
+        self.problems += lifecycle.problems(stages, tasks)
+        for section in ("writeback", "lifecycle"):
+            chosen = getattr(single[section], "model", None)
+            if chosen is not None and named["scoring"] and chosen not in named["scoring"]:
+                self._say(f"{section}.model", f"there is no [scoring.{chosen}]", _nearest(chosen, named["scoring"]))
 
     # ------------------------------------------------------------------------------------------------------ secrets
 
@@ -310,6 +323,18 @@ def _kind(value: Any) -> str:
     )
 
 
+def _remove(values: Any, location: tuple[int | str, ...]) -> None:
+    """Take the option at this place out of nested tables, if it is there."""
+    *way, last = [part for part in location if not _is_tag(part)] or [""]
+    for part in way:
+        is_there = (isinstance(values, list) and isinstance(part, int)) or (isinstance(values, dict) and part in values)
+        if not is_there:
+            return
+        values = values[part]
+    if isinstance(values, dict):
+        values.pop(last, None)
+
+
 def _is_tag(part: Any) -> bool:
     """Parts of pydantic's paths that name a choice of types, not a place in the file."""
     return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("function-"))
@@ -353,39 +378,3 @@ def fingerprint(section: Section | Mapping[str, Section]) -> str:
         else {k: v.model_dump(mode="json") for k, v in section.items()}
     )
     return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------------------ places
-
-
-def line_of(text: str, path: str) -> int | None:
-    """The line (from 1) at which the option with this dotted path stands, or the nearest one above it that does."""
-    parts = re.findall(r"[^.\[\]]+|\[\d+\]", path)
-    lines = text.splitlines()
-    line, depth = None, 0
-    for number, content in enumerate(lines, 1):
-        header = re.match(r"^\s*\[+\s*([^\]]+?)\s*\]+", content)
-        names = [name.strip().strip("\"'") for name in header.group(1).split(".")] if header else []
-        if header and names == parts[: len(names)] and len(names) > depth:
-            line, depth = number, len(names)
-    if depth == 0:
-        return None
-    rest, at = parts[depth:], line or 1
-    return _line_in_table(lines, at, rest)
-
-
-def _line_in_table(lines: list[str], header: int, rest: list[str]) -> int:
-    at = header
-    end = next((n for n in range(header, len(lines)) if re.match(r"^\s*\[+[A-Za-z\"]", lines[n])), len(lines))
-    for part in rest:
-        if part.startswith("["):
-            items = [n for n in range(at - 1, end) if re.search(r"^\s*\{|[\[,]\s*\{", lines[n])]
-            index = int(part[1:-1])
-            at = items[index] + 1 if index < len(items) else at
-            continue
-        key = re.compile(rf"(?:^|[\s{{,])[\"']?{re.escape(part)}[\"']?\s*[=.]")
-        found = next((n for n in range(at - 1, end) if key.search(lines[n])), None)
-        if found is None:
-            return at
-        at = found + 1
-    return at

@@ -45,7 +45,12 @@ def add_to(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def pull(config: ConfigOption = CONFIG, as_json: JsonOption = False, wait: WaitOption = 0.0) -> None:
+def pull(
+    config: ConfigOption = CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again from the beginning.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0.0,
+) -> None:
     """Read what changed into the mart; compute and write nothing."""
     _, setup = open_house(config)
     with (
@@ -55,7 +60,8 @@ def pull(config: ConfigOption = CONFIG, as_json: JsonOption = False, wait: WaitO
         pipeline.connected(setup) as (systems, failures),
     ):
         summary = Summary(moment.run, failures=failures)
-        summary.pulled = pull_step(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
+        stoppable = replace(hooks, is_stopping=stop.is_asked)
+        summary.pulled = pull_step(setup, systems, moment, stoppable, is_full=full)
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     _end(summary, as_json)
 

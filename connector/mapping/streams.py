@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,12 @@ class StreamMapping:
     def native_fields(self) -> tuple[str, ...]:
         """What the source must ask for, sorted; `associations.<object type>` stands for a list of associated ids."""
         return tuple(sorted({name for name, _ in self._named()}))
+
+    @property
+    def fingerprint(self) -> str:
+        """What the mapping is now: when it is another one, its stream has to be read again."""
+        parts = (self.fields, self.identifiers, self.activity, self.roles, self.traces)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     def places(self, native: str) -> tuple[str, ...]:
         """Where in the mapping a native field is named (`fields.email`)."""

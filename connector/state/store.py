@@ -119,6 +119,12 @@ class State:
         with self.session() as session:
             session.merge(poll)
 
+    def forget_polls(self, keys: Sequence[str]) -> None:
+        """These streams are to be read from the beginning, whatever their interval."""
+        with self.session() as session:
+            for row in session.exec(select(Poll).where(col(Poll.key).in_(keys))):
+                session.delete(row)
+
     # ------------------------------------------------------------------------------------------------------ quarantine
 
     def quarantine(self, rows: Sequence[Quarantine]) -> None:

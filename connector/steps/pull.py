@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -54,10 +54,15 @@ class _Read:
 
 
 def pull(
-    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, only: Collection[str] = ()
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, is_full: bool = False
 ) -> Pulled:
-    """Read every due stream of every system to its present end and merge it. A system that fails is left out and named."""
-    requests = {name: _requests(setup, setup.systems[name], moment.now, only) for name in systems}
+    """Read every due stream of every system to its present end and merge it. A system that fails is left out and named.
+
+    With `is_full` everything is read again from the beginning; so is a stream whose mapping changed.
+    """
+    for name in systems:
+        _forget(setup, setup.systems[name], is_full=is_full)
+    requests = {name: _requests(setup, setup.systems[name], moment.now) for name in systems}
     inbox: queue.Queue[_Read] = queue.Queue(maxsize=4)
     threads = [
         threading.Thread(
@@ -95,7 +100,21 @@ def pull(
 # ------------------------------------------------------------------------------------------------------------ what to read
 
 
-def _requests(setup: Setup, connected: Connected, now: datetime, only: Collection[str]) -> list[Request]:
+def _forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
+    """Let go of the checkpoints of streams that are to be read from the beginning."""
+    known = setup.state.notes(f"mapping:{connected.name}|")
+    present = {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
+    changed = [name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped]
+    if changed:
+        with setup.mart() as mart, mart.transaction():
+            mart.delete_keys("checkpoint", pa.table({"key": [f"{connected.name}|{name}" for name in changed]}))
+        setup.state.forget_polls([f"{connected.name}|{name}" for name in changed])
+    for name, mapped in present.items():
+        if known.get(name) != mapped:
+            setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
+
+
+def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request]:
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
     cursors = _cursors(setup, connected.name)
@@ -103,7 +122,7 @@ def _requests(setup: Setup, connected: Connected, now: datetime, only: Collectio
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
-        if (only and stream.name not in only) or (poll and every and now - poll.polled_at < every):
+        if poll and every and now - poll.polled_at < every:
             continue
         made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name)))
     return made

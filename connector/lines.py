@@ -1,0 +1,39 @@
+"""Where an option stands in a TOML file: problems name the line."""
+
+from __future__ import annotations
+
+import re
+
+
+def line_of(text: str, path: str) -> int | None:
+    """The line (from 1) at which the option with this dotted path stands, or the nearest one above it that does."""
+    parts = re.findall(r"[^.\[\]]+|\[\d+\]", path)
+    lines = text.splitlines()
+    line, depth = None, 0
+    for number, content in enumerate(lines, 1):
+        header = re.match(r"^\s*\[+\s*([^\]]+?)\s*\]+", content)
+        names = [name.strip().strip("\"'") for name in header.group(1).split(".")] if header else []
+        shared = min(len(names), len(parts))
+        if header and names[:shared] == parts[:shared] and shared > depth:
+            line, depth = number, shared
+    if depth == 0:
+        return None
+    rest, at = parts[depth:], line or 1
+    return _line_in_table(lines, at, rest)
+
+
+def _line_in_table(lines: list[str], header: int, rest: list[str]) -> int:
+    at = header
+    end = next((n for n in range(header, len(lines)) if re.match(r"^\s*\[+[A-Za-z\"]", lines[n])), len(lines))
+    for part in rest:
+        if part.startswith("["):
+            items = [n for n in range(at - 1, end) if re.search(r"^\s*\{|[\[,]\s*\{", lines[n])]
+            index = int(part[1:-1])
+            at = items[index] + 1 if index < len(items) else at
+            continue
+        key = re.compile(rf"(?:^|[\s{{,])[\"']?{re.escape(part)}[\"']?\s*[=.]")
+        found = next((n for n in range(at - 1, end) if key.search(lines[n])), None)
+        if found is None:
+            return at
+        at = found + 1
+    return at
