@@ -75,16 +75,25 @@ def _mapping_findings(connected: Connected, schemas: Mapping[str, ObjectSchema])
 def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, ObjectSchema]) -> list[Finding]:
     if setup.writeback.systems and connected.name not in setup.writeback.systems:
         return []
-    findings = []
+    missing: dict[str, list[str]] = {}
+    locked: dict[str, list[str]] = {}
     for spec in specs(setup, connected):
         schema = schemas.get(spec.object_type)
         found = schema.fields.get(spec.name) if schema else None
-        place = f"{spec.object_type}.{spec.name}"
-        if found is None and schema is not None:
-            findings.append(Finding("error", f"{place} does not exist", f"run `connector install {connected.name}`"))
+        if schema is not None and found is None:
+            missing.setdefault(spec.object_type, []).append(spec.name)
         elif found is not None and not found.is_writable:
-            findings.append(Finding("error", f"{place} is not writable for us", "give our user edit access to it"))
-    return findings
+            locked.setdefault(spec.object_type, []).append(spec.name)
+    mend = f"run `connector install {connected.name}`"
+    absent = [Finding("error", f"{name}: no {_listed(fields)} to write to", mend) for name, fields in missing.items()]
+    mend = "give our user edit access"
+    return absent + [
+        Finding("error", f"{name}: {_listed(fields)} not writable for us", mend) for name, fields in locked.items()
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def specs(setup: Setup, connected: Connected) -> list[FieldSpec]:

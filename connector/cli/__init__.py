@@ -7,8 +7,11 @@ import sys
 import typer
 
 from connector import __version__
-from connector.cli import look, operate, prepare, try_out
+from connector.cli.look import add_to as add_look
+from connector.cli.operate import add_to as add_operate
+from connector.cli.prepare import add_to as add_prepare
 from connector.cli.screen import report_error
+from connector.cli.try_out import add_to as add_try_out
 from connector.errors import ConnectorError
 
 app = typer.Typer(
@@ -19,8 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (prepare, operate, look, try_out):
-    part.add_to(app)
+for add in (add_prepare, add_operate, add_look, add_try_out):
+    add(app)
 
 
 @app.callback(invoke_without_command=True)

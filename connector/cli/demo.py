@@ -54,6 +54,14 @@ user_id = ["app_user_id"]
 """
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the sandbox holds at one moment."""
+
+    tasks: int
+    firings: list[dict[str, Any]]
+
+
 @dataclass
 class Demo:
     """One showing, in `directory`, which is made anew."""
@@ -104,17 +112,18 @@ class Demo:
         self._run("explain", prospect)
         self._compare(before, self._seen(addresses))
 
-    def _seen(self, addresses: dict[str, str]) -> dict[str, int]:
-        """What the sandbox itself counts: tasks of ours in Salesforce, and firings of the CRMs' own workflows."""
-        firings = self._admin(addresses, "firings")
+    def _seen(self, addresses: dict[str, str]) -> _Seen:
+        """What the sandbox itself counts: tasks in Salesforce, and firings of the CRMs' own workflows."""
         counts = self._admin(addresses, "counts")
-        return {"firings": len(firings), "tasks": int(counts["salesforce"]["Task"])}
+        return _Seen(int(counts["salesforce"]["Task"]), self._admin(addresses, "firings"))
 
-    def _compare(self, before: dict[str, int], after: dict[str, int]) -> None:
-        self._title("What the CRM itself says")
-        tasks, firings = after["tasks"] - before["tasks"], after["firings"] - before["firings"]
-        out.print(ok(f"Salesforce has {tasks} new task{'' if tasks == 1 else 's'} for the owner"))
-        out.print(ok(f"the CRMs' own workflows fired {firings} time{'' if firings == 1 else 's'} on our write"))
+    def _compare(self, before: _Seen, after: _Seen) -> None:
+        self._title("What the CRMs themselves say")
+        tasks = after.tasks - before.tasks
+        out.print(ok(f"Salesforce has {tasks} new task{'' if tasks == 1 else 's'}"))
+        for firing in after.firings[len(before.firings) :]:
+            record = f"{firing['system']} {firing['object_type']} {firing['record_id']}"
+            out.print(ok(f"workflow “{escape(firing['rule'])}” fired on {escape(record)}: {escape(firing['detail'])}"))
         self._run("status")
 
     # ------------------------------------------------------------------------------------------------------ the stage

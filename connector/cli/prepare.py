@@ -14,7 +14,7 @@ from connector.cli import starter
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json, report_error
 from connector.doctor import Checked
 from connector.errors import ConnectorError
-from connector.model import InstallStep, Step
+from connector.model import Finding, InstallStep, Step
 from connector.pipeline import connected
 from connector.sources import ADAPTERS
 from connector.steps.setup import Setup
@@ -110,9 +110,18 @@ def _show(each: Checked) -> None:
     out.print(f"  [bold]{each.system:<12}[/bold] signed in as {escape(each.check.signed_in_as)}{calls}")
     marks = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     errors_last = sorted(each.findings, key=lambda finding: ["ok", "warning", "error"].index(finding.level))
+    reads = [finding.what.removeprefix("reads ") for finding in errors_last if _is_read(finding)]
+    if reads:
+        out.print(f"    {marks['ok']} reads {escape(', '.join(reads))}")
     for finding in errors_last:
+        if _is_read(finding):
+            continue
         mend = f"    [dim]→[/dim] {escape(finding.mend)}" if finding.mend else ""
         out.print(f"    {marks[finding.level]} {escape(finding.what)}{mend}")
+
+
+def _is_read(finding: Finding) -> bool:
+    return finding.level == "ok" and finding.what.startswith("reads ")
 
 
 def _show_total(checked: list[Checked]) -> None:

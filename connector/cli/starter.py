@@ -47,6 +47,7 @@ when = "score crosses 60"
 rearm_below = 50
 subject = "Call {{{{ person.first_name }}}}: {{{{ reasons[0].text }}}}"
 due = "1 working day"
+system = "{first}"
 
 [schedule]
 sync = "every {every}"
@@ -65,7 +66,7 @@ def text(kinds: Sequence[str], *, url: str, region: str, every: str) -> str:
         "# Every option with its default: config.example.toml. After a change: connector check\n\n"
         + systems
         + "\n"
-        + _REST.format(region=region, every=every)
+        + _REST.format(region=region, every=every, first=kinds[0])
     )
 
 
