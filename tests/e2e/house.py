@@ -1,0 +1,192 @@
+"""A house as an admin has it: a directory with a configuration, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from connector.cli import starter
+from tests.e2e.crm import SECRETS, eventually
+
+#: A machine that is busy with other tests is slow, not wrong.
+ENDS_WITHIN_S = 200.0
+_CUSTOM_FIELDS = """
+[mapping.salesforce.leads.identifiers]
+cookie = ["Web_Cookie__c"]
+device = ["Push_Device_Id__c"]
+
+[mapping.salesforce.contacts.identifiers]
+cookie = ["Web_Cookie__c"]
+device = ["Push_Device_Id__c"]
+customer_number = ["Customer_Number__c"]
+user_id = ["User_Id__c"]
+
+[mapping.hubspot.contacts.identifiers]
+cookie = ["web_cookie"]
+device = ["push_device_id"]
+customer_number = ["customer_number"]
+user_id = ["app_user_id"]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Standard output, which is JSON and nothing else."""
+        return json.loads(self.out)
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}\n{self.out}\n{self.err}"
+
+
+class Running:
+    """A command at work, whose output can be watched and which can be killed."""
+
+    def __init__(self, house: House, words: tuple[str, ...], now: str | None) -> None:
+        self._files = [house.directory.parent / f"{words[0]}.{name}" for name in ("out", "err")]
+        out, err = (path.open("wb") for path in self._files)
+        with out, err:
+            self.process = subprocess.Popen(
+                house.command(words), env=house.environment(now), cwd=house.directory, stdout=out, stderr=err
+            )
+
+    def said(self) -> Done:
+        """What it said so far; the code is -1 until it has ended."""
+        out, err = (path.read_text() for path in self._files)
+        code = self.process.poll()
+        return Done(-1 if code is None else code, out, err)
+
+    def wait_for(self, text: str, *, times: int = 1) -> None:
+        """Return as soon as it has said this."""
+
+        def has_said() -> bool:
+            said = self.said()
+            is_so = (said.out + said.err).count(text) >= times
+            assert is_so or said.code == -1, f"ended without saying {text!r}: {said}"
+            return is_so
+
+        eventually(has_said, f"it does not say {text!r}")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> Done:
+        """Wait for the end."""
+        self.process.wait(timeout=ENDS_WITHIN_S)
+        return self.said()
+
+
+@dataclass(frozen=True)
+class House:
+    """A directory with `connector.toml`, secrets and, after the first command, the two stores."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.directory / "connector.toml"
+
+    @property
+    def stores(self) -> tuple[Path, Path]:
+        """The files of the state and the mart."""
+        return self.directory / "state.sqlite", self.directory / "mart.duckdb"
+
+    def furnish(self, urls: dict[str, str]) -> None:
+        """The file that `init` writes, pointed at these addresses, with the imitated company's custom fields."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name, value in SECRETS.items():
+            path = self.directory / name
+            path.touch(mode=0o600)
+            path.write_text(value)
+        text = starter.text(("salesforce", "hubspot"), url=urls["salesforce"], region="DE", every="15 minutes")
+        self.config.write_text(text + _CUSTOM_FIELDS)
+        self.edit('"env:SF_CLIENT_ID"', '"file:salesforce_client_id"')
+        self.edit('"env:SF_CLIENT_SECRET"', '"file:salesforce_client_secret"')
+        self.edit('token = "env:HUBSPOT_TOKEN"', f'url = "{urls["hubspot"]}"\ntoken = "file:hubspot_token"')
+        self.edit("rearm_below = 50\n", 'rearm_below = 50\nsystem = "salesforce"\n')
+        self.edit("[schedule]\n", '[schedule]\nstreams = { "hubspot.form_submissions" = "1 second" }\n')
+
+    def point(self, urls: dict[str, str]) -> None:
+        """The systems are elsewhere now."""
+        lines = self.config.read_text().splitlines(keepends=True)
+        places = iter((urls["salesforce"], urls["hubspot"]))
+        moved = [f'url = "{next(places)}"\n' if line.startswith("url = ") else line for line in lines]
+        self.config.write_text("".join(moved))
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace a piece of the configuration that must be there."""
+        text = self.config.read_text()
+        assert old in text, f"the configuration has no {old!r}"
+        self.config.write_text(text.replace(old, new))
+
+    def command(self, words: tuple[str, ...]) -> list[str]:
+        """The command line of this very installation."""
+        return [sys.executable, "-m", "connector", *words]
+
+    def environment(self, now: str | None) -> dict[str, str]:
+        """As a shell would give it, with the configuration and, where it is given, the instant."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
+        kept |= {"CONNECTOR_CONFIG": str(self.config), "NO_COLOR": "1"}
+        return kept | ({"CONNECTOR_NOW": now} if now else {})
+
+    def run(self, *words: str, now: str | None = None) -> Done:
+        """Run a command to its end. now: what the clock shows when it starts (ISO 8601)."""
+        done = subprocess.run(
+            self.command(words), env=self.environment(now), cwd=self.directory, capture_output=True, text=True,
+            timeout=ENDS_WITHIN_S, check=False,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str, now: str | None = None) -> Running:
+        """Start a command and go on."""
+        return Running(self, words, now)
+
+    def sync(self, *words: str, now: str | None = None) -> Any:
+        """A sync that must succeed; what it did."""
+        done = self.run("sync", "--json", *words, now=now)
+        assert done.code == 0, str(done)
+        return done.json()
+
+    # ---------------------------------------------------------------------------------------------- looking into the stores
+
+    def state(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of the transactional store."""
+        with sqlite3.connect(self.stores[0]) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def mart(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of the analytical store."""
+        with duckdb.connect(str(self.stores[1]), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def in_flight(self, system: str) -> int:
+        """How many changes are on their way to a system at this moment."""
+        query = "SELECT count(*) FROM outbox WHERE status = 'in_flight' AND system = ?"
+        try:
+            return int(self.state(query, system)[0][0]) if self.stores[0].exists() else 0
+        except sqlite3.OperationalError:  # a first run has made the file, and not yet its tables
+            return 0
+
+    def desired(self) -> dict[str, dict[str, str | None]]:
+        """What every record should hold in our fields."""
+        wanted: dict[str, dict[str, str | None]] = {}
+        for record, name, value in self.mart("SELECT record, field, value FROM desired"):
+            wanted.setdefault(record, {})[name] = value
+        return wanted

@@ -1,0 +1,68 @@
+"""A plan only looks; apply writes what the plan said, and nothing that changed since."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.e2e.crm import differing
+from tests.e2e.world import World
+
+
+def _promised(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fields of a plan by record key."""
+    promised: dict[str, dict[str, Any]] = {}
+    for change in plan["changes"]:
+        record = f"{change['system']}|{change['object_type']}|{change['native_id']}"
+        promised.setdefault(record, {}).update(change["fields"])
+    return promised
+
+
+def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    before = crms.versions()
+    looked = house.run("plan", "--json", "--exit-code")
+    assert looked.code == 10, str(looked)
+    assert crms.versions() == before
+    assert house.state("SELECT count(*) FROM outbox") == [(0,)]
+    plan = looked.json()
+    promised = _promised(plan)
+    assert len(promised) > 100
+    assert plan == json.loads((house.directory / "plan.json").read_text()) | {"calls": plan["calls"]}
+
+    applied = house.run("apply", "--json")
+    assert applied.code == 0, str(applied)
+    held = crms.written()
+    assert differing(promised, held) == []
+    after = crms.versions()
+    written = {record for record in after if after[record] != before.get(record)}
+    assert written == set(promised)
+    wrote = {each["system"]: each["calls"] for each in applied.json()["delivered"]}
+    assert wrote == plan["calls"]
+
+
+def test_apply_refuses_by_name_what_somebody_edited_since_the_plan(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    assert house.run("plan").code == 0
+    contact = f"salesforce|Contact|{crms.query('SELECT Id FROM Contact ORDER BY Id LIMIT 1')[0]['Id']}"
+    crms.tell("act", system="salesforce", action="update", id=contact.split("|")[2], values={"Score__c": 99.5})
+    assert house.run("pull").code == 0
+    done = house.run("apply")
+    assert done.code == 0, str(done)
+    assert f"{contact}: its values changed since the plan was made" in done.err
+    held = crms.written()
+    assert held[contact]["Score__c"] == 99.5
+    assert held[contact]["Grade__c"] is None
+    others = [record for record, fields in held.items() if record != contact and fields.get("Score__c") is not None]
+    assert len(others) > 50
+
+
+def test_a_plan_made_with_another_configuration_is_refused(synced: World) -> None:
+    house = synced.house
+    assert house.run("plan").code == 0
+    house.edit("points = 25", "points = 26")
+    before = synced.crms.versions()
+    done = house.run("apply")
+    assert done.code == 2, str(done)
+    assert "made with another configuration" in done.err
+    assert synced.crms.versions() == before

@@ -1,0 +1,98 @@
+"""Before the first run: check, install, and a configuration that is broken."""
+
+from __future__ import annotations
+
+import stat
+
+from tests.e2e.crm import HUBSPOT_FIELDS, SALESFORCE_FIELDS
+from tests.e2e.world import World
+
+OUR_FIELDS = [
+    *(f"{name}.{each}" for name in ("Lead", "Contact") for each in SALESFORCE_FIELDS),
+    "Task.Task_Key__c",
+    *(f"contacts.{each}" for each in HUBSPOT_FIELDS),
+    "tasks.connector_task_key",
+]
+
+
+def _missing(world: World) -> list[str]:
+    """Our fields that `check` does not find."""
+    said = world.house.run("check").out
+    return [name for name in OUR_FIELDS if f"{name} does not exist" in said]
+
+
+def test_check_names_every_missing_field_and_how_to_make_it(seeded: World) -> None:
+    done = seeded.house.run("check")
+    assert done.code == 1, str(done)
+    for name in OUR_FIELDS:
+        assert f"✗ {name} does not exist" in done.out, str(done)
+    assert "run `connector install salesforce`" in done.out
+    assert "run `connector install hubspot`" in done.out
+
+
+def test_a_dry_install_says_what_it_would_make_and_makes_nothing(seeded: World) -> None:
+    done = seeded.house.run("install", "--dry-run")
+    assert done.code == 0, str(done)
+    for name in OUR_FIELDS:
+        assert name in done.out, str(done)
+    assert _missing(seeded) == OUR_FIELDS
+
+
+def test_after_install_check_is_content_and_a_second_install_changes_nothing(installed: World) -> None:
+    assert installed.house.run("check").code == 0
+    before, mark = installed.crms.look("counts"), installed.crms.mark()
+    again = installed.house.run("install", "--yes")
+    assert again.code == 0, str(again)
+    assert "create" not in again.out, str(again)
+    assert installed.crms.look("counts") == before
+    calls = [*installed.crms.calls_of("salesforce", mark), *installed.crms.calls_of("hubspot", mark)]
+    assert calls, "the calls of the second install were not seen"
+    assert [call for call in calls if call["method"] in ("PATCH", "PUT", "DELETE")] == []
+    assert [call for call in calls if call["status"] == 201] == []
+
+
+def test_a_broken_configuration_is_told_whole_with_its_places_and_nothing_is_touched(seeded: World) -> None:
+    house, mark = seeded.house, seeded.crms.mark()
+    house.edit('kind = "hubspot"', 'kind = "hubspott"')
+    house.edit("half_life_days = 45", "half_life_days = -5")
+    house.edit("person.email_is_free", "person.email_is_fre")
+    house.edit("subject =", "subjekt =")
+    house.edit('"file:salesforce_client_secret"', '"env:NOT_SET_ANYWHERE"')
+    lines = house.config.read_text().splitlines()
+    done = house.run("sync")
+    assert done.code == 2, str(done)
+
+    def place(text: str) -> str:
+        return f"connector.toml:{1 + next(number for number, line in enumerate(lines) if text in line)}"
+
+    expected = {
+        "systems.hubspot.kind": (place('kind = "hubspott"'), '"hubspot"'),
+        "scoring.default.engagement[2].half_life_days": (place("half_life_days = -5"), "-5"),
+        "scoring.default.fit[4].when": (place("email_is_fre"), "person.email_is_free"),
+        "tasks.call_hot_lead.subjekt": (place("subjekt"), '"subject"'),
+        "systems.salesforce.client_secret": (place("NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE"),
+    }
+    for path, (where, mend) in expected.items():
+        told = [line for line in done.err.splitlines() if f"  {path}  " in line]
+        assert len(told) == 1, f"{path}: {done.err}"
+        assert where in told[0], f"{told[0]} does not name {where}"
+        assert mend in told[0], f"{told[0]} does not help with {mend}"
+    assert "Nothing was read or written" in done.err
+    assert not any(store.exists() for store in house.stores)
+    assert seeded.crms.calls_of("salesforce", mark) == seeded.crms.calls_of("hubspot", mark) == []
+
+
+def test_a_broken_configuration_leaves_stores_as_they_are(synced: World) -> None:
+    before = [(store.stat().st_mtime_ns, store.read_bytes()) for store in synced.house.stores]
+    synced.house.edit("rearm_below = 50", "rearm_below = 70")
+    assert synced.house.run("sync").code == 2
+    assert [(store.stat().st_mtime_ns, store.read_bytes()) for store in synced.house.stores] == before
+
+
+def test_only_the_owner_can_read_files_that_hold_customer_data(synced: World) -> None:
+    house = synced.house
+    assert house.run("plan", "--save", "mine.json").code == 0
+    kept = [path for path in house.directory.iterdir() if path.name != "connector.toml"]
+    assert {path.name for path in kept} >= {"state.sqlite", "mart.duckdb", "mine.json"}
+    open_to_others = [path.name for path in kept if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert open_to_others == []

@@ -1,0 +1,73 @@
+"""A CRM that is gone, refuses, is busy, or rejects: the other one is served, and what waited is delivered later."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.crm import differing
+from tests.e2e.world import World
+
+
+def _wanted(world: World, system: str) -> dict[str, dict[str, str | None]]:
+    return {record: fields for record, fields in world.house.desired().items() if record.startswith(f"{system}|")}
+
+
+def test_one_crm_gone_in_the_middle_leaves_the_other_served_and_is_made_up_for(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    running = house.start("sync")
+    running.wait_for("plan      ")
+    crms.tell("faults", system="hubspot", kind="gone")
+    done = running.end()
+    assert done.code == 4, str(done)
+    assert "hubspot stopped taking changes" in done.out, str(done)
+    held = crms.written()
+    assert differing(_wanted(installed, "salesforce"), held) == []
+    assert all(fields["connector_score"] is None for record, fields in held.items() if record.startswith("hubspot|"))
+    crms.mend()
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+
+
+@pytest.mark.parametrize(("refused", "other"), [("hubspot", "salesforce"), ("salesforce", "hubspot")])
+def test_a_refused_token_is_named_and_the_other_crm_is_served(installed: World, refused: str, other: str) -> None:
+    house, crms = installed.house, installed.crms
+    secret = {"hubspot": "hubspot_token", "salesforce": "salesforce_client_secret"}[refused]
+    good = (house.directory / secret).read_text()
+    (house.directory / secret).write_text("not-this-one")
+    done = house.run("sync")
+    assert done.code == 4, str(done)
+    assert f"{refused} was left out" in done.out
+    assert f"connector check {refused}" in done.out
+    assert "not-this-one" not in done.out + done.err
+    assert len(_wanted(installed, other)) > 50
+    assert differing(_wanted(installed, other), crms.written()) == []
+    (house.directory / secret).write_text(good)
+    house.sync()
+    assert len(_wanted(installed, refused)) > 50
+    assert differing(house.desired(), crms.written()) == []
+
+
+def test_storms_of_refusals_and_failures_are_waited_out(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    for system, status in (("hubspot", 429), ("hubspot", 502), ("salesforce", 503)):
+        crms.tell("faults", system=system, kind="status", status=status, share=0.3, seed=11, times=4)
+    crms.tell("faults", system="hubspot", kind="drop_before", share=0.2, seed=5, times=2)
+    house.sync()
+    assert sum(fault["hits"] for fault in crms.look("faults")) >= 6
+    assert differing(house.desired(), crms.written()) == []
+
+
+def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_written(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    contact = crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 1")[0]["Id"]
+    locked = crms.query("SELECT Id FROM Contact ORDER BY Id DESC LIMIT 1")[0]["Id"]
+    crms.tell("faults", system="salesforce", kind="reject_record", match=f"Contact {contact}")
+    crms.tell("faults", system="salesforce", kind="row_lock", match=f"Contact {locked}", times=1)
+    house.sync()
+    told = house.run("status", "--json").json()
+    assert [(each["system"], each["count"]) for each in told["quarantine"]] == [("salesforce", 1)], told["quarantine"]
+    assert "validation rule" in told["quarantine"][0]["reason"]
+    assert "validation rule" in house.run("status").out
+    house.sync()
+    refused = {line.split(" ")[0] for line in differing(house.desired(), crms.written())}
+    assert refused == {f"salesforce|Contact|{contact}"}
