@@ -16,6 +16,7 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
 from connector.state import lease
+from connector.steps import pair
 from connector.steps.deliver import deliver
 from connector.steps.plan import plan, want
 from connector.steps.planned import Shown, details, owners
@@ -105,7 +106,7 @@ def sync(
         writeback.settle(setup.state, mart, run=moment.run)
         with mart.transaction():
             compute(setup, mart, moment, progress, summary)
-        remember(setup, moment)
+        remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
         summary.plan = plan(setup, mart, moment, full=full)
     summary.enqueued = writeback.enqueue(setup.state, summary.plan, run=moment.run, through=moment.run, now=clock.now())
@@ -126,6 +127,7 @@ def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summar
     summary.staged = stage(setup, mart, moment)
     want(setup, mart, moment)
     mart.delete_keys("dirty", mart.kept("work").select("key"))
+    pair.advance(mart, moment.run)
 
 
 def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:
@@ -152,9 +154,10 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     return summary, shown
 
 
-def remember(setup: Setup, moment: Moment) -> None:
+def remember(setup: Setup, mart: Mart, moment: Moment) -> None:
     """The recompute is in the mart: keep its instant and the settings it was made with."""
     setup.state.mark_computed(moment.run, moment.now)
+    pair.remember(setup.state, mart)
     for part in FINGERPRINTED:
         setup.state.set_note(f"fingerprint:{part}", setup.fingerprints.get(part, ""))
 
@@ -163,9 +166,14 @@ def remember(setup: Setup, moment: Moment) -> None:
 
 
 @contextmanager
-def running(setup: Setup, command: str, *, wait_s: float = 0.0) -> Iterator[Moment]:
-    """The lease, a run in the state, and its end whatever happens. Raises Busy when another run is at work."""
+def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = False) -> Iterator[Moment]:
+    """The lease, a run in the state, and its end whatever happens. Raises Busy when another run is at work.
+
+    Raises MartError when the two stores do not belong together, unless it `adopts` them as they are.
+    """
     with lease.hold(setup.state, wait_s=wait_s) as holder:
+        with setup.mart() as mart:
+            (pair.adopt if adopts else pair.check)(setup.state, mart)
         now = clock.now()
         run = setup.state.start_run(command, now, setup.fingerprints.get("config", ""))
         setup.state.bury_dead_runs(run, now)

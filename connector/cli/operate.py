@@ -56,7 +56,7 @@ def pull(
     with (
         stopping_on_signals() as stop,
         progress_hooks(is_quiet=as_json) as hooks,
-        pipeline.running(setup, "pull", wait_s=wait) as moment,
+        pipeline.running(setup, "pull", wait_s=wait, adopts=full) as moment,
         pipeline.connected(setup) as (systems, failures),
     ):
         summary = Summary(moment.run, failures=failures)

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, event, func, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, select
 
+from connector import clock
 from connector.errors import StateError
 from connector.section import Section
 from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
@@ -55,6 +56,12 @@ class State:
             session.flush()
             assert run.id is not None
             return run.id
+
+    def continue_runs_after(self, run: int) -> None:
+        """The next run's number is above this one."""
+        with self.session() as session:
+            if session.get(Run, run) is None and (session.exec(select(func.max(Run.id))).one() or 0) < run:
+                session.add(Run(id=run, command="adopted", status="done", started_at=clock.now(), ended_at=clock.now()))
 
     def end_run(self, run: int, now: datetime, *, status: str, exit_code: int, summary: dict[str, Any]) -> None:
         """Close a run with what it did."""

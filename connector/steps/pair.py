@@ -1,0 +1,60 @@
+"""The two stores belong together: a mart that was lost, or either store restored from an older copy, is found before a run.
+
+The mart keeps a pair id and the run that last computed into it (its generation). The state keeps the pair id that it knows and
+the generation that it saw committed. A mismatch is an error with its mend, never a quiet empty run: an empty mart would make
+everybody new, an older state would make tasks twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from connector import tables
+from connector.errors import MartError
+from connector.mart import Mart
+from connector.state import State, outbox
+
+_PAIR, _GENERATION = "pair", "generation"
+_HINT = "restore the other one from the same backup, or take them as they are with `connector pull --full`"
+
+
+def check(state: State, mart: Mart) -> None:
+    """Raises MartError when the stores do not belong together. A new pair is introduced to one another."""
+    row = _row(mart)
+    known, generation = state.note(_PAIR), int(state.note(_GENERATION, "0"))
+    last_run = max((run.id or 0 for run in state.last_runs(1)), default=0)
+    if not known and row["generation"] == 0:
+        state.set_note(_PAIR, row["pair"])
+    elif known != row["pair"]:
+        lost = "the state is new, the mart is not" if not known else "this mart is not the one that the state knows"
+        raise MartError(lost, hint=_HINT)
+    elif row["generation"] < generation:
+        raise MartError(f"the mart is older than the state (run {row['generation']}, not {generation})", hint=_HINT)
+    elif row["generation"] > last_run:
+        raise MartError(f"the state is older than the mart (run {last_run}, not {row['generation']})", hint=_HINT)
+
+
+def adopt(state: State, mart: Mart) -> None:
+    """Take the stores as they are. Run numbers go on above those in the mart, and no task of the past is made again."""
+    row = _row(mart)
+    state.set_note(_PAIR, row["pair"])
+    state.set_note(_GENERATION, str(row["generation"]))
+    state.continue_runs_after(row["generation"])
+    state.set_note(outbox.PLANNED_THROUGH, str(max(int(state.note(outbox.PLANNED_THROUGH, "0")), row["generation"])))
+
+
+def advance(mart: Mart, run: int) -> None:
+    """This run computed into the mart; part of its transaction."""
+    mart.merge("pair", pa.Table.from_pylist([_row(mart) | {"generation": run}], schema=tables.PAIR))
+
+
+def remember(state: State, mart: Mart) -> None:
+    """What `advance` wrote is committed: the state knows of it from now on."""
+    state.set_note(_GENERATION, str(_row(mart)["generation"]))
+
+
+def _row(mart: Mart) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = mart.arrow(mart.table("pair")).to_pylist()
+    return rows[0]
