@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
 
-from connector.sandbox.context import HUBSPOT, Context
+from connector.sandbox.context import HUBSPOT, Context, ImitatedSystem
 from connector.sandbox.database import read_setting, transaction, write_setting
-
-if TYPE_CHECKING:
-    from connector.sandbox.server import ImitatedSystem
 
 PREFIX = "/_sandbox"
 CLOCK_SHIFT = "clock_shift_s"

@@ -17,7 +17,11 @@ must not call `CallLog.record` itself. It may set `request["cost"]` (default 1),
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import web
 
 from connector.sandbox.calls import CallLog
 from connector.sandbox.clock import SandboxClock
@@ -80,3 +84,13 @@ def make_context(database: sqlite3.Connection, settings: Settings | None = None,
         workflows=Workflows(database, clock),
         settings=settings or Settings(),
     )
+
+
+class ImitatedSystem(Protocol):
+    """What a system's module offers; see above for the meaning of each function."""
+
+    def create_tables(self, context: Context) -> None: ...
+    def load(self, context: Context, objects: Any) -> None: ...
+    def routes(self, context: Context) -> list[web.RouteDef]: ...
+    def act(self, context: Context, payload: Mapping[str, Any]) -> dict[str, Any]: ...
+    def counts(self, context: Context) -> dict[str, int]: ...

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from connector.sandbox import admin
-from connector.sandbox.context import HUBSPOT, SALESFORCE, Context, Settings, make_context
+from connector.sandbox.context import HUBSPOT, SALESFORCE, Context, ImitatedSystem, Settings, make_context
 from connector.sandbox.database import open_database, read_setting, transaction, write_setting
 from connector.sandbox.faults import Fault, answer
 
@@ -36,16 +36,6 @@ STOP_AFTER_S = 1.0
 warnings.filterwarnings("ignore", message="It is recommended to use web.RequestKey")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class ImitatedSystem(Protocol):
-    """What a system's module offers; see `context` for the meaning of each function."""
-
-    def create_tables(self, context: Context) -> None: ...
-    def load(self, context: Context, objects: Any) -> None: ...
-    def routes(self, context: Context) -> list[web.RouteDef]: ...
-    def act(self, context: Context, payload: Mapping[str, Any]) -> dict[str, Any]: ...
-    def counts(self, context: Context) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
