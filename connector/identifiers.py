@@ -310,7 +310,7 @@ def _taken(texts: list[str | None], at: Column) -> Column:
 
 def email_bases(addresses: Column) -> Column:
     """`email_base` over a column of normalised addresses."""
-    is_special = pc.match_substring_regex(addresses, r"@.*@|^\+|@(?:gmail|googlemail)\.com$")
+    is_special = pc.match_substring_regex(addresses, r"@(?:gmail|googlemail)\.com$")
     special = over_distinct(pc.if_else(is_special, addresses, None), email_base, pa.string())
     plain = pc.replace_substring_regex(addresses, r"^([^+@]+)\+[^@]*@", r"\1@")
     bases: Column = pc.if_else(is_special, special, plain)

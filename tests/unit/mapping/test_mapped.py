@@ -168,6 +168,19 @@ def test_of_two_rows_of_a_record_the_newer_one_counts() -> None:
     assert mapped.filtered == 1
 
 
+def test_of_two_rows_of_an_activity_the_older_one_is_counted_as_filtered() -> None:
+    mapped = applied("hubspot", "notes", {"_id": "1"}, {"_id": "1"}, {"_id": "2"})
+    assert (mapped.activities.num_rows, mapped.filtered) == (2, 1)
+
+
+def test_a_yes_from_any_of_several_fields_is_a_yes() -> None:
+    mapped = applied(
+        "hubspot", "contacts", {"hs_email_bad_address": "false", "hs_email_hard_bounce_reason_enum": "UNKNOWN_USER"},
+        {"hs_email_bad_address": "true"}, {"hs_email_bad_address": "false"},
+    )  # fmt: skip
+    assert values(mapped.records, "is_email_dead") == [(True,), (True,), (False,)]
+
+
 def test_the_version_changes_with_what_is_mapped_and_with_nothing_else() -> None:
     def version(**native: Any) -> Any:
         return applied("hubspot", "contacts", native).records["version"].to_pylist()
