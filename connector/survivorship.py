@@ -156,19 +156,22 @@ def _golden(kind: str, members: ir.Table, versions: ir.Table, section: Survivors
     ranked = members.inner_join(_ranks(kind, members, versions, section), "key")
     values: dict[str, Any] = {}
     origins: dict[str, Any] = {}
+    gave: dict[str, str] = {}
     for group in _groups(kind):
         is_winner = ranked[_rank(group)] == 0
+        origins[_origin(group.name)] = ranked.key.max(where=is_winner)
         for field in group.fields:
             values[field] = _only(ranked[field], is_winner)
-            origins[_origin(field)] = ranked.key.max(where=is_winner & ranked[field].notnull())
+            gave[field] = _origin(group.name)
     for field in _CONSENT if kind == "person" else ():
         values[field] = ranked[field].any()
         refusing = ranked.key.min(where=ranked[field])
-        origins[_origin(field)] = ibis.coalesce(refusing, ranked.key.min(where=ranked[field].notnull()))
+        gave[field] = _origin(field)
+        origins[gave[field]] = ibis.coalesce(refusing, ranked.key.min(where=ranked[field].notnull()))
     golden = ranked.group_by("owner_id").aggregate(
         **values, **origins, created_at=ranked.created_at.min(), records=ranked.count()
     )
-    return golden.mutate(key=golden.owner_id, provenance=_provenance(golden, list(values)))
+    return golden.mutate(key=golden.owner_id, provenance=_provenance(golden, gave))
 
 
 def _only(column: Any, where: Any) -> Any:
@@ -234,12 +237,13 @@ def _total(numbers: Iterable[Any]) -> Any:
     return functools.reduce(operator.add, numbers)
 
 
-def _provenance(golden: ir.Table, fields: Sequence[str]) -> Any:
-    """A JSON object: field -> key of the record that gave its value."""
+def _provenance(golden: ir.Table, gave: Mapping[str, str]) -> Any:
+    """A JSON object: field -> key of the record that gave its value; `gave` names the column that holds it."""
     parts = []
-    for field in fields:
-        key = golden[_origin(field)].replace("\\", "\\\\").replace('"', '\\"')
-        parts.append(ibis.coalesce(ibis.literal(f',"{field}":"') + key + '"', ""))
+    for field, origin in gave.items():
+        key = golden[origin].replace("\\", "\\\\").replace('"', '\\"')
+        part = ibis.literal(f',"{field}":"') + key + '"'
+        parts.append(ibis.cases((golden[field].notnull(), part), else_=""))
     return (ibis.literal("{") + _joined(parts) + "}").re_replace(r"^\{,", "{")
 
 
@@ -272,5 +276,5 @@ def _changed(group: Group) -> str:
     return f"changed_{group.name}"
 
 
-def _origin(field: str) -> str:
-    return f"origin_{field}"
+def _origin(name: str) -> str:
+    return f"origin_{name}"
