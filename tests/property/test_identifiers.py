@@ -154,3 +154,20 @@ def test_each_phone_of_a_column_is_read_in_its_own_region(pairs: list[tuple[str 
     values, reasons = identifiers.normalise("phone", pa.array(texts, pa.string()), pa.array(regions, pa.string()))
     expected = [(None, None) if text is None else identifiers.parse("phone", text, region) for text, region in pairs]
     assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("+559047542126", ""),  # a carrier code of Brazil
+        ("+61183112113657", ""),  # a dialling prefix of Australia
+        ("+86118048769440", ""),
+        ("+35215064505610", ""),
+        ("+3758803205", ""),
+        ("310 1234", "US"),  # local only
+        ("010 1 202 555 0142", "JP"),  # 010 is the international prefix
+        ("0101234567", "JP"),
+    ],
+)
+def test_what_the_library_looks_at_twice_is_left_to_it(text: str, region: str) -> None:
+    assert_twin("phone", [text], region)
