@@ -49,7 +49,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         process.wait(timeout=20)
 
 
-@pytest.fixture(params=["memory", "hubspot", "hubspot_dated", "salesforce"])
+@pytest.fixture(params=["memory", *BENCHES])
 def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A bench for each adapter; waits between retries are skipped."""
     if request.param == "memory":
