@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from connector.errors import ConnectorError, ConservationError, QuotaExhausted, 
 from connector.log import get
 from connector.mart import Mart
 from connector.model import System
-from connector.plan import Plan
+from connector.plan import Plan, Totals
 from connector.state import lease
 from connector.steps import pair
 from connector.steps.deliver import deliver
-from connector.steps.plan import plan, want
+from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import Resolved, resolve
@@ -34,8 +35,9 @@ FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle")
 
 @dataclass(frozen=True)
 class Looked:
-    """How to show a plan: its persons, and the names of the customer's own people by (system, native id)."""
+    """A plan and how to show it: its persons, and the names of the customer's own people by (system, native id)."""
 
+    plan: Plan
     persons: Sequence[Shown]
     owners: Mapping[tuple[str, str], str]
 
@@ -49,7 +51,9 @@ class Summary:
     resolved: Resolved = field(default_factory=Resolved)
     scored: Scored = field(default_factory=Scored)
     staged: Staged = field(default_factory=Staged)
-    plan: Plan | None = None
+    planned: int = 0
+    held: Counter[str] = field(default_factory=Counter)  # why -> changes
+    totals: Totals | None = None  # None: this run did not plan
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
@@ -62,9 +66,16 @@ class Summary:
         codes = [error.exit_code for error in errors if not isinstance(error, QuotaExhausted)]
         if not all(counts.is_conserved for counts in self.pulled.counts.values()):
             codes.append(ConservationError.exit_code)
-        if self.plan is not None and self.plan.held:
+        if self.held:
             codes.append(UnsafePlan.exit_code)
         return max(codes, default=0)
+
+    def add(self, portion: Plan, enqueued: int) -> None:
+        """Count a portion of the plan."""
+        self.planned += len(portion.changes)
+        self.held.update(portion.held.values())
+        self.totals = portion.totals
+        self.enqueued += enqueued
 
     def as_json(self) -> dict[str, Any]:
         """What is kept of it in the state and shown by `--json`."""
@@ -73,8 +84,8 @@ class Summary:
             "pulled": total.pulled, "applied": total.applied, "unchanged": total.unchanged, "filtered": total.filtered,
             "quarantined": total.quarantined, "resolved": self.resolved.records, "identity": self.resolved.counts,
             "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
-            "planned": len(self.plan.changes) if self.plan else 0, "held": len(self.plan.held) if self.plan else 0,
-            "suppressed": self.plan.suppressed if self.plan else 0, "enqueued": self.enqueued,
+            "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
+            "enqueued": self.enqueued,
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
@@ -108,8 +119,9 @@ def sync(
             compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
-        summary.plan = plan(setup, mart, moment, full=full)
-    summary.enqueued = writeback.enqueue(setup.state, summary.plan, run=moment.run, through=moment.run, now=clock.now())
+        for portion in plans(setup, mart, full=full):
+            summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
+    writeback.mark_planned(setup.state, moment.run)
     progress.say("deliver", f"{summary.enqueued} changes")
     summary.delivered = deliver(setup, systems, moment, progress)
     return summary
@@ -147,8 +159,9 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         mart.begin()
         try:
             compute(setup, mart, moment, progress, summary)
-            summary.plan = plan(setup, mart, moment)
-            shown = Looked(details(setup, mart, summary.plan), owners(mart))
+            plan = joined(plans(setup, mart))
+            summary.add(plan, 0)
+            shown = Looked(plan, details(setup, mart, plan), owners(mart))
         finally:
             mart.rollback()
     return summary, shown

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from math import ceil
 from typing import Any
 
 import ibis
@@ -49,14 +48,26 @@ class Brakes(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What the brakes weigh, over the whole run: values that would be overwritten, of how many that are there."""
+
+    overwritten: int
+    existing: int
+    suppressed: int = 0  # records whose score changed by too little to be written
+
+    @property
+    def share(self) -> float:
+        """The share of existing values that would change."""
+        return self.overwritten / self.existing if self.existing else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What one run intends: `changes` in the order of delivery, the held ones with their cause, and what was left out."""
 
     changes: tuple[Change, ...]
     held: Mapping[str, str]  # key of a change -> why it is held
-    suppressed: int  # records whose score changed by too little to be written
-    overwritten: int
-    existing: int
+    totals: Totals
 
     def calls(self, capabilities: Mapping[str, Capabilities]) -> dict[str, int]:
         """API calls that delivering what is not held will take, by system."""
@@ -190,11 +201,11 @@ def _is_same(pairs: ir.Table) -> ir.Value:
     )
 
 
-def field_changes(differing: pa.Table) -> Iterator[Change]:
+def field_changes(differing: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
     """One change for each record, from the material rows of `diff` (sorted by record): its fields travel together, in the lane
     of the most urgent of them. The key holds what was observed, so that a value going 30 → 0 → 30 is three changes."""
     order = {lane: index for index, lane in enumerate(LANES)}
-    for record, rows in groupby(differing.to_pylist(), key=lambda row: row["record"]):
+    for record, rows in groupby(differing, key=lambda row: row["record"]):
         fields = sorted(rows, key=lambda row: list(OUTPUTS).index(row["output"]))
         first = fields[0]
         after = {row["field"]: as_value(row["output"], row["value"]) for row in fields}
@@ -244,41 +255,37 @@ def _hash(*parts: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ brakes, batches
 
 
-def make(changes: Iterable[Change], brakes: Brakes, *, suppressed: int, existing: int) -> Plan:
+def make(changes: Iterable[Change], brakes: Brakes, totals: Totals) -> Plan:
     """The plan: changes in the order of delivery (lane, then record), with what the brakes hold and why.
 
-    existing: how many values the systems hold in our fields; first fills never count as overwriting.
+    First fills never count as overwriting. A run's changes may be made into several plans, its tasks into one.
     """
     order = {lane: index for index, lane in enumerate(LANES)}
-    ordered = tuple(
-        sorted(
-            changes,
-            key=lambda change: (order[change.lane], change.system, change.object_type, change.native_id, change.key),
-        )
+    ordered = sorted(
+        changes, key=lambda each: (order[each.lane], each.system, each.object_type, each.native_id, each.key)
     )
-    overwritten = sum(1 for change in ordered for value in change.before.values() if value is not None)
-    return Plan(ordered, _held(ordered, brakes, overwritten, existing), suppressed, overwritten, existing)
+    held = {**_held_overwrites(ordered, brakes, totals), **_held_tasks(ordered, brakes)}
+    return Plan(tuple(ordered), held, totals)
 
 
-def _held(changes: Sequence[Change], brakes: Brakes, overwritten: int, existing: int) -> dict[str, str]:
-    held: dict[str, str] = {}
-    share = overwritten / existing if existing else 0.0
-    if overwritten >= brakes.min_overwritten and share > brakes.max_overwritten_share:
-        why = f"{share:.0%} of existing values would change (limit {brakes.max_overwritten_share:.0%})"
-        held |= {
-            c.key: why
-            for c in changes
-            if c.fields and c.lane is not Lane.CONSENT and any(v is not None for v in c.before.values())
-        }
-    tasks = [change for change in changes if change.task is not None]
+def _held_overwrites(changes: Sequence[Change], brakes: Brakes, totals: Totals) -> dict[str, str]:
+    if totals.overwritten < brakes.min_overwritten or totals.share <= brakes.max_overwritten_share:
+        return {}
+    why = f"{totals.share:.0%} of existing values would change (limit {brakes.max_overwritten_share:.0%})"
+    overwriting = [each for each in changes if any(value is not None for value in each.before.values())]
+    return {each.key: why for each in overwriting if each.lane is not Lane.CONSENT}
+
+
+def _held_tasks(changes: Sequence[Change], brakes: Brakes) -> dict[str, str]:
+    tasks = [(change.key, change.system, change.task.owner) for change in changes if change.task is not None]
     if len(tasks) > brakes.max_tasks:
-        return held | {change.key: f"{len(tasks)} tasks in one run (limit {brakes.max_tasks})" for change in tasks}
+        return {key: f"{len(tasks)} tasks in one run (limit {brakes.max_tasks})" for key, _, _ in tasks}
+    held: dict[str, str] = {}
     seen: Counter[tuple[str, str | None]] = Counter()
-    for change in tasks:
-        owner = (change.system, change.task.owner if change.task else None)
-        seen[owner] += 1
-        if seen[owner] > brakes.max_tasks_per_owner:
-            held[change.key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in one run"
+    for key, system, owner in tasks:
+        seen[system, owner] += 1
+        if seen[system, owner] > brakes.max_tasks_per_owner:
+            held[key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in one run"
     return held
 
 
@@ -293,14 +300,3 @@ def batches(changes: Sequence[Change], capabilities: Capabilities) -> list[list[
         lots = list(keys.values())
     size = capabilities.batch_size
     return [lot[start : start + size] for lot in lots for start in range(0, len(lot), size)]
-
-
-def minimum_calls(changes: int, capabilities: Capabilities) -> int:
-    """The fewest calls that could deliver so many changes of one kind."""
-    return ceil(changes / capabilities.batch_size)
-
-
-def without(change: Change, fields: Iterable[str]) -> Change:
-    """The change less some of its fields."""
-    dropped = set(fields)
-    return replace(change, fields={name: value for name, value in change.fields.items() if name not in dropped})

@@ -17,7 +17,7 @@ from connector import tables
 from connector.errors import ConfigError, Problem
 from connector.mart import Mart
 from connector.model import Change, Lane, Task
-from connector.plan import Plan
+from connector.plan import Plan, Totals
 
 DEFAULT = "plan.json"
 _FORMAT = 1
@@ -29,9 +29,7 @@ def as_json(plan: Plan, *, fingerprint: str, made_at: datetime) -> dict[str, Any
         "format": _FORMAT,
         "config": fingerprint,
         "made_at": made_at.isoformat(),
-        "suppressed": plan.suppressed,
-        "overwritten": plan.overwritten,
-        "existing": plan.existing,
+        "totals": asdict(plan.totals),
         "held": dict(plan.held),
         "changes": [_change_json(change) for change in plan.changes],
     }
@@ -66,7 +64,7 @@ def read(file: Path, *, fingerprint: str) -> Plan:
         values = orjson.loads(file.read_bytes())
         changes = tuple(_change(each) for each in values["changes"])
         made_with, held = values["config"], values["held"]
-        plan = Plan(changes, held, values["suppressed"], values["overwritten"], values["existing"])
+        plan = Plan(changes, held, Totals(**values["totals"]))
     except FileNotFoundError:
         raise ConfigError(
             [Problem("", f"there is no plan {file.name}", "run `connector plan` first", file.name)]

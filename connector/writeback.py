@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import ibis
@@ -81,13 +82,18 @@ class Delivered:
 # ------------------------------------------------------------------------------------------------------------ enqueue
 
 
-def enqueue(state: State, plan: Plan, *, run: int, through: int, now: datetime) -> int:
-    """Put a plan into the outbox and move `planned_through`, in one transaction. Returns how many changes went in.
+def enqueue(state: State, plan: Plan, *, run: int, now: datetime) -> int:
+    """Put a plan into the outbox, in one transaction. Returns how many changes went in.
 
-    An older change of the same record that is still waiting is superseded; a change that is there already stays.
+    An older change of the same record that is still waiting is superseded; a change that is there already stays. So a plan
+    that is put in again, after a kill before `mark_planned`, adds nothing.
     """
-    rows = [_row(change, plan.held.get(change.key, ""), run, now) for change in plan.changes]
-    return outbox.enqueue(state, rows, through=through)
+    return outbox.enqueue(state, [_row(change, plan.held.get(change.key, ""), run, now) for change in plan.changes])
+
+
+def mark_planned(state: State, through: int) -> None:
+    """All differences up to this revision are in the outbox."""
+    state.set_note(outbox.PLANNED_THROUGH, str(through))
 
 
 def planned_through(state: State) -> int:
@@ -145,11 +151,10 @@ def deliver(
     calls, error = system.calls(), None
     try:
         _reconcile(delivery)
-        for batch in batches(_waiting(state, system.name), capabilities):
-            if is_stopping():
-                break
-            _send(delivery, batch)
-            on_progress(len(batch))
+        while (waiting := _waiting(state, system.name)) and not is_stopping():
+            for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
+                _send(delivery, batch)
+                on_progress(len(batch))
     except ConnectorError as problem:
         error = problem
     return delivery.result(system.calls() - calls, error)
@@ -198,10 +203,8 @@ class _Delivery:
 
 
 def _waiting(state: State, system: str) -> list[Change]:
-    """The pending changes of a system in the order of delivery: lane by lane, oldest first."""
-    order = {lane.value: index for index, lane in enumerate(LANES)}
-    rows = outbox.waiting(state, system, clock.now())
-    return [_change(row) for row in sorted(rows, key=lambda row: order[row.lane])]
+    """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
+    return [_change(row) for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES])]
 
 
 def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
@@ -327,17 +330,19 @@ def _instant_or_text(value: Any) -> Any:
 
 def settle(state: State, mart: Mart, *, run: int) -> int:
     """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
-    pairs = outbox.unapplied(state)
-    rows: dict[str, dict[str, Any]] = {}
-    for delivery, change in pairs:
-        for name, value in change.fields.items():
-            rows[f"{_record_key(change)}|{name}"] = _observed(change, name, value, delivery.at, run)
-    if rows:
-        table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
-        with mart.transaction():
-            mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
-    outbox.mark_applied(state, [delivery for delivery, _ in pairs])
-    return len(rows)
+    settled = 0
+    while pairs := outbox.unapplied(state):
+        rows: dict[str, dict[str, Any]] = {}
+        for delivery, change in pairs:
+            for name, value in change.fields.items():
+                rows[f"{_record_key(change)}|{name}"] = _observed(change, name, value, delivery.at, run)
+        if rows:
+            table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
+            with mart.transaction():
+                mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
+        outbox.mark_applied(state, [delivery for delivery, _ in pairs])
+        settled += len(rows)
+    return settled
 
 
 def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:

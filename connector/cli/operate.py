@@ -118,20 +118,19 @@ def plan(
         summary, looked = pipeline.look(setup, systems, moment, hooks)
         summary.failures = failures
         pipeline.finish(setup, summary)
-    assert summary.plan is not None
     file = save or loaded.directory / planfile.DEFAULT
-    planfile.save(file, summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+    planfile.save(file, looked.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
     capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
     if as_json:
         print_json(
-            planfile.as_json(summary.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
-            | {"calls": summary.plan.calls(capabilities)}
+            planfile.as_json(looked.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+            | {"calls": looked.plan.calls(capabilities)}
         )
     else:
         show_plan(summary, looked, capabilities, show_all=show_all)
     if summary.exit_code not in (0, 3):
         sys.exit(summary.exit_code)
-    if exit_code and summary.plan.changes:
+    if exit_code and summary.planned:
         sys.exit(10)
 
 
@@ -162,11 +161,8 @@ def apply(
             path = file or loaded.directory / planfile.DEFAULT
             saved = planfile.read(path, fingerprint=loaded.fingerprint)
             with setup.mart() as mart:
-                summary.plan, refused = planfile.still_holding(saved, mart, is_forced=force)
-            through = writeback.planned_through(setup.state)
-            summary.enqueued = writeback.enqueue(
-                setup.state, summary.plan, run=moment.run, through=through, now=moment.now
-            )
+                kept, refused = planfile.still_holding(saved, mart, is_forced=force)
+            summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     for line in refused:

@@ -29,8 +29,7 @@ _LABELS = {
 
 def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capabilities], *, show_all: bool) -> None:
     """The plan as a person would like to see it."""
-    plan, shown = summary.plan, looked.persons
-    assert plan is not None
+    plan, shown = looked.plan, looked.persons
     _pulled(summary)
     out.print()
     for person in shown if show_all else shown[:FEW]:
@@ -44,11 +43,13 @@ def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capab
     _line("writes", f"{len(shown):,} persons · {len(records):,} records · {fields:,} fields · {tasks:,} tasks")
     calls = plan.calls(capabilities)
     _line("API calls", " · ".join(f"{system} {count:,}" for system, count in calls.items()) or "none")
-    share = plan.overwritten / plan.existing if plan.existing else 0.0
     held = " · ".join(f"{count:,}: {reason}" for reason, count in Counter(plan.held.values()).items())
-    _line("held", (held or "nothing") + f"    [dim]brakes: {share:.0%} of existing values would change[/dim]")
     _line(
-        "not written", f"{plan.suppressed:,} changed by too little to matter" if plan.suppressed else "nothing left out"
+        "held", (held or "nothing") + f"    [dim]brakes: {plan.totals.share:.0%} of existing values would change[/dim]"
+    )
+    _line(
+        "not written",
+        f"{plan.totals.suppressed:,} changed by too little to matter" if plan.totals.suppressed else "nothing left out",
     )
     show_failures(summary)
     out.print("Nothing was written. `connector apply` writes it." if plan.changes else "Nothing to write.")

@@ -42,11 +42,11 @@ def show_summary(summary: Summary) -> None:
         _line("score", f"{summary.scored.subjects:,} persons, from the events of {summary.scored.records:,} records")
     if summary.staged.moved or summary.staged.fired:
         _line("stage", _parts({"moved": summary.staged.moved, "tasks fired": summary.staged.fired}))
-    if summary.plan is not None:
+    if summary.totals is not None:
         words = {
-            "changes": len(summary.plan.changes),
-            "held": len(summary.plan.held),
-            "too small to write": summary.plan.suppressed,
+            "changes": summary.planned,
+            "held": summary.held.total(),
+            "too small to write": summary.totals.suppressed,
         }
         _line("plan", _parts(words) or "nothing to write")
     for delivered in summary.delivered:
@@ -96,19 +96,13 @@ def _troubles(summary: Summary) -> None:
     lost = [key for key, counts in summary.pulled.counts.items() if not counts.is_conserved]
     for system, stream in lost:
         _trouble(f"{system} {stream}: the counts do not add up, so something was lost", "report this; the data is kept")
-    if summary.plan is not None and summary.plan.held:
-        for reason, count in Counter(summary.plan.held.values()).items():
-            plural = "" if count == 1 else "s"
-            _trouble(
-                f"{count:,} change{plural} held: {reason}",
-                "look with `connector status`, let go with `connector apply --held`",
-            )
+    for reason, count in summary.held.items():
+        mend = "look with `connector status`, let go with `connector apply --held`"
+        _trouble(f"{count:,} change{'' if count == 1 else 's'} held: {reason}", mend)
     if summary.exit_code:
         out.print(f"exit code {summary.exit_code}")
     elif (
-        summary.plan is not None
-        and not summary.plan.changes
-        and not any(each.accepted or each.waiting for each in summary.delivered)
+        summary.totals and not summary.planned and not any(each.accepted or each.waiting for each in summary.delivered)
     ):
         out.print(ok("everything is as it should be"))
 

@@ -65,6 +65,11 @@ class Mart:
         result: pa.Table = self.backend.to_pyarrow(expression)
         return result
 
+    def rows(self, expression: ir.Table, *, at_once: int = 50_000) -> Iterator[dict[str, Any]]:
+        """The rows of an expression one by one, never all in memory. Nothing else may be asked until they are all taken."""
+        for batch in self.backend.to_pyarrow_batches(expression, chunk_size=at_once):
+            yield from batch.to_pylist()
+
     def count(self, expression: ir.Table) -> int:
         """How many rows an expression has."""
         return int(self.backend.execute(expression.count()))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import case, insert, update
 from sqlmodel import Session, col, select
 
-from connector.state.models import Delivery, Note, Outbox, TaskMade
+from connector.state.models import Delivery, Outbox, TaskMade
 from connector.state.store import State
 
 PLANNED_THROUGH = "planned_through"
@@ -39,8 +39,8 @@ class Settlement:
     made_task: bool = False
 
 
-def enqueue(state: State, rows: Sequence[Mapping[str, Any]], *, through: int) -> int:
-    """Add changes and move `planned_through`, together. Returns how many went in.
+def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Add changes. Returns how many went in.
 
     A change that is open already, or a task that was ever made or tried, is left out; an older field change of the same
     record that still waits is superseded.
@@ -51,7 +51,6 @@ def enqueue(state: State, rows: Sequence[Mapping[str, Any]], *, through: int) ->
         _supersede(session, fresh)
         for part in _parts(fresh, 5_000):
             session.execute(insert(Outbox), part)
-        session.merge(Note(key=PLANNED_THROUGH, value=str(through)))
     return len(fresh)
 
 
@@ -84,11 +83,13 @@ def lift(state: State, lanes: Collection[str]) -> int:
         return int(session.execute(held.values(status="pending", held_because="")).rowcount)  # type: ignore[attr-defined]
 
 
-def waiting(state: State, system: str, now: datetime) -> list[Outbox]:
-    """The pending changes of a system whose time has come, oldest first."""
+def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int = 10_000) -> list[Outbox]:
+    """The next pending changes of a system whose time has come: in the order of the lanes, then oldest first."""
+    rank = case({lane: place for place, lane in enumerate(lanes)}, value=col(Outbox.lane), else_=len(lanes))
+    is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
     with state.session() as session:
-        query = select(Outbox).where(Outbox.system == system, Outbox.status == "pending").order_by(col(Outbox.id))
-        return [row for row in session.exec(query) if row.not_before_at is None or row.not_before_at <= now]
+        query = select(Outbox).where(Outbox.system == system, Outbox.status == "pending", is_due)
+        return list(session.exec(query.order_by(rank, col(Outbox.id)).limit(limit)).all())
 
 
 def in_doubt(state: State, system: str, now: datetime) -> list[Outbox]:
@@ -160,14 +161,15 @@ def _going(session: Session, keys: Sequence[str]) -> Iterator[Outbox]:
         yield from session.exec(query).all()
 
 
-def unapplied(state: State) -> list[tuple[Delivery, Outbox]]:
-    """Accepted deliveries that the mart does not know of yet, in the order of delivery."""
+def unapplied(state: State, *, limit: int = 10_000) -> list[tuple[Delivery, Outbox]]:
+    """The next accepted deliveries that the mart does not know of yet, in the order of delivery."""
     with state.session() as session:
         query = (
             select(Delivery, Outbox)
             .where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False))
             .where(col(Delivery.result).in_(("accepted", "unchanged")))
             .order_by(col(Delivery.id))
+            .limit(limit)
         )
         return [(delivery, change) for delivery, change in session.exec(query).all()]
 

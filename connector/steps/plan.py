@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import plan as planning
 from connector import tables, writeback
 from connector.mart import Mart
 from connector.model import Change, Kind
-from connector.plan import Plan
+from connector.plan import Plan, Totals
 from connector.steps.setup import Connected, Moment, Setup
 
+PORTION = 20_000  # changes that are in memory at once
 _OUTPUTS = pa.schema([pa.field(name, tables.TEXT) for name in ("system", "object_type", "output", "field")])
 
 
@@ -66,25 +69,44 @@ def outputs(systems: Mapping[str, Connected]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_OUTPUTS)
 
 
-def plan(setup: Setup, mart: Mart, moment: Moment, *, full: bool = False) -> Plan:
-    """The changes that are not in the outbox yet: what differs since the last plan, and the tasks that fired since."""
-    through = None if full else writeback.planned_through(setup.state)
-    differing = mart.keep(
-        "differing",
-        planning.diff(
-            mart.table("desired"), mart.table("observed"), since=through, min_points=setup.writeback.min_points
-        ),
-    )
-    material = mart.arrow(differing.filter(differing.is_material).order_by("record"))
-    suppressed = mart.count(differing.filter(~differing.is_material).select("record").distinct())
+def plans(setup: Setup, mart: Mart, *, full: bool = False) -> Iterator[Plan]:
+    """The changes that are not in the outbox yet, in portions: the tasks that fired since the last plan, then what differs.
+
+    The portions share their totals, which the brakes weigh. The mart's connection is busy until the last one is taken.
+    """
+    through = writeback.planned_through(setup.state)
+    differing, totals = _differing(setup, mart, since=None if full else through)
     drafts = mart.table("desired_task")
-    tasks = mart.arrow(drafts.filter(drafts.revision > (through or 0)).order_by("key"))
-    observed = mart.table("observed")
-    existing = mart.count(observed.filter(observed.value.notnull()))
-    changes = [*planning.field_changes(material), *planning.task_changes(tasks)]
-    return planning.make(_writable(setup, changes), setup.writeback.brakes, suppressed=suppressed, existing=existing)
+    tasks = planning.task_changes(mart.arrow(drafts.filter(drafts.revision > through).order_by("key")))
+    brakes = setup.writeback.brakes
+    yield planning.make(_writable(setup, tasks), brakes, totals)
+    rows = mart.rows(differing.filter(differing.is_material).order_by("record"))
+    changes = _writable(setup, planning.field_changes(rows))
+    while portion := list(islice(changes, PORTION)):
+        yield planning.make(portion, brakes, totals)
 
 
-def _writable(setup: Setup, changes: list[Change]) -> list[Change]:
+def _differing(setup: Setup, mart: Mart, *, since: int | None) -> tuple[ir.Table, Totals]:
+    desired, observed = mart.table("desired"), mart.table("observed")
+    found = planning.diff(desired, observed, since=since, min_points=setup.writeback.min_points)
+    differing = mart.keep("differing", found)
+    material = differing.filter(differing.is_material)
+    totals = Totals(
+        overwritten=mart.count(material.filter(material.before.notnull() & (material.before != ""))),
+        existing=mart.count(observed.filter(observed.value.notnull())),
+        suppressed=mart.count(differing.filter(~differing.is_material).select("record").distinct()),
+    )
+    return differing, totals
+
+
+def joined(portions: Iterable[Plan]) -> Plan:
+    """Portions as one plan, for looking at it."""
+    taken = list(portions)
+    changes = tuple(change for portion in taken for change in portion.changes)
+    held = {key: why for portion in taken for key, why in portion.held.items()}
+    return Plan(changes, held, taken[0].totals)
+
+
+def _writable(setup: Setup, changes: Iterable[Change]) -> Iterator[Change]:
     names = setup.writeback.systems or tuple(setup.systems)
-    return [change for change in changes if change.system in names]
+    return (change for change in changes if change.system in names)

@@ -12,7 +12,7 @@ import pytest
 from connector import plan as planning
 from connector import tables
 from connector.model import Capabilities, Change, Lane, Task
-from connector.plan import Brakes, batches, diff, field_changes, make
+from connector.plan import Brakes, Totals, batches, diff, field_changes, make
 from connector.tables import POINT
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ def planned(
     rows = differing.order_by("record").to_pyarrow()
     material = rows.filter(rows["is_material"])
     suppressed = len({row["record"] for row in rows.to_pylist() if not row["is_material"]})
-    return list(field_changes(material)), suppressed
+    return list(field_changes(material.to_pylist())), suppressed
 
 
 def test_what_the_system_holds_already_is_not_written() -> None:
@@ -176,6 +176,13 @@ def test_reasons_fit_the_shortest_text_field() -> None:
 # ------------------------------------------------------------------------------------------------------------ brakes, batches
 
 
+BRAKES = Brakes.model_validate({})
+
+
+def totals(*, overwritten: int = 0, existing: int = 0) -> Totals:
+    return Totals(overwritten, existing)
+
+
 def change(number: int, *, before: Any = None, lane: Lane = Lane.SCORE, task: Task | None = None) -> Change:
     fields = {} if task else {"f": number}
     held = {} if task else {"f": before}
@@ -187,13 +194,13 @@ def task(owner: str) -> Task:
 
 
 def test_first_fills_never_brake() -> None:
-    plan = make([change(n) for n in range(5000)], Brakes(), suppressed=0, existing=0)
+    plan = make([change(n) for n in range(5000)], BRAKES, totals(existing=0))
     assert plan.held == {}
 
 
 def test_overwriting_too_large_a_share_holds_the_overwrites_and_lets_first_fills_go() -> None:
     changes = [change(n, before=1) for n in range(400)] + [change(9000)]
-    plan = make(changes, Brakes(), suppressed=0, existing=1000)
+    plan = make(changes, BRAKES, totals(overwritten=400, existing=1000))
     assert len(plan.held) == 400
     assert "k9000" not in plan.held
     assert "40%" in next(iter(plan.held.values()))
@@ -201,25 +208,25 @@ def test_overwriting_too_large_a_share_holds_the_overwrites_and_lets_first_fills
 
 def test_the_consent_lane_is_never_held() -> None:
     changes = [change(n, before=1, lane=Lane.CONSENT) for n in range(400)]
-    assert make(changes, Brakes(), suppressed=0, existing=400).held == {}
+    assert make(changes, BRAKES, totals(overwritten=400, existing=400)).held == {}
 
 
 def test_a_handful_of_overwrites_in_a_small_org_does_not_brake() -> None:
-    assert make([change(n, before=1) for n in range(9)], Brakes(), suppressed=0, existing=10).held == {}
+    assert make([change(n, before=1) for n in range(9)], BRAKES, totals(overwritten=9, existing=10)).held == {}
 
 
 def test_an_owner_gets_only_so_many_tasks_and_the_others_are_not_held_for_it() -> None:
     changes = [change(n, lane=Lane.TASK, task=task("joe")) for n in range(12)] + [
         change(99, lane=Lane.TASK, task=task("ann"))
     ]
-    held = make(changes, Brakes(max_tasks_per_owner=10), suppressed=0, existing=0).held
+    held = make(changes, BRAKES, totals()).held
     assert len(held) == 2
     assert "k99" not in held
 
 
 def test_the_plan_delivers_stages_before_tasks_before_scores() -> None:
     changes = [change(1), change(2, lane=Lane.TASK, task=task("joe")), change(3, lane=Lane.STAGE)]
-    assert [each.key for each in make(changes, Brakes(), suppressed=0, existing=0).changes] == ["k3", "k2", "k1"]
+    assert [each.key for each in make(changes, BRAKES, totals(existing=0)).changes] == ["k3", "k2", "k1"]
 
 
 def test_fields_and_tasks_share_a_batch_where_the_system_takes_them_together_and_not_where_it_does_not() -> None:
@@ -230,6 +237,6 @@ def test_fields_and_tasks_share_a_batch_where_the_system_takes_them_together_and
 
 def test_the_plan_states_its_calls() -> None:
     changes = [change(n) for n in range(1001)]
-    plan = make(changes, Brakes(), suppressed=0, existing=0)
+    plan = make(changes, BRAKES, totals(existing=0))
     assert plan.calls({"crm": SALESFORCE}) == {"crm": 2}
     assert plan.calls({"crm": HUBSPOT}) == {"crm": 11}

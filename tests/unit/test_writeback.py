@@ -15,7 +15,7 @@ from connector import writeback
 from connector.errors import AuthError, SystemUnavailable
 from connector.mart import MartSection, open_mart
 from connector.model import Capabilities, Change, Found, Lane, Outcome, Result, System, Task
-from connector.plan import Brakes, Plan, make
+from connector.plan import Brakes, Plan, Totals, make
 from connector.state import State, StateSection, open_state, outbox
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
 from connector.writeback import Delivered, WritebackSection
@@ -72,7 +72,7 @@ def crm() -> Crm:
 
 
 def plan(*changes: Change) -> Plan:
-    return make(changes, Brakes(), suppressed=0, existing=0)
+    return make(changes, Brakes.model_validate({}), Totals(0, 0))
 
 
 def update(number: int, score: int = 50, before: int | None = None) -> Change:
@@ -87,7 +87,7 @@ def call(number: int) -> Change:
 
 
 def enqueue(state: State, *changes: Change, run: int = 1) -> int:
-    return writeback.enqueue(state, plan(*changes), run=run, through=run, now=NOW)
+    return writeback.enqueue(state, plan(*changes), run=run, now=NOW)
 
 
 def deliver(state: State, crm: Crm, **section: Any) -> Delivered:
@@ -137,17 +137,20 @@ def test_a_newer_change_supersedes_the_older_one_that_still_waits(state: State, 
     assert crm.fields == {"1": {"Score": 60}}
 
 
-def test_enqueueing_and_planned_through_move_together(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_inside_enqueueing_nothing_of_the_portion_is_there_and_again_adds_it_once(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     enqueue(state, update(1), run=1)
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outbox, "_supersede", killed)
-    with pytest.raises(KeyboardInterrupt):
-        enqueue(state, update(2), run=2)
-    assert writeback.planned_through(state) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "_supersede", killed)
+        with pytest.raises(KeyboardInterrupt):
+            enqueue(state, update(2), call(3), run=2)
     assert statuses(state) == ["pending"]
+    assert enqueue(state, update(1), update(2), call(3), run=3) == 2
 
 
 def test_killed_before_the_send_nothing_is_lost_and_nothing_is_sent_blindly(state: State, crm: Crm) -> None:
@@ -291,7 +294,7 @@ def test_a_missing_outcome_is_an_error_and_not_a_wait(state: State, crm: Crm, mo
 
 def test_what_a_brake_holds_waits_until_it_is_let_go(state: State, crm: Crm) -> None:
     held = replace(plan(update(1, before=10), update(2)), held={update(1, before=10).key: "too many"})
-    writeback.enqueue(state, held, run=1, through=1, now=NOW)
+    writeback.enqueue(state, held, run=1, now=NOW)
     assert deliver(state, crm).accepted == 1
     assert writeback.lift(state) == 1
     assert deliver(state, crm).accepted == 1
