@@ -74,7 +74,6 @@ def build(evidence: pa.Table, records: pa.Table, terms: Terms) -> Star:
     """
     keys = _array(records["record"])
     is_live = np.asarray(_array(records["is_live"]).to_numpy(zero_copy_only=False), dtype=bool)
-    evidence = evidence.filter(pc.is_in(evidence["record"], value_set=keys))
     if CRM_ID in terms.limits:
         evidence = pa.concat_tables([evidence, _own_keys(keys.filter(pa.array(is_live)))])
     types = tuple(sorted(pc.unique(evidence["type"]).to_pylist()))
@@ -118,7 +117,7 @@ def _of_one_type(kind: str, evidence: pa.Table, keys: Column, is_live: Bools, te
     coded = _array(rows["value"].dictionary_encode())
     values = coded.dictionary
     edge_value = np.asarray(coded.indices.to_numpy(), dtype=np.int64)
-    edge_record = _integers(pc.index_in(rows["record"], value_set=keys))
+    edge_record = _integers(pc.fill_null(pc.index_in(rows["record"], value_set=keys), _BEFORE))
     holders = np.zeros(len(values), dtype=np.int64)
     np.maximum.at(holders, edge_value, _integers(rows["holders"]))
     if kind == CRM_ID:  # a record has its own key
@@ -126,9 +125,9 @@ def _of_one_type(kind: str, evidence: pa.Table, keys: Column, is_live: Bools, te
         place = np.flatnonzero(np.asarray(pc.is_valid(own).to_numpy(zero_copy_only=False)))
         edge_record = np.concatenate([edge_record, _integers(own.drop_null())])
         edge_value = np.concatenate([edge_value, place])
-        kept = np.ones(len(edge_record), dtype=bool)
+        kept = edge_record != _BEFORE
     else:
-        kept = is_live[edge_record]
+        kept = np.append(is_live, False)[edge_record]  # the last stands for a record that is not known
     kept &= ~(_is_nobodys(kind, values, holders, terms) | (holders > terms.hard_holders))[edge_value]
     return _Coded(values, holders, edge_record[kept], edge_value[kept])
 

@@ -394,6 +394,17 @@ def test_issued_ids_are_found_by_who_carries_and_by_who_minted_them() -> None:
     assert sorted(result["key"].to_pylist()) == ["P1", "P2"]
 
 
+def test_evidence_of_an_unknown_record_is_left_out() -> None:
+    evidence = pa.Table.from_pylist(
+        [{"record": A, "type": "email", "value": "a@x.example", "holders": 1}], schema=EVIDENCE
+    )
+    nobody, nothing = tables.MEMBERSHIP.empty_table(), tables.ISSUED.empty_table()
+    result = identity.resolve(
+        "person", evidence, FACTS.empty_table(), nobody, nothing, JUDGEMENTS.empty_table(), SECTION, NOW
+    )  # fmt: skip
+    assert result.counts["persons"] == 0
+
+
 def test_nothing_gives_nothing() -> None:
     result = resolve({})
     assert result.membership.schema.equals(tables.MEMBERSHIP)
