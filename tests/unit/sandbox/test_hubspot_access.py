@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import requests
-from hubspot_portal import Portal, portal
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import issue_private_token
 

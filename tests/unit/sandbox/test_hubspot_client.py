@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hubspot import HubSpot
-from hubspot_portal import TOKEN, Portal, portal
+from tests.unit.sandbox.hubspot_portal import TOKEN, Portal, portal
 
 
 @pytest.fixture(name="hub")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hubspot_portal import Portal, portal
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 NONSENSE: tuple[Any, ...] = (
     None, [], [1], "text", 7, {"inputs": 1}, {"inputs": [1]}, {"inputs": [{}]}, {"inputs": [{"id": None}]},

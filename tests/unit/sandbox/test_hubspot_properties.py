@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hubspot_portal import Portal, portal
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import allow_unique_on_activities
 
