@@ -1,8 +1,8 @@
-"""Fold, lines and scores of 100,000 persons with 1,000,000 activities, against SQL written by hand for the same answer.
+"""Fold, score and stage 100,000 persons with 1,000,000 activities, against SQL written by hand for the same answer.
 
     python benchmarks/scoring.py [persons] [activities]
 
-Both arms run on DuckDB, in the same process, on the same tables, and write the same three tables; the tables are compared
+Both arms run on DuckDB, in the same process, on the same tables, and write the same four tables; the tables are compared
 row by row. Printed are wall and CPU seconds of each arm (the better of three turns, taken alternately) and their ratio.
 """
 
@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 import ibis
 from ibis.backends.duckdb import Backend
 
-from connector import scoring, tables
+from connector import lifecycle, scoring, tables
 
 NOW = datetime(2026, 11, 24, 14, tzinfo=UTC)
 TURNS = 3
+STAGES = lifecycle.LifecycleSection()
 MODEL = scoring.ScoringModel.model_validate(
     {
         "fit": [
@@ -77,10 +78,16 @@ create table membership as
     cast(i as bigint) as ingestion
   from range({records}) t(i);
 create table person_record as select key, 'salesforce' as system from membership;
+create table contact_role_record as
+  select 'r' || i as key, 'o' || i % 20000 as opportunity, 'salesforce|Contact|003' || pick(i * 3, {records}) as person,
+    cast(null as timestamptz) as deleted_at
+  from range(30000) t(i);
+create table opportunity_record as
+  select 'o' || i as key, pick(i, 3) > 0 as is_closed, cast(null as timestamptz) as deleted_at from range(20000) t(i);
 create table activity as
   select 'hubspot|e|' || i as key,
     ['form_submitted', 'email_clicked', 'email_clicked', 'email_opened', 'email_opened', 'email_opened', 'page_viewed',
-     'page_viewed', 'meeting_held', 'unsubscribed', 'email_sent', 'email_sent'][1 + pick(i * 11, 12)] as kind,
+     'page_viewed', 'meeting_held', 'unsubscribed', 'email_sent', 'purchased'][1 + pick(i * 11, 12)] as kind,
     timestamptz '2025-05-01 00:00:00+00' + to_seconds(pick(i * 5, 49000000)) as happened_at,
     'salesforce|Contact|003' || cast(floor({records} * pow((pick(i * 13, 1000000)) / 1e6, 2)) as bigint) as record,
     case when pick(i * 11, 12) = 0 then '{{"name":"' || ['Book a demo', 'Newsletter'][1 + pick(i, 2)] || '"}}' end as properties,
@@ -144,10 +151,26 @@ from fit where line is not null
 """,
     """
 create or replace table score_hand as
-with summed as (
+with paced as (
+  select subject, half, points, cast(ceil(abs(points) * case rule when 'demo' then ln(2) / 30 when 'click' then ln(2) / 14
+    when 'meeting' then ln(2) / 45 when 'left' then ln(2) / 180 else 0 end) as bigint) as pace
+  from line_hand
+), summed as (
   select subject, sum(points) as score, sum(points) filter (half = 'fit') as fit,
-    sum(points) filter (half = 'engagement') as engagement
-  from line_hand group by subject
+    sum(points) filter (half = 'engagement') as engagement, sum(pace) filter (pace > 0 and points > 0) as falls,
+    sum(pace) filter (pace > 0 and points < 0) as rises, sum(points) filter (pace > 0 and points > 0) as falls_by,
+    -sum(points) filter (pace > 0 and points < 0) as rises_by
+  from paced group by subject
+), waiting as (
+  select subject, score, fit, engagement, falls, rises, falls_by, rises_by, score - case when score >= 60e9 then 60000000000
+      when score >= 40e9 then 40000000000 when score >= 20e9 then 20000000000 end as down,
+    case when score < 20e9 then 20000000000 when score < 40e9 then 40000000000 when score < 60e9 then 60000000000 end
+      - score as up
+  from summed
+), timed as (
+  select *, least(coalesce(case when down <= falls_by then floor(down * (86400 / nullif(falls, 0))) end, 1e18),
+    coalesce(case when up <= rises_by then floor(up * (86400 / nullif(rises, 0))) end, 1e18)) as wait_s
+  from waiting
 ), ranked as (
   select subject, rule, points, text, row_number() over (partition by subject order by abs(points) desc, rule) as place
   from line_hand
@@ -161,9 +184,28 @@ select p.key || '|default' as key, p.key as subject, 'default' as model, cast(co
   case when score >= 60e9 then 'A' when score >= 40e9 then 'B' when score >= 20e9 then 'C' else 'D' end as grade,
   (p.seniority is not null)::bigint + (a.employees is not null)::bigint + (a.country is not null)::bigint
     + (p.email_is_free is not null)::bigint as coverage_known,
-  4 as coverage_of, coalesce(reasons, '[]') as reasons, $now as scored_at
-from person p left join account a on a.key = p.account left join summed s on s.subject = p.key
+  4 as coverage_of, coalesce(reasons, '[]') as reasons, $now as scored_at,
+  case when wait_s < 1e18 then $now + to_seconds(cast(least(wait_s, 315360000) as bigint)) end as next_due_at
+from person p left join account a on a.key = p.account left join timed s on s.subject = p.key
   left join told t on t.subject = p.key
+""",
+    """
+create or replace table interval_hand as
+with role as (
+  select distinct m.owner_id as subject
+  from contact_role_record r join opportunity_record o on o.key = r.opportunity join membership m on m.key = r.person
+  where r.deleted_at is null and o.deleted_at is null and not coalesce(o.is_closed, false)
+), bought as (
+  select m.owner_id as subject, sum(d.events) as purchases
+  from day_hand d join membership m on m.key = d.record where d.model = '' and d.rule = 'purchased' group by m.owner_id
+), placed as (
+  select s.subject, case when b.purchases > 0 then 'Retain' when s.score >= 60e9 or r.subject is not null then 'Buy'
+    when s.score >= 40e9 then 'Engage' when s.engagement >= 5e9 then 'Explore' else 'Discover' end as stage
+  from score_hand s left join bought b on b.subject = s.subject left join role r on r.subject = s.subject
+)
+select p.subject, p.stage, $now as entered_at
+from placed p left join stage_interval i on i.subject = p.subject and i.left_at is null
+where i.subject is null
 """,
 )
 
@@ -191,6 +233,19 @@ def by_rules(backend: Backend) -> None:
         "default", MODEL, table("score_line"), persons=table("person"), accounts=table("account"), now=NOW
     )
     backend.create_table("score", scores, overwrite=True)
+    known = lifecycle.Known(
+        persons=table("person"),
+        accounts=table("account"),
+        scores=table("score"),
+        membership=table("membership"),
+        days=table("engagement_day"),
+        opportunities=table("opportunity_record"),
+        contact_roles=table("contact_role_record"),
+    )
+    facts = lifecycle.facts(lifecycle.conditions(STAGES, {}), known, NOW)
+    backend.create_table("facts", facts, overwrite=True)
+    moved = lifecycle.advance(STAGES, table("facts"), table("stage_interval"), NOW, 1)
+    backend.create_table("interval", moved, overwrite=True)
 
 
 def differences(backend: Backend, mine: str, theirs: str, columns: str) -> int:
@@ -215,18 +270,19 @@ def main() -> None:
     backend.con.execute(
         DATA.format(persons=persons, accounts=max(1, persons // 10), records=persons * 3 // 2, activities=activities)
     )
+    backend.create_table("stage_interval", schema=ibis.Schema.from_pyarrow(tables.STAGE_INTERVAL))
     taken: dict[str, list[tuple[float, float]]] = {"by hand": [], "by rules": []}
     for _ in range(TURNS):
         taken["by hand"].append(seconds(by_hand, backend))
         taken["by rules"].append(seconds(by_rules, backend))
-    for mine, theirs, schema in (
-        ("engagement_day", "day_hand", tables.ENGAGEMENT_DAY),
-        ("score_line", "line_hand", tables.SCORE_LINE),
-        ("score", "score_hand", tables.SCORE),
+    for mine, theirs, names in (
+        ("engagement_day", "day_hand", tables.ENGAGEMENT_DAY.names),
+        ("score_line", "line_hand", tables.SCORE_LINE.names),
+        ("score", "score_hand", tables.SCORE.names),
+        ("interval", "interval_hand", ["subject", "stage", "entered_at"]),
     ):
-        columns = ", ".join(name for name in schema.names if name != "next_due_at")
         rows = backend.table(mine).count().execute()
-        print(f"{mine:15} {rows:>9,} rows, {differences(backend, mine, theirs, columns)} different")
+        print(f"{mine:15} {rows:>9,} rows, {differences(backend, mine, theirs, ', '.join(names))} different")
     best = {arm: min(turns) for arm, turns in taken.items()}
     for arm, (wall, cpu) in best.items():
         print(f"{arm:15} {wall:6.2f} s wall {cpu:6.2f} s CPU")

@@ -50,7 +50,9 @@ class Known:
 def facts(conditions: Sequence[Condition], known: Known, now: datetime) -> ir.Table:
     """The facts of `known.persons` at `now`, with the columns that the conditions read (see the module's docstring)."""
     columns = sorted({column for condition in conditions for column in condition.columns})
-    owners = known.membership.filter(known.membership.kind == "person").select(of="key", owned_by="owner_id")
+    members = known.membership.filter(known.membership.kind == "person")
+    mine = members.semi_join(known.persons, members.owner_id == known.persons.key)
+    owners = mine.select(of="key", owned_by="owner_id")
     rows = _golden(known, columns)
     for part in (_scored(known.scores), _opportunities(known, owners), _done(conditions, known, owners, now)):
         rows = rows.left_join(part, rows.subject == part.whose).drop("whose")
@@ -84,17 +86,17 @@ def _opportunities(known: Known, owners: ir.Table) -> ir.Table:
 
 
 def _done(conditions: Sequence[Condition], known: Known, owners: ir.Table, now: datetime) -> ir.Table:
-    kinds = known.days.filter(known.days.model == "")
-    done = kinds.inner_join(owners, kinds.record == owners.of).select(
-        "rule", "day", "events", "last_at", whose="owned_by"
-    )
-    done = done.semi_join(known.persons, done.whose == known.persons.key)
+    """What was done by whom: first per record, so that the join with whose it is has one row of each."""
+    done = known.days.filter(known.days.model == "")
     wanted = {fact.column: fact for condition in conditions for fact in condition.facts}
+    waits = {f"due_{at}": wait for at, wait in enumerate(_due(conditions, done, now))}
     made = {name: _measured(done, fact, now) for name, fact in wanted.items()}
-    soon = _due(conditions, done, now)
-    waits = {f"due_{at}": wait for at, wait in enumerate(soon)}
-    summed = done.group_by("whose").agg(last_event_at=done.last_at.max(), **made, **waits)
-    return _with_soonest(summed, len(soon), now)
+    recorded = done.group_by("record").agg(last_event_at=done.last_at.max(), **made, **waits)
+    rows = recorded.inner_join(owners, recorded.record == owners.of)
+    counts = {name: rows[name].sum() for name, fact in wanted.items() if fact.days is not None}
+    soonest = {name: rows[name].min() for name in (*(set(wanted) - set(counts)), *waits)}
+    summed = rows.group_by(whose="owned_by").agg(last_event_at=rows.last_event_at.max(), **counts, **soonest)
+    return _with_soonest(summed, len(waits), now)
 
 
 def _measured(done: ir.Table, fact: Fact, now: datetime) -> ir.Value:

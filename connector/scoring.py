@@ -140,13 +140,12 @@ def _fit_lines(name: str, model: ScoringModel, persons: ir.Table, accounts: ir.T
         holding = [ibis.literal(None, "string")]
     lines = rows.select(subject="key", rule=ibis.array(holding).unnest())
     lines = lines.filter(lines.rule.notnull())
-    texts = {rule.id: rule.text or condition.words for rule, condition in zip(model.fit, conditions, strict=True)}
     return _lines(
         name,
         "fit",
         lines.mutate(
             points=_by_rule(lines.rule, model.fit, lambda rule: ibis.literal(_billionths(rule.points), "int64")),
-            text=_by_rule(lines.rule, model.fit, lambda rule: ibis.literal(texts[rule.id])),
+            text=_by_rule(lines.rule, model.fit, lambda rule: ibis.literal(rule.words)),
             events=ibis.literal(None, "int64"),
             first_at=ibis.literal(None, "timestamp('UTC')"),
             last_at=ibis.literal(None, "timestamp('UTC')"),
@@ -209,16 +208,8 @@ def _capped(model: ScoringModel, summed: ir.Table) -> ir.Value:
 
 def _engagement_text(model: ScoringModel, summed: ir.Table) -> ir.Value:
     """What was done and the day of the last time: a date, never an age, or every day would change every reason."""
-    return _by_rule(
-        summed.rule, model.engagement, lambda rule: ibis.literal(_event_words(rule))
-    ) + summed.last_at.strftime(", %-d %b %Y")
-
-
-def _event_words(rule: EngagementRule) -> str:
-    if rule.text:
-        return rule.text
-    kind = rule.on.replace("_", " ")
-    return f"{kind} ({rules.compile_condition(rule.where, EVENT_SCOPE).words})" if rule.where else kind
+    words = _by_rule(summed.rule, model.engagement, lambda rule: ibis.literal(rule.words))
+    return words + summed.last_at.strftime(", %-d %b %Y")
 
 
 def _lines(name: str, half: str, lines: ir.Table) -> ir.Table:
@@ -249,7 +240,7 @@ def scores(
     `reasons` is a JSON list of {text, points, rule}, points in billionths, the weightiest first.
     """
     summed = _summed(model, lines)
-    told = _reasons(lines)
+    told = _reasons(model, lines)
     rows = _covered(model, persons, accounts)
     rows = rows.left_join(summed, rows.subject == summed.of).drop("of")
     rows = rows.left_join(told, rows.subject == told.of).drop("of")
@@ -276,34 +267,34 @@ def scores(
 def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
     """Per subject the sums, and how fast decay can at most take the score down and up (billionths a day)."""
     speeds = {rule.id: math.log(2) / rule.half_life_days for rule in model.engagement if rule.half_life_days}
-    speed = (
-        ibis.cases(*((lines.rule == rule, factor) for rule, factor in speeds.items()), else_=0.0)
-        if speeds
-        else ibis.literal(0.0)
-    )
+    speed = ibis.literal(0.0)
+    if speeds:
+        speed = ibis.cases(*((lines.rule == rule, factor) for rule, factor in speeds.items()), else_=0.0)
     pace = (lines.points.abs() * speed).ceil().cast("int64")
-    is_engagement = lines.half == "engagement"
-    return lines.group_by(of="subject").agg(
-        score=lines.points.sum(),
-        fit=lines.points.sum(where=~is_engagement),
-        engagement=lines.points.sum(where=is_engagement),
-        falls=pace.sum(where=is_engagement & (lines.points > 0)),
-        rises=pace.sum(where=is_engagement & (lines.points < 0)),
-        falls_by=lines.points.sum(where=(pace > 0) & (lines.points > 0)),
-        rises_by=-lines.points.sum(where=(pace > 0) & (lines.points < 0)),
+    rows = lines.select("subject", "points", pace=pace, is_done=lines.half == "engagement")
+    is_falling, is_rising = (rows.pace > 0) & (rows.points > 0), (rows.pace > 0) & (rows.points < 0)
+    return rows.group_by(of="subject").agg(
+        score=rows.points.sum(),
+        fit=rows.points.sum(where=~rows.is_done),
+        engagement=rows.points.sum(where=rows.is_done),
+        falls=rows.pace.sum(where=is_falling),
+        rises=rows.pace.sum(where=is_rising),
+        falls_by=rows.points.sum(where=is_falling),
+        rises_by=-rows.points.sum(where=is_rising),
     )
 
 
-def _reasons(lines: ir.Table) -> ir.Table:
+def _reasons(model: ScoringModel, lines: ir.Table) -> ir.Table:
     order = [lines.points.abs().desc(), lines.rule]
-    ranked = lines.select(
-        "subject", "points", "rule", "text", place=ibis.row_number().over(group_by="subject", order_by=order)
-    )
+    place = ibis.row_number().over(group_by="subject", order_by=order)
+    ranked = lines.select("subject", "points", "rule", "text", place=place)
     top = ranked.filter(ranked.place < REASONS)
-    escaped = top.text.replace("\\", "\\\\").replace('"', '\\"')
-    item = '{"text":"' + escaped + '","points":' + top.points.cast("string") + ',"rule":"' + top.rule + '"}'
-    told = top.mutate(item=item)
-    joined = told.group_by(of="subject").agg(reasons=told.item.group_concat(",", order_by=told.place))
+    text = top.text
+    words = "".join([*(rule.words for rule in model.fit), *(rule.words for rule in model.engagement)])
+    if '"' in words or "\\" in words:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    item = '{"text":"' + text + '","points":' + top.points.cast("string") + ',"rule":"' + top.rule + '"}'
+    joined = top.group_by(of="subject").agg(reasons=item.group_concat(",", order_by=top.place))
     return joined.mutate(reasons="[" + joined.reasons + "]")
 
 

@@ -37,6 +37,11 @@ class FitRule(Section):
         """The rule's name in every table."""
         return self.name or _id(self.when)
 
+    @property
+    def words(self) -> str:
+        """How the reason reads, on one line."""
+        return _line(self.text or rules.compile_condition(self.when, FIT_SCOPE).words)
+
 
 class EngagementRule(Section):
     """One entry of `engagement`: points for every activity of a kind, with ageing and caps."""
@@ -67,6 +72,13 @@ class EngagementRule(Section):
         """The rule's name in every table."""
         return self.name or _id(f"{self.on} {self.where}")
 
+    @property
+    def words(self) -> str:
+        """How the reason reads, on one line, without the day."""
+        kind = self.on.replace("_", " ")
+        made = f"{kind} ({rules.compile_condition(self.where, EVENT_SCOPE).words})" if self.where else kind
+        return _line(self.text or made)
+
 
 Rule = FitRule | EngagementRule
 
@@ -85,6 +97,10 @@ class ScoringModel(Section):
     def grade_names(self) -> tuple[str, ...]:
         """All grades, best first."""
         return (*sorted(self.grades, key=lambda grade: -self.grades[grade]), self.lowest_grade)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _id(text: str) -> str:
