@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format benchmarks clean
+.PHONY: demo test check format docs pictures benchmarks clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12 …" % sys.version_info[:2]) if sys.version_info < (3, 11) else None'
@@ -29,6 +29,12 @@ check: $(READY)  ## format, lint, types, layers, then all tests
 format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## the example of a configuration and the tables of options, from the models
+	@$(BIN)/python -m connector.cli.example
+
+pictures: $(READY)  ## the pictures of the README, from a real run
+	@$(BIN)/python docs/pictures/record.py
 
 benchmarks: $(READY)  ## ratios against a baseline in the same run
 	@for each in benchmarks/[a-z]*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -93,7 +93,7 @@ _VALUES: Mapping[str, str] = {
     "mapping.hubspot.deals.roles.from": '"associations.contacts"',
     "mapping.hubspot.deals.roles.record": '"contacts"',
     "survivorship.systems": '["salesforce", "hubspot"]',
-    "survivorship.person": '{ phone = ["verified", "most_recent"] }',
+    "survivorship.person": '{ phone = ["source_priority", "most_recent"] }',
     "survivorship.account": '{ industry = ["source_priority"] }',
     "identity.shared_names": "{ phone = 3 }",
     "identity.limits": "{ email = 8, customer_number = 1 }",
@@ -111,7 +111,7 @@ _VALUES: Mapping[str, str] = {
     "mart.threads": "4",
 }  # fmt: skip
 #: Options without a default that the example gives all the same, because something of their kind is needed.
-_GIVEN = (
+GIVEN = (
     "systems.salesforce.client_secret",
     "systems.hubspot.token",
     "scoring.default.fit",
@@ -180,9 +180,9 @@ def _table(each: Shown, noted: set[type[Section]]) -> Iterator[str]:
 def _assignment(each: Shown, name: str, field: FieldInfo, noted: set[type[Section]]) -> Iterator[str]:
     path = f"{each.path}.{name}"
     value, default = _VALUES.get(path), default_of(field)
-    is_off = not each.is_live or (value is not None and not field.is_required() and path not in _GIVEN)
+    is_off = not each.is_live or (value is not None and not field.is_required() and path not in GIVEN)
     written = value if value is not None else toml(default, at_line=True)
-    differs = value is not None and not field.is_required() and (default or path in _GIVEN)
+    differs = value is not None and not field.is_required() and (default or path in GIVEN)
     note = _said(field) + (f"; default: {_told(default)}" if differs else "")
     line = f"{'#' if is_off else ''}{name} = {written}"
     entry = _section_in(field.annotation)
