@@ -76,6 +76,11 @@ class Crms:
         """Change something by an admin endpoint: faults, act, clock, workflows."""
         return self._answer(requests.post(self._admin(what), json=body, timeout=TIMEOUT_S))
 
+    def pass_days(self, days: float) -> None:
+        """Their clock goes forward; sessions do not live that long."""
+        self.tell("clock", shift_s=days * 86_400)
+        self._token = ""
+
     def mend(self) -> None:
         """No faults any more."""
         self._answer(requests.delete(self._admin("faults"), timeout=TIMEOUT_S))

@@ -120,7 +120,6 @@ class House:
         self.edit('"env:SF_CLIENT_ID"', '"file:salesforce_client_id"')
         self.edit('"env:SF_CLIENT_SECRET"', '"file:salesforce_client_secret"')
         self.edit('token = "env:HUBSPOT_TOKEN"', f'url = "{urls["hubspot"]}"\ntoken = "file:hubspot_token"')
-        self.edit("rearm_below = 50\n", 'rearm_below = 50\nsystem = "salesforce"\n')
         self.edit("[schedule]\n", '[schedule]\nstreams = { "hubspot.form_submissions" = "1 second" }\n')
 
     def point(self, urls: dict[str, str]) -> None:
@@ -169,7 +168,8 @@ class House:
     def state(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of the transactional store."""
         with sqlite3.connect(self.stores[0]) as connection:
-            return connection.execute(query, values).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
+            return rows
 
     def mart(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the analytical store."""

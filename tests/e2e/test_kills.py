@@ -12,6 +12,8 @@ from tests.e2e.world import World
 #: Where the CRMs take our writes.
 WRITES = {"salesforce": "POST .*/composite", "hubspot": "POST .*/batch/(update|create|upsert)"}
 SLOW_S = 1.5
+#: What a run says when it has read everything, and has not yet written anything.
+PULLED = "resolve   "
 
 
 def _assert_complete(world: World) -> None:
@@ -67,7 +69,7 @@ def test_killed_while_pulling_and_computing_the_next_run_completes_everything(in
 def test_killed_while_delivering_nothing_is_lost_and_nothing_comes_twice(installed: World, system: str) -> None:
     house, crms = installed.house, installed.crms
     running = house.start("sync")
-    running.wait_for("plan      ")
+    running.wait_for(PULLED)
     crms.tell("faults", system=system, kind="slow", match=WRITES[system], seconds=SLOW_S)
     running.wait_for("deliver   ")
     _wait_for_flight(installed, system)
@@ -86,7 +88,7 @@ def _wait_for_flight(world: World, system: str) -> None:
 def test_a_lost_reply_to_a_write_is_settled_by_reading(installed: World, system: str) -> None:
     house, crms = installed.house, installed.crms
     running = house.start("sync")
-    running.wait_for("plan      ")
+    running.wait_for(PULLED)
     crms.tell("faults", system=system, kind="drop_after", match=WRITES[system], times=1)
     running.end()
     assert sum(fault["hits"] for fault in crms.look("faults")) == 1
@@ -98,7 +100,7 @@ def test_a_task_whose_reply_is_lost_with_its_maker_is_made_once(synced: World) -
     house, crms = synced.house, synced.crms
     crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
     running = house.start("sync")
-    running.wait_for("plan      ")
+    running.wait_for(PULLED)
     crms.tell("faults", system="salesforce", kind="slow", match=WRITES["salesforce"], seconds=SLOW_S)
     _wait_for_flight(synced, "salesforce")
     running.kill()

@@ -12,7 +12,6 @@ from tests.e2e.world import World
 #: for each polled object type of HubSpot.
 QUIET_CALLS = {"salesforce": 2, "hubspot": 10}
 PROSPECT = "prospect"
-DAY_S = 86_400
 
 
 def _later(days: float) -> str:
@@ -81,7 +80,7 @@ def test_a_demo_request_raises_the_score_moves_the_stage_and_makes_one_task(sync
 
 def test_a_day_that_passes_rewrites_nobody_for_less_than_the_smallest_step(synced: World) -> None:
     before = synced.crms.written()
-    synced.crms.tell("clock", shift_s=DAY_S)
+    synced.crms.pass_days(1)
     told = synced.house.sync(now=_later(1))
     after = synced.crms.written()
     changed = [record for record in after if after[record] != before[record]]
@@ -101,7 +100,7 @@ def test_sixty_quiet_days_let_scores_fall_stages_go_back_and_tasks_be_made_again
     hot = crms.written()[record]
     assert len(crms.tasks()) == 1
 
-    crms.tell("clock", shift_s=60 * DAY_S)
+    crms.pass_days(60)
     house.sync(now=_later(60))
     cold = crms.written()[record]
     assert cold["Score__c"] < hot["Score__c"] - 15

@@ -15,7 +15,7 @@ def _wanted(world: World, system: str) -> dict[str, dict[str, str | None]]:
 def test_one_crm_gone_in_the_middle_leaves_the_other_served_and_is_made_up_for(installed: World) -> None:
     house, crms = installed.house, installed.crms
     running = house.start("sync")
-    running.wait_for("plan      ")
+    running.wait_for("resolve   ")
     crms.tell("faults", system="hubspot", kind="gone")
     done = running.end()
     assert done.code == 4, str(done)

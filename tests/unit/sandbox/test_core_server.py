@@ -13,7 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 import requests
-from salesforce_org import OrgClient, org
+
+from tests.unit.sandbox.salesforce_org import OrgClient, org
 
 
 @pytest.fixture(scope="module")

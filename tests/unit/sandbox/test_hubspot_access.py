@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import requests
-from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import issue_private_token
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 OAUTH = {"grant_type": "refresh_token", "client_id": "sandbox-client-id", "client_secret": "sandbox-client-secret"}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hubspot import HubSpot
+
 from tests.unit.sandbox.hubspot_portal import TOKEN, Portal, portal
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import association_api, linking
 from connector.sandbox.hubspot.object_types import ASSOCIATION_TYPES, association_types
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 
 @pytest.fixture(name="hub")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import act, marketing
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 START_MS = 1_767_225_600_000
 DEMO = "5f0a2d6c-0000-4000-8000-000000000001"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 NONSENSE: tuple[Any, ...] = (

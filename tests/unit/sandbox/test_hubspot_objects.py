@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 CONTACTS = "/crm/v3/objects/contacts"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 from connector.sandbox.hubspot import allow_unique_on_activities
+from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 
 @pytest.fixture(name="hub")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 START_MS = 1_767_225_600_000

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from salesforce_org import CLIENT, OrgClient, org
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceResourceNotFound
+
+from tests.unit.sandbox.salesforce_org import CLIENT, OrgClient, org
 
 
 class ToLoopback(HTTPAdapter):

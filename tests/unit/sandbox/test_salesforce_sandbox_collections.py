@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from salesforce_org import OrgClient, org
+
+from tests.unit.sandbox.salesforce_org import OrgClient, org
 
 UNMOVED = {"Sforce-Auto-Assign": "FALSE"}
 BASE = "/services/data/v62.0"

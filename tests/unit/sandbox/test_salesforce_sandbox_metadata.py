@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from salesforce_org import GRADE, SCORE, TASK_KEY, OrgClient, custom_object, org, permission_set
+
+from tests.unit.sandbox.salesforce_org import GRADE, SCORE, TASK_KEY, OrgClient, custom_object, org, permission_set
 
 LEAD = {"objects/Lead.object": custom_object(SCORE)}
 GRANT = {"permissionsets/Connector.permissionset": permission_set("Lead.Score__c")}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from salesforce_org import OrgClient, org
+
+from tests.unit.sandbox.salesforce_org import OrgClient, org
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from salesforce_org import OrgClient, org
+
+from tests.unit.sandbox.salesforce_org import OrgClient, org
 
 UNMOVED = {"Sforce-Auto-Assign": "FALSE"}
 

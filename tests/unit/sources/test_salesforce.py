@@ -13,7 +13,6 @@ import pytest
 import requests
 import responses
 from pydantic import ValidationError
-from salesforce_double import DATE, PREFIX, URL, Org, described, options, path_of, refused
 
 from connector import clock
 from connector.errors import AuthError
@@ -22,6 +21,7 @@ from connector.pacing import Usage
 from connector.sources.salesforce import SALESFORCE, STREAMS
 from connector.sources.salesforce_metadata import NAMESPACE, package
 from connector.sources.salesforce_rest import classify, usage
+from tests.unit.sources.salesforce_double import DATE, PREFIX, URL, Org, described, options, path_of, refused
 
 LEADS = STREAMS[0]
 SERVER_NOW = datetime(2026, 11, 24, 14, tzinfo=UTC)

@@ -12,13 +12,13 @@ import requests
 import responses
 from hypothesis import given
 from hypothesis import strategies as st
-from salesforce_double import PREFIX, URL, Org, Part, Reply, described, path_of, records, refused
 
 from connector import clock
 from connector.errors import AuthError, MissingPermission, QuotaExhausted
 from connector.model import Change, Found, Lane, Outcome, Result, Task, Value
 from connector.sources.salesforce_collections import OUTCOMES, as_native, outcome_of
 from connector.sources.salesforce_rest import is_idempotent
+from tests.unit.sources.salesforce_double import PREFIX, URL, Org, Part, Reply, described, path_of, records, refused
 
 DUE = datetime(2026, 11, 25, 9, tzinfo=UTC)
 

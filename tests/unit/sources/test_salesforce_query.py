@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 import responses
-from salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
 
 from connector import clock, tables
 from connector.errors import AuthError, MissingPermission, ProtocolError, QuotaExhausted, RecordRejected, TransientError
 from connector.model import Page, Request, StreamFailure
 from connector.sources.salesforce import STREAMS
 from connector.sources.salesforce_query import rows_of, soql_of
+from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
 
 BY_NAME = {stream.name: stream for stream in STREAMS}
 LEADS, TASKS, USERS = BY_NAME["leads"], BY_NAME["tasks"], BY_NAME["users"]
