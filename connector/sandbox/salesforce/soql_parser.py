@@ -32,6 +32,8 @@ _MOST_WHOLE = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """A word, number, text or sign, and where it stands."""
+
     kind: str
     text: str
     at: int
@@ -89,6 +91,8 @@ class Junction:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
+    """One part of ORDER BY."""
+
     operand: Operand
     is_descending: bool
     are_nulls_first: bool

@@ -1,0 +1,68 @@
+"""Files and functions stay small enough to be read at once."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILE_LINES, TEST_FILE_LINES, FUNCTION_LINES = 400, 500, 50
+SENTENCE_LINES = 40
+#: function -> why it may be longer
+LONG_FUNCTIONS = {
+    "upgrade": "a migration says every column of every table, and is never changed",
+    "desired_fields": "one expression from records to rows of `desired`, without a branch",
+}
+
+
+def _functions(folder: str) -> Iterator[tuple[Path, str, int]]:
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield file, node.name, (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_files_are_short() -> None:
+    limits = {"connector": FILE_LINES, "benchmarks": FILE_LINES, "docs": FILE_LINES, "tests": TEST_FILE_LINES}
+    long = [
+        f"{file.relative_to(ROOT)}: {lines} lines"
+        for folder, limit in limits.items()
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        if (lines := len(file.read_text("utf-8").splitlines())) > limit
+    ]
+    assert not long
+
+
+def test_functions_are_short() -> None:
+    found = [
+        f"{file.relative_to(ROOT)} {name}: {lines} lines"
+        for file, name, lines in _functions("connector")
+        if lines > FUNCTION_LINES and name not in LONG_FUNCTIONS
+    ]
+    assert not found
+
+
+def test_every_exception_is_needed() -> None:
+    long = {name for _, name, lines in _functions("connector") if lines > FUNCTION_LINES}
+    assert long == set(LONG_FUNCTIONS)
+
+
+def test_the_sentence_is_one_short_function_that_says_the_words_in_their_order() -> None:
+    """Map has no word of its own there: what is pulled is mapped on its way, in the threads that read."""
+    tree = ast.parse((ROOT / "connector" / "pipeline.py").read_text("utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    sync = functions["sync"]
+    assert (sync.end_lineno or 0) - sync.lineno < SENTENCE_LINES
+    assert list(_said(sync, functions)) == ["pull", "resolve", "score", "stage", "plan", "deliver"]
+
+
+def _said(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    """The steps that a function announces, in the order of its text; `compute` is read where it is called."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+        name = ast.unparse(call.func)
+        if name == "compute":
+            yield from _said(functions["compute"], functions)
+        elif name == "progress.say":
+            yield ast.literal_eval(call.args[0])
