@@ -33,7 +33,7 @@ PERSON_TYPES = (
     "email", "email_base", "phone", "social_id", "social_handle", "device", "cookie", "crm_id", "customer_number",
     "user_id",
 )  # fmt: skip
-ACCOUNT_TYPES = ("domain", "crm_id", "account_number", "account_name")
+ACCOUNT_TYPES = ("domain", "crm_id", "account_number", "account_name", "phone")
 TYPES = tuple(dict.fromkeys(PERSON_TYPES + ACCOUNT_TYPES))
 
 EMAIL_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, less the two angle brackets
@@ -326,14 +326,14 @@ def over_distinct(column: Column, function: Callable[[str], object], kind: pa.Da
 
 _PLAIN_EMAIL = (
     r"^[a-z0-9_+-]{1,40}(?:\.[a-z0-9_+-]{1,20})?"
-    r"@(?:[a-z0-9](?:[a-z0-9]|-[a-z0-9]){0,28}\.){1,4}[a-z]{2,6}$"
+    r"@(?:[a-z0-9](?:[a-z0-9]|-[a-z0-9]){0,28}\.){1,4}[a-z]{2,20}$"
 )
 
 
 def _common_email(column: Column, _: str | Column) -> Column:
     text = pc.ascii_lower(pc.ascii_trim_whitespace(column))
     is_plain = pc.match_substring_regex(text, _PLAIN_EMAIL)
-    is_special = pc.match_substring_regex(text, r"\.(?:arpa|onion|local|test)$")
+    is_special = pc.match_substring_regex(text, r"\.(?:arpa|invalid|local|localhost|onion|test)$")
     values: Column = pc.if_else(pc.and_not(is_plain, is_special), text, None)
     return values
 

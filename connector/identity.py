@@ -35,10 +35,12 @@ from connector.section import Section
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
 
 __all__ = [
-    "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "facts", "issued_of", "path", "resolve",
+    "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "path", "personal",
+    "resolve",
     "touched", "why_apart",
 ]  # fmt: skip
 
+PHONE = "phone"
 ALARM_RECORDS = 1_000
 """A component with more records than this is a sign of dirt that the guards do not know: an alarm, not an error."""
 
@@ -169,13 +171,32 @@ def _union(*parts: ir.Table) -> ir.Table:
 def evidence(kind: str, touched: ir.Table, identifier: ir.Table) -> ir.Table:
     """What `resolve` reads: record, type, value and `holders`, how many records of the whole store have the value now.
 
-    Withdrawn rows are left out. The holders are counted over the store, not over the touched records: a value that too
-    many hold does not touch its holders.
+    Withdrawn rows are left out, and a company's own phone numbers: a switchboard says where people work, not who they are.
+    The holders are counted over the store, not over the touched records: a value that too many hold does not touch its
+    holders.
     """
     live = identifier.filter(identifier.record_kind == kind, identifier.withdrawn_at.isnull())
+    live = personal(live, identifier) if kind == "person" else live.filter(live.type != PHONE)
     mine = live.semi_join(touched, "record").select("record", "type", "value")
     counts = live.semi_join(mine, ["type", "value"]).group_by("type", "value").aggregate(holders=ibis._.count())
     return mine.join(counts, ["type", "value"]).select("record", "type", "value", "holders")
+
+
+def personal(rows: ir.Table, identifier: ir.Table) -> ir.Table:
+    """Identifier rows of persons, without the phone numbers that an account has as its own."""
+    companys = identifier.filter(
+        identifier.record_kind == "account", identifier.type == PHONE, identifier.withdrawn_at.isnull()
+    )
+    return rows.anti_join(companys.select("type", "value").distinct(), ["type", "value"])
+
+
+def exposed(dirty_accounts: ir.Table, identifier: ir.Table) -> ir.Table:
+    """The person records (`record`) with a phone number that one of these accounts (`key`) has, or had until now."""
+    phones = identifier.filter(identifier.type == PHONE)
+    theirs = phones.filter(phones.record_kind == "account").semi_join(
+        dirty_accounts, phones.record == dirty_accounts.key
+    )
+    return phones.filter(phones.record_kind == "person").semi_join(theirs.view(), "value").select("record").distinct()
 
 
 def facts(kind: str, touched: ir.Table, records: ir.Table) -> ir.Table:

@@ -108,6 +108,6 @@ def why_apart(left: Collection[str], right: Collection[str], identifiers: pa.Tab
     for (type_, value), holders in sorted(values.items()):
         if (type_, value) not in explained and not holders.isdisjoint(left) and not holders.isdisjoint(right):
             told.append(
-                f"{type_} {value} not used: too many records have it, or it is on the list of values that are nobody's"
+                f"{type_} {value} not used: too many records have it, it is a company's, or it is on the list of values that are nobody's"
             )
     return sorted(told) or ["they share no identifier"]

@@ -153,7 +153,9 @@ def _chains(
     if len(records) < 2:
         return []
     identifier = mart.table("identifier")
-    rows = mart.arrow(identifier.semi_join(ibis.memtable(keys), "record"))
+    rows = mart.arrow(
+        identity.personal(identifier.semi_join(ibis.memtable(keys), "record"), mart.table("identifier").view())
+    )
     refused, decisions = _refused(mart, keys), judgements(setup.state)
     first = records[0]["key"]
     chains = []

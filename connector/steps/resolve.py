@@ -37,8 +37,12 @@ def resolve(setup: Setup, mart: Mart, moment: Moment) -> Resolved:
     records = 0
     nobody = mart.keep("nobody", work.filter(ibis.literal(False)).select(owner_id="record"))
     owners = dict.fromkeys(RESOLVED, nobody)
+    accounts = work.filter(work.kind == Kind.ACCOUNT.value).select(key="record")
+    exposed = mart.keep("exposed", identity.exposed(accounts, mart.table("identifier")))
     for kind in RESOLVED:
         dirty = work.filter(work.kind == kind.value).select(key="record")
+        if kind is Kind.PERSON:
+            dirty = dirty.union(exposed.select(key="record"), distinct=True)
         if not mart.count(dirty):
             continue
         owners[kind], counts[kind], touched = _resolve_kind(setup, mart, kind, dirty, moment)

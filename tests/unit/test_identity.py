@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
@@ -438,7 +439,7 @@ def test_what_keeps_two_persons_apart_is_said() -> None:
     assert identity.why_apart([A], [C], table, result.refused) == ["they share no identifier"]
     crowd = identity.why_apart([A], [B], table, tables.REFUSED.empty_table())
     assert crowd == [
-        "phone +4730555061 not used: too many records have it, or it is on the list of values that are nobody's"
+        "phone +4730555061 not used: too many records have it, it is a company's, or it is on the list of values that are nobody's"
     ]  # fmt: skip
 
 
@@ -484,3 +485,48 @@ def test_nothing_depends_on_the_order_of_hashes() -> None:
         for seed in ("1", "2")
     }
     assert len(answers) == 1
+
+
+def _held(record: str, kind: str, value: str, *, is_withdrawn: bool = False) -> dict[str, Any]:
+    return {
+        "key": f"{record}|phone|{value}", "record": record, "record_kind": kind, "type": "phone", "value": value,
+        "withdrawn_at": NOW if is_withdrawn else None,
+    }  # fmt: skip
+
+
+def _identifiers(*rows: dict[str, Any]) -> ir.Table:
+    return ibis.memtable(pa.Table.from_pylist(list(rows), schema=tables.IDENTIFIER))
+
+
+def test_a_companys_own_number_links_nobody_who_works_there() -> None:
+    office, mobile = "+49402791900", "+491701234567"
+    held = _identifiers(
+        _held("a", "person", office),
+        _held("a", "person", mobile),
+        _held("b", "person", office),
+        _held("acme", "account", office),
+    )
+    touched = ibis.memtable(pa.table({"record": ["a", "b"]}))
+    assert identity.evidence("person", touched, held).to_pyarrow()["value"].to_pylist() == [mobile]
+
+
+def test_a_number_that_the_company_gave_up_is_evidence_again() -> None:
+    office = "+49402791900"
+    held = _identifiers(_held("a", "person", office), _held("acme", "account", office, is_withdrawn=True))
+    touched = ibis.memtable(pa.table({"record": ["a"]}))
+    assert identity.evidence("person", touched, held).to_pyarrow()["value"].to_pylist() == [office]
+
+
+def test_who_has_the_number_that_a_company_takes_or_gives_up_is_looked_at_again() -> None:
+    held = _identifiers(
+        _held("a", "person", "+491"), _held("b", "person", "+492"), _held("c", "person", "+493"),
+        _held("acme", "account", "+491"), _held("acme", "account", "+492", is_withdrawn=True), _held("other", "account", "+493"),
+    )  # fmt: skip
+    changed = ibis.memtable(pa.table({"key": ["acme"]}))
+    assert sorted(identity.exposed(changed, held).to_pyarrow()["record"].to_pylist()) == ["a", "b"]
+
+
+def test_accounts_are_not_linked_by_a_phone_number() -> None:
+    held = _identifiers(_held("acme", "account", "+491"), _held("other", "account", "+491"))
+    touched = ibis.memtable(pa.table({"record": ["acme", "other"]}))
+    assert identity.evidence("account", touched, held).to_pyarrow().num_rows == 0
