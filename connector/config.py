@@ -310,6 +310,8 @@ class _Reader:
         message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if error["type"] == "missing":
             message = "is needed"
+        elif error["type"] == "string_pattern_mismatch":
+            message = f"is {error['input']!r}, and should be {_description_at(model, error['loc'])}"
         elif error["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
             words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
             (key, limit), *_ = error.get("ctx", {}).items()
@@ -362,6 +364,14 @@ def _options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
         declared = getattr(model, "model_fields", {}).get(part)
         model = _section_in(declared.annotation) if declared is not None else model
     return list(getattr(model, "model_fields", {}))
+
+
+def _description_at(model: Any, location: tuple[int | str, ...]) -> str:
+    """What an option says of itself."""
+    *way, last = [part for part in location if isinstance(part, str) and not _is_tag(part)]
+    for part in way:
+        model = _section_in(model.model_fields[part].annotation)
+    return str(model.model_fields[last].description or "of another form")
 
 
 def _section_in(annotation: Any) -> Any:

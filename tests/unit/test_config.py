@@ -1,0 +1,177 @@
+"""The configuration: every problem at once, each with its place and its mend; secrets only by reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connector import config
+from connector.cli import starter
+from connector.errors import ConfigError, Problem
+from connector.lines import line_of
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SF_CLIENT_ID", "an-id")
+    monkeypatch.setenv("SF_CLIENT_SECRET", "sEcReT-value")
+    monkeypatch.setenv("HUBSPOT_TOKEN", "sEcReT-token")
+
+
+STARTER = starter.text(["salesforce", "hubspot"], url="https://acme.my.salesforce.com", region="DE", every="5 minutes")
+
+
+def write(directory: Path, text: str) -> Path:
+    file = directory / "connector.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def problems(directory: Path, text: str) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(directory, text))
+    return list(caught.value.problems)
+
+
+def said(directory: Path, text: str) -> dict[str, str]:
+    return {problem.path: f"{problem.what} | {problem.mend}" for problem in problems(directory, text)}
+
+
+def test_what_init_writes_is_valid(tmp_path: Path) -> None:
+    loaded = config.load(write(tmp_path, STARTER))
+    assert sorted(loaded.systems) == ["hubspot", "salesforce"]
+    assert loaded.region == "DE"
+    assert loaded.directory == tmp_path
+
+
+def test_secrets_show_in_no_form_of_the_configuration(tmp_path: Path) -> None:
+    loaded = config.load(write(tmp_path, STARTER))
+    assert "sEcReT" not in repr(loaded)
+    assert "sEcReT" not in str(loaded.systems)
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = STARTER.replace('token = "env:HUBSPOT_TOKEN"', 'token = "env:NOT_THERE"')
+    text = text.replace("half_life_days = 45", "half_life_days = -5").replace(
+        "person.email_is_free", "person.email_is_fre"
+    )
+    text = text.replace('subject = "Call', 'subjekt = "Call') + "\n[shedule]\nx = 1\n"
+    found = problems(tmp_path, text)
+    assert [problem.path for problem in found] == [
+        "systems.hubspot.token",
+        "scoring.default.fit[4].when",
+        "scoring.default.engagement[2].half_life_days",
+        "tasks.call_hot_lead.subject",
+        "tasks.call_hot_lead.subjekt",
+        "shedule",
+    ]
+    lines = [problem.line or 0 for problem in found]
+    assert lines == sorted(lines)
+    assert all(problem.file == "connector.toml" for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path", "words"),
+    [
+        ('kind = "hubspot"', 'kind = "hubspott"', "systems.hubspot.kind", 'did you mean "hubspot"?'),
+        ("[schedule]", "[scedule]", "scedule", 'did you mean "schedule"?'),
+        ('due = "1 working day"', 'due = "soonish"', "tasks.call_hot_lead.due", "4 hours"),
+        ('sync = "every 5 minutes"', 'sync = "whenever"', "schedule.sync", "5 minutes"),
+        ('sync = "every 5 minutes"', 'sync = "99 * * * *"', "schedule.sync", "cron"),
+        ('region = "DE"', 'region = "Germany"', "mapping.region", "two letters"),
+        ("rearm_below = 50", "rearm_below = 90", "tasks.call_hot_lead.rearm_below", "at most 60"),
+        ("score crosses 60", "scroe crosses 60", "tasks.call_hot_lead.when", 'did you mean "score"?'),
+        ("person.first_name", "person.firstname", "tasks.call_hot_lead.subject", "first_name"),
+        ("account.employees between 200", "account.employees between 'x'", "scoring.default.fit[2].when", "text"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_mend(tmp_path: Path, before: str, after: str, path: str, words: str) -> None:
+    assert before in STARTER
+    found = said(tmp_path, STARTER.replace(before, after, 1))
+    assert list(found) == [path]
+    assert words in found[path]
+
+
+def test_a_stage_cycle_is_a_problem_with_an_example(tmp_path: Path) -> None:
+    stages = """
+[lifecycle]
+stages = [
+  { name = "Low", enter = "", exit = "" },
+  { name = "High", enter = "score >= 40", exit = "score < 50" },
+]
+"""
+    found = said(tmp_path, STARTER + stages)
+    assert "stage cycle" in found["lifecycle.stages[1].exit"]
+
+
+def test_a_secret_that_stands_in_the_file_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    found = said(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "pat-na1-sEcReT"))
+    assert list(found) == ["systems.hubspot.token"]
+    assert "sEcReT" not in str(found)
+
+
+def test_a_secret_may_stand_in_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-file\n")
+    loaded = config.load(write(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "file:token")))
+    assert loaded.systems["hubspot"].token.get_secret_value() == "from-a-file"  # type: ignore[attr-defined]
+    assert (
+        "file nothing cannot be read"
+        in said(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "file:nothing"))["systems.hubspot.token"]
+    )
+
+
+def test_an_unknown_stream_or_system_in_the_mapping_is_named(tmp_path: Path) -> None:
+    found = said(tmp_path, STARTER + '\n[mapping.hubspot.contactz.fields]\ntitle = "jobtitle"\n[mapping.pipedrive.x]\n')
+    assert 'did you mean "contacts"?' in found["mapping.hubspot.contactz"]
+    assert "unknown" in found["mapping.pipedrive"]
+
+
+def test_a_model_that_is_written_must_exist(tmp_path: Path) -> None:
+    assert "default" in said(tmp_path, STARTER + '\n[writeback]\nmodel = "defautl"\n')["writeback.model"]
+
+
+@pytest.mark.parametrize("text", ["[systems\n", "a = = 1", "x = {", "\x00"])
+def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    found = problems(tmp_path, text)
+    assert "not valid TOML" in found[0].what
+
+
+def test_a_file_that_is_not_there_or_cannot_be_read_is_a_problem_and_not_a_crash(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no"):
+        config.load(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(binary)
+
+
+def test_an_empty_file_says_what_is_needed(tmp_path: Path) -> None:
+    assert "there is no system" in said(tmp_path, "")["systems"]
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("a", 1),
+        ("a.b", 2),
+        ("a.b.c", 4),
+        ("a.list[1]", 7),
+        ("a.list[1].x", 7),
+        ("a.nothing", 1),
+        ("z", None),
+        ("d.e.f", 10),
+    ],
+)
+def test_an_option_is_found_by_its_line(path: str, line: int | None) -> None:
+    text = "[a]\nb = 1\n[a.b]\nc = 2\n[a]\nlist = [\n".replace("[a]\nlist", "[a]\nlist")
+    text = (
+        "\n".join(["[a]", "b = 1", "[a.b]", "c = 2", "[d.e]", "g = 1", "", "", "", "f = 1"])
+        if path.startswith("d")
+        else text
+    )
+    text = "\n".join(["[a]", "q = 1", "list = [", "", "", "{ x = 1 },", "{ x = 2 },", "]"]) if "list" in path else text
+    text = "\n".join(["[a]", "b = 1"]) if path in ("a", "a.b", "a.nothing", "z") else text
+    assert line_of(text, path) == line

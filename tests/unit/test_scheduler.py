@@ -1,0 +1,102 @@
+"""When to run: what is missed is made up for once, what is asked to stop stops, nothing overlaps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from connector.scheduler import ScheduleSection, Stop, is_overdue, serve, stopping_on_signals, trigger_of
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["every 5 minutes", "5 minutes", "every hour", "1 day", "*/5 6-20 * * mon-fri", "30 3 * * *"]
+)
+def test_intervals_and_cron_lines_are_understood(text: str) -> None:
+    assert ScheduleSection(sync=text).sync == text
+
+
+@pytest.mark.parametrize("text", ["whenever", "5 fortnights", "99 * * * *", "* * * *", "0 seconds"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        ScheduleSection(sync=text)
+
+
+def test_an_unknown_time_zone_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Europe/Berlin"):
+        ScheduleSection(timezone="Middle/Earth")
+
+
+def test_a_service_that_never_ran_is_overdue_and_one_that_just_did_is_not() -> None:
+    every = trigger_of("every 5 minutes", "UTC", 0)
+    assert is_overdue(every, None, NOW)
+    assert not is_overdue(every, NOW - timedelta(minutes=1), NOW)
+    assert is_overdue(every, NOW - timedelta(minutes=6), NOW)
+
+
+def test_a_nightly_job_that_was_missed_while_the_machine_was_off_is_overdue() -> None:
+    nightly = trigger_of("30 3 * * *", "UTC", 0)
+    assert is_overdue(nightly, NOW - timedelta(days=1), NOW)
+    assert not is_overdue(nightly, NOW - timedelta(hours=2), NOW)
+
+
+def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: object) -> None:
+    serve(section, jobs, stop=stop, last_sync_at=None, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
+
+
+def test_missed_times_become_one_start_and_jobs_never_overlap() -> None:
+    stop, running, most, starts = Stop(), 0, 0, 0
+    lock = threading.Lock()
+
+    def slow() -> None:
+        nonlocal running, most, starts
+        with lock:
+            running, starts = running + 1, starts + 1
+            most = max(most, running)
+        time.sleep(2.2)
+        with lock:
+            running -= 1
+        if starts >= 2:
+            stop.ask()
+
+    run(ScheduleSection(sync="1 second", full="1 second", jitter_s=0), {"sync": slow, "full": slow}, stop)
+    assert most == 1
+    assert starts <= 4
+
+
+def test_a_job_that_fails_is_told_and_the_next_one_runs() -> None:
+    stop, told, runs = Stop(), [], 0
+
+    def fails() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            stop.ask()
+        raise RuntimeError("boom")
+
+    serve(
+        ScheduleSection(sync="1 second", full="", jitter_s=0),
+        {"sync": fails},
+        stop=stop,
+        last_sync_at=None,
+        on_error=lambda job, problem: told.append((job, str(problem))),
+    )
+    assert told[0] == ("sync", "boom")
+    assert runs == 2
+
+
+def test_a_signal_asks_to_stop_and_the_former_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_on_signals() as stop:
+        assert not stop.is_asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert stop.is_asked()
+    assert signal.getsignal(signal.SIGTERM) is before
