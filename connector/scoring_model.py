@@ -42,6 +42,11 @@ class FitRule(Section):
         """How the reason reads, on one line."""
         return _line(self.text or rules.compile_condition(self.when, FIT_SCOPE).words)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The golden fields that the condition reads (`person.title`), each once."""
+        return tuple(dict.fromkeys(field.name for field in rules.compile_condition(self.when, FIT_SCOPE).fields))
+
 
 class EngagementRule(Section):
     """One entry of `engagement`: points for every activity of a kind, with ageing and caps."""

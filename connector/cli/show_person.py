@@ -81,10 +81,20 @@ def _score(told: Explained) -> None:
         points = line["points"] / POINT
         colour = "green" if points > 0 else "red"
         count = f"  [dim]{line['events']}×[/dim]" if (line.get("events") or 0) > 1 else ""
-        out.print(
-            f"  [{colour}]{points:+7.1f}[/{colour}]  {escape(str(line['text']))}{count}  [dim]{line['half']}[/dim]"
-        )
+        said = line["half"] if line["half"] != "fit" else _read(told.inputs.get(line["rule"], ()))
+        text = f"{escape(str(line['text']))}{count}  [dim]{escape(said)}[/dim]"
+        out.print(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
     out.print(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
+
+
+def _read(inputs: Sequence[Mapping[str, Any]]) -> str:
+    """What a fit rule read: field, value, and the system and object that gave it."""
+    parts = []
+    for given in inputs:
+        source = "" if given["record"] is None else " (" + " ".join(given["record"].split("|")[:2]) + ")"
+        value = f"{given['value']:,}" if type(given["value"]) is int else str(given["value"])
+        parts.append(f"{given['field'].replace('.', ' ').replace('_', ' ')} {value}{source}")
+    return "fit" + (": " + ", ".join(parts) if parts else "")
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> None:

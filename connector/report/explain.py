@@ -35,6 +35,7 @@ class Explained:
     provenance: Mapping[str, Mapping[str, Any]]  # field -> value, record
     score: Mapping[str, Any] | None
     lines: Sequence[Mapping[str, Any]]
+    inputs: Mapping[str, Sequence[Mapping[str, Any]]]  # fit rule -> what it read: field, value, record that gave it
     stages: Sequence[Mapping[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     writes: Sequence[Mapping[str, Any]]
@@ -111,6 +112,7 @@ def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
         lines=mart.arrow(
             line.filter((line.subject == key) & (line.model == model)).order_by(line.points.abs().desc())
         ).to_pylist(),
+        inputs=_inputs(setup, person, account),
         stages=mart.arrow(interval.filter(interval.subject == key).order_by(interval.entered_at.desc())).to_pylist(),
         tasks=mart.arrow(draft.filter(draft.subject == key).order_by(draft.due_at.desc())).to_pylist(),
         writes=_writes(setup.state, records),
@@ -177,6 +179,24 @@ def _provenance(person: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, record in told.items()
         if person.get(name) is not None
     }
+
+
+def _inputs(
+    setup: Setup, person: Mapping[str, Any], account: Mapping[str, Any] | None
+) -> dict[str, list[dict[str, Any]]]:
+    """What each fit rule read of the golden values, and which record gave it."""
+    golden = {"person": person, "account": account or {}}
+    origin = {name: orjson.loads(row.get("provenance") or "{}") for name, row in golden.items()}
+    model = setup.models.get(setup.writeback.model)
+    read: dict[str, list[dict[str, Any]]] = {}
+    for rule in model.fit if model else ():
+        for field in rule.fields:
+            table, name = field.split(".", 1)
+            value = golden[table].get(name)
+            if value is not None:
+                given = {"field": field, "value": value, "record": origin[table].get(name)}
+                read.setdefault(rule.id, []).append(given)
+    return read
 
 
 def _owner(mart: Mart, person: Mapping[str, Any]) -> str:
