@@ -248,6 +248,11 @@ def as_value(output: str, text: str | None) -> Value:
     return text
 
 
+def as_text(value: Value) -> str | None:
+    """The other way round: a value as the text that observed and desired values are compared by."""
+    return None if value is None else str(value)
+
+
 def _hash(*parts: str) -> str:
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
 

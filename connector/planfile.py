@@ -17,7 +17,7 @@ from connector import tables
 from connector.errors import ConfigError, Problem
 from connector.mart import Mart
 from connector.model import Change, Lane, Task
-from connector.plan import Plan, Totals
+from connector.plan import Plan, Totals, as_text
 
 DEFAULT = "plan.json"
 _FORMAT = 1
@@ -97,7 +97,7 @@ def still_holding(plan: Plan, mart: Mart, *, is_forced: bool) -> tuple[Plan, lis
     Compares with what the last pull saw; no system is asked. With `is_forced` the brakes of the plan are lifted.
     """
     wanted = [
-        {"key": f"{_record(change)}|{name}", "expected": _text(change.before.get(name))}
+        {"key": f"{_record(change)}|{name}", "expected": as_text(change.before.get(name))}
         for change in plan.changes
         for name in change.fields
     ]
@@ -119,7 +119,3 @@ def still_holding(plan: Plan, mart: Mart, *, is_forced: bool) -> tuple[Plan, lis
 
 def _record(change: Change) -> str:
     return tables.record_key(change.system, change.object_type, change.native_id)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)

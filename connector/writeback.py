@@ -23,7 +23,7 @@ from connector import clock, tables
 from connector.errors import ConnectorError, SystemFailure
 from connector.mart import Mart
 from connector.model import LANES, Capabilities, Change, Found, Kind, Lane, Outcome, Result, System, Target, Task
-from connector.plan import Brakes, Plan, batches
+from connector.plan import Brakes, Plan, as_text, batches
 from connector.section import Duration, Section
 from connector.state import State, outbox
 from connector.state.models import Outbox, Quarantine
@@ -360,7 +360,7 @@ def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> 
     record = _record_key(change)
     return {
         "key": f"{record}|{name}", "system": change.system, "object_type": change.object_type, "native_id": change.native_id,
-        "record": record, "field": name, "value": None if value is None else f"{value:g}" if isinstance(value, float) else str(value),
+        "record": record, "field": name, "value": as_text(value),
         "observed_at": at, "settled_at": at, "revision": run,
     }  # fmt: skip
 
