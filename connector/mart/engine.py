@@ -122,10 +122,12 @@ class Mart:
             f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
         )
 
-    def append(self, name: str, rows: ir.Table | pa.Table) -> None:
+    def append(self, name: str, rows: pa.Table) -> None:
         """Merge for rows whose keys are known to be new."""
-        columns = ", ".join(f'"{column}"' for column in self._incoming(name, rows))
-        self.connection.execute(f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming_rows')
+        columns = ", ".join(f'"{column}"' for column in tables.TABLES[name].names if column in rows.column_names)
+        self.connection.register("arrow_rows", rows)
+        self.connection.execute(f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM arrow_rows')
+        self.connection.unregister("arrow_rows")
 
     def delete_keys(self, name: str, keys: ir.Table | pa.Table) -> None:
         """Delete the rows whose key is among `keys` (one column `key`)."""

@@ -1,0 +1,144 @@
+"""Pull, map and store contacts from a sandbox, against a bare loop that reads the same pages and writes them to a file.
+
+    python benchmarks/pull.py [contacts] [--system hubspot|salesforce] [--profile]
+
+The product's arm is `connector.steps.pull.pull` into fresh stores; the bare arm is a `requests.Session`, the endpoint, fields and
+page size that our adapter uses, `.json()`, and each page's text into one file. The sandbox runs in a process of its own with its
+rate limits off; seconds of the processor are those of this process. Target: 60 % of the bare loop's rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import _stage
+from connector import clock, pipeline
+from connector.model import Request
+from connector.sources import hubspot_objects, salesforce_query
+from connector.steps.pull import Pulled, fields_of, pull
+from connector.steps.setup import Progress, Setup
+
+LIMIT = 0.6
+STREAM = "contacts"
+
+
+def by_product(setup: Setup) -> Pulled:
+    """Everything that a first `connector pull` does after its start."""
+    with pipeline.running(setup, "pull") as moment, pipeline.connected(setup) as (systems, failures):
+        pulled = pull(setup, systems, moment, Progress())
+        problems = {**failures, **pulled.failures, **pulled.stream_failures}
+        assert not problems, problems
+    return pulled
+
+
+def request(setup: Setup, system: str) -> Request:
+    """What our adapter is asked for."""
+    connected = setup.systems[system]
+    stream = next(each for each in connected.streams() if each.name == STREAM)
+    return Request(stream, fields_of(connected, stream))
+
+
+def bare_hubspot(setup: Setup, url: str, file: Path) -> int:
+    """The list of contacts, page by page."""
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {_stage.HUBSPOT_TOKEN}"
+    wanted: dict[str, Any] = {
+        "limit": 100,
+        "properties": ",".join(hubspot_objects.properties(request(setup, "hubspot"))),
+    }
+    rows = 0
+    with file.open("w") as out:
+        while True:
+            answer = session.get(f"{url}/crm/v3/objects/contacts", params=wanted)
+            page = answer.json()
+            out.write(answer.text)
+            rows += len(page["results"])
+            if "paging" not in page:
+                return rows
+            wanted["after"] = page["paging"]["next"]["after"]
+
+
+def bare_salesforce(setup: Setup, url: str, file: Path) -> int:
+    """The query of Contacts, page by page."""
+    session = requests.Session()
+    token = session.post(
+        f"{url}/services/oauth2/token",
+        data={
+            "grant_type": "client_credentials", "client_id": _stage.SECRETS["SF_CLIENT_ID"],
+            "client_secret": _stage.SECRETS["SF_CLIENT_SECRET"],
+        },
+    ).json()["access_token"]  # fmt: skip
+    session.headers["Authorization"] = f"Bearer {token}"
+    asked = request(setup, "salesforce")
+    org = f"/services/data/v{setup.systems['salesforce'].connect.args[1].api_version}"  # type: ignore[attr-defined]
+    allowed = {field["name"] for field in session.get(f"{url}{org}/sobjects/Contact/describe").json()["fields"]}
+    hidden = [name for name in asked.fields if "." not in name and name not in allowed]
+    soql = salesforce_query.soql_of(asked.stream, asked.fields, None, hidden)
+    path, rows = f"{org}/queryAll?q={quote(soql, safe='')}", 0
+    with file.open("w") as out:
+        while path:
+            answer = session.get(url + path)
+            page = answer.json()
+            out.write(answer.text)
+            rows += len(page["records"])
+            path = page.get("nextRecordsUrl")
+    return rows
+
+
+BARE: dict[str, Callable[[Setup, str, Path], int]] = {"hubspot": bare_hubspot, "salesforce": bare_salesforce}
+
+
+def compare(system: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
+    """Both arms, alternately; the better turn of each counts."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        with _stage.sandbox(directory, **{f"{system}_contacts": contacts}) as addresses:
+            bare, product = [], []
+            for turn in range(turns):
+                setup = _stage.house(_stage.configured(directory / f"turn-{turn}", addresses, [system]))
+                rows, taken = _stage.timed(lambda: BARE[system](setup, addresses[system], directory / "pages"))  # noqa: B023
+                assert rows == contacts, rows
+                bare.append(taken)
+                profile = cProfile.Profile()
+                if is_profiled:
+                    profile.enable()
+                pulled, taken = _stage.timed(lambda: by_product(setup))  # noqa: B023
+                if is_profiled:
+                    profile.disable()
+                    pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+                assert pulled.counts[system, STREAM].applied == contacts, pulled.counts
+                product.append(taken)
+    loop, ours = (min(turns, key=lambda each: each.wall_s) for turns in (bare, product))
+    ratio = loop.wall_s / ours.wall_s
+    print(f"{system}, {contacts:,} contacts ({_stage.load_text()}, {clock.now():%H:%M} UTC)")
+    print(f"  bare loop          {loop}   {contacts / loop.wall_s:7,.0f} rows/s")
+    print(f"  pull, map, store   {ours}   {contacts / ours.wall_s:7,.0f} rows/s")
+    print(f"  ratio of rates     {ratio:7.0%}   (at least {LIMIT:.0%})   peak memory {_stage.peak_mb():,.0f} MB")
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("contacts", nargs="?", type=int, default=100_000)
+    parser.add_argument("--system", choices=sorted(BARE), action="append")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="print what the storing thread does")
+    options = parser.parse_args()
+    for system in options.system or sorted(BARE):
+        compare(system, options.contacts, options.turns, is_profiled=options.profile)
+
+
+if __name__ == "__main__":
+    main()

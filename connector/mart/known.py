@@ -1,0 +1,133 @@
+"""Expressions that compare incoming rows with those of the same key that the mart holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from connector import tables
+
+INSTANT = "timestamp('UTC', 6)"
+
+
+def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
+    """For each incoming record, which is known: is it changed, a deletion, stale."""
+    joined = incoming.inner_join(existing, "key", rname="{name}_before")
+    is_stale = joined.modified_at < joined.modified_at_before
+    was_deleted, is_deleted = joined.deleted_at_before.notnull(), joined.deleted_at.notnull()
+    differs = ~joined.version.identical_to(joined.version_before) | ~joined.merged_into.identical_to(
+        joined.merged_into_before
+    )
+    is_changed = ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs))
+    return joined.select(
+        "key", is_changed=is_changed.fill_null(False), is_stale=is_stale.fill_null(False), is_deletion=is_deleted
+    )
+
+
+def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
+    """The records to merge: everything that is not stale. A deletion keeps the values that were known."""
+    joined = incoming.inner_join(verdict, "key").inner_join(existing, "key", rname="{name}_before")
+    joined = joined.filter(~joined.is_stale)
+    kept: dict[str, Any] = {
+        field: ibis.ifelse(joined.is_deletion, joined[f"{field}_before"], joined[field])
+        for field in (*fields, "native", "version")
+    }
+    columns = ["key", "system", "object_type", "native_id", "modified_at", "deleted_at", "merged_into"]
+    return joined.select(
+        *columns,
+        created_at=ibis.coalesce(joined.created_at, joined.created_at_before),
+        ingestion=joined.ingestion_before,
+        run=ibis.ifelse(joined.is_changed, ibis.literal(run, "int64"), joined.run_before),
+        **kept,
+    )
+
+
+def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
+    """RECORD_VERSION rows: which canonical fields of the changed records differ, what they are now, and since when."""
+
+    def long(table: ir.Table, value: str) -> ir.Table:
+        texts = {field: table[field].cast("string") for field in fields}
+        return (
+            table.semi_join(changed, "key")
+            .select("key", "modified_at", **texts)
+            .pivot_longer(list(fields), names_to="field", values_to=value)
+        )
+
+    after, before = long(incoming, "value"), long(existing, "former").select("key", "field", "former")
+    both = after.inner_join(before, ["key", "field"])
+    differing = both.filter(~both.value.identical_to(both.former))
+    stamp = differing.modified_at.strftime("%Y%m%dT%H%M%S.%f")
+    return differing.select(
+        key=differing.key + "|" + differing.field + "|" + stamp,
+        record=differing.key,
+        field=differing.field,
+        value=differing.value,
+        changed_at=differing.modified_at,
+        run=ibis.literal(run, "int64"),
+    )
+
+
+def returned(news: ir.Table, table: ir.Table) -> ir.Table:
+    """New identifiers; one that was withdrawn once comes back with its first sighting and its component."""
+    joined = news.left_join(table, "key", rname="{name}_before")
+    columns = [
+        column for column in tables.IDENTIFIER.names if column not in ("first_seen_at", "withdrawn_at", "component")
+    ]
+    return joined.select(
+        *columns,
+        first_seen_at=ibis.coalesce(joined.first_seen_at_before, joined.first_seen_at),
+        withdrawn_at=ibis.null(INSTANT),
+        component=joined.component_before,
+    )
+
+
+def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
+    """ACTIVITY rows to merge, of native records that are known: new and changed ones, and those that are gone."""
+    living = existing.filter(existing.deleted_at.isnull())
+    alive = incoming.filter(incoming.deleted_at.isnull())
+    dead = (
+        incoming.filter(incoming.deleted_at.notnull())
+        .select("native_id", gone_at="deleted_at")
+        .distinct(on="native_id")
+    )
+    gone = (
+        living.anti_join(alive, "key")
+        .left_join(dead, "native_id")
+        .drop("native_id_right")
+        .mutate(deleted_at=ibis.coalesce(ibis._.gone_at, ibis.literal(now, INSTANT)))
+        .drop("gone_at")
+    )
+    new = alive.anti_join(living, "key")
+    pairs = alive.inner_join(living, "key", rname="{name}_before")
+    compared = [column for column in tables.ACTIVITY.names if column not in ("key", "run")]
+    differs = reduce(or_, [~pairs[column].identical_to(pairs[f"{column}_before"]) for column in compared])
+    names = tables.ACTIVITY.names
+    return ibis.union(new.select(*names), pairs.filter(differs).select(*names), gone.select(*names))
+
+
+def observed(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
+    """OBSERVED rows to merge. After a write of ours only a version that is newer than the one that we had seen before it
+    counts: an index that lags tells that one again."""
+    joined = incoming.left_join(table, "key", rname="{name}_before")
+    is_new = joined.key_before.isnull() & joined.value.notnull()
+    is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
+    is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
+    written = joined.filter(is_new | is_changed).mutate(
+        settled_at=joined.settled_at_before, revision=ibis.literal(run, "int64")
+    )
+    return written.select(*tables.OBSERVED.names)
+
+
+def dirty(records: ir.Table, run: int) -> ir.Table:
+    """DIRTY rows of records with their kind (`record_kind`, `record`)."""
+    return records.select(
+        key=records.record_kind + "|" + records.record,
+        kind=records.record_kind,
+        record=records.record,
+        run=ibis.literal(run, "int64"),
+    )
