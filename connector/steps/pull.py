@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -16,12 +17,14 @@ from connector.errors import ConnectorError
 from connector.log import get
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
+from connector.sources.parallel import interleaved
 from connector.state.models import Poll, Quarantine, RunStep
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
 GROUP_ROWS = 20_000
 GROUP_S = 2.0
 GROUPS_WAITING = 4
+PAGES_AHEAD = 4
 #: Storing goes on beside reading and mapping: with more threads the engine only waits for itself (a third more of CPU).
 STORING_THREADS = 1
 _LOG = get("pull")
@@ -160,7 +163,8 @@ def _read(
     failure: ConnectorError | None = None
     before = system.calls()
     try:
-        for item in system.source.pages(requests):
+        ahead = interleaved([partial(system.source.pages, requests)], threads=1, ahead=PAGES_AHEAD)
+        for item in ahead:  # the next pages are on their way while these are mapped
             if is_stopping():
                 break
             if isinstance(item, StreamFailure):
