@@ -16,7 +16,7 @@ import requests
 
 TIMEOUT_S = 60.0
 #: A machine that is busy with other tests is slow, not wrong.
-HAPPENS_WITHIN_S = 120.0
+HAPPENS_WITHIN_S = 60.0
 ASKED_EVERY_S = 0.01
 #: Fixed and public credentials of the sandbox.
 SECRETS = {

@@ -174,7 +174,8 @@ class House:
     def mart(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the analytical store."""
         with duckdb.connect(str(self.stores[1]), read_only=True) as connection:
-            return connection.execute(query).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+            return rows
 
     def in_flight(self, system: str) -> int:
         """How many changes are on their way to a system at this moment."""
