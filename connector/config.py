@@ -131,7 +131,10 @@ class _Reader:
             self._unknown(name, name, known)
         systems, adapters = self._systems(self._table(raw, "systems"))
         region, mapping = self._mapping(self._table(raw, "mapping"), raw.get("systems", {}))
-        single = {name: self._section(model, self._table(raw, name), name) for name, model in SINGLE_SECTIONS.items()}
+        single = {
+            name: self._section(model, self._resolved(model, self._table(raw, name), name), name)
+            for name, model in SINGLE_SECTIONS.items()
+        }
         named = {name: self._named(model, self._table(raw, name), name) for name, model in NAMED_SECTIONS.items()}
         self._check_rules(single, named)
         if self.problems:

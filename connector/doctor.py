@@ -98,9 +98,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def specs(setup: Setup, connected: Connected) -> list[FieldSpec]:
     """The fields that we write in one system, as `install` creates them."""
-    stages = tuple(setup.lifecycle.stage_names)
-    grades = tuple(setup.models[setup.writeback.model].grades) if setup.writeback.model in setup.models else ()
-    options = {"stage": stages, "grade": (*grades, "D") if "D" not in grades else grades}
+    model = setup.models.get(setup.writeback.model)
+    options = {"stage": tuple(setup.lifecycle.stage_names), "grade": model.grade_names if model else ()}
     made = [
         FieldSpec(
             object_type=object_type,

@@ -39,9 +39,10 @@ def show_summary(summary: Summary) -> None:
         found = ", ".join(_resolved(kind, counts) for kind, counts in summary.resolved.counts.items())
         _line("resolve", f"{summary.resolved.records:,} records looked at: {found}")
     if summary.scored.subjects:
-        _line("score", f"{summary.scored.subjects:,} persons, from the events of {summary.scored.records:,} records")
+        records = f"{summary.scored.records:,} record{'' if summary.scored.records == 1 else 's'}"
+        _line("score", f"{summary.scored.subjects:,} persons, from the events of {records}")
     if summary.staged.moved or summary.staged.fired:
-        _line("stage", _parts({"moved": summary.staged.moved, "tasks fired": summary.staged.fired}))
+        _line("stage", _parts({"moved": summary.staged.moved, "fired a task": summary.staged.fired}))
     if summary.totals is not None:
         words = {
             "changes": summary.planned,

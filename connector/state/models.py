@@ -179,7 +179,7 @@ class Poll(SQLModel, table=True):
 
 
 class Note(SQLModel, table=True):
-    """Single values of the service: planned_through, the pair id, the baseline of triggers, paused systems."""
+    """Single values of the service: planned_through, the pair of stores, fingerprints of settings and mappings."""
 
     key: str = Field(primary_key=True)
     value: str = Field(default="", sa_column=Column(Text, nullable=False))

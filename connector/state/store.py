@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from connector import clock
 from connector.errors import StateError
-from connector.section import Section
+from connector.section import Secret, Section
 from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -28,8 +28,8 @@ class StateSection(Section):
     """`[state]`: the transactional store; a path beside the configuration, or a database URL."""
 
     path: str = Field("state.sqlite", description="the store's file; a relative path is beside the configuration")
-    url: str = Field(
-        "",
+    url: Secret | None = Field(
+        None,
         description='database URL instead of a file, such as "postgresql+psycopg://host/name"; its driver is yours',
     )
 
@@ -189,13 +189,13 @@ class State:
 
 def open_state(section: StateSection, directory: Path) -> State:
     """The store, brought to its newest version. Raises StateError when it cannot be used."""
-    path = directory / section.path
-    if not section.url:
+    path, url = directory / section.path, section.url.get_secret_value() if section.url else ""
+    if not url:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = create_engine(section.url or f"sqlite:///{path}", connect_args={} if section.url else {"timeout": 30})
-    if not section.url:
+    engine = create_engine(url or f"sqlite:///{path}", connect_args={} if url else {"timeout": 30})
+    if not url:
         event.listen(engine, "connect", _prepare_sqlite)
     try:
         if _version(engine) != _HEAD:
