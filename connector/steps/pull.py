@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from connector import clock, mapping
 from connector.errors import ConnectorError
 from connector.log import get
+from connector.mart import Mart
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
@@ -23,7 +24,10 @@ from connector.steps.setup import Connected, Moment, Progress, Setup
 
 GROUP_ROWS = 20_000
 GROUP_S = 2.0
-GROUPS_WAITING = 4
+#: A mapped group of people is some 100 MB: one may wait while one is mapped and one is stored.
+GROUPS_WAITING = 1
+#: Groups that follow each other are stored with one opening of the mart.
+GROUPS_TOGETHER = 4
 PAGES_AHEAD = 4
 #: Storing goes on beside reading and mapping: with more threads the engine only waits for itself (a third more of CPU).
 STORING_THREADS = 1
@@ -55,6 +59,7 @@ class _Read:
     system: str
     stream: Stream | None = None
     pages: tuple[Page, ...] = ()
+    rows: int = 0
     mapped: tuple[mapping.Mapped, ...] = ()
     failure: ConnectorError | None = None
     calls: int = 0
@@ -86,11 +91,7 @@ def pull(
     pulled = Pulled()
     waiting = len(threads)
     while waiting:
-        reads = _arrived(inbox)
-        waiting -= sum(_is_end(read) for read in reads)
-        for read in reads:
-            _note_failure(read, pulled)
-        _store(setup, [read for read in reads if read.pages], pulled, moment, progress)
+        waiting -= _store(setup, _arriving(inbox), pulled, moment, progress)
     if pulled.quiet:
         with setup.mart() as mart, mart.transaction():
             mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
@@ -202,23 +203,21 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) 
         outputs=tuple(connected.outputs.get(stream.object_type, {}).values()),
         now=moment.now,
     )
-    return _Read(connected.name, stream, tuple(pages), (mapped,))
+    told = tuple(
+        replace(page, rows=page.rows.schema.empty_table()) for page in pages
+    )  # the rows are mapped: let them go
+    return _Read(connected.name, stream, told, rows.num_rows, (mapped,))
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
 
 
-def _arrived(inbox: queue.Queue[_Read]) -> list[_Read]:
-    """What has been read meanwhile, at least one message: groups that wait together are stored with one opening of the mart."""
-    reads = [inbox.get()]
+def _arriving(inbox: queue.Queue[_Read]) -> Iterator[_Read]:
+    """The next message, and those that are there as soon as it is dealt with."""
+    yield inbox.get()
     with suppress(queue.Empty):
-        while len(reads) < GROUPS_WAITING:
-            reads.append(inbox.get_nowait())
-    return reads
-
-
-def _is_end(read: _Read) -> bool:
-    return read.stream is None
+        for _ in range(GROUPS_TOGETHER - 1):
+            yield inbox.get_nowait()
 
 
 def _note_failure(read: _Read, pulled: Pulled) -> None:
@@ -232,34 +231,40 @@ def _note_failure(read: _Read, pulled: Pulled) -> None:
         _LOG.warning("pull.failed", system=read.system, error=type(read.failure).__name__)
 
 
-def _store(setup: Setup, reads: list[_Read], pulled: Pulled, moment: Moment, progress: Progress) -> None:
-    """Merge groups, each in a transaction of its own; groups without a row need no store."""
-    groups = [_group(read) for read in reads]
-    has_rows = any(group.pulled for group in groups)
-    with setup.mart(threads=STORING_THREADS) if has_rows else nullcontext() as mart:
-        for read, group in zip(reads, groups, strict=True):
+def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment, progress: Progress) -> int:
+    """Merge groups, each in a transaction of its own; groups without a row need no store. Returns how many systems ended."""
+    ended = 0
+    with ExitStack() as stack:
+        mart: Mart | None = None
+        for read in reads:
+            _note_failure(read, pulled)
+            ended += read.stream is None
+            if not read.pages:
+                continue
+            group = _group(read)
             key = (group.system, group.stream)
             counts = Counts()
-            if group.pulled and mart is not None:
+            if group.pulled:
                 pulled.quiet.pop(key, None)
+                mart = mart or stack.enter_context(setup.mart(threads=STORING_THREADS))
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
             elif group.cursor is not None:
                 pulled.quiet[key] = group.cursor
             pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
             _finish_group(setup, read, pulled, moment, progress)
+    return ended
 
 
 def _group(read: _Read) -> Group:
     assert read.stream is not None
     malformed = sum(len(page.malformed) for page in read.pages)
-    rows = sum(page.rows.num_rows for page in read.pages)
     cursors = [page.cursor for page in read.pages if page.cursor is not None]
     return Group(
         read.system,
         read.stream.name,
         read.stream.kind,
         read.mapped,
-        rows + malformed,
+        read.rows + malformed,
         malformed,
         cursors[-1] if cursors else None,
     )
