@@ -54,6 +54,7 @@ def test_storms_of_refusals_and_failures_are_waited_out(installed: World) -> Non
     crms.tell("faults", system="hubspot", kind="drop_before", share=0.2, seed=5, times=2)
     house.sync()
     assert sum(fault["hits"] for fault in crms.look("faults")) >= 6
+    crms.mend()
     assert differing(house.desired(), crms.written()) == []
 
 
