@@ -107,7 +107,7 @@ _VALUES: Mapping[str, str] = {
     "writeback.systems": '["salesforce"]',
     "writeback.fields": '{ salesforce = { Lead = { score = "Lead_Score__c", reasons = "" } } }',
     "schedule.streams": '{ "hubspot.form_submissions" = "5 minutes" }',
-    "state.url": '"postgresql+psycopg://localhost/connector"',
+    "state.url": '"env:CONNECTOR_STATE_URL"',
     "mart.threads": "4",
 }  # fmt: skip
 #: Options without a default that the example gives all the same, because something of their kind is needed.
