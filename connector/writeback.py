@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from connector import clock, tables
-from connector.errors import ConnectorError, SystemFailure
+from connector.errors import ConnectorError, SystemFailure, SystemUnavailable
 from connector.mart import Mart
 from connector.model import LANES, Capabilities, Change, Found, Kind, Lane, Outcome, Result, System, Target, Task
 from connector.plan import Brakes, Plan, as_text, batches
@@ -221,17 +221,35 @@ def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
             "the adapter did not give one outcome for each change", hint="report this; the changes are kept in flight"
         )
     _record(delivery, batch, outcomes, attempts)
+    if all(_is_unanswered(outcome) for outcome in outcomes):
+        first = outcomes[0]
+        raise SystemUnavailable(first.message or "no answer", hint=first.hint, request_id=first.request_id)
+
+
+def _is_unanswered(outcome: Outcome) -> bool:
+    """Whether the system said nothing about this change; a record that it asks to try again comes with its code."""
+    return outcome.result is Result.UNKNOWN or (outcome.result is Result.RETRY and not outcome.code)
 
 
 def _record(
-    delivery: _Delivery, batch: Sequence[Change], outcomes: Sequence[Outcome], attempts: Mapping[str, int]
+    delivery: _Delivery,
+    batch: Sequence[Change],
+    outcomes: Sequence[Outcome],
+    attempts: Mapping[str, int],
+    *,
+    is_read: bool = False,
 ) -> None:
-    """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside."""
+    """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside.
+
+    is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
+    """
     now = clock.now()
     settlements = [
         _settlement(change, outcome, attempts[change.key], delivery.section, now)
         for change, outcome in zip(batch, outcomes, strict=True)
     ]
+    if is_read:
+        settlements = [replace(each, not_before_at=None) for each in settlements]
     outbox.keep(delivery.state, settlements, run=delivery.run, now=now)
     asides = [
         _aside(change, outcome, now)
@@ -289,7 +307,7 @@ def _reconcile(delivery: _Delivery) -> None:
         changes = [_change(row) for row in part]
         found = delivery.target.find(changes)
         outcomes = [_judge(change, each) for change, each in zip(changes, found, strict=True)]
-        _record(delivery, changes, outcomes, {row.key: row.attempt for row in part})
+        _record(delivery, changes, outcomes, {row.key: row.attempt for row in part}, is_read=True)
         unsure = [each.key for each in found if not each.is_certain]
         outbox.ask_again(delivery.state, unsure, now + delivery.section.ask_again_after)
 
