@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.crm import differing
+from tests.e2e.house import Done
 from tests.e2e.world import World
 
 
@@ -12,18 +13,23 @@ def _wanted(world: World, system: str) -> dict[str, dict[str, str | None]]:
     return {record: fields for record, fields in world.house.desired().items() if record.startswith(f"{system}|")}
 
 
+def _sync_while_hubspot_goes(world: World) -> Done:
+    """A sync of which HubSpot is gone as soon as it was read."""
+    running = world.house.start("sync")
+    running.wait_for("resolve   ")
+    world.crms.tell("faults", system="hubspot", kind="gone")
+    return running.end()
+
+
 def test_one_crm_gone_in_the_middle_leaves_the_other_served_and_is_made_up_for(installed: World) -> None:
     house, crms = installed.house, installed.crms
-    running = house.start("sync")
-    running.wait_for("resolve   ")
-    crms.tell("faults", system="hubspot", kind="gone")
-    done = running.end()
+    done = _sync_while_hubspot_goes(installed)
     assert done.code == 4, str(done)
     assert "hubspot stopped taking changes" in done.out, str(done)
+    crms.mend()
     held = crms.written()
     assert differing(_wanted(installed, "salesforce"), held) == []
     assert all(fields["connector_score"] is None for record, fields in held.items() if record.startswith("hubspot|"))
-    crms.mend()
     house.sync()
     assert differing(house.desired(), crms.written()) == []
 
