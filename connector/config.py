@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from connector.mart import MartSection
 from connector.model import Adapter
 from connector.scheduler import ScheduleSection
 from connector.scoring import ScoringModel
-from connector.section import Section
+from connector.section import Section, description_at, is_tag, mentions, options_at
 from connector.sources import ADAPTERS
 from connector.state import StateSection
 from connector.survivorship import SurvivorshipSection
@@ -101,18 +100,19 @@ def load(file: Path) -> Config:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
-            [Problem("", f"there is no {file}", "run `connector init`, or name a file with --config")]
+            [Problem("", "is not there", "run `connector init`, or name a file with --config", str(file))]
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(
             [
                 Problem(
                     "",
-                    f"{file} cannot be read ({type(problem).__name__})",
-                    "check its permissions and encoding (UTF-8)",
+                    f"cannot be read ({_why_unreadable(problem)})",
+                    "name a text file in UTF-8 that you may read",
+                    str(file),
                 )
             ]
         ) from None
@@ -234,6 +234,9 @@ class _Reader:
         for name, model in named["scoring"].items():
             if model is not None:
                 self.problems += scoring.problems(model, f"scoring.{name}")
+        state, mart = single["state"], single["mart"]
+        if state is not None and mart is not None and state.path == mart.path and state.url is None:
+            self._say("mart.path", "is the state's path, too", "give each store a file of its own")
         stages = single["lifecycle"] or LifecycleSection.model_validate({})
         tasks = {name: task for name, task in named["tasks"].items() if task is not None}
         self.problems += lifecycle.problems(stages, tasks)
@@ -304,22 +307,30 @@ class _Reader:
 
     def _invalid(self, model: type[Section], error: ErrorDetails, path: str) -> None:
         where = path + "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not _is_tag(part)
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not is_tag(part)
         )
         if error["type"] == "extra_forbidden":
-            known = _options_at(model, error["loc"][:-1])
+            known = options_at(model, error["loc"][:-1])
             self._unknown(where, str(error["loc"][-1]), known)
             return
         message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if error["type"] == "missing":
             message = "is needed"
         elif error["type"] == "string_pattern_mismatch":
-            message = f"is {error['input']!r}, and should be {_description_at(model, error['loc'])}"
+            message = f"is {error['input']!r}, and should be {description_at(model, error['loc'])}"
         elif error["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
             words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
             (key, limit), *_ = error.get("ctx", {}).items()
             message = f"must be {words.get(key, key)} {limit:g}, is {error['input']}"
         self._say(where, message)
+
+
+def _why_unreadable(problem: OSError | UnicodeDecodeError) -> str:
+    return (
+        "it is not UTF-8"
+        if isinstance(problem, UnicodeDecodeError)
+        else (problem.strerror or "no reason given").lower()
+    )
 
 
 def _kind(value: Any) -> str:
@@ -330,7 +341,7 @@ def _kind(value: Any) -> str:
 
 def _remove(values: Any, location: tuple[int | str, ...]) -> None:
     """Take the option at this place out of nested tables, if it is there."""
-    *way, last = [part for part in location if not _is_tag(part)] or [""]
+    *way, last = [part for part in location if not is_tag(part)] or [""]
     for part in way:
         is_there = (isinstance(values, list) and isinstance(part, int)) or (isinstance(values, dict) and part in values)
         if not is_there:
@@ -340,11 +351,6 @@ def _remove(values: Any, location: tuple[int | str, ...]) -> None:
         values.pop(last, None)
 
 
-def _is_tag(part: Any) -> bool:
-    """Parts of pydantic's paths that name a choice of types, not a place in the file."""
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("function-"))
-
-
 def _nearest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else ""
@@ -352,35 +358,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _is_secret(model: type[Section], key: str) -> bool:
     declared = model.model_fields.get(key)
-    return declared is not None and _mentions(declared.annotation, SecretStr)
-
-
-def _mentions(annotation: Any, wanted: type) -> bool:
-    return annotation is wanted or any(_mentions(part, wanted) for part in typing.get_args(annotation))
-
-
-def _options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The options that are known at a place inside a section."""
-    for part in location:
-        if isinstance(part, int) or _is_tag(part):
-            continue
-        declared = getattr(model, "model_fields", {}).get(part)
-        model = _section_in(declared.annotation) if declared is not None else model
-    return list(getattr(model, "model_fields", {}))
-
-
-def _description_at(model: Any, location: tuple[int | str, ...]) -> str:
-    """What an option says of itself."""
-    *way, last = [part for part in location if isinstance(part, str) and not _is_tag(part)]
-    for part in way:
-        model = _section_in(model.model_fields[part].annotation)
-    return str(model.model_fields[last].description or "of another form")
-
-
-def _section_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for part in typing.get_args(annotation) if (found := _section_in(part)) is not None), None)
+    return declared is not None and mentions(declared.annotation, SecretStr)
 
 
 def fingerprint(section: Section | Mapping[str, Section]) -> str:

@@ -41,11 +41,11 @@ def problems(stages: Sequence[tuple[str, str, str]], path: str) -> Iterator[Prob
     is_sound = True
     for position, (name, enter, leave) in enumerate(stages):
         place = f"{path}[{position}]"
-        if name in seen:
+        if name.casefold() in seen:
             yield Problem(
                 f"{place}.name", f'there are two stages "{name}"', "a person goes round: name each stage once"
             )
-        seen.add(name)
+        seen.add(name.casefold())
         for option, text in (("enter", enter), ("exit", leave)):
             found = list(_gate_problems(position, option, text, place))
             is_sound = is_sound and not found

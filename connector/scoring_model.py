@@ -128,6 +128,8 @@ def problems(model: ScoringModel, path: str) -> list[Problem]:
         found.append(Problem(f"{path}.lowest_grade", f'"{model.lowest_grade}" is one of the grades', "name another"))
     if len(set(model.grades.values())) < len(model.grades):
         found.append(Problem(f"{path}.grades", "two grades begin at the same score"))
+    elif list(model.grades.values()) != sorted(model.grades.values(), reverse=True):
+        found.append(Problem(f"{path}.grades", "the best grade comes first, and each begins below the one before it"))
     return found
 
 

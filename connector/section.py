@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -50,3 +51,37 @@ def in_words(value: timedelta) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words, return_type=str)]
 Secret = SecretStr
+
+
+def is_tag(part: Any) -> bool:
+    """Parts of pydantic's paths that name a choice of types, not a place in the file."""
+    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("function-"))
+
+
+def mentions(annotation: Any, wanted: type) -> bool:
+    """Whether a type is, or is made of, the wanted one."""
+    return annotation is wanted or any(mentions(part, wanted) for part in typing.get_args(annotation))
+
+
+def options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The options that are known at a place inside a section."""
+    for part in location:
+        if isinstance(part, int) or is_tag(part):
+            continue
+        declared = getattr(model, "model_fields", {}).get(part)
+        model = _section_in(declared.annotation) if declared is not None else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def description_at(model: Any, location: tuple[int | str, ...]) -> str:
+    """What an option says of itself."""
+    *way, last = [part for part in location if isinstance(part, str) and not is_tag(part)]
+    for part in way:
+        model = _section_in(model.model_fields[part].annotation)
+    return str(model.model_fields[last].description or "of another form")
+
+
+def _section_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _section_in(part)) is not None), None)

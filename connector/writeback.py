@@ -265,7 +265,7 @@ def _settlement(change: Change, outcome: Outcome, attempt: int, section: Writeba
     status, not_before_at = _STATUS_AFTER[outcome.result], None
     if outcome.result is Result.RETRY:
         not_before_at = now + timedelta(seconds=2 ** min(attempt, 8))
-        status = "quarantined" if attempt >= section.max_attempts else status
+        status = "quarantined" if outcome.code and attempt >= section.max_attempts else status
     return Settlement(
         key=change.key,
         status=status,

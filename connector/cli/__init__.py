@@ -6,11 +6,11 @@ import sys
 
 import typer
 
-from connector import __version__
+from connector import __version__, clock
 from connector.cli.look import add_to as add_look
 from connector.cli.operate import add_to as add_operate
 from connector.cli.prepare import add_to as add_prepare
-from connector.cli.screen import report_error
+from connector.cli.screen import err, report_error
 from connector.cli.try_out import add_to as add_try_out
 from connector.errors import ConnectorError
 
@@ -35,6 +35,11 @@ def _root(version: bool = typer.Option(False, "--version", help="Show the versio
 
 def main() -> None:
     """The entry point of the `connector` command."""
+    try:
+        clock.now()
+    except ValueError:
+        err.print("CONNECTOR_NOW is not an instant; write it as 2026-11-24T12:00:00+00:00, or unset it")
+        sys.exit(2)
     try:
         app()
     except ConnectorError as problem:

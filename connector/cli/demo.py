@@ -225,23 +225,35 @@ class Demo:
         self._title("Everything is stopped; the data is kept. To try on it:")
         config = f"--config {self.directory / 'connector.toml'}"
         ports = [f"--{name}-port {addresses[name].rsplit(':', 1)[1]}" for name in ("salesforce", "hubspot")]
+        connector = _as_typed()
         lines: Sequence[tuple[str, str]] = [
-            (f"connector explain {cast['job_changer']['emails'][0]} {config}", "changed jobs: two e-mails, one person"),
             (
-                f"connector explain {cast['family_a']['emails'][0]} {config}",
+                f"{connector} explain {cast['job_changer']['emails'][0]} {config}",
+                "changed jobs: two e-mails, one person",
+            ),
+            (
+                f"{connector} explain {cast['family_a']['emails'][0]} {config}",
                 "shares a phone with the family: not joined",
             ),
-            (f"connector status {config}", "runs, streams, outbox, what is set aside"),
+            (f"{connector} status {config}", "runs, streams, outbox, what is set aside"),
             (
-                f"connector sandbox --data {self.directory / 'sandbox'} {' '.join(ports)}",
+                f"{connector} sandbox --data {self.directory / 'sandbox'} {' '.join(ports)}",
                 "both CRMs again, with the same data; then:",
             ),
-            (f"connector plan {config}", "what a sync would write"),
-            (f"connector sync {config}", "…and write it"),
+            (f"{connector} plan {config}", "what a sync would write"),
+            (f"{connector} sync {config}", "…and write it"),
         ]
         width = max(len(command) for command, _ in lines)
         for command, meaning in lines:
             out.print(f"  {escape(command):<{width}}  [dim]{escape(meaning)}[/dim]")
+
+
+def _as_typed() -> str:
+    """How the reader gives a command of this installation: by name where the shell finds it, else by its path."""
+    mine = Path(sys.executable).with_name("connector")
+    if shutil.which("connector") == str(mine):
+        return "connector"
+    return os.path.relpath(mine) if mine.is_relative_to(Path.cwd()) else str(mine)
 
 
 def _connector() -> list[str]:

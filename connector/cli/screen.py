@@ -65,7 +65,8 @@ def report_error(problem: ConnectorError) -> None:
             err.print(line)
         count = len(problem.problems)
         name = problem.problems[0].file if problem.problems else ""
-        err.print(f"{count} problem{'' if count == 1 else 's'} in {name}. Nothing was read or written.")
+        where = f" in {name}" if name else ""
+        err.print(f"{count} problem{'' if count == 1 else 's'}{where}. Nothing was read or written.")
         return
     where = f"{problem.system}: " if problem.system else ""
     err.print(f"[red]✗[/red] {escape(where + str(problem))}")

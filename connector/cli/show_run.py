@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 
@@ -100,12 +100,18 @@ def _troubles(summary: Summary) -> None:
     for reason, count in summary.held.items():
         mend = "look with `connector status`, let go with `connector apply --held`"
         _trouble(f"{count:,} change{'' if count == 1 else 's'} held: {reason}", mend)
+    quarantined = summary.pulled.total.quarantined
+    if quarantined:
+        records = "1 record was" if quarantined == 1 else f"{quarantined:,} records were"
+        out.print(f"[yellow]![/yellow] {records} set aside\n  `connector status` says which, and why")
     if summary.exit_code:
         out.print(f"exit code {summary.exit_code}")
-    elif (
-        summary.totals and not summary.planned and not any(each.accepted or each.waiting for each in summary.delivered)
-    ):
+    elif summary.totals and not summary.planned and not quarantined and not _is_busy(summary.delivered):
         out.print(ok("everything is as it should be"))
+
+
+def _is_busy(delivered: Sequence[Delivered]) -> bool:
+    return any(each.accepted or each.waiting for each in delivered)
 
 
 def _trouble(what: str, hint: str) -> None:

@@ -44,9 +44,13 @@ class MartSection(Section):
 
     path: str = Field("mart.duckdb", description="the store's file; a relative path is beside the configuration")
     memory_limit: str = Field(
-        "4GB", description='memory that the engine may use, such as "4GB"; beyond it spills to disk'
+        "4GB",
+        pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$",
+        description='memory that the engine may use, such as "4GB"; beyond it spills to disk',
     )
-    threads: int | None = Field(None, description="threads that the engine may use; all cores when empty")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="threads that the engine may use; all cores when empty"
+    )
     wait_s: float = Field(60.0, description="seconds to wait for another process that has the file open")
 
 
@@ -189,7 +193,10 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
     }
     if section.threads is not None:
         config["threads"] = section.threads
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise MartError(f"the mart's folder {path.parent} cannot be made", hint="give [mart] another path") from problem
     deadline = clock.monotonic_s() + section.wait_s
     while True:
         try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from connector.matching.star import Star, renumbered
 
@@ -20,6 +18,9 @@ def components(star: Star, links: Pairs) -> Ints:
 
     The numbers go from 0 without a gap, in no particular order.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     records = len(star.records)
     does_join = star.present() > 1  # a value of one record joins nothing
     edges = does_join[star.edge_value]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute
-from scipy.sparse import csr_matrix
 
 from connector import identifiers
 from connector.matching.components import components
@@ -97,6 +96,8 @@ def _exclusive_ids(star: Star, scoped: Scopes, is_checked: Bools) -> Ints:
 
 
 def _matrix(rows: Ints, columns: Ints, size: tuple[int, int]) -> Any:
+    from scipy.sparse import csr_matrix
+
     return csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=size)
 
 

@@ -102,8 +102,8 @@ def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
     scores = mart.arrow(score.filter((score.subject == key) & (score.model == model))).to_pylist()
     interval, draft = mart.table("stage_interval"), mart.table("desired_task")
     return Explained(
-        person=person,
-        account=account,
+        person=_without_provenance(person),
+        account=_without_provenance(account) if account else None,
         records=records,
         evidence=_chains(setup, mart, records, keys),
         refused=[row["reason"] for row in refused.to_pylist()],
@@ -170,6 +170,10 @@ def _chains(
             ]
         )
     return chains
+
+
+def _without_provenance(golden: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in golden.items() if name != "provenance"}
 
 
 def _provenance(person: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

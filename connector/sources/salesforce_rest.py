@@ -240,7 +240,11 @@ class Org:
 
     def _answer(self, part: Mapping[str, Any] | None) -> Answer:
         if part is None or not isinstance(part.get("httpStatusCode"), int):
-            raise ProtocolError("an answer to a part of the composite call is missing", system=self.system)
+            raise ProtocolError(
+                "an answer to a part of the composite call is missing",
+                hint="something between us and Salesforce may answer in its place; try again, then look at the log",
+                system=self.system,
+            )
         status, body = part["httpStatusCode"], part.get("body")
         return Answer(status, body, classify(status, {}, body))
 

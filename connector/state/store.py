@@ -191,9 +191,7 @@ def open_state(section: StateSection, directory: Path) -> State:
     """The store, brought to its newest version. Raises StateError when it cannot be used."""
     path, url = directory / section.path, section.url.get_secret_value() if section.url else ""
     if not url:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        _make_file(path)
     engine = create_engine(url or f"sqlite:///{path}", connect_args={} if url else {"timeout": 30})
     if not url:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -205,6 +203,16 @@ def open_state(section: StateSection, directory: Path) -> State:
             "the state store cannot be opened", hint="restore it from a backup, or give [state] another path"
         ) from problem
     return State(engine)
+
+
+def _make_file(path: Path) -> None:
+    """An empty file for its owner alone, where there is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as problem:
+        raise StateError(f"the state store {path} cannot be made", hint="give [state] another path") from problem
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

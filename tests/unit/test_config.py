@@ -80,6 +80,14 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
         ('sync = "every 5 minutes"', 'sync = "whenever"', "schedule.sync", "5 minutes"),
         ('sync = "every 5 minutes"', 'sync = "99 * * * *"', "schedule.sync", "cron"),
         ('region = "DE"', 'region = "Germany"', "mapping.region", "two letters"),
+        (
+            "grades = { A = 60, B = 40, C = 20 }",
+            "grades = { A = 10, B = 40 }",
+            "scoring.default.grades",
+            "best grade comes first",
+        ),
+        ("[schedule]", '[mart]\nmemory_limit = "lots"\n[schedule]', "mart.memory_limit", "4GB"),
+        ("[schedule]", '[mart]\npath = "state.sqlite"\n[schedule]', "mart.path", "a file of its own"),
         ("rearm_below = 50", "rearm_below = 90", "tasks.call_hot_lead.rearm_below", "at most 60"),
         ("score crosses 60", "scroe crosses 60", "tasks.call_hot_lead.when", 'did you mean "score"?'),
         ("person.first_name", "person.firstname", "tasks.call_hot_lead.subject", "first_name"),
@@ -138,7 +146,7 @@ def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path, text: str) -> No
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_is_a_problem_and_not_a_crash(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no"):
+    with pytest.raises(ConfigError, match="is not there"):
         config.load(tmp_path / "nowhere.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(tmp_path)
@@ -146,6 +154,17 @@ def test_a_file_that_is_not_there_or_cannot_be_read_is_a_problem_and_not_a_crash
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(binary)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "connector.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + STARTER.replace("\n", "\r\n").encode())
+    assert config.load(file).region == "DE"
+
+
+def test_stages_whose_names_differ_by_case_alone_are_one_too_many(tmp_path: Path) -> None:
+    stages = '[lifecycle]\nstages = [{ name = "Hot" }, { name = "hot", enter = "score > 5", exit = "score < 2" }]\n'
+    assert "two stages" in str(said(tmp_path, STARTER + stages))
 
 
 def test_an_empty_file_says_what_is_needed(tmp_path: Path) -> None:

@@ -246,6 +246,18 @@ def test_a_change_that_can_be_tried_again_is_set_aside_after_so_many_attempts(st
     assert len(crm.writes) == 3
 
 
+def test_an_outage_sets_nothing_aside_however_long_it_lasts(state: State, crm: Crm) -> None:
+    enqueue(state, update(1))
+    crm.answer = lambda change: Outcome(change.key, Result.RETRY)
+    for _ in range(6):
+        deliver(state, crm, max_attempts=3)
+        _all_due(state)
+    assert statuses(state) == ["pending"]
+    crm.answer = lambda _: None
+    deliver(state, crm)
+    assert statuses(state) == ["settled"]
+
+
 def test_when_certainly_nothing_was_sent_the_batch_waits_and_costs_no_attempt(state: State, crm: Crm) -> None:
     enqueue(state, update(1))
 
