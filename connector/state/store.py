@@ -22,6 +22,7 @@ from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarant
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _HEAD = "0001"
+_MANY = 500  # keys in one statement
 
 
 class StateSection(Section):
@@ -136,14 +137,15 @@ class State:
 
     def quarantine(self, rows: Sequence[Quarantine]) -> None:
         """Set things aside; one that is there already counts another attempt."""
+        by_key = {row.key: row for row in rows}
+        keys = list(by_key)
         with self.session() as session:
-            for row in rows:
-                known = session.exec(select(Quarantine).where(Quarantine.key == row.key)).first()
-                if known is None:
-                    session.add(row)
-                elif not known.is_open or known.value_hash != row.value_hash or row.kind == "change":
-                    known.is_open, known.last_at, known.value_hash = True, row.last_at, row.value_hash
-                    known.attempts, known.reason, known.code = known.attempts + 1, row.reason, row.code
+            for start in range(0, len(keys), _MANY):
+                part = keys[start : start + _MANY]
+                known = {row.key: row for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part)))}
+                session.add_all(by_key[key] for key in part if key not in known)
+                for key, row in known.items():
+                    _set_aside_again(row, by_key[key])
 
     def release(self, keys: Sequence[str]) -> None:
         """What was set aside is mended."""
@@ -185,6 +187,14 @@ class State:
                 .group_by(Outbox.status, Outbox.system, Outbox.lane)
             )
             return {(status, system, lane): int(count) for status, system, lane, count in session.exec(query).all()}
+
+
+def _set_aside_again(known: Quarantine, row: Quarantine) -> None:
+    """A change that failed again, or another value that cannot be mapped, is news; the same value read again is not."""
+    if known.is_open and known.value_hash == row.value_hash and row.kind != "change":
+        return
+    known.is_open, known.last_at, known.value_hash = True, row.last_at, row.value_hash
+    known.attempts, known.reason, known.code = known.attempts + 1, row.reason, row.code
 
 
 def open_state(section: StateSection, directory: Path) -> State:
