@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two for each core: the end-to-end tests wait more than they compute.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 .PHONY: demo test check format docs pictures benchmarks clean
 
@@ -17,7 +19,7 @@ demo: $(READY)  ## the whole product on two imitated CRMs, in two minutes
 	@$(BIN)/connector demo
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(READY)  ## format, lint, types, layers, then all tests
 	@$(BIN)/ruff format --check .
