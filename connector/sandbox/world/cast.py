@@ -190,11 +190,11 @@ def _job_changer(stage: _Stage, former: Company, company: Company) -> CastMember
     """Claire Fontaine left Havre Lines for Northwind; mobile and profile came with her."""
     scene = stage.scene
     claire = _person(stage, company, "Claire Fontaine", ("Head of Warehousing", "operations", "director"))
-    claire.mobile = "+33612345678"
+    claire.mobile = "+33639984217"
     old = org.Shown(
         email="claire.fontaine@havre-lines.example", owner_id=scene.org.users[former.owner],
         created_at=scene.today - 790 * DAY_S,
-        modified_at=scene.today - 430 * DAY_S, mobile="06 12 34 56 78", title="Responsable logistique",
+        modified_at=scene.today - 430 * DAY_S, mobile="06 39 98 42 17", title="Responsable logistique",
         country="France",
         linkedin=f"https://www.linkedin.com/in/{claire.linkedin}",
     )  # fmt: skip
@@ -205,7 +205,7 @@ def _job_changer(stage: _Stage, former: Company, company: Company) -> CastMember
         claire,
         claire.work_email,
         title=claire.title,
-        mobile="+33 6 12 34 56 78",
+        mobile="+33 6 39 98 42 17",
         linkedin=f"http://fr.linkedin.com/in/{claire.linkedin}",
     )
     scene.dirt.append(("job_changer", *new))

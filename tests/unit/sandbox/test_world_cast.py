@@ -96,7 +96,7 @@ def test_the_customer_bought_and_signs_in(world: World) -> None:
 
 def test_the_job_changer_shares_mobile_and_profile_between_two_companies(world: World) -> None:
     claire = world.cast["job_changer"]
-    assert _mobiles(world, claire, "FR") == {"+33612345678"}
+    assert _mobiles(world, claire, "FR") == {"+33639984217"}
     assert len({email.partition("@")[2] for email in claire.emails}) == 2
     assert {one.rstrip("/").rpartition("/")[2] for one in _shown(world, claire, "LinkedIn__c", "hs_linkedin_url")} == {
         "claire-fontaine"
