@@ -97,22 +97,7 @@ def desired_fields(
     STAGE_INTERVAL rows; outputs: (system, object_type, output, field): which native field takes which output.
     Converted leads take none.
     """
-    live = records.filter(
-        records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False)
-    )
-    placed = live.inner_join(membership, live.key == membership.key, rname="{name}_m").select(
-        record=live.key,
-        system=live.system,
-        object_type=live.object_type,
-        native_id=live.native_id,
-        subject=membership.owner_id,
-    )
-    told = reasons_text(lines)
-    scored = placed.inner_join(score, "subject").select(*placed.columns, points=score.score, grade=score.grade)
-    scored = scored.left_join(told, "subject").select(*scored.columns, reasons=told.reasons)
-    staged = scored.left_join(stage, "subject").select(
-        *scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why
-    )
+    staged = _answers(records, membership, score, lines, stage)
     wide = staged.select(
         "record", "system", "object_type", "native_id", "subject",
         score=_points_text(staged.points),
@@ -139,6 +124,26 @@ def desired_fields(
         reason=fielded.why,
         subject=fielded.subject,
         revision=ibis.literal(revision, "int64"),
+    )
+
+
+def _answers(records: ir.Table, membership: ir.Table, score: ir.Table, lines: ir.Table, stage: ir.Table) -> ir.Table:
+    """The live writable records, each with what was found out about its person."""
+    live = records.filter(
+        records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False)
+    )
+    placed = live.inner_join(membership, live.key == membership.key, rname="{name}_m").select(
+        record=live.key,
+        system=live.system,
+        object_type=live.object_type,
+        native_id=live.native_id,
+        subject=membership.owner_id,
+    )
+    told = reasons_text(lines)
+    scored = placed.inner_join(score, "subject").select(*placed.columns, points=score.score, grade=score.grade)
+    scored = scored.left_join(told, "subject").select(*scored.columns, reasons=told.reasons)
+    return scored.left_join(stage, "subject").select(
+        *scored.columns, stage=stage.stage, entered_at=stage.entered_at, why=stage.why
     )
 
 

@@ -34,7 +34,7 @@ _SECRETS = {
     "hubspot_token": "pat-sandbox-token",
 }
 #: Where this company keeps what neither system has a field for.
-_CUSTOM_FIELDS = """
+CUSTOM_FIELDS = """
 # This company's custom fields.
 [mapping.salesforce.leads.identifiers]
 cookie = ["Web_Cookie__c"]
@@ -188,7 +188,7 @@ class Demo:
             if old not in text:
                 raise ConnectorError(f"the starter configuration has no {old}", hint="report this")
             text = text.replace(old, new)
-        file.write_text(text + _CUSTOM_FIELDS)
+        file.write_text(text + CUSTOM_FIELDS)
         out.print(ok("pointed it at the sandbox, and named the company's custom fields"))
 
     # ------------------------------------------------------------------------------------------------------ processes

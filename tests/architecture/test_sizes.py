@@ -16,7 +16,6 @@ LONG_FILES = {
 #: function -> why it may be longer
 LONG_FUNCTIONS = {
     "upgrade": "a migration says every column of every table, and is never changed",
-    "desired_fields": "one expression from records to rows of `desired`, without a branch",
 }
 
 

@@ -14,27 +14,11 @@ from typing import Any
 import duckdb
 
 from connector.cli import starter
+from connector.cli.demo import CUSTOM_FIELDS
 from tests.e2e.crm import SECRETS, eventually
 
 #: A machine that is busy with other tests is slow, not wrong.
 ENDS_WITHIN_S = 200.0
-_CUSTOM_FIELDS = """
-[mapping.salesforce.leads.identifiers]
-cookie = ["Web_Cookie__c"]
-device = ["Push_Device_Id__c"]
-
-[mapping.salesforce.contacts.identifiers]
-cookie = ["Web_Cookie__c"]
-device = ["Push_Device_Id__c"]
-customer_number = ["Customer_Number__c"]
-user_id = ["User_Id__c"]
-
-[mapping.hubspot.contacts.identifiers]
-cookie = ["web_cookie"]
-device = ["push_device_id"]
-customer_number = ["customer_number"]
-user_id = ["app_user_id"]
-"""
 
 
 @dataclass(frozen=True)
@@ -116,7 +100,7 @@ class House:
             path.touch(mode=0o600)
             path.write_text(value)
         text = starter.text(("salesforce", "hubspot"), url=urls["salesforce"], region="DE", every="15 minutes")
-        self.config.write_text(text + _CUSTOM_FIELDS)
+        self.config.write_text(text + CUSTOM_FIELDS)
         self.edit('"env:SF_CLIENT_ID"', '"file:salesforce_client_id"')
         self.edit('"env:SF_CLIENT_SECRET"', '"file:salesforce_client_secret"')
         self.edit('token = "env:HUBSPOT_TOKEN"', f'url = "{urls["hubspot"]}"\ntoken = "file:hubspot_token"')

@@ -34,8 +34,7 @@ def check(state: State, directory: Path) -> None:
 
 def test_a_new_pair_goes_on_together(tmp_path: Path) -> None:
     state = open_state(StateSection(), tmp_path)
-    for _ in range(3):
-        computed(state, tmp_path)
+    assert [computed(state, tmp_path) for _ in range(3)] == [1, 2, 3]
 
 
 def test_killed_between_the_two_commits_the_pair_still_belongs_together(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ with lease.hold(open_state(StateSection(), Path({str(tmp_path)!r}))):
 
 def test_waiting_for_the_lease_ends_when_it_is_given_back(state: State) -> None:
     set_lease(state, heartbeat_at=clock.now() - lease.LENGTH + timedelta(seconds=1))
-    with lease.hold(state, wait_s=10):
-        pass
+    with lease.hold(state, wait_s=10) as holder, state.session() as session:
+        assert session.get_one(Lease, lease.NAME).holder == holder
 
 
 def test_runs_that_died_are_buried_by_the_next_one(state: State) -> None:
