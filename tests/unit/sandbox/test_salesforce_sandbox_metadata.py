@@ -32,8 +32,9 @@ def test_a_deployed_field_is_invisible_and_unwritable_until_it_is_granted(client
     client.assign("Connector")
     assert fields(client, "Lead")["Score__c"]["updateable"] is True
     client.call("PATCH", f"/sobjects/Lead/{native}", {"Score__c": 1}, 204)
-    assignment = client.query("SELECT Id FROM PermissionSetAssignment ORDER BY CreatedDate DESC")["records"][-1]["Id"]
-    client.call("DELETE", f"/sobjects/PermissionSetAssignment/{assignment}", status=204)
+    granted = client.query("SELECT Id FROM PermissionSet WHERE Name = 'Connector'")["records"][0]["Id"]
+    own = client.query(f"SELECT Id FROM PermissionSetAssignment WHERE PermissionSetId = '{granted}'")["records"]
+    client.call("DELETE", f"/sobjects/PermissionSetAssignment/{own[0]['Id']}", status=204)
     assert "Score__c" not in fields(client, "Lead")
 
 
