@@ -226,12 +226,19 @@ class Result(StrEnum):
     REJECTED = "rejected"  # refused for good until the value, mapping or permission changes: quarantine
     CONFLICT = "conflict"  # the record is not what we thought (deleted, merged, converted): read and plan anew
     RETRY = "retry"  # certainly not written; may be sent again later
+    WAIT = (
+        "wait"  # certainly not written: a quota of the system is used; goes again when it is not, and costs no attempt
+    )
+    STOP = (
+        "stop"  # certainly not written, and neither would anything else be: a person must mend the system or our access
+    )
     UNKNOWN = "unknown"  # may or may not be written: to be settled by reading
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one change in one attempt. `native_id` is the id of a created or found task."""
+    """The result of one change in one attempt. `native_id` is the id of a created or found task; `retry_after_s` is how long
+    the system asked to be left alone, where it did (for RETRY and WAIT)."""
 
     key: str
     result: Result
@@ -240,6 +247,7 @@ class Outcome:
     message: str = ""
     hint: str = ""
     request_id: str = ""
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +321,12 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a kind of system can do; the contract suite holds an adapter to it."""
+    """What a kind of system can do; the contract suite holds an adapter to it.
+
+    `cut` puts changes of one delivery, which come in the order of their lanes, into what one `write` takes, where batches of
+    `batch_size` are not the whole truth; `count_calls` is the number of API calls that `write` makes for such batches over a
+    new connection (what it must look up first included) when nothing is refused, lost or there already.
+    """
 
     batch_size: int
     writable: tuple[str, ...]  # object types whose records take our fields
@@ -325,6 +338,8 @@ class Capabilities:
         True  # fields and tasks of several object types fit one call; else each needs batches of its own
     )
     tells_deletes: bool = False
+    cut: Callable[[Sequence[Change]], list[list[Change]]] | None = None
+    count_calls: Callable[[Sequence[Sequence[Change]]], int] = len
 
 
 @dataclass(frozen=True, slots=True)

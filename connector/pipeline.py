@@ -10,7 +10,7 @@ from typing import Any
 
 import ibis
 
-from connector import clock, writeback
+from connector import clock, settlement, writeback
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, UnsafePlan
 from connector.log import get
 from connector.mart import Mart
@@ -114,7 +114,7 @@ def sync(
     if progress.is_stopping():
         return summary
     with setup.mart() as mart:
-        writeback.settle(setup.state, mart, run=moment.run)
+        settlement.settle(setup.state, mart, run=moment.run)
         with mart.transaction():
             compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
@@ -155,7 +155,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
     with setup.mart() as mart:
-        writeback.settle(setup.state, mart, run=moment.run)
+        settlement.settle(setup.state, mart, run=moment.run)
         mart.begin()
         try:
             compute(setup, mart, moment, progress, summary)

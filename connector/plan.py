@@ -73,7 +73,7 @@ class Plan:
         """API calls that delivering what is not held will take, by system."""
         going = [change for change in self.changes if change.key not in self.held]
         return {
-            system: len(batches([c for c in going if c.system == system], each))
+            system: each.count_calls(batches([change for change in going if change.system == system], each))
             for system, each in capabilities.items()
         }
 
@@ -300,7 +300,15 @@ def _held_tasks(changes: Sequence[Change], brakes: Brakes) -> dict[str, str]:
 
 
 def batches(changes: Sequence[Change], capabilities: Capabilities) -> list[list[Change]]:
-    """Changes of one system cut into what one call delivers, keeping their order."""
+    """Changes of one system cut into what one `write` delivers; the batch with the most urgent change goes first."""
+    if not changes:
+        return []
+    made = capabilities.cut(changes) if capabilities.cut else _cut(changes, capabilities)
+    order = {lane: place for place, lane in enumerate(LANES)}
+    return sorted(made, key=lambda batch: min(order[change.lane] for change in batch))
+
+
+def _cut(changes: Sequence[Change], capabilities: Capabilities) -> list[list[Change]]:
     if capabilities.mixes_in_batch:
         lots = [list(changes)]
     else:

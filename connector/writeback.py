@@ -14,31 +14,16 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-import ibis
-import ibis.expr.types as ir
-import pyarrow as pa
 from pydantic import Field
 
-from connector import clock, tables
-from connector.errors import ConnectorError, SystemFailure, SystemUnavailable
-from connector.mart import Mart
-from connector.model import LANES, Capabilities, Change, Found, Kind, Lane, Outcome, Result, System, Target, Task
-from connector.plan import Brakes, Plan, as_text, batches
+from connector import clock, settlement
+from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
+from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
+from connector.plan import Brakes, Plan, batches
 from connector.section import Duration, Section
 from connector.state import State, outbox
-from connector.state.models import Outbox, Quarantine
-from connector.state.outbox import Settlement
 
-_TEXT = 500  # characters kept of what a system says
 _ASKED_AT_ONCE = 200
-_STATUS_AFTER = {
-    Result.ACCEPTED: "settled",
-    Result.UNCHANGED: "settled",
-    Result.REJECTED: "quarantined",
-    Result.CONFLICT: "settled",
-    Result.RETRY: "pending",
-    Result.UNKNOWN: "unknown",
-}
 
 
 class WritebackSection(Section):
@@ -204,7 +189,9 @@ class _Delivery:
 
 def _waiting(state: State, system: str) -> list[Change]:
     """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
-    return [_change(row) for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES])]
+    return [
+        settlement.as_change(row) for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES])
+    ]
 
 
 def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
@@ -221,9 +208,22 @@ def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
             "the adapter did not give one outcome for each change", hint="report this; the changes are kept in flight"
         )
     _record(delivery, batch, outcomes, attempts)
+    _stop_where_told(delivery.system.name, outcomes)
     if all(_is_unanswered(outcome) for outcome in outcomes):
         first = outcomes[0]
         raise SystemUnavailable(first.message or "no answer", hint=first.hint, request_id=first.request_id)
+
+
+def _stop_where_told(system: str, outcomes: Sequence[Outcome]) -> None:
+    """A used quota, and what only a person can mend, end the delivery to a system: what was not sent waits."""
+    for outcome in outcomes:
+        told = {"hint": outcome.hint, "system": system, "request_id": outcome.request_id}
+        if outcome.result is Result.STOP:
+            raise SystemFailure(outcome.message or outcome.code, **told)
+        if outcome.result is Result.WAIT:
+            after = outcome.retry_after_s
+            resets_at = clock.now() + timedelta(seconds=after) if after is not None else None
+            raise QuotaExhausted(outcome.message or outcome.code, resets_at=resets_at, **told)
 
 
 def _is_unanswered(outcome: Outcome) -> bool:
@@ -245,54 +245,20 @@ def _record(
     """
     now = clock.now()
     settlements = [
-        _settlement(change, outcome, attempts[change.key], delivery.section, now)
+        settlement.settlement(change, outcome, attempts[change.key], now, max_attempts=delivery.section.max_attempts)
         for change, outcome in zip(batch, outcomes, strict=True)
     ]
     if is_read:
         settlements = [replace(each, not_before_at=None) for each in settlements]
     outbox.keep(delivery.state, settlements, run=delivery.run, now=now)
     asides = [
-        _aside(change, outcome, now)
+        settlement.aside(change, outcome, now)
         for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
         if settled.status == "quarantined"
     ]
     if asides:
         delivery.state.quarantine(asides)
     delivery.add(batch, outcomes)
-
-
-def _settlement(change: Change, outcome: Outcome, attempt: int, section: WritebackSection, now: datetime) -> Settlement:
-    status, not_before_at = _STATUS_AFTER[outcome.result], None
-    if outcome.result is Result.RETRY:
-        not_before_at = now + timedelta(seconds=2 ** min(attempt, 8))
-        status = "quarantined" if outcome.code and attempt >= section.max_attempts else status
-    return Settlement(
-        key=change.key,
-        status=status,
-        result=outcome.result.value,
-        native_id=outcome.native_id,
-        code=outcome.code,
-        message=outcome.message[:_TEXT],
-        hint=outcome.hint[:_TEXT],
-        request_id=outcome.request_id,
-        not_before_at=not_before_at,
-        made_task=change.task is not None and outcome.result in (Result.ACCEPTED, Result.UNCHANGED),
-    )
-
-
-def _aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
-    return Quarantine(
-        key=f"change|{change.key}",
-        kind="change",
-        system=change.system,
-        stream=change.object_type,
-        record=_record_key(change),
-        code=outcome.code,
-        reason=outcome.message[:_TEXT],
-        hint=outcome.hint[:_TEXT],
-        first_at=now,
-        last_at=now,
-    )
 
 
 # ------------------------------------------------------------------------------------------------------------ reconcile
@@ -304,97 +270,9 @@ def _reconcile(delivery: _Delivery) -> None:
     rows = outbox.in_doubt(delivery.state, delivery.system.name, now)
     for start in range(0, len(rows), _ASKED_AT_ONCE):
         part = rows[start : start + _ASKED_AT_ONCE]
-        changes = [_change(row) for row in part]
+        changes = [settlement.as_change(row) for row in part]
         found = delivery.target.find(changes)
-        outcomes = [_judge(change, each) for change, each in zip(changes, found, strict=True)]
+        outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
         _record(delivery, changes, outcomes, {row.key: row.attempt for row in part}, is_read=True)
         unsure = [each.key for each in found if not each.is_certain]
         outbox.ask_again(delivery.state, unsure, now + delivery.section.ask_again_after)
-
-
-def _judge(change: Change, found: Found) -> Outcome:
-    """What the system's present values say about a change of unknown outcome."""
-    if change.task is not None:
-        if found.native_id is not None:
-            return Outcome(change.key, Result.ACCEPTED, native_id=found.native_id, message="found in the system")
-        if not found.is_certain:
-            return Outcome(change.key, Result.UNKNOWN, message="the system's index may still lag")
-        return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
-    if found.values is None:
-        return Outcome(change.key, Result.CONFLICT, code="GONE", message="the record is gone")
-    if all(_is_equal(found.values.get(name), value) for name, value in change.fields.items()):
-        return Outcome(change.key, Result.ACCEPTED, message="found in the system")
-    return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
-
-
-def _is_equal(left: Any, right: Any) -> bool:
-    if left in (None, "") and right in (None, ""):
-        return True
-    try:
-        return bool(abs(float(left) - float(right)) < 1e-9)
-    except (TypeError, ValueError):
-        return bool(_instant_or_text(left) == _instant_or_text(right))
-
-
-def _instant_or_text(value: Any) -> Any:
-    try:
-        return datetime.fromisoformat(str(value).replace("+0000", "+00:00"))
-    except ValueError:
-        return str(value)
-
-
-# ------------------------------------------------------------------------------------------------------------ settle
-
-
-def settle(state: State, mart: Mart, *, run: int) -> int:
-    """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
-    settled = 0
-    while pairs := outbox.unapplied(state):
-        rows: dict[str, dict[str, Any]] = {}
-        for delivery, change in pairs:
-            for name, value in change.fields.items():
-                rows[f"{_record_key(change)}|{name}"] = _observed(change, name, value, delivery.at, run)
-        if rows:
-            table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
-            with mart.transaction():
-                mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
-        outbox.mark_applied(state, [delivery for delivery, _ in pairs])
-        settled += len(rows)
-    return settled
-
-
-def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
-    """The settled values, each with the version of its record that we have seen."""
-    observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
-    seen = settled.left_join(observed.select("key", held_at="observed_at"), "key").drop("key_right")
-    seen = seen.left_join(
-        record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}"
-    )
-    at = ibis.coalesce(ibis.greatest(seen.held_at, seen.modified_at), seen.settled_at)
-    return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
-
-
-def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> dict[str, Any]:
-    record = _record_key(change)
-    return {
-        "key": f"{record}|{name}", "system": change.system, "object_type": change.object_type, "native_id": change.native_id,
-        "record": record, "field": name, "value": as_text(value),
-        "observed_at": at, "settled_at": at, "revision": run,
-    }  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------------------ pieces
-
-
-def _record_key(change: Change | Outbox) -> str:
-    return tables.record_key(change.system, change.object_type, change.native_id)
-
-
-def _change(row: Outbox) -> Change:
-    task = None
-    if row.task:
-        task = Task(**{**row.task, "due_at": datetime.fromisoformat(row.task["due_at"])})
-    return Change(
-        key=row.key, system=row.system, object_type=row.object_type, native_id=row.native_id, lane=Lane(row.lane), fields=row.fields,
-        before=row.before, task=task, reason=row.reason, expected_version=row.expected_version, person=row.person,
-    )  # fmt: skip

@@ -37,6 +37,7 @@ class Settlement:
     request_id: str = ""
     not_before_at: datetime | None = None
     made_task: bool = False
+    costs_attempt: bool = True
 
 
 def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -131,6 +132,7 @@ def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: date
             row = rows[each.key]
             row.status, row.not_before_at = each.status, each.not_before_at
             session.add(_delivery(row, each, run, now))
+            row.attempt -= not each.costs_attempt
             if each.made_task:
                 record = f"{row.system}|{row.object_type}|{row.native_id}"
                 made = TaskMade(

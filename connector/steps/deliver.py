@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from connector import writeback
+from connector import settlement, writeback
 from connector.model import System
 from connector.steps.setup import Moment, Progress, Setup
 from connector.writeback import Delivered
@@ -21,7 +21,7 @@ def deliver(setup: Setup, systems: Mapping[str, System], moment: Moment, progres
         futures = [pool.submit(_one, setup, system, moment, progress) for system in writable]
         delivered = [future.result() for future in futures]
     with setup.mart() as mart:
-        writeback.settle(setup.state, mart, run=moment.run)
+        settlement.settle(setup.state, mart, run=moment.run)
     return delivered
 
 

@@ -232,7 +232,7 @@ def test_the_plan_delivers_stages_before_tasks_before_scores() -> None:
 def test_fields_and_tasks_share_a_batch_where_the_system_takes_them_together_and_not_where_it_does_not() -> None:
     changes = [change(n) for n in range(80)] + [change(100 + n, lane=Lane.TASK, task=task("joe")) for n in range(40)]
     assert [len(batch) for batch in batches(changes, SALESFORCE)] == [120]
-    assert [len(batch) for batch in batches(changes, HUBSPOT)] == [80, 40]
+    assert [len(batch) for batch in batches(changes, HUBSPOT)] == [40, 80], "tasks before scores"
 
 
 def test_the_plan_states_its_calls() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from connector import writeback
-from connector.errors import AuthError, SystemUnavailable
+from connector import settlement, writeback
+from connector.errors import AuthError, QuotaExhausted, SystemUnavailable
 from connector.mart import MartSection, open_mart
 from connector.model import Capabilities, Change, Found, Lane, Outcome, Result, System, Task
 from connector.plan import Brakes, Plan, Totals, make
@@ -258,6 +258,28 @@ def test_an_outage_sets_nothing_aside_however_long_it_lasts(state: State, crm: C
     assert statuses(state) == ["settled"]
 
 
+def test_a_used_quota_costs_no_attempt_however_often_and_is_no_failure(state: State, crm: Crm) -> None:
+    enqueue(state, update(1), update(2), update(3))
+    crm.answer = lambda c: Outcome(c.key, Result.WAIT, code="REQUEST_LIMIT_EXCEEDED", retry_after_s=60)
+    for _ in range(9):
+        delivered = deliver(state, crm, max_attempts=3)
+        assert isinstance(delivered.error, QuotaExhausted)
+        assert delivered.error.resets_at is not None
+        assert delivered.waiting == 3
+    assert statuses(state) == ["pending"] * 3
+    crm.answer = lambda _: None
+    assert deliver(state, crm).accepted == 3
+
+
+def test_what_only_a_person_can_mend_stops_the_system_and_sets_nothing_aside(state: State, crm: Crm) -> None:
+    enqueue(state, update(1), update(2), update(3))
+    crm.answer = lambda c: Outcome(c.key, Result.STOP, code="API_DISABLED_FOR_ORG", message="no API", hint="buy it")
+    delivered = deliver(state, crm)
+    assert delivered.error is not None
+    assert (delivered.error.exit_code, delivered.error.hint, delivered.waiting) == (4, "buy it", 3)
+    assert len(crm.writes) == 1, "nothing is sent after it"
+
+
 def test_when_certainly_nothing_was_sent_the_batch_waits_and_costs_no_attempt(state: State, crm: Crm) -> None:
     enqueue(state, update(1))
 
@@ -316,11 +338,11 @@ def test_accepted_values_reach_the_observed_values_once(state: State, crm: Crm, 
     enqueue(state, update(1, 66), call(2))
     deliver(state, crm)
     with open_mart(MartSection(), tmp_path) as mart:
-        assert writeback.settle(state, mart, run=1) == 1
+        assert settlement.settle(state, mart, run=1) == 1
         assert [(row["field"], row["value"]) for row in mart.arrow(mart.table("observed")).to_pylist()] == [
             ("Score", "66")
         ]
-        assert writeback.settle(state, mart, run=2) == 0
+        assert settlement.settle(state, mart, run=2) == 0
 
 
 def test_killed_between_the_outcome_and_the_observed_values_a_restart_applies_what_is_left(
@@ -330,7 +352,7 @@ def test_killed_between_the_outcome_and_the_observed_values_a_restart_applies_wh
     deliver(state, crm)
     again = open_state(StateSection(), tmp_path)
     with open_mart(MartSection(), tmp_path) as mart:
-        assert writeback.settle(again, mart, run=2) == 1
+        assert settlement.settle(again, mart, run=2) == 1
 
 
 def _all_due(state: State) -> None:

@@ -1,0 +1,163 @@
+"""What an outcome means: for the change that it is of, and for what we know of the system.
+
+Outcomes go to the state first, then to the mart's observed values, each marked when it is there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from connector import tables
+from connector.mart import Mart
+from connector.model import Change, Found, Kind, Lane, Outcome, Result, Task
+from connector.plan import as_text
+from connector.state import State, outbox
+from connector.state.models import Outbox, Quarantine
+from connector.state.outbox import Settlement
+
+_TEXT = 500  # characters kept of what a system says
+_STATUS_AFTER = {
+    Result.ACCEPTED: "settled",
+    Result.UNCHANGED: "settled",
+    Result.REJECTED: "quarantined",
+    Result.CONFLICT: "settled",
+    Result.RETRY: "pending",
+    Result.WAIT: "pending",
+    Result.STOP: "pending",
+    Result.UNKNOWN: "unknown",
+}
+
+
+def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *, max_attempts: int) -> Settlement:
+    """What one attempt came to, as it is kept: the change is settled, waits, is unknown, or is set aside."""
+    status, not_before_at = _STATUS_AFTER[outcome.result], None
+    if outcome.result is Result.RETRY:
+        not_before_at = now + timedelta(seconds=2 ** min(attempt, 8))
+        status = "quarantined" if outcome.code and attempt >= max_attempts else status
+    return Settlement(
+        key=change.key,
+        status=status,
+        result=outcome.result.value,
+        native_id=outcome.native_id,
+        code=outcome.code,
+        message=outcome.message[:_TEXT],
+        hint=outcome.hint[:_TEXT],
+        request_id=outcome.request_id,
+        not_before_at=not_before_at,
+        made_task=change.task is not None and outcome.result in (Result.ACCEPTED, Result.UNCHANGED),
+        costs_attempt=outcome.result not in (Result.WAIT, Result.STOP),
+    )
+
+
+def aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
+    """A change that is set aside, with its cause."""
+    return Quarantine(
+        key=f"change|{change.key}",
+        kind="change",
+        system=change.system,
+        stream=change.object_type,
+        record=record_key(change),
+        code=outcome.code,
+        reason=outcome.message[:_TEXT],
+        hint=outcome.hint[:_TEXT],
+        first_at=now,
+        last_at=now,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ reconcile
+
+
+def judge(change: Change, found: Found) -> Outcome:
+    """What the system's present values say about a change of unknown outcome."""
+    if change.task is not None:
+        if found.native_id is not None:
+            return Outcome(change.key, Result.ACCEPTED, native_id=found.native_id, message="found in the system")
+        if not found.is_certain:
+            return Outcome(change.key, Result.UNKNOWN, message="the system's index may still lag")
+        return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
+    if found.values is None:
+        return Outcome(change.key, Result.CONFLICT, code="GONE", message="the record is gone")
+    if all(_is_equal(found.values.get(name), value) for name, value in change.fields.items()):
+        return Outcome(change.key, Result.ACCEPTED, message="found in the system")
+    return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
+
+
+def _is_equal(left: Any, right: Any) -> bool:
+    if left in (None, "") and right in (None, ""):
+        return True
+    try:
+        return bool(abs(float(left) - float(right)) < 1e-9)
+    except (TypeError, ValueError):
+        return bool(_instant_or_text(left) == _instant_or_text(right))
+
+
+def _instant_or_text(value: Any) -> Any:
+    try:
+        return datetime.fromisoformat(str(value).replace("+0000", "+00:00"))
+    except ValueError:
+        return str(value)
+
+
+# ------------------------------------------------------------------------------------------------------------ settle
+
+
+def settle(state: State, mart: Mart, *, run: int) -> int:
+    """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
+    settled = 0
+    while pairs := outbox.unapplied(state):
+        rows: dict[str, dict[str, Any]] = {}
+        for delivery, change in pairs:
+            for name, value in change.fields.items():
+                rows[f"{record_key(change)}|{name}"] = _observed(change, name, value, delivery.at, run)
+        if rows:
+            table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
+            with mart.transaction():
+                mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
+        outbox.mark_applied(state, [delivery for delivery, _ in pairs])
+        settled += len(rows)
+    return settled
+
+
+def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
+    """The settled values, each with the version of its record that we have seen."""
+    observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
+    seen = settled.left_join(observed.select("key", held_at="observed_at"), "key").drop("key_right")
+    seen = seen.left_join(
+        record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}"
+    )
+    at = ibis.coalesce(ibis.greatest(seen.held_at, seen.modified_at), seen.settled_at)
+    return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
+
+
+def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> dict[str, Any]:
+    record = record_key(change)
+    return {
+        "key": f"{record}|{name}", "system": change.system, "object_type": change.object_type, "native_id": change.native_id,
+        "record": record, "field": name, "value": as_text(value),
+        "observed_at": at, "settled_at": at, "revision": run,
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ pieces
+
+
+def record_key(change: Change | Outbox) -> str:
+    """The key of the record that a change is for."""
+    return tables.record_key(change.system, change.object_type, change.native_id)
+
+
+def as_change(row: Outbox) -> Change:
+    """A row of the outbox as the change that it stands for."""
+    task = None
+    if row.task:
+        task = Task(**{**row.task, "due_at": datetime.fromisoformat(row.task["due_at"])})
+    return Change(
+        key=row.key, system=row.system, object_type=row.object_type, native_id=row.native_id, lane=Lane(row.lane), fields=row.fields,
+        before=row.before, task=task, reason=row.reason, expected_version=row.expected_version, person=row.person,
+    )  # fmt: skip
