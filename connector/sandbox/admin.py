@@ -22,6 +22,8 @@ SETTABLE = (
     "salesforce_calls_per_day",
     "salesforce_page_rows",
     "salesforce_session_s",
+    "salesforce_bulk_page_rows",
+    "salesforce_bulk_delay_s",
     "hubspot_calls_per_10_s",
     "hubspot_searches_per_s",
     "hubspot_calls_per_day",

@@ -1,7 +1,7 @@
 """A Salesforce-compatible REST API over the sandbox's database.
 
-It imitates what Salesforce's REST API, SOQL, Metadata REST and object reference guides describe (developer.salesforce.com)
-and refuses what they say is refused. Bulk API 2.0 and SOAP are not part of it.
+It imitates what Salesforce's REST API, Bulk API 2.0, SOQL, Metadata REST and object reference guides describe
+(developer.salesforce.com) and refuses what they say is refused. SOAP and Bulk API 1.0 are not part of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from connector.sandbox.context import Context
-from connector.sandbox.salesforce import acting, seeding, serving
+from connector.sandbox.salesforce import acting, jobs, seeding, serving
 from connector.sandbox.salesforce.org import org_of
 
 __all__ = ["act", "counts", "create_tables", "load", "routes"]
@@ -20,7 +20,7 @@ __all__ = ["act", "counts", "create_tables", "load", "routes"]
 
 def create_tables(context: Context) -> None:
     """Make the tables of the org where they are missing."""
-    org_of(context)
+    jobs.create_tables(org_of(context))
 
 
 def load(context: Context, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from connector.sandbox.context import SALESFORCE
-from connector.sandbox.salesforce import collections, composite, metadata, records
+from connector.sandbox.salesforce import bulk_ingest, bulk_query, collections, composite, jobs, metadata, records
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 
@@ -55,7 +55,11 @@ def _limits(call: Call) -> Answer:
         "DailyDeliveredPlatformEvents": 25_000,
     }
     body = {name: {"Max": value, "Remaining": value} for name, value in most.items()}
-    body["DailyApiRequests"]["Remaining"] = max(0, settings.salesforce_calls_per_day - used - 1)
+    query_jobs = jobs.started_last_day(call.org, is_query=True)[0]
+    batches = jobs.started_last_day(call.org, is_query=False)[1]
+    taken = {"DailyApiRequests": used + 1, "DailyBulkApiBatches": batches, "DailyBulkV2QueryJobs": query_jobs}
+    for name, count in taken.items():
+        body[name]["Remaining"] = max(0, most[name] - count)
     return Answer(200, body)
 
 
@@ -84,6 +88,7 @@ def _composite_index(call: Call) -> Answer:
 
 _OBJECT = r"(?P<name>\w+)"
 _ID = r"(?P<text>[0-9A-Za-z]{15}|[0-9A-Za-z]{18})"
+_JOB = r"(?P<job_id>[0-9A-Za-z]{15}|[0-9A-Za-z]{18})"
 
 _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", "", _resources),
@@ -111,6 +116,22 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", f"/composite/sobjects/{_OBJECT}", collections.retrieve_many),
     ("POST", f"/composite/sobjects/{_OBJECT}", collections.retrieve_many),
     ("PATCH", rf"/composite/sobjects/{_OBJECT}/(?P<key_name>\w+)", collections.upsert_many),
+    ("POST", "/jobs/query", bulk_query.create),
+    ("GET", "/jobs/query", lambda call: jobs.listing(call, is_query=True)),
+    ("GET", f"/jobs/query/{_JOB}", bulk_query.read),
+    ("PATCH", f"/jobs/query/{_JOB}", bulk_query.change),
+    ("DELETE", f"/jobs/query/{_JOB}", bulk_query.remove),
+    ("GET", f"/jobs/query/{_JOB}/results", bulk_query.results),
+    ("GET", f"/jobs/query/{_JOB}/resultpages", bulk_query.result_pages),
+    ("POST", "/jobs/ingest", bulk_ingest.create),
+    ("GET", "/jobs/ingest", lambda call: jobs.listing(call, is_query=False)),
+    ("GET", f"/jobs/ingest/{_JOB}", bulk_ingest.read),
+    ("PATCH", f"/jobs/ingest/{_JOB}", bulk_ingest.change),
+    ("DELETE", f"/jobs/ingest/{_JOB}", bulk_ingest.remove),
+    ("PUT", f"/jobs/ingest/{_JOB}/batches", bulk_ingest.upload),
+    ("GET", f"/jobs/ingest/{_JOB}/successfulresults", bulk_ingest.successful),
+    ("GET", f"/jobs/ingest/{_JOB}/failedresults", bulk_ingest.failed),
+    ("GET", f"/jobs/ingest/{_JOB}/unprocessedrecords", bulk_ingest.unprocessed),
     ("POST", "/metadata/deployrequest", metadata.deploy),
     ("GET", r"/metadata/deployrequest/(?P<native>\w+)", metadata.deployment),
     ("POST", "/tooling/sobjects/customfield", metadata.tooling_field),

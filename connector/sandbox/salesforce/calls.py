@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +48,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, JSON body (None = empty), further headers, and how many records and calls it stands for."""
+    """Status, JSON body (None = empty), further headers, how many records and calls it stands for, and the pieces of a
+    CSV body, which are made as they are sent."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
     cost: int = 1
+    csv: Iterator[bytes] | None = None

@@ -36,6 +36,16 @@ def native_id(prefix: str, number: int) -> str:
     return fifteen + checksum(fifteen)
 
 
+def number_of(native: str) -> int | None:
+    """The number that `native_id` made this id of; None when it made none."""
+    if native[3:5] != _INSTANCE:
+        return None
+    number = 0
+    for digit in native[5:15]:
+        number = number * 62 + _DIGITS.index(digit)
+    return number
+
+
 def full_id(text: object) -> str | None:
     """The 18-character form of a 15- or 18-character id; None when it is not an id."""
     if not isinstance(text, str) or not _SHAPE.fullmatch(text):

@@ -18,6 +18,7 @@ import orjson
 from connector.sandbox.database import transaction
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.ids import native_id
+from connector.sandbox.salesforce.multipart import multipart
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.schema import Field
@@ -71,18 +72,6 @@ class Component:
         if self.problem is not None:
             item |= {"problem": self.problem, "problemType": "Error"}
         return item
-
-
-def multipart(body: bytes, content_type: str) -> dict[str, bytes]:
-    """The parts of a multipart/form-data body by name."""
-    _, _, boundary = content_type.partition("boundary=")
-    boundary = boundary.split(";")[0].strip().strip('"')
-    parts: dict[str, bytes] = {}
-    for part in body.split(b"--" + boundary.encode())[1:-1] if boundary else []:
-        head, _, payload = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        _, _, name = head.decode("utf-8", "replace").partition('name="')
-        parts[name.partition('"')[0]] = payload.removesuffix(b"\r\n")
-    return parts
 
 
 def deploy(call: Call) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,11 @@ _GRANTS = """
 SELECT f.Field AS field, max(f.PermissionsEdit) AS edit
 FROM sf_FieldPermissions f JOIN sf_PermissionSetAssignment a ON a.PermissionSetId = f.ParentId
 WHERE a.AssigneeId = ? AND f.PermissionsRead = 1 GROUP BY f.Field
+"""
+
+_MAY_HARD_DELETE = """
+SELECT 1 FROM sf_PermissionSet p JOIN sf_PermissionSetAssignment a ON a.PermissionSetId = p.Id
+WHERE a.AssigneeId = ? AND p.PermissionsBulkApiHardDelete = 1
 """
 
 
@@ -65,6 +71,7 @@ class Org:
         self.schema = Schema(context.database)
         self._access: dict[str, Access] = {}
         self._next_numbers: dict[str, int] = {}
+        self.running: dict[int, asyncio.Task[None]] = {}
         stored = read_setting(context.database, SCHEMA_CHANGED_AT)
         self.schema_changed_at = datetime.fromisoformat(stored) if stored else SCHEMA_BEGAN_AT
 
@@ -88,6 +95,10 @@ class Org:
         ).fetchone()
         grants = {row["field"].lower(): bool(row["edit"]) for row in self.database.execute(_GRANTS, (user_id,))}
         return Access(user_id, profile is not None and profile["name"] == ADMINISTRATOR_PROFILE, grants)
+
+    def may_hard_delete(self, user_id: str) -> bool:
+        """Whether a permission set gives this user "Bulk API Hard Delete", which no profile has by itself."""
+        return self.database.execute(_MAY_HARD_DELETE, (user_id,)).fetchone() is not None
 
     def visibility_changed(self) -> None:
         """Fields or permissions changed: forget who may see what; describes change with it."""

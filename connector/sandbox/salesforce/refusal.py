@@ -14,6 +14,7 @@ STATUS_BY_CODE = {
     "METHOD_NOT_ALLOWED": 405,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_API_VERSION": 410,
+    "VERSION_CONFLICT": 409,
 }
 
 NOT_FOUND_TEXT = "The requested resource does not exist"
@@ -23,7 +24,7 @@ class RefusedError(Exception):
     """A request or a record that the org refuses; `status` follows from the code (400 where nothing else is known)."""
 
     def __init__(self, code: str, message: str, fields: tuple[str, ...] = ()) -> None:
-        super().__init__(code)
+        super().__init__(f"{code} : {message}")
         self.code = code
         self.message = message
         self.fields = fields

@@ -159,6 +159,14 @@ class Schema:
         for one in self.objects.values():
             for statement in table_statements(one):
                 self._database.execute(statement)
+            self._add_missing_columns(one)
+
+    def _add_missing_columns(self, one: SObject) -> None:
+        """A data folder of an earlier version lacks the columns of fields that are new in the schema."""
+        known = {row["name"] for row in self._database.execute(f"PRAGMA table_info({one.table})")}
+        for each in one.stored:
+            if each.name not in known:
+                self._database.execute(f"ALTER TABLE {one.table} ADD COLUMN {column_definition(each)}")
 
     def put_field(self, object_name: str, new: Field) -> bool:
         """Add a custom field, or change it; tells whether it is new."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterator
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -20,6 +23,7 @@ from connector.sandbox.salesforce.soql import Queries
 
 JSON = "application/json;charset=UTF-8"
 MAX_URI_BYTES = 16_384
+GZIP_LEVEL = 1
 
 _VERSIONED = re.compile(r"^/services/data/v(\d+)\.0(/.*)?$")
 
@@ -54,8 +58,8 @@ def routes(org: Org) -> list[web.RouteDef]:
         request["cost"] = 0
         return _json(versions(), 200)
 
-    async def rest(request: web.Request) -> web.Response:
-        return _rest(org, queries, request, await request.read())
+    async def rest(request: web.Request) -> web.StreamResponse:
+        return await _respond(org, request, _rest(org, queries, request, await request.read()))
 
     return [
         web.post("/services/oauth2/token", token),
@@ -79,24 +83,45 @@ def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> web.
     return web.Response(status=status, body=orjson.dumps(body), headers={"Content-Type": JSON, **(headers or {})})
 
 
-def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> web.Response:
-    context = org.context
-    answer: Answer
+def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answer:
     try:
         call = _call(org, queries, request, body)
         if call.method == "GET":
-            answer = dispatch(call)
-        else:
-            with transaction(org.database):
-                answer = dispatch(call)
+            return dispatch(call)
+        with transaction(org.database):
+            return dispatch(call)
     except RefusedError as error:
-        answer = Answer(error.status, [error.as_rest()], cost=0 if error.code in _FREE else 1)
+        return Answer(error.status, [error.as_rest()], cost=0 if error.code in _FREE else 1)
+
+
+async def _respond(org: Org, request: web.Request, answer: Answer) -> web.StreamResponse:
+    context = org.context
     request["cost"], request["records"] = answer.cost, answer.records
     used = context.calls.used_last_day(SALESFORCE) + answer.cost
     headers = {"Sforce-Limit-Info": f"api-usage={used}/{context.settings.salesforce_calls_per_day}", **answer.headers}
+    if answer.csv is not None:
+        return await _stream(request, answer.csv, headers | {"Date": format_datetime(org.now(), usegmt=True)})
     if answer.body is None:
         return web.Response(status=answer.status, headers=headers)
     return _json(answer.body, answer.status, headers)
+
+
+async def _stream(request: web.Request, pieces: Iterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
+    """Send CSV as it is made, compressed when that is asked for."""
+    response = web.StreamResponse(headers={"Content-Type": "text/csv", **headers})
+    packer = None
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
+        response.headers["Content-Encoding"] = "gzip"
+    await response.prepare(request)
+    for piece in pieces:
+        sent = piece if packer is None else packer.compress(piece)
+        if sent:
+            await response.write(sent)
+    if packer is not None:
+        await response.write(packer.flush())
+    await response.write_eof()
+    return response
 
 
 _FREE = frozenset({"INVALID_SESSION_ID", "REQUEST_LIMIT_EXCEEDED"})
@@ -137,7 +162,8 @@ class _HeadersTooLarge(web.HTTPClientError):
 
 def _parsed(request: web.Request, body: bytes) -> Any:
     """JSON bodies parsed, others as they are; raises 415 or JSON_PARSER_ERROR."""
-    if not body or request.content_type.startswith("multipart/"):
+    is_upload = request.content_type == "text/csv" and request.path.rstrip("/").lower().endswith("/batches")
+    if not body or is_upload or request.content_type.startswith("multipart/"):
         return body or None
     if request.content_type not in ("application/json", "application/octet-stream", "text/json"):
         raise RefusedError("UNSUPPORTED_MEDIA_TYPE", f"Content-Type not supported: {request.content_type}")

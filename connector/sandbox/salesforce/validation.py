@@ -189,7 +189,10 @@ def _check_reference(org: Org, one: SObject, field: Field, native: str) -> None:
 def _by_key(org: Org, reference: Field, value: Mapping[str, Any]) -> str:
     """A reference given by the external id of its target: `{"Account": {"Number__c": "7"}}`."""
     keys = {name: key for name, key in value.items() if name not in _IGNORED}
-    target = org.schema.objects[reference.to[0]]
+    kind = value.get("attributes", {}).get("type", reference.to[0])
+    if kind not in reference.to:
+        raise RefusedError("INVALID_FIELD", f"{reference.relationship}: can't refer to {kind}")
+    target = org.schema.objects[kind]
     if len(keys) != 1:
         raise RefusedError("INVALID_FIELD", f"{reference.relationship}: exactly one external id field is needed")
     name, key = next(iter(keys.items()))

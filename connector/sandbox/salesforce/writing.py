@@ -111,6 +111,11 @@ def _remove(org: Org, author: Author, one: SObject, native: str) -> None:
         org.database.execute(f"DELETE FROM {one.table} WHERE Id = ?", (native,))
 
 
+def erase(org: Org, one: SObject, native: str) -> None:
+    """Remove a deleted record for good, past the recycle bin."""
+    org.database.execute(f"DELETE FROM {one.table} WHERE Id = ?", (native,))
+
+
 def live_row(org: Org, one: SObject, native: str) -> dict[str, Any]:
     """The columns of a live record; raises INVALID_CROSS_REFERENCE_KEY or ENTITY_IS_DELETED."""
     row = org.database.execute(f"SELECT * FROM {one.table} WHERE Id = ?", (native,)).fetchone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -79,3 +80,25 @@ def test_describes_limits_and_errors_are_understood(library: Salesforce) -> None
     assert library.limits()["DailyApiRequests"]["Max"] == 100_000
     with pytest.raises(SalesforceMalformedRequest):
         library.query("SELECT Foo FROM Lead")
+
+
+def test_bulk_jobs_insert_upsert_and_read_records(library: Salesforce, tmp_path: Path) -> None:
+    people = [{"LastName": f"Bulk {number}", "Customer_Number__c": f"K{number}"} for number in range(7)]
+    (done,) = library.bulk2.Contact.insert(records=people, wait=0)
+    assert (done["numberRecordsProcessed"], done["numberRecordsFailed"]) == (7, 0)
+    assert len(library.bulk2.Contact.get_successful_records(done["job_id"]).splitlines()) == 8
+    changed = [{"Customer_Number__c": "K1", "FirstName": "A"}, {"Customer_Number__c": "K9", "LastName": "New"}]
+    (done,) = library.bulk2.Contact.upsert(records=changed, external_id_field="Customer_Number__c", wait=0)
+    every = library.bulk2.Contact.get_all_ingest_records(done["job_id"])
+    assert [row["Customer_Number__c"] for row in every["successfulRecords"]] == ["K1", "K9"]
+    assert (every["failedRecords"], every["unprocessedRecords"]) == ([], [])
+    query = "SELECT Id, Customer_Number__c FROM Contact WHERE Customer_Number__c LIKE 'K%'"
+    pages = list(library.bulk2.Contact.query(query, max_records=3, wait=0))
+    assert [len(page.splitlines()) for page in pages] == [4, 4, 3]
+    files = library.bulk2.Contact.download(query, path=str(tmp_path), max_records=5)
+    assert [found["number_of_records"] for found in files] == [5, 3]
+    gone = [{"Id": line.split(",")[0].strip('"')} for page in pages for line in page.splitlines()[1:]]
+    (done,) = library.bulk2.Contact.delete(records=gone, wait=0)
+    assert done["numberRecordsFailed"] == 0
+    deleted = next(iter(library.bulk2.Contact.query_all(query + " AND IsDeleted = true", wait=0)))
+    assert len(deleted.splitlines()) == 9
