@@ -73,7 +73,7 @@ def create(call: Call) -> Answer:
         job.state = UPLOADED
         jobs.save(call.org, job)
         jobs.start(call.org, job, _run)
-    return Answer(200, jobs.info(job, is_full=False))
+    return Answer(200, jobs.description(job, is_full=False))
 
 
 def _json(text: bytes) -> Any:
@@ -138,7 +138,7 @@ def read(call: Call, job_id: str) -> Answer:
     """`GET /jobs/ingest/{id}`."""
     job = job_of(call, job_id, is_query=False)
     jobs.start(call.org, job, _run)
-    return Answer(200, jobs.info(job))
+    return Answer(200, jobs.description(job))
 
 
 def change(call: Call, job_id: str) -> Answer:
@@ -156,7 +156,7 @@ def change(call: Call, job_id: str) -> Answer:
     job.state = str(state)
     jobs.save(call.org, job)
     jobs.start(call.org, job, _run)
-    return Answer(200, jobs.info(job, is_full=False))
+    return Answer(200, jobs.description(job, is_full=False))
 
 
 def remove(call: Call, job_id: str) -> Answer:

@@ -56,7 +56,7 @@ def create(call: Call) -> Answer:
     job.header = quoted_line([name for name, _ in columns], *job.separators)
     jobs.save(call.org, job)
     jobs.start(call.org, job, _run)
-    return Answer(200, jobs.info(job, is_full=False))
+    return Answer(200, jobs.description(job, is_full=False))
 
 
 def _checked(query: Query) -> Query:
@@ -129,7 +129,7 @@ def read(call: Call, job_id: str) -> Answer:
     """`GET /jobs/query/{id}`."""
     job = job_of(call, job_id, is_query=True)
     jobs.start(call.org, job, _run)
-    return Answer(200, jobs.info(job))
+    return Answer(200, jobs.description(job))
 
 
 def change(call: Call, job_id: str) -> Answer:
@@ -141,7 +141,7 @@ def change(call: Call, job_id: str) -> Answer:
         raise jobs.wrong_state("Aborting already Completed Job not allowed")
     job.state = ABORTED
     jobs.save(call.org, job)
-    return Answer(200, jobs.info(job, is_full=False))
+    return Answer(200, jobs.description(job, is_full=False))
 
 
 def remove(call: Call, job_id: str) -> Answer:

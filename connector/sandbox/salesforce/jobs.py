@@ -209,7 +209,7 @@ def is_ended(org: Org, number: int) -> bool:
     return current is None or current.state in ENDED
 
 
-def info(job: Job, *, is_full: bool = True) -> dict[str, Any]:
+def description(job: Job, *, is_full: bool = True) -> dict[str, Any]:
     """What the API tells of a job; the answer to its creation has less (`is_full=False`)."""
     found: dict[str, Any] = {
         "id": job.id,
@@ -263,7 +263,7 @@ def listing(call: Call, *, is_query: bool) -> Answer:
 
 
 def _listed(job: Job) -> dict[str, Any]:
-    return info(job, is_full=False) | {"jobType": "V2Query" if job.is_query else "V2Ingest"}
+    return description(job, is_full=False) | {"jobType": "V2Query" if job.is_query else "V2Ingest"}
 
 
 def wrong_state(text: str) -> RefusedError:
