@@ -27,7 +27,9 @@ SETTABLE = (
     "hubspot_calls_per_10_s",
     "hubspot_searches_per_s",
     "hubspot_calls_per_day",
+    "hubspot_oauth_calls_per_10_s",
     "index_lag_s",
+    "index_lag_spread_s",
 )
 
 Endpoint = Callable[[web.Request, dict[str, Any]], Any]

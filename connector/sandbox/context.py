@@ -56,7 +56,9 @@ class Settings:
     hubspot_calls_per_10_s: int = 190
     hubspot_searches_per_s: int = 5
     hubspot_calls_per_day: int = 625_000
+    hubspot_oauth_calls_per_10_s: int = 110
     index_lag_s: float = 0.0
+    index_lag_spread_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ MOST_VALUES = 100
 COMPARISONS: Mapping[str, str] = {"EQ": "=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 NEGATIONS: Mapping[str, str] = {"NEQ": "EQ", "NOT_IN": "IN", "NOT_CONTAINS_TOKEN": "CONTAINS_TOKEN"}
 
+LISTS = ("hs_additional_emails", "hs_additional_domains", "hs_merged_object_ids")
+"""Text properties that hold several values with `;` between them; EQ and IN look for one of these."""
+
 _WORDS = re.compile(r"[\w]+", re.UNICODE)
 
 
@@ -81,7 +84,7 @@ def operand(catalog: Catalog, kind: ObjectType, name: str) -> Operand:
     text = f"json_extract(properties, '$.{definition.name}')"
     if definition.type == "number":
         return Operand(f"CAST({text} AS REAL)", "number")
-    return Operand(text, _kind(definition), definition.takes_many)
+    return Operand(text, _kind(definition), definition.takes_many or name in LISTS)
 
 
 def _kind(definition: Definition) -> str:

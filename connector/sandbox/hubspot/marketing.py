@@ -105,6 +105,27 @@ def save_events(database: sqlite3.Connection, events: Iterable[Mapping[str, Any]
     )
 
 
+def move_events(database: sqlite3.Connection, object_type_name: str, old_ids: Iterable[int], new_id: int) -> None:
+    """Give the behavioural events of merged records to the record that they became."""
+    database.executemany(
+        "UPDATE hubspot_event SET object_id = ?1, body = json_set(body, '$.objectId', ?2)"
+        " WHERE object_type = ?3 AND object_id = ?4",
+        [(new_id, str(new_id), object_type_name, old_id) for old_id in old_ids],
+    )
+
+
+def forget(database: sqlite3.Connection, object_type_name: str, record_id: int, addresses: Iterable[str]) -> None:
+    """Remove what is known of an erased person: behavioural events, e-mail events, form submissions."""
+    database.execute("DELETE FROM hubspot_event WHERE object_type = ? AND object_id = ?", (object_type_name, record_id))
+    for address in addresses:
+        database.execute("DELETE FROM hubspot_email_event WHERE recipient = ?", (address,))
+        database.execute(
+            "DELETE FROM hubspot_submission WHERE EXISTS (SELECT 1 FROM json_each(body, '$.values')"
+            " WHERE json_extract(value, '$.name') = 'email' AND lower(json_extract(value, '$.value')) = ?)",
+            (address,),
+        )
+
+
 def _ms(value: Any) -> int:
     ms = parse_ms(str(value))
     if ms is None:

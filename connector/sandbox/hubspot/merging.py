@@ -8,12 +8,15 @@ https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide (permane
 from __future__ import annotations
 
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, records
+from connector.sandbox.hubspot import linking, marketing, records
 from connector.sandbox.hubspot.answers import Refused, not_found
-from connector.sandbox.hubspot.object_types import CONTACTS, ObjectType, object_type
+from connector.sandbox.hubspot.object_types import COMPANIES, CONTACTS, ObjectType, object_type
 from connector.sandbox.hubspot.reading import find_many, find_one, object_body
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
+
+MOST_MERGED = 250
+"""Former records of one record, https://developers.hubspot.com/docs/api-reference/error-handling (414)."""
 
 
 def merge_objects(call: Call) -> Answer:
@@ -42,9 +45,14 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
         for part in [*record.properties.get("hs_merged_object_ids", "").split(";"), str(record.id)]
         if part
     ]
+    if len(former) > MOST_MERGED:
+        raise Refused(414, f"A record cannot be merged from more than {MOST_MERGED} others.")
     properties["hs_merged_object_ids"] = ";".join(dict.fromkeys(former))
     if kind is CONTACTS:
-        _keep_addresses(properties, primary, other)
+        _keep_all(properties, primary, other, ("email", "hs_additional_emails"))
+        _note_vids(properties, primary, other, call.now_ms)
+    elif kind is COMPANIES:
+        _keep_all(properties, primary, other, ("domain", "hs_additional_domains"))
     modified_ms = max(call.now_ms, primary.modified_ms, other.modified_ms)
     survivor = records.stamped(kind, new_id, properties, primary.created_ms, modified_ms)
     for old in (primary, other):
@@ -56,29 +64,48 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
         database.execute(
             "INSERT INTO hubspot_merged (object_type, old_id, new_id) VALUES (?, ?, ?)", (kind.name, old.id, new_id)
         )
-    records.write(database, call.catalog, kind, [survivor], now_ms=call.now_ms, lag_ms=call.lag_ms)
+    marketing.move_events(database, kind.name, [primary.id, other.id], new_id)
+    records.write(database, call.catalog, kind, [survivor], now_ms=call.now_ms, lag=call.lag)
     return survivor
 
 
-def _keep_addresses(properties: dict[str, str], primary: Record, other: Record) -> None:
-    names = ("email", "hs_additional_emails")
+def _keep_all(properties: dict[str, str], primary: Record, other: Record, names: tuple[str, str]) -> None:
+    """What both records had: one value stays the main one, all others are listed in the second property."""
+    main, further = names
     held = ";".join(record.properties.get(name, "") for record in (primary, other) for name in names)
-    addresses = [each for each in held.split(";") if each and each != properties.get("email")]
-    if addresses:
-        properties["hs_additional_emails"] = ";".join(dict.fromkeys(addresses))
+    values = [each for each in held.split(";") if each and each != properties.get(main)]
+    if values:
+        properties[further] = ";".join(dict.fromkeys(values))
+
+
+def _note_vids(properties: dict[str, str], primary: Record, other: Record, now_ms: int) -> None:
+    """The older property of merges: `vid:milliseconds` of each former contact."""
+    name = "hs_calculated_merged_vids"
+    noted = [part for record in (primary, other) for part in record.properties.get(name, "").split(";") if part]
+    noted += [f"{record.id}:{now_ms}" for record in (primary, other)]
+    properties[name] = ";".join(dict.fromkeys(noted))
 
 
 def gdpr_delete(call: Call) -> Answer:
-    """`POST .../gdpr-delete` with `objectId` (and `idProperty: email`) -> 204; the record is nowhere afterwards."""
+    """`POST .../gdpr-delete` with `objectId` (and `idProperty: email`) -> 204; the record is nowhere afterwards.
+
+    What hangs on it goes too: links, events, form submissions. An unknown address is accepted (HubSpot notes it).
+    """
     kind = object_type(call.parts["type"])
     body = json_object(call.body)
-    record = find_one(call, kind, str(body.get("objectId", "")), str(body.get("idProperty") or ""))
+    given, id_property = str(body.get("objectId", "")), str(body.get("idProperty") or "")
+    if id_property not in ("", "email") or (id_property and kind is not CONTACTS):
+        raise Refused(400, f"Unable to delete by property {id_property}")
+    record = find_one(call, kind, given, id_property)
     if record is None:
+        if id_property:
+            return Answer(204)
         raise not_found()
-    with transaction(call.context.database):
-        linking.forget(call.context.database, kind.name, record.id)
-        records.remove(call.context.database, kind, record.id)
-        call.context.database.execute(
-            "DELETE FROM hubspot_merged WHERE object_type = ? AND new_id = ?", (kind.name, record.id)
-        )
+    database = call.context.database
+    with transaction(database):
+        linking.forget(database, kind.name, record.id)
+        records.remove(database, kind, record.id)
+        database.execute("DELETE FROM hubspot_merged WHERE object_type = ? AND new_id = ?", (kind.name, record.id))
+        addresses = records.unique_values(["email"], record.properties) if kind is CONTACTS else set()
+        marketing.forget(database, kind.name, record.id, [address for _, address in addresses])
     return Answer(204, None, 1)

@@ -15,7 +15,7 @@ import orjson
 
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, marketing, records
+from connector.sandbox.hubspot import linking, marketing, portal_work, records
 from connector.sandbox.hubspot.access import issue_private_token
 from connector.sandbox.hubspot.catalog import catalog_of
 from connector.sandbox.hubspot.drafting import Draft
@@ -39,7 +39,7 @@ def act(context: Context, payload: Mapping[str, Any]) -> dict[str, Any]:
 
     Actions of a prospect, all with `email`: `submit_form` (`form`: name or guid, `values`), `page_view` (`url`,
     `title`), `login`, `email_click` (`url`), `book_meeting` (`title`, `in_days`). Of the portal's admin: `issue_token` (`token`,
-    `scopes`), `allow_unique_on_activities` (`is_allowed`).
+    `scopes`), `allow_unique_on_activities` (`is_allowed`), and those of `portal_work`.
 
     Raises:
         ValueError: no such action or form, or no e-mail.
@@ -214,4 +214,5 @@ _ACTIONS: Mapping[str, Action] = {
     "book_meeting": _book_meeting,
     "issue_token": _issue_token,
     "allow_unique_on_activities": _allow_unique,
+    **portal_work.ACTIONS,
 }

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS {table} ({columns});
 CREATE TABLE IF NOT EXISTS {table}_old ({columns});
 CREATE INDEX IF NOT EXISTS {table}_modified ON {table} (modified_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
 CREATE INDEX IF NOT EXISTS {table}_created ON {table} (created_ms, id, indexed_ms, archived_ms) WHERE archived_ms IS NULL;
+CREATE INDEX IF NOT EXISTS {table}_indexed ON {table} (indexed_ms);
 CREATE INDEX IF NOT EXISTS {table}_archived ON {table} (id) WHERE archived_ms IS NOT NULL;
 """
 _SHARED_TABLES = """
@@ -58,6 +59,29 @@ class Record:
     archived_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How long after a write searches still find a record as it was: `least_ms`, and up to `spread_ms` more.
+
+    With a spread, what was written later may be found earlier, as in HubSpot's index.
+    """
+
+    least_ms: int = 0
+    spread_ms: int = 0
+
+    @property
+    def is_on(self) -> bool:
+        """True where searches lag at all."""
+        return self.least_ms > 0 or self.spread_ms > 0
+
+    def of(self, record_id: int, now_ms: int) -> int:
+        """The lag of one write: scattered over the spread, and the same for the same record and instant."""
+        return self.least_ms + (record_id * 2_654_435_761 + now_ms * 40_503) % 4_294_967_291 % (self.spread_ms + 1)
+
+
+NO_LAG = Lag()
+
+
 def create_tables(database: sqlite3.Connection) -> None:
     """Make what is missing."""
     for each in OBJECT_TYPES:
@@ -71,6 +95,12 @@ def create_tables(database: sqlite3.Connection) -> None:
 def next_id(database: sqlite3.Connection) -> int:
     """An id that no record of the portal ever had."""
     row = database.execute("UPDATE hubspot_sequence SET last_id = last_id + 1 RETURNING last_id").fetchone()
+    return int(row["last_id"])
+
+
+def next_ids(database: sqlite3.Connection, count: int) -> int:
+    """The last of `count` new ids in a row."""
+    row = database.execute("UPDATE hubspot_sequence SET last_id = last_id + ? RETURNING last_id", (count,)).fetchone()
     return int(row["last_id"])
 
 
@@ -150,10 +180,10 @@ def write(
     records: Sequence[Record],
     *,
     now_ms: int = 0,
-    lag_ms: int = 0,
+    lag: Lag = NO_LAG,
 ) -> None:
-    """Insert or replace records, and what they hold alone; searches find them `lag_ms` later."""
-    if lag_ms:
+    """Insert or replace records, and what they hold alone; searches find them after the lag."""
+    if lag.is_on:
         database.executemany(
             f"INSERT OR REPLACE INTO {object_type.table}_old SELECT * FROM {object_type.table}"
             " WHERE id = ? AND indexed_ms <= ?",
@@ -163,7 +193,14 @@ def write(
         f"INSERT OR REPLACE INTO {object_type.table}"
         " (id, properties, created_ms, modified_ms, indexed_ms, archived_ms) VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (r.id, orjson.dumps(r.properties).decode(), r.created_ms, r.modified_ms, now_ms + lag_ms, r.archived_ms)
+            (
+                r.id,
+                orjson.dumps(r.properties).decode(),
+                r.created_ms,
+                r.modified_ms,
+                now_ms + lag.of(r.id, now_ms),
+                r.archived_ms,
+            )
             for r in records
         ],
     )
@@ -184,11 +221,11 @@ def write(
     )
 
 
-def searchable(object_type: ObjectType, now_ms: int, lag_ms: int) -> str:
+def searchable(database: sqlite3.Connection, object_type: ObjectType, now_ms: int, lag: Lag) -> str:
     """What a search reads, as the source of a SELECT: with a lag, written records as the index still knows them."""
-    if not lag_ms:
-        return object_type.table
     table, marked = object_type.table, f"indexed_ms > {now_ms:d}"
+    if not lag.is_on or database.execute(f"SELECT 1 FROM {table} WHERE {marked} LIMIT 1").fetchone() is None:
+        return table
     return (
         f"(SELECT * FROM {table} WHERE NOT {marked} UNION ALL SELECT * FROM {table}_old"
         f" WHERE id IN (SELECT id FROM {table} WHERE {marked} AND archived_ms IS NULL))"

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from zlib import crc32
 
 from connector.sandbox.hubspot import records
 from connector.sandbox.hubspot.answers import Refused
@@ -21,6 +22,8 @@ PAGE = 200
 DEFAULT_PAGE = 10
 MOST_RESULTS = 10_000
 MOST_QUERY_CHARACTERS = 3_000
+PROBLEM = "There was a problem with the request."
+"""HubSpot's sentence for most of what its search cannot do, past the 10,000th result among them; it names no cause."""
 
 
 def search(call: Call) -> Answer:
@@ -34,12 +37,13 @@ def search(call: Call) -> Answer:
     limit, offset = _page(body)
     where = _where(call, kind, body)
     database = call.context.database
-    source = records.searchable(kind, call.now_ms, call.lag_ms)
+    source = records.searchable(database, kind, call.now_ms, call.lag)
     total = _total(database, database.total_changes, source, where)
+    order = _order(call, kind, body, where)
     rows = database.execute(
         f"SELECT * FROM {source} WHERE id IN"
-        f" (SELECT id FROM {source} WHERE {where.sql} ORDER BY {_order(call, kind, body)} LIMIT ? OFFSET ?)"
-        f" ORDER BY {_order(call, kind, body)}",
+        f" (SELECT id FROM {source} WHERE {where.sql} ORDER BY {order} LIMIT ? OFFSET ?)"
+        f" ORDER BY {order}",
         (*where.variables, limit, offset),
     )
     names = shown_properties(call.catalog, kind, [str(name) for name in body.get("properties") or ()])
@@ -66,7 +70,7 @@ def _page(body: Mapping[str, Any]) -> tuple[int, int]:
     if offset is None:
         raise Refused(400, f"Could not read the paging cursor {str(body.get('after'))[:100]}")
     if offset + limit > MOST_RESULTS:
-        raise Refused(400, f"The search results are limited to {MOST_RESULTS}: after + limit is {offset + limit}")
+        raise Refused(400, PROBLEM)
     if len(str(body.get("query") or "")) > MOST_QUERY_CHARACTERS:
         raise Refused(400, f"The query is longer than {MOST_QUERY_CHARACTERS} characters.")
     return limit, offset
@@ -80,7 +84,8 @@ def _where(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> Condition:
     return Condition(sql, tuple(variable for part in parts for variable in part.variables))
 
 
-def _order(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> str:
+def _order(call: Call, kind: ObjectType, body: Mapping[str, Any], where: Condition) -> str:
+    """Records of the same value come in an order that only this query has, the same on all its pages."""
     sorts = body.get("sorts") or []
     if len(sorts) > 1:
         raise Refused(400, "Only one sort is supported.")
@@ -89,4 +94,7 @@ def _order(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> str:
     given = sorts[0] if isinstance(sorts[0], Mapping) else {"propertyName": sorts[0]}
     subject = operand(call.catalog, kind, str(given.get("propertyName", "")))
     direction = "DESC" if str(given.get("direction", "ASCENDING")).upper() == "DESCENDING" else "ASC"
-    return f"{subject.sql} {direction}, id" if subject.sql != "id" else f"id {direction}"
+    if subject.sql == "id":
+        return f"id {direction}"
+    factor = 2 * crc32(repr(where).encode()) + 1
+    return f"{subject.sql} {direction}, (id % 1000003) * {factor} % 4294967291, id"

@@ -17,6 +17,7 @@ from connector.sandbox.hubspot.answers import Refused
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.instants import to_ms
 from connector.sandbox.hubspot.limits import BURST, FREE, Limits
+from connector.sandbox.hubspot.records import Lag
 from connector.sandbox.hubspot.shapes import demand_shape
 
 JSON = "application/json;charset=utf-8"
@@ -68,9 +69,10 @@ class Call:
         return to_ms(self.context.clock.now())
 
     @property
-    def lag_ms(self) -> int:
+    def lag(self) -> Lag:
         """How long searches lag behind writes."""
-        return int(self.context.settings.index_lag_s * 1000)
+        settings = self.context.settings
+        return Lag(int(settings.index_lag_s * 1000), int(settings.index_lag_spread_s * 1000))
 
     @property
     def is_dated(self) -> bool:

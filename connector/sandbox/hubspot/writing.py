@@ -55,7 +55,7 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         saved[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)
         order.append(record_id)
     written = list(saved.values())
-    records.write(context.database, call.catalog, kind, written, now_ms=call.now_ms, lag_ms=call.lag_ms)
+    records.write(context.database, call.catalog, kind, written, now_ms=call.now_ms, lag=call.lag)
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
             linking.connect(context.database, link, record_id, to_id)

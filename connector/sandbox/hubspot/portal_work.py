@@ -1,0 +1,101 @@
+"""What the people of the portal do at its screens, and no API call does: import a file, edit a pipeline, restore a record.
+
+Each is done in bulk, so that many records get one and the same modified date, as they do in HubSpot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.sandbox.hubspot import records
+from connector.sandbox.hubspot.instants import iso, parse_ms
+from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS, ObjectType
+from connector.sandbox.hubspot.records import Record
+from connector.sandbox.hubspot.serving import Call
+from connector.sandbox.hubspot.values import as_text
+
+
+def import_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of `count` records of type `objects` (contacts), all created and modified in one millisecond (`at`: now).
+
+    `properties` is what each gets; `{n}` in a value is the number of the row. They are searchable at once.
+    """
+    kind = _kind(payload)
+    given = payload.get("at")
+    at_ms = call.now_ms if given is None else parse_ms(str(given))
+    count = int(payload["count"])
+    if at_ms is None or count < 1:
+        raise ValueError("an import needs a count of at least 1, and `at` as ISO 8601 or milliseconds")
+    values = {str(name): as_text(value) for name, value in (payload.get("properties") or {}).items()}
+    last_id = records.next_ids(call.context.database, count)
+    made = [
+        records.stamped(
+            kind,
+            last_id - count + n,
+            {name: text.replace("{n}", str(n)) for name, text in values.items()},
+            at_ms,
+            at_ms,
+        )
+        for n in range(1, count + 1)
+    ]
+    records.write(call.context.database, call.catalog, kind, made)
+    return {"first_id": str(made[0].id), "last_id": str(last_id), "at": iso(at_ms), "count": count}
+
+
+def touch_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """All live records of type `objects` get the present modified date, as all deals do when their pipeline is edited."""
+    kind = _kind(payload)
+    changed = call.context.database.execute(
+        f"UPDATE {kind.table} SET modified_ms = ?1, properties = json_set(properties, '$.{kind.modified_property}', ?2)"
+        " WHERE archived_ms IS NULL",
+        (call.now_ms, iso(call.now_ms)),
+    )
+    return {"count": changed.rowcount, "at": iso(call.now_ms)}
+
+
+def restore_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The archived record `id` of type `objects` is live again; its links are not."""
+    kind = _kind(payload)
+    record = _record(call, kind, payload)
+    if record.archived_ms is None:
+        raise ValueError("the record is not archived")
+    restored = records.stamped(kind, record.id, dict(record.properties), record.created_ms, call.now_ms)
+    records.write(call.context.database, call.catalog, kind, [restored], now_ms=call.now_ms, lag=call.lag)
+    return {"id": str(record.id)}
+
+
+def set_hidden(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """HubSpot's own work on record `id` of type `objects`: read-only and calculated `properties`, modified date unmoved."""
+    kind = _kind(payload)
+    record = _record(call, kind, payload)
+    changes = {str(name): as_text(value) for name, value in payload["properties"].items()}
+    held = {name: text for name, text in {**record.properties, **changes}.items() if text}
+    stamped = records.stamped(kind, record.id, held, record.created_ms, record.modified_ms)
+    records.write(call.context.database, call.catalog, kind, [stamped], now_ms=call.now_ms, lag=call.lag)
+    return {"id": str(record.id)}
+
+
+def _kind(payload: Mapping[str, Any]) -> ObjectType:
+    name = str(payload.get("objects") or CONTACTS.name)
+    if name not in BY_NAME:
+        raise ValueError(f"no objects {name!r}; there are {', '.join(BY_NAME)}")
+    return BY_NAME[name]
+
+
+def _record(call: Call, kind: ObjectType, payload: Mapping[str, Any]) -> Record:
+    record_id = records.as_id(payload["id"])
+    found = records.fetch(call.context.database, kind, [] if record_id is None else [record_id])
+    if record_id is None or record_id not in found:
+        raise ValueError("id names no record")
+    return found[record_id]
+
+
+ACTIONS = {
+    "import": import_records,
+    "touch": touch_records,
+    "restore": restore_record,
+    "set_hidden": set_hidden,
+}
+"""The actions of `POST /_sandbox/act`: import (`objects`, `count`, `at`, `properties`), touch (`objects`), restore
+(`objects`, `id`), set_hidden (`objects`, `id`, `properties`)."""
