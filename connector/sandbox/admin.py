@@ -24,6 +24,8 @@ SETTABLE = (
     "salesforce_session_s",
     "salesforce_bulk_page_rows",
     "salesforce_bulk_delay_s",
+    "salesforce_commit_lag_s",
+    "salesforce_chunk_s",
     "hubspot_calls_per_10_s",
     "hubspot_searches_per_s",
     "hubspot_calls_per_day",

@@ -44,6 +44,8 @@ class Settings:
     salesforce_session_s: float = 7_200.0
     salesforce_bulk_page_rows: int = 50_000
     salesforce_bulk_delay_s: float = 0.0
+    salesforce_commit_lag_s: float = 0.0
+    salesforce_chunk_s: float = 0.0
     salesforce_client_id: str = "sandbox-consumer-key"
     salesforce_client_secret: str = "sandbox-consumer-secret"  # noqa: S105
     salesforce_refresh_token: str = "sandbox-refresh-token"  # noqa: S105

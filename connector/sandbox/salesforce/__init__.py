@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from connector.sandbox.context import Context
-from connector.sandbox.salesforce import acting, jobs, seeding, serving
+from connector.sandbox.salesforce import acting, jobs, recycling, seeding, serving
 from connector.sandbox.salesforce.org import org_of
 
 __all__ = ["act", "counts", "create_tables", "load", "routes"]
@@ -31,6 +31,7 @@ def load(context: Context, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -
     org = org_of(context)
     seeding.load_rows(org, objects)
     seeding.seed(org)
+    recycling.begin(org)
 
 
 def routes(context: Context) -> list[web.RouteDef]:

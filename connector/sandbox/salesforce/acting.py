@@ -7,14 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 from connector.sandbox.salesforce import auth
+from connector.sandbox.salesforce.duplicates import put_rule
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import instant_text
+from connector.sandbox.salesforce.lateness import commit_due, postpone
 from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.recycling import empty_old, undelete
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import SObject
-from connector.sandbox.salesforce.seeding import ADMINISTRATOR_ID
+from connector.sandbox.salesforce.seeding import ADMINISTRATOR_ID, INTEGRATION_USER_ID
 from connector.sandbox.salesforce.writing import Author, create, delete, live_row, update
 
+_LATE_ACTIONS = frozenset({"create", "update", "delete"})
 _CARRIED = ("FirstName", "LastName", "Salutation", "Title", "Email", "Phone", "MobilePhone", "LeadSource", "OwnerId")
 
 
@@ -22,17 +26,33 @@ def act(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Do `payload["action"]`; raises ValueError when it cannot be done.
 
     - `create` {object, values}; `update` {id, values}; `delete` {id}: as a user with all rights, without assignment rules.
-      `late_s` gives the change a SystemModstamp that many seconds in the past, as a transaction that commits late;
-    - `convert_lead` {id, with_opportunity?}; `merge` {winner, loser}: what only the SOAP API offers;
+      `late_s` gives the change a SystemModstamp that many seconds in the past, as a transaction that commits late; with
+      `lag_s` (or the setting `salesforce_commit_lag_s`) it is seen only that many seconds from now, with the stamp of now;
+    - `convert_lead` {id, with_opportunity?}; `merge` {winner, loser}; `undelete` {id}: what only the SOAP API offers;
+    - `field_security` {field: "Lead.Phone", access: none|read|edit, user?}: what a user (the integration user) may do with it;
+    - `duplicate_rule` {object, field, on_match: alert|block|null}: see `duplicates`;
     - `register_certificate` {pem}: trust JWT assertions signed with its key; `expire_sessions`: end every session.
     """
     action = _ACTIONS.get(str(payload.get("action")))
     if action is None:
         raise ValueError(f"unknown action; there are {', '.join(sorted(_ACTIONS))}")
+    lag_s = float(payload.get("lag_s", org.context.settings.salesforce_commit_lag_s))
+    settle(org)
     try:
+        if lag_s > 0 and payload["action"] in _LATE_ACTIONS:
+            return postpone(org, payload, lag_s, action)
         return action(org, payload)
     except RefusedError as error:
         raise ValueError(f"{error.code}: {error.message}") from None
+
+
+def settle(org: Org) -> None:
+    """Do what the passing of time brings: transactions that commit now, records that leave the recycle bin."""
+    if org.now() >= org.next_due_at:
+        next_commit_at = commit_due(org, lambda org, payload: _ACTIONS[payload["action"]](org, payload))
+        org.next_due_at = empty_old(org)
+        if next_commit_at is not None:
+            org.look_again_at(next_commit_at)
 
 
 def _author(org: Org) -> Author:
@@ -49,7 +69,7 @@ def _object_of(org: Org, native: Any) -> tuple[SObject, str]:
 
 def _create(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     one = org.object(str(payload["object"]))
-    native = create(org, _author(org), one, payload["values"])
+    native = create(org, _author(org), one, payload["values"], payload.get("id"))
     return _stamped(org, one, native, payload)
 
 
@@ -66,10 +86,38 @@ def _delete(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stamped(org: Org, one: SObject, native: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    stamp = payload.get("stamp")
     if payload.get("late_s"):
-        at = instant_text(org.now() - timedelta(seconds=float(payload["late_s"])))
-        org.database.execute(f"UPDATE {one.table} SET SystemModstamp = ? WHERE Id = ?", (at, native))
+        stamp = instant_text(org.now() - timedelta(seconds=float(payload["late_s"])))
+    if stamp is not None:
+        org.database.execute(f"UPDATE {one.table} SET SystemModstamp = ? WHERE Id = ?", (stamp, native))
+    if payload.get("stamp"):
+        names = ("LastModifiedDate", "CreatedDate") if payload["action"] == "create" else ("LastModifiedDate",)
+        for name in names:
+            org.database.execute(f"UPDATE {one.table} SET {name} = ? WHERE Id = ?", (stamp, native))
     return {"id": native}
+
+
+def _undelete(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
+    one, native = _object_of(org, payload["id"])
+    undelete(org, ADMINISTRATOR_ID, one, native)
+    return {"id": native}
+
+
+def _field_security(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
+    object_name, _, name = str(payload["field"]).partition(".")
+    one = org.object(object_name)
+    field = one.find(name)
+    if field is None or payload["access"] not in ("none", "read", "edit"):
+        raise ValueError("field_security needs a field (Object.Field) and access: none, read or edit")
+    org.limit_field(str(payload.get("user", INTEGRATION_USER_ID)), one, field, payload["access"])
+    return {"field": f"{one.name}.{field.name}", "access": payload["access"]}
+
+
+def _duplicate_rule(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
+    one = org.object(str(payload["object"]))
+    put_rule(org, one, str(payload["field"]), payload.get("on_match"))
+    return {"object": one.name, "field": payload["field"], "on_match": payload.get("on_match")}
 
 
 def _convert_lead(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,8 +160,13 @@ def _convert_lead(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     now = org.now_text()
     org.database.execute(
         "UPDATE sf_Lead SET IsConverted = 1, Status = 'Closed - Converted', ConvertedDate = ?, ConvertedAccountId = ?, "
-        "ConvertedContactId = ?, ConvertedOpportunityId = ?, LastModifiedDate = ?, SystemModstamp = ? WHERE Id = ?",
-        (now[:10], account, contact, opportunity, now, now, native),
+        "ConvertedContactId = ?, ConvertedOpportunityId = ?, LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ? "
+        "WHERE Id = ?",
+        (now[:10], account, contact, opportunity, now, ADMINISTRATOR_ID, now, native),
+    )
+    org.database.execute(
+        "UPDATE sf_CampaignMember SET ContactId = ?, LeadOrContactId = ?, Type = 'Contact', SystemModstamp = ? WHERE LeadId = ?",
+        (contact, contact, now, native),
     )
     org.database.execute("UPDATE sf_Task SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
     org.database.execute("UPDATE sf_Event SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
@@ -156,6 +209,9 @@ _ACTIONS = {
     "create": _create,
     "update": _update,
     "delete": _delete,
+    "undelete": _undelete,
+    "field_security": _field_security,
+    "duplicate_rule": _duplicate_rule,
     "convert_lead": _convert_lead,
     "merge": _merge,
     "register_certificate": _register_certificate,

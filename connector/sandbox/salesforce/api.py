@@ -10,6 +10,7 @@ from connector.sandbox.context import SALESFORCE
 from connector.sandbox.salesforce import bulk_ingest, bulk_query, collections, composite, jobs, metadata, records
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
+from connector.sandbox.salesforce.schema import SObject
 
 VERSIONS = range(31, 69)
 
@@ -68,12 +69,19 @@ def _record_count(call: Call) -> Answer:
     wanted = [call.org.object(name) for name in names] if names else list(call.org.schema.objects.values())
     counted = [
         {
-            "count": call.org.database.execute(f"SELECT count(*) AS n FROM {one.table}").fetchone()["n"],
+            "count": call.org.database.execute(
+                f"SELECT count(*) AS n FROM {one.table} WHERE {_counted(one)}"
+            ).fetchone()["n"],
             "name": one.name,
         }
         for one in wanted
     ]
     return Answer(200, {"sObjects": [each for each in counted if each["count"]]})
+
+
+def _counted(one: SObject) -> str:
+    """The counts leave out the recycle bin and archived activities."""
+    return "IsDeleted = 0 AND IsArchived = 0" if one.is_activity else "IsDeleted = 0"
 
 
 def _resources(call: Call) -> Answer:
@@ -82,7 +90,7 @@ def _resources(call: Call) -> Answer:
 
 
 def _composite_index(call: Call) -> Answer:
-    names = ("batch", "sobjects", "tree", "graph")
+    names = ("batch", "sobjects", "graph")
     return Answer(200, {name: f"{call.base}/composite/{name}" for name in names})
 
 
@@ -110,6 +118,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", "/composite", _composite_index),
     ("POST", "/composite", lambda call: composite.composite(call, dispatch)),
     ("POST", "/composite/batch", lambda call: composite.batch(call, dispatch)),
+    ("POST", "/composite/graph", lambda call: composite.graph(call, dispatch)),
     ("POST", "/composite/sobjects", collections.insert_many),
     ("PATCH", "/composite/sobjects", collections.update_many),
     ("DELETE", "/composite/sobjects", collections.delete_many),

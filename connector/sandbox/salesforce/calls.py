@@ -33,7 +33,12 @@ class Call:
     @property
     def author(self) -> Author:
         """Who writes, and how, by the headers."""
-        return Author(self.access, self.headers.get("sforce-auto-assign", "TRUE").strip().upper() != "FALSE")
+        options = self.headers.get("sforce-duplicate-rule-header", "").lower().replace(" ", "").replace(",", ";")
+        return Author(
+            self.access,
+            runs_assignment_rules=self.headers.get("sforce-auto-assign", "TRUE").strip().upper() != "FALSE",
+            saves_duplicates="allowsave=true" in options.split(";"),
+        )
 
     @property
     def reader(self) -> Reader:

@@ -215,7 +215,7 @@ def _run(call: Call, rows: list[Row], write: Callable[[Row], dict[str, Any]], al
     except _RollBackError:
         call.org.rolled_back()
         results = [
-            _failure(row, ROLLED_BACK) if result["success"] else result
+            _rolled_back(row, result) if result["success"] else result
             for row, result in zip(rows, results, strict=True)
         ]
     return Answer(200, results, records=len(rows))
@@ -230,6 +230,12 @@ def _faults(call: Call, rows: list[Row]) -> dict[int, tuple[str, str]]:
         errors = call.org.context.faults.record_errors(SALESFORCE, name, ids)
         found |= {indexes[position]: error for position, error in errors.items()}
     return found
+
+
+def _rolled_back(row: Row, result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a good row that was undone; that of an upsert goes on to say whether it was created."""
+    kept = {"created": result["created"]} if "created" in result else {}
+    return _failure(row, ROLLED_BACK) | kept
 
 
 def _failure(row: Row, error: RefusedError) -> dict[str, Any]:

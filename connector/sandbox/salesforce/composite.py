@@ -1,7 +1,7 @@
-"""`/composite` and `/composite/batch`: several requests in one, the former as a single API call.
+"""`/composite`, `/composite/graph` and `/composite/batch`: several requests in one; the first two are one API call.
 
-REST API Developer Guide, "Composite", "Batch": 25 subrequests, five of them queries or collections; each subrequest of a batch
-counts. The codes of requests that are refused as a whole are not documented; those here are ours.
+REST API Developer Guide, "Composite", "Composite Graph", "Batch": 25 subrequests, five of them queries or collections; each
+subrequest of a batch counts. The codes of requests that are refused as a whole are not documented; those here are ours.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from connector.sandbox.salesforce.records import listed, object_body
 from connector.sandbox.salesforce.refusal import RefusedError
 
 MAX_SUBREQUESTS = 25
+MAX_GRAPHS, MAX_NODES = 75, 500
 MAX_HEAVY_SUBREQUESTS = 5
 """Of the subrequests at most five may be queries or collections."""
 
 Dispatch = Callable[[Call], Answer]
 
 _HEAVY = re.compile(r"^/(query|queryAll|composite/sobjects)(/|$|\?)", re.IGNORECASE)
+_COLLECTION = re.compile(r"^/composite/sobjects/?($|/\w+/\w+/?$)", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"^/(jobs|metadata|tooling|composite/(batch|graph)|composite/?$)", re.IGNORECASE)
+_SINGLE_RECORD = re.compile(r"^/services/data/v\d+\.\d/sobjects/\w+(/|$)", re.IGNORECASE)
 _URL = re.compile(r"^/services/data/v(\d+\.\d)(/.*)$")
 _REFERENCE = re.compile(r"@\{([A-Za-z0-9_]+)((?:\.[A-Za-z0-9_]+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]")
@@ -42,22 +46,37 @@ class _HaltError(Exception):
 def composite(call: Call, dispatch: Dispatch) -> Answer:
     """`POST /composite`; raises RefusedError when the request as a whole is malformed."""
     body = object_body(call)
-    subrequests = listed(body, "compositeRequest", dict)
+    subrequests = _listed_subrequests(body)
+    _check(subrequests, MAX_SUBREQUESTS)
+    answers = _run(call, subrequests, dispatch, all_or_none=body.get("allOrNone") is True)
+    return Answer(200, _parts(answers), records=sum(answer.records for answer in answers.values()))
+
+
+def _listed_subrequests(body: dict[str, Any]) -> list[dict[str, Any]]:
+    subrequests: list[dict[str, Any]] = listed(body, "compositeRequest", dict)
     if not subrequests:
         raise RefusedError("JSON_PARSER_ERROR", "compositeRequest must be a list with at least one subrequest")
-    _check(subrequests)
+    return subrequests
+
+
+def _run(call: Call, subrequests: list[dict[str, Any]], dispatch: Dispatch, *, all_or_none: bool) -> dict[str, Answer]:
+    """The answers by reference id; all that was done is undone when one fails and all-or-none is asked for."""
     answers: dict[str, Answer] = {}
-    all_or_none = body.get("allOrNone") is True
     try:
         with transaction(call.org.database):
             for subrequest in subrequests:
-                answers[subrequest["referenceId"]] = _subrequest(call, subrequest, answers, dispatch)
+                answer = _subrequest(call, subrequest, answers, dispatch, all_or_none=all_or_none)
+                answers[subrequest["referenceId"]] = answer
             if all_or_none and any(_has_failed(answer) for answer in answers.values()):
                 raise _HaltError
     except _HaltError:
         call.org.rolled_back()
         halted = Answer(400, [HALTED.as_rest()])
         answers = {name: answer if _has_failed(answer) else halted for name, answer in answers.items()}
+    return answers
+
+
+def _parts(answers: dict[str, Answer]) -> dict[str, Any]:
     parts = [
         {
             "body": answer.body,
@@ -67,7 +86,31 @@ def composite(call: Call, dispatch: Dispatch) -> Answer:
         }
         for name, answer in answers.items()
     ]
-    return Answer(200, {"compositeResponse": parts}, records=sum(answer.records for answer in answers.values()))
+    return {"compositeResponse": parts}
+
+
+def graph(call: Call, dispatch: Dispatch) -> Answer:
+    """`POST /composite/graph`: each graph is done as a whole or not at all; its nodes are single records."""
+    graphs = listed(object_body(call), "graphs", dict)
+    if not graphs or not all(_has_texts(each, "graphId") for each in graphs):
+        raise RefusedError("JSON_PARSER_ERROR", "graphs must be a list of graphs with a graphId each")
+    if len({each["graphId"] for each in graphs}) < len(graphs):
+        raise RefusedError("INVALID_INPUT", "Duplicate graph ID")
+    nodes = [_listed_subrequests(each) for each in graphs]
+    if len(graphs) > MAX_GRAPHS or sum(map(len, nodes)) > MAX_NODES:
+        raise RefusedError(
+            "LIMIT_EXCEEDED", f"A payload can't contain more than {MAX_GRAPHS} graphs or {MAX_NODES} nodes"
+        )
+    told, records = [], 0
+    for each, subrequests in zip(graphs, nodes, strict=True):
+        _check(subrequests, MAX_NODES)
+        if not all(_SINGLE_RECORD.match(node["url"]) for node in subrequests):
+            raise RefusedError("INVALID_INPUT", "The nodes of a graph must be sObject rows")
+        answers = _run(call, subrequests, dispatch, all_or_none=True)
+        is_successful = not any(_has_failed(answer) for answer in answers.values())
+        told.append({"graphId": each["graphId"], "graphResponse": _parts(answers), "isSuccessful": is_successful})
+        records += sum(answer.records for answer in answers.values())
+    return Answer(200, {"graphs": told}, records=records)
 
 
 def _has_failed(answer: Answer) -> bool:
@@ -77,9 +120,9 @@ def _has_failed(answer: Answer) -> bool:
     return bool(is_collection) and any(result.get("success") is False for result in answer.body)
 
 
-def _check(subrequests: list[dict[str, Any]]) -> None:
-    if len(subrequests) > MAX_SUBREQUESTS:
-        raise RefusedError("LIMIT_EXCEEDED", f"The request can't contain more than {MAX_SUBREQUESTS} operations")
+def _check(subrequests: list[dict[str, Any]], most: int) -> None:
+    if len(subrequests) > most:
+        raise RefusedError("LIMIT_EXCEEDED", f"The request can't contain more than {most} operations")
     names: set[str] = set()
     heavy = 0
     for each in subrequests:
@@ -110,13 +153,27 @@ def _has_texts(each: dict[str, Any], *names: str) -> bool:
     return all(isinstance(each.get(name), str) for name in names)
 
 
-def _subrequest(call: Call, subrequest: dict[str, Any], answers: dict[str, Answer], dispatch: Dispatch) -> Answer:
+def _subrequest(
+    call: Call, subrequest: dict[str, Any], answers: dict[str, Answer], dispatch: Dispatch, *, all_or_none: bool
+) -> Answer:
     try:
         resolved = _resolve(subrequest, answers)
         inner = subcall(call, resolved["method"], resolved["url"], resolved.get("body"), resolved.get("httpHeaders"))
-        return dispatch(inner)
+        if _UNSUPPORTED.match(inner.path):
+            raise RefusedError("INVALID_INPUT", f"The resource can't be used in a subrequest: {inner.path[:80]}")
+        if all_or_none and _COLLECTION.match(inner.path):
+            inner = _all_or_none(inner)
+        with transaction(call.org.database):
+            return dispatch(inner)
     except RefusedError as error:
         return Answer(error.status, [error.as_rest()])
+
+
+def _all_or_none(inner: Call) -> Call:
+    """An all-or-none request overrides what its collections say."""
+    if isinstance(inner.body, dict):
+        return replace(inner, body={**inner.body, "allOrNone": True})
+    return replace(inner, query={**inner.query, "allOrNone": "true"})
 
 
 def subcall(call: Call, method: str, url: str, body: Any, headers: dict[str, str] | None) -> Call:

@@ -11,6 +11,7 @@ from connector.sandbox.context import SALESFORCE, Context
 from connector.sandbox.database import read_setting, write_setting
 from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.instants import instant_text
+from connector.sandbox.salesforce.locking import Locks
 from connector.sandbox.salesforce.refusal import no_such_object
 from connector.sandbox.salesforce.schema import Field, Schema, SObject
 
@@ -37,19 +38,29 @@ WHERE a.AssigneeId = ? AND p.PermissionsBulkApiHardDelete = 1
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one user may see and write. `grants` maps "lead.score__c" to whether it may be edited."""
+    """What one user may see and write. `grants` maps "lead.score__c" to whether it may be edited; `limits` maps fields
+    that were taken away to False (may be read) or None (hidden)."""
 
     user_id: str
     is_administrator: bool
     grants: dict[str, bool]
+    limits: dict[str, bool | None]
 
     def sees(self, one: SObject, field: Field) -> bool:
         """Whether the field exists for this user."""
-        return self.is_administrator or not field.is_custom or self._grant(one, field) is not None
+        return self.is_administrator or self._given(one, field) is not None
 
     def may_edit(self, one: SObject, field: Field) -> bool:
         """Whether this user may write the field, as far as field-level security goes."""
-        return self.is_administrator or not field.is_custom or self._grant(one, field) is True
+        return self.is_administrator or self._given(one, field) is True
+
+    def _given(self, one: SObject, field: Field) -> bool | None:
+        """True: read and write; False: read; None: the field does not exist for this user."""
+        limit = self.limits.get(f"{one.name}.{field.name}".lower(), True)
+        if not field.is_custom or limit is None:
+            return limit
+        granted = self._grant(one, field)
+        return granted if granted is None else granted and limit
 
     def _grant(self, one: SObject, field: Field) -> bool | None:
         found = self.grants.get(f"{one.name}.{field.name}".lower())
@@ -72,6 +83,9 @@ class Org:
         self._access: dict[str, Access] = {}
         self._next_numbers: dict[str, int] = {}
         self.running: dict[int, asyncio.Task[None]] = {}
+        self.locks = Locks()
+        self.duplicate_rules: dict[str, list[tuple[str, str]]] = {}
+        self.next_due_at = datetime.min.replace(tzinfo=UTC)
         stored = read_setting(context.database, SCHEMA_CHANGED_AT)
         self.schema_changed_at = datetime.fromisoformat(stored) if stored else SCHEMA_BEGAN_AT
 
@@ -94,7 +108,30 @@ class Org:
             "SELECT p.Name AS name FROM sf_User u JOIN sf_Profile p ON p.Id = u.ProfileId WHERE u.Id = ?", (user_id,)
         ).fetchone()
         grants = {row["field"].lower(): bool(row["edit"]) for row in self.database.execute(_GRANTS, (user_id,))}
-        return Access(user_id, profile is not None and profile["name"] == ADMINISTRATOR_PROFILE, grants)
+        limits = {
+            row["field"]: False if row["may_read"] else None
+            for row in self.database.execute("SELECT field, may_read FROM sf_field_limit WHERE user_id = ?", (user_id,))
+        }
+        is_administrator = profile is not None and profile["name"] == ADMINISTRATOR_PROFILE
+        return Access(user_id, is_administrator, grants, limits)
+
+    def limit_field(self, user_id: str, one: SObject, field: Field, access: str) -> None:
+        """Give a user `none`, `read` or `edit` access to a field (`edit`: nothing is taken away)."""
+        key = f"{one.name}.{field.name}".lower()
+        self.database.execute("DELETE FROM sf_field_limit WHERE user_id = ? AND field = ?", (user_id, key))
+        if access != "edit":
+            self.database.execute("INSERT INTO sf_field_limit VALUES (?, ?, ?)", (user_id, key, int(access == "read")))
+        self.visibility_changed()
+
+    def read_duplicate_rules(self) -> None:
+        """Learn the duplicate rules of the org (see `duplicates`)."""
+        self.duplicate_rules = {}
+        for row in self.database.execute("SELECT object, field, action FROM sf_duplicate_rule"):
+            self.duplicate_rules.setdefault(row["object"], []).append((row["field"], row["action"]))
+
+    def look_again_at(self, at: datetime) -> None:
+        """See at `at`, or before, whether something is due (see `settling`)."""
+        self.next_due_at = min(at, self.next_due_at)
 
     def may_hard_delete(self, user_id: str) -> bool:
         """Whether a permission set gives this user "Bulk API Hard Delete", which no profile has by itself."""
@@ -142,6 +179,11 @@ CREATE TABLE IF NOT EXISTS sf_locator (
 CREATE TABLE IF NOT EXISTS sf_session (
     token TEXT PRIMARY KEY, user_id TEXT NOT NULL, expires_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS sf_pending (
+    number INTEGER PRIMARY KEY, due_at TEXT NOT NULL, stamp TEXT NOT NULL, payload TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS sf_duplicate_rule (object TEXT NOT NULL, field TEXT NOT NULL, action TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sf_field_limit (user_id TEXT NOT NULL, field TEXT NOT NULL, may_read INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sf_deployment (id TEXT PRIMARY KEY, result TEXT NOT NULL);
 """
 
@@ -154,5 +196,6 @@ def org_of(context: Context) -> Org:
         if not context.database.in_transaction:
             context.database.executescript(_ORG_TABLES)
         found.schema.create_tables()
+        found.read_duplicate_rules()
         context.parts[SALESFORCE] = found
     return found

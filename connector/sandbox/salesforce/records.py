@@ -11,6 +11,7 @@ from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.describe import object_describe, object_summary
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import instant_text, read_instant
+from connector.sandbox.salesforce.lateness import oldest_open
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.writing import create, delete, key_field, matches, update
@@ -231,4 +232,4 @@ def _window(call: Call, reach: timedelta) -> tuple[str, str]:
         raise RefusedError(
             "INVALID_REPLICATION_DATE", f"startDate before org's earliest available date, {reach.days} days ago"
         )
-    return start, min(end, instant_text(call.org.now()))
+    return start, min(each for each in (end, instant_text(call.org.now()), oldest_open(call.org)) if each is not None)

@@ -26,10 +26,7 @@ ADMINISTRATOR_USERNAME = "admin@northwind.example"
 
 
 def load_rows(org: Org, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Insert records with native field names, as they are; what the object has no field for is left out.
-
-    Raises ValueError for an unknown object.
-    """
+    """Insert records with native field names, as they are; raises ValueError for an unknown object or field."""
     for name, rows in objects.items():
         one = org.schema.find(name)
         if one is None:
@@ -41,7 +38,9 @@ def _insert(org: Org, one: SObject, rows: list[Mapping[str, Any]]) -> None:
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
-    names = {name: None for name in names if name in one.fields}
+    unknown = [name for name in names if name not in one.fields]
+    if unknown:
+        raise ValueError(f"{one.name} has no fields {', '.join(unknown)}")
     now = org.now_text()
     defaults = {
         "CreatedDate": now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from connector.sandbox.context import SALESFORCE
 from connector.sandbox.database import transaction
-from connector.sandbox.salesforce import auth
+from connector.sandbox.salesforce import acting, auth
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
@@ -24,6 +25,7 @@ from connector.sandbox.salesforce.soql import Queries
 JSON = "application/json;charset=UTF-8"
 MAX_URI_BYTES = 16_384
 GZIP_LEVEL = 1
+CHUNK_RECORDS = 200
 
 _VERSIONED = re.compile(r"^/services/data/v(\d+)\.0(/.*)?$")
 
@@ -59,7 +61,17 @@ def routes(org: Org) -> list[web.RouteDef]:
         return _json(versions(), 200)
 
     async def rest(request: web.Request) -> web.StreamResponse:
-        return await _respond(org, request, _rest(org, queries, request, await request.read()))
+        body = await request.read()
+        settings, holder = org.context.settings, object()
+        org.locks.holder = holder if settings.salesforce_chunk_s and request.method != "GET" else None
+        try:
+            answer = _rest(org, queries, request, body)
+        finally:
+            org.locks.holder = None
+        if settings.salesforce_chunk_s and request.method != "GET":
+            await asyncio.sleep(settings.salesforce_chunk_s * -(-answer.records // CHUNK_RECORDS))
+            org.locks.release(holder)
+        return await _respond(org, request, answer)
 
     return [
         web.post("/services/oauth2/token", token),
@@ -84,6 +96,9 @@ def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> web.
 
 
 def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answer:
+    if org.now() >= org.next_due_at:
+        with transaction(org.database):
+            acting.settle(org)
     try:
         call = _call(org, queries, request, body)
         if call.method == "GET":
@@ -143,14 +158,15 @@ def _call(org: Org, queries: Queries, request: web.Request, body: bytes) -> Call
     settings = org.context.settings
     if settings.are_limits_on and org.context.calls.used_last_day(SALESFORCE) >= settings.salesforce_calls_per_day:
         raise RefusedError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+    query = dict(parse_qsl(raw_query, keep_blank_values=True))
     return Call(
         org=org,
         queries=queries,
         access=org.access(user_id),
         version=f"{match.group(1)}.0",
-        method=request.method,
+        method=query.pop("_HttpMethod", request.method).upper() if request.method == "POST" else request.method,
         path=match.group(2) or "",
-        query=dict(parse_qsl(raw_query, keep_blank_values=True)),
+        query=query,
         headers={name.lower(): value for name, value in request.headers.items()},
         body=_parsed(request, body),
     )

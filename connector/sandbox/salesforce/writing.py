@@ -12,6 +12,7 @@ from typing import Any
 
 from connector.sandbox.context import SALESFORCE
 from connector.sandbox.salesforce.derived import derive
+from connector.sandbox.salesforce.duplicates import check_duplicates
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.org import GRANTING_OBJECTS, Access, Org
 from connector.sandbox.salesforce.refusal import RefusedError
@@ -26,19 +27,23 @@ QUEUE_DEVELOPER_NAME = "Inbound"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who writes, and whether assignment rules run (`Sforce-Auto-Assign`, TRUE unless the header says FALSE)."""
+    """Who writes, whether assignment rules run (`Sforce-Auto-Assign`, TRUE unless the header says FALSE), and whether records
+    are saved in spite of duplicate rules that alert (`Sforce-Duplicate-Rule-Header: allowSave=true`)."""
 
     access: Access
     runs_assignment_rules: bool = True
+    saves_duplicates: bool = False
 
 
-def create(org: Org, author: Author, one: SObject, values: Mapping[str, Any]) -> str:
-    """Insert a record; gives its id."""
+def create(org: Org, author: Author, one: SObject, values: Mapping[str, Any], native: str | None = None) -> str:
+    """Insert a record; gives its id (a new one, unless one was kept for it)."""
     if not one.is_createable:
         raise RefusedError("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", f"entity type {one.name} does not support create")
     written = clean(org, author.access, one, values, is_create=True)
     check_unique(org, one, written, None)
-    native = org.new_id(one.prefix)
+    check_duplicates(org, one, written, None, saves_duplicates=author.saves_duplicates)
+    org.locks.take(one.name, None, written)
+    native = native or org.new_id(one.prefix)
     owner = one.fields.get("OwnerId")
     if owner is not None and written.get("OwnerId") is None:
         written["OwnerId"] = author.access.user_id
@@ -73,6 +78,8 @@ def update(org: Org, author: Author, one: SObject, native: str, values: Mapping[
         raise RefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
     written = clean(org, author.access, one, values, is_create=False)
     check_unique(org, one, written, native)
+    check_duplicates(org, one, written, native, saves_duplicates=author.saves_duplicates)
+    org.locks.take(one.name, native, row)
     written |= derive(org, one.name, row | written, written)
     written |= _assignment(org, author, one)
     if org.context.workflows.watches(SALESFORCE, one.name):
@@ -86,9 +93,10 @@ def update(org: Org, author: Author, one: SObject, native: str, values: Mapping[
 
 def delete(org: Org, author: Author, one: SObject, native: str) -> None:
     """Delete a live record: into the recycle bin, or for good where the object has none."""
-    live_row(org, one, native)
+    row = live_row(org, one, native)
     if not one.is_deletable:
         raise RefusedError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {one.name} does not support delete")
+    org.locks.take(one.name, native, row)
     for child, reference in org.schema.children_of(one.name):
         if not child.is_undeletable:
             key = f'SELECT Id FROM {child.table} WHERE "{reference.name}" = ?'
