@@ -164,13 +164,18 @@ def _convert_lead(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
         "WHERE Id = ?",
         (now[:10], account, contact, opportunity, now, ADMINISTRATOR_ID, now, native),
     )
+    _follow_contact(org, native, contact, now)
+    return {"contact": contact, "account": account, "opportunity": opportunity}
+
+
+def _follow_contact(org: Org, native: str, contact: str, now: str) -> None:
+    """Activities and campaign members of a converted lead go on with its contact."""
     org.database.execute(
         "UPDATE sf_CampaignMember SET ContactId = ?, LeadOrContactId = ?, Type = 'Contact', SystemModstamp = ? WHERE LeadId = ?",
         (contact, contact, now, native),
     )
     org.database.execute("UPDATE sf_Task SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
     org.database.execute("UPDATE sf_Event SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
-    return {"contact": contact, "account": account, "opportunity": opportunity}
 
 
 def _merge(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,17 +61,7 @@ def routes(org: Org) -> list[web.RouteDef]:
         return _json(versions(), 200)
 
     async def rest(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        settings, holder = org.context.settings, object()
-        org.locks.holder = holder if settings.salesforce_chunk_s and request.method != "GET" else None
-        try:
-            answer = _rest(org, queries, request, body)
-        finally:
-            org.locks.holder = None
-        if settings.salesforce_chunk_s and request.method != "GET":
-            await asyncio.sleep(settings.salesforce_chunk_s * -(-answer.records // CHUNK_RECORDS))
-            org.locks.release(holder)
-        return await _respond(org, request, answer)
+        return await _under_locks(org, queries, request)
 
     return [
         web.post("/services/oauth2/token", token),
@@ -93,6 +83,22 @@ def _form(request: web.Request, body: bytes) -> dict[str, str]:
 
 def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(body), headers={"Content-Type": JSON, **(headers or {})})
+
+
+async def _under_locks(org: Org, queries: Queries, request: web.Request) -> web.StreamResponse:
+    """Answer a request; where writing takes time, what it writes stays locked until its answer is sent."""
+    body = await request.read()
+    chunk_s, holder = org.context.settings.salesforce_chunk_s, object()
+    is_locking = chunk_s > 0 and request.method != "GET"
+    org.locks.holder = holder if is_locking else None
+    try:
+        answer = _rest(org, queries, request, body)
+    finally:
+        org.locks.holder = None
+    if is_locking:
+        await asyncio.sleep(chunk_s * -(-answer.records // CHUNK_RECORDS))
+        org.locks.release(holder)
+    return await _respond(org, request, answer)
 
 
 def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answer:
