@@ -6,7 +6,8 @@ error of sub-category NO_ASSOCIATIONS_FOUND in a 207 is from recorded traffic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.sandbox.database import transaction
@@ -126,7 +127,13 @@ def _connect(call: Call, ends: Ends, wanted: Sequence[Wanted]) -> Answer:
                     "labels": [link.label for link in links if link.label],
                 }
             )
+        _recount(database, ends, results)
     return Answer(207 if errors else 201, envelope(results, errors, started, iso(call.now_ms)), len(results))
+
+
+def _recount(database: sqlite3.Connection, ends: Ends, results: Sequence[Mapping[str, Any]]) -> None:
+    for kind, side in zip(ends, ("fromObjectId", "toObjectId"), strict=True):
+        linking.recount(database, [(kind.name, row[side]) for row in results])
 
 
 def _named_types(ends: Ends, given: Sequence[Any]) -> list[AssociationType]:

@@ -16,21 +16,41 @@ from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import ObjectType
 
 DONE = "COMPLETED"
+STAGES: Mapping[str, str] = {
+    "contacts": "lifecyclestage",
+    "companies": "lifecyclestage",
+    "deals": "dealstage",
+    "tickets": "hs_pipeline_stage",
+}
 
 
 def derived(
-    database: sqlite3.Connection, kind: ObjectType, after: Mapping[str, str], changes: Mapping[str, str], now_ms: int
+    database: sqlite3.Connection, kind: ObjectType, before: Mapping[str, str], changes: Mapping[str, str], now_ms: int
 ) -> dict[str, str]:
-    """What follows from `changes`, given the record as it is `after` them; an empty text clears."""
+    """What follows from `changes` to a record as it was `before` them; an empty text clears."""
+    after = {**before, **changes}
+    times = _stage_times(kind, before, changes, now_ms)
     if kind.name == "deals" and ("dealstage" in changes or "pipeline" in changes):
-        return _deal(database, after)
+        return times | _deal(database, after)
     if kind.name == "tasks" and "hs_task_status" in changes:
         is_done = after.get("hs_task_status") == DONE
         done_at = after.get("hs_task_completion_date") or iso(now_ms)
         return {"hs_task_completion_date": done_at if is_done else "", "hs_task_is_completed": str(int(is_done))}
     if kind.name == "contacts" and "email" in changes:
-        return {"hs_email_domain": changes["email"].rpartition("@")[2]}
-    return {}
+        return times | {"hs_email_domain": changes["email"].rpartition("@")[2]}
+    return times
+
+
+def _stage_times(
+    kind: ObjectType, before: Mapping[str, str], changes: Mapping[str, str], now_ms: int
+) -> dict[str, str]:
+    """When the new stage was entered and the old one left: properties that no list shows, to be read by name."""
+    name = STAGES.get(kind.name, "")
+    old, new = before.get(name, ""), changes.get(name)
+    if new is None or new == old:
+        return {}
+    entered = {f"hs_v2_date_entered_{new}": iso(now_ms), f"hs_v2_date_exited_{new}": ""} if new else {}
+    return entered | ({f"hs_v2_date_exited_{old}": iso(now_ms)} if old else {})
 
 
 def _deal(database: sqlite3.Connection, after: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import orjson
 
 from connector.sandbox.context import HUBSPOT
 from connector.sandbox.faults import REJECTED, ROW_LOCK
-from connector.sandbox.hubspot import records
+from connector.sandbox.hubspot import demands, records
 from connector.sandbox.hubspot.access import PORTAL_ID
 from connector.sandbox.hubspot.answers import CONFLICT, VALIDATION, Refused, RowProblem, ValueProblem
 from connector.sandbox.hubspot.object_types import (
@@ -82,6 +82,9 @@ def draft(
     if lacking:
         message = f"Error creating {kind.singular.upper()}. Some required properties were not set."
         return RowProblem(400, VALIDATION, message, row_context(given) | {"properties": lacking})
+    unmet = demands.unmet(call, kind, {**current, **changes}, is_new=record is None) if call.is_dated else []
+    if unmet:
+        return RowProblem(400, VALIDATION, "", row_context(given, record), tuple(unmet))
     links = _checked_links(call.context.database, kind, given) if record is None else ()
     if isinstance(links, RowProblem):
         return links

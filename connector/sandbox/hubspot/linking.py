@@ -117,6 +117,7 @@ def disconnect(database: sqlite3.Connection, from_type: str, from_id: int, to_ty
     statement = "DELETE FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ?"
     database.execute(statement, (from_type, from_id, to_type, to_id))
     database.execute(statement, (to_type, to_id, from_type, from_id))
+    recount(database, [(from_type, from_id), (to_type, to_id)])
     if "companies" in (from_type, to_type):
         _note_primary(database, (from_type, from_id), (to_type, to_id))
 
@@ -141,6 +142,27 @@ def move(database: sqlite3.Connection, object_type: str, old_id: int, new_id: in
     for link, to_id in sorted(links, key=lambda each: not each[0].is_primary):
         if not link.is_primary or _primary_company(database, link, new_id, to_id) is None:
             connect(database, link, new_id, to_id)
+
+
+COUNTS: tuple[tuple[str, str, str], ...] = (
+    ("companies", "contacts", "num_associated_contacts"),
+    ("companies", "deals", "num_associated_deals"),
+    ("contacts", "deals", "num_associated_deals"),
+    ("deals", "contacts", "num_associated_contacts"),
+)
+"""Calculated properties: (type, type of the records that are counted, property)."""
+
+
+def recount(database: sqlite3.Connection, ends: Iterable[tuple[str, int]]) -> None:
+    """Bring the calculated counts of these records (type, id) up to date; their modified dates stay."""
+    wanted = set(ends)
+    for object_type, counted, name in COUNTS:
+        database.executemany(
+            f"UPDATE hubspot_{object_type} SET properties = json_set(properties, '$.{name}', (SELECT"
+            " CAST(count(DISTINCT to_id) AS TEXT) FROM hubspot_link WHERE from_type = ?1 AND from_id = ?2"
+            " AND to_type = ?3)) WHERE id = ?2",
+            [(object_type, record_id, counted) for each, record_id in wanted if each == object_type],
+        )
 
 
 def linked(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.sandbox.hubspot import records
+from connector.sandbox.hubspot import demands, records
 from connector.sandbox.hubspot.instants import iso, parse_ms
 from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS, ObjectType
 from connector.sandbox.hubspot.records import Record
@@ -91,11 +91,21 @@ def _record(call: Call, kind: ObjectType, payload: Mapping[str, Any]) -> Record:
     return found[record_id]
 
 
+def demand_property(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule of the portal: records of type `objects` need `property`, `when` (a mapping) they have these values."""
+    kind = _kind(payload)
+    name, when = str(payload["property"]), {str(key): str(text) for key, text in (payload.get("when") or {}).items()}
+    if any(call.catalog.find(kind.name, each) is None for each in (name, *when)):
+        raise ValueError("no such property")
+    return {"rules": demands.demand(call, kind, name, when)}
+
+
 ACTIONS = {
     "import": import_records,
     "touch": touch_records,
     "restore": restore_record,
     "set_hidden": set_hidden,
+    "demand": demand_property,
 }
 """The actions of `POST /_sandbox/act`: import (`objects`, `count`, `at`, `properties`), touch (`objects`), restore
-(`objects`, `id`), set_hidden (`objects`, `id`, `properties`)."""
+(`objects`, `id`), set_hidden (`objects`, `id`, `properties`), demand (`objects`, `property`, `when`)."""

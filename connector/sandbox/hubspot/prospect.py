@@ -151,7 +151,7 @@ def _page_view(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def _login(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     email, record = _contact(call, payload)
-    saved = _moved(call, email, record, {})
+    saved = _moved(call, email, record, {"hs_analytics_last_timestamp": iso(call.now_ms)})
     _event(call, saved, LOGIN_EVENT, {})
     return {"contact_id": str(saved.id), "is_new": record is None}
 

@@ -36,11 +36,15 @@ from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 
 def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
-    """Write the drafts, with what the portal's workflows add; the records in their order. To call in a transaction."""
+    """Write the drafts, with what the portal's workflows add; the records in their order. To call in a transaction.
+
+    A draft that changes no value leaves its record as it is, the modified date too.
+    """
     context = call.context
     is_watched = context.workflows.watches(HUBSPOT, kind.name)
     saved: dict[int, Record] = {}
     order: list[int] = []
+    written: dict[int, Record] = {}
     for each in drafts:
         old = each.record and saved.get(each.record.id, each.record)
         record_id = old.id if old else records.next_id(context.database)
@@ -48,17 +52,20 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         changes: dict[str, Any] = dict(each.changes)
         if is_watched:
             changes |= context.workflows.on_update(HUBSPOT, kind.name, str(record_id), before, changes)
-        changes |= derived(context.database, kind, before | changes, changes, call.now_ms)
+        changes |= derived(context.database, kind, before, changes, call.now_ms)
         properties = {name: text for name, text in (before | changes).items() if text}
+        order.append(record_id)
+        if old is not None and properties == old.properties:
+            saved[record_id] = old
+            continue
         modified_ms = max(call.now_ms, old.modified_ms if old else 0)
         created_ms = old.created_ms if old else call.now_ms
-        saved[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)
-        order.append(record_id)
-    written = list(saved.values())
-    records.write(context.database, call.catalog, kind, written, now_ms=call.now_ms, lag=call.lag)
+        saved[record_id] = written[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)
+    records.write(context.database, call.catalog, kind, list(written.values()), now_ms=call.now_ms, lag=call.lag)
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
             linking.connect(context.database, link, record_id, to_id)
+    linking.recount(context.database, [(t, i) for each in drafts for link, i in each.links for t in [link.to_type]])
     return [saved[record_id] for record_id in order]
 
 
@@ -141,7 +148,7 @@ def _targets(call: Call, kind: ObjectType, inputs: Sequence[Mapping[str, Any]]) 
     Raises:
         Refused: 400, an id twice, or an `idProperty` that does not identify records.
     """
-    counted = Counter(str(each.get("id", "")) for each in inputs)
+    counted = Counter(records.unique_form(str(each.get("idProperty")), str(each.get("id", ""))) for each in inputs)
     twice = [text for text, count in counted.items() if count > 1]
     if twice:
         message = f"Duplicate IDs found in batch input: [{', '.join(twice)}]. IDs must be unique"
