@@ -183,3 +183,57 @@ class Note(SQLModel, table=True):
 
     key: str = Field(primary_key=True)
     value: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class Pause(SQLModel, table=True):
+    """A system that runs leave out. `kind`: asked (by a person), refused (its credentials; `credentials` is a hash of them)."""
+
+    system: str = Field(primary_key=True)
+    kind: str
+    since_at: datetime = _instant(nullable=False)
+    by: str = ""
+    reason: str = Field(default="", sa_column=Column(Text, nullable=False))
+    credentials: str = ""
+    tried_at: datetime | None = _instant()
+
+
+class Alert(SQLModel, table=True):
+    """Something that an operator should know, from its beginning to its end. `untold`: channels and what they still have to hear."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    key: str = Field(index=True)
+    kind: str
+    system: str = ""
+    stream: str = ""
+    text: str = Field(default="", sa_column=Column(Text, nullable=False))
+    hint: str = Field(default="", sa_column=Column(Text, nullable=False))
+    began_at: datetime = _instant(nullable=False)
+    ended_at: datetime | None = _instant()
+    untold: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
+class Purge(SQLModel, table=True):
+    """The receipt of a person who was removed: counts by table, and keyed hashes of the identifiers."""
+
+    id: str = Field(primary_key=True)
+    at: datetime = _instant(nullable=False)
+    by: str = ""
+    counts: dict[str, Any] = _json()
+    hashes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
+class Suppression(SQLModel, table=True):
+    """The keyed hash of a record or an identifier that is not to be taken in again. `kind`: record, or the identifier's type."""
+
+    hash: str = Field(primary_key=True)
+    kind: str
+    purge: str = Field(index=True)
+
+
+class Backup(SQLModel, table=True):
+    """A pair of copies that we made: a folder that a purge has to reach, too."""
+
+    path: str = Field(primary_key=True)
+    made_at: datetime = _instant(nullable=False)
+    pair: str = ""
+    generation: int = 0
