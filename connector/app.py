@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
+
+from pydantic import SecretStr
 
 from connector import lifecycle, mapping
 from connector.config import Config, fingerprint
@@ -42,7 +45,13 @@ def _system(config: Config, name: str) -> Connected:
         connect=partial(adapter.connect, name, options),
         mappings=mapping.load(adapter.kind, config.mapping.get(name, {}), system=name),
         outputs=_outputs(adapter, config.writeback.fields.get(name, {})),
+        credentials=_credentials(options),
     )
+
+
+def _credentials(options: Section) -> str:
+    values = {name: value.get_secret_value() if isinstance(value, SecretStr) else str(value) for name, value in options}
+    return hashlib.blake2b(repr(sorted(values.items())).encode(), digest_size=16, person=b"credentials").hexdigest()
 
 
 def _outputs(adapter: Adapter, overrides: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:

@@ -64,7 +64,7 @@ class SystemFailure(ConnectorError):
 
 
 class AuthError(SystemFailure):
-    """The system refuses our credentials: it is left out of this run, and what is meant for it waits."""
+    """The system refuses our credentials: it is paused until `connector check` succeeds or they are renewed; others go on."""
 
 
 class MissingPermission(SystemFailure):

@@ -17,7 +17,8 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan, Totals
 from connector.state import lease
-from connector.steps import pair
+from connector.state.models import Pause
+from connector.steps import pair, pauses
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
@@ -57,6 +58,7 @@ class Summary:
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
+    paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
 
     @property
     def exit_code(self) -> int:
@@ -89,7 +91,14 @@ class Summary:
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
+            "paused": sorted(self.paused),
         }  # fmt: skip
+
+    @property
+    def errors(self) -> dict[str, ConnectorError]:
+        """Why each system could not go on, whatever it was doing."""
+        refused = {each.system: each.error for each in self.delivered if each.error is not None}
+        return {**refused, **self.pulled.failures, **self.failures}
 
     def _calls(self) -> dict[str, int]:
         read = {f"{name}.read": calls for name, calls in self.pulled.calls.items()}
@@ -204,21 +213,26 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
 
 
 def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
-    """Close a run with what it did."""
+    """Close a run with what it did, and keep what it learnt about credentials."""
+    summary.paused, refused = pauses.left_out(setup, clock.now())
+    pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(refused), clock.now())
     status = "stopped" if is_stopped else "failed" if summary.exit_code not in (0, UnsafePlan.exit_code) else "done"
     setup.state.end_run(summary.run, clock.now(), status=status, exit_code=summary.exit_code, summary=summary.as_json())
 
 
 @contextmanager
 def connected(
-    setup: Setup, names: tuple[str, ...] = ()
+    setup: Setup, names: tuple[str, ...] = (), *, with_paused: bool = False
 ) -> Iterator[tuple[dict[str, System], dict[str, ConnectorError]]]:
-    """The systems, connected; those that cannot be are named with their error. All are closed at the end."""
+    """The systems, connected; those that cannot be are named with their error. All are closed at the end.
+
+    A system that is paused is left out, unless `with_paused`; one whose credentials are refused is among the failures.
+    """
     systems: dict[str, System] = {}
-    failures: dict[str, ConnectorError] = {}
+    asked, failures = ({}, {}) if with_paused else pauses.left_out(setup, clock.now())
     try:
         for name, each in setup.systems.items():
-            if names and name not in names:
+            if (names and name not in names) or name in asked or name in failures:
                 continue
             try:
                 systems[name] = each.connect()

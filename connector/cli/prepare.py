@@ -17,6 +17,7 @@ from connector.errors import ConnectorError
 from connector.model import Finding, InstallStep, Step
 from connector.pipeline import connected
 from connector.sources import ADAPTERS
+from connector.state import pauses
 from connector.steps.setup import Setup
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Only these systems.", show_default="all")]
@@ -80,7 +81,7 @@ def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: J
 
 def _check_all(setup: Setup, names: list[str] | None) -> list[Checked]:
     chosen = _known(setup, names)
-    with connected(setup, chosen) as (systems, failures):
+    with connected(setup, chosen, with_paused=True) as (systems, failures):
         checked = []
         for name in chosen:
             each = setup.systems[name]
@@ -88,6 +89,8 @@ def _check_all(setup: Setup, names: list[str] | None) -> list[Checked]:
                 checked.append(Checked(name, each.adapter.title, None, (), failures[name]))
             else:
                 checked.append(doctor.check(setup, each, systems[name]))
+    works = [each.system for each in checked if each.error is None]
+    pauses.lift(setup.state, works, kinds=(pauses.REFUSED,))
     return checked
 
 
@@ -153,7 +156,7 @@ def install(
     """Create the fields that are written, after showing what will be done."""
     _, setup = open_house(config)
     code = 0
-    with connected(setup, _known(setup, names)) as (systems, failures):
+    with connected(setup, _known(setup, names), with_paused=True) as (systems, failures):
         for name, problem in failures.items():
             report_error(problem)
             code = max(code, problem.exit_code, 1)

@@ -91,6 +91,11 @@ def show_failures(summary: Summary) -> dict[str, ConnectorError]:
 
 def _troubles(summary: Summary) -> None:
     left_out = show_failures(summary)
+    for name, pause in summary.paused.items():
+        out.print(
+            f"[yellow]![/yellow] {name} was left out: paused since {pause.since_at:%d %b %H:%M} UTC by {escape(pause.by)}"
+            f"\n  `connector resume {name}` lets it take part again"
+        )
     for each in summary.delivered:
         if each.error is not None and each.system not in left_out:
             _trouble(f"{each.system} stopped taking changes: {each.error}; {each.waiting:,} wait", each.error.hint)

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from connector.cli.screen import ok, out
 from connector.report.status import Status
+from connector.state import pauses
 
 _COUNTS = ("pulled", "applied", "unchanged", "filtered", "quarantined")
 _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
@@ -34,8 +35,23 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
         out.print(
             f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}"
         )
+    _pauses(told)
     _streams(told, systems)
     _outbox(told)
+
+
+def _pauses(told: Status) -> None:
+    for pause in told.pauses:
+        since = f"since {pause.since_at:%d %b %H:%M} UTC"
+        if pause.kind == pauses.ASKED:
+            why = f": {escape(pause.reason)}" if pause.reason else ""
+            mend = f"`connector resume {pause.system}`"
+            out.print(
+                f"[yellow]![/yellow] {pause.system} is paused {since} by {escape(pause.by)}{why}    [dim]{mend}[/dim]"
+            )
+        else:
+            mend = f"renew them, then `connector check {pause.system}`"
+            out.print(f"[red]✗[/red] {pause.system}: its credentials are refused {since}    [dim]{mend}[/dim]")
 
 
 def _streams(told: Status, systems: Sequence[str]) -> None:

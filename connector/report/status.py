@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector.state import State, outbox
-from connector.state.models import Lease, Poll, Run, RunStep
+from connector.state import State, outbox, pauses
+from connector.state.models import Lease, Pause, Poll, Run, RunStep
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Status:
     waiting: dict[tuple[str, str, str], int]  # (status, system, lane) -> changes
     held: dict[str, int]  # why -> changes
     quarantine: Sequence[tuple[str, str, str, int]]  # system, field or object, reason, how many
+    pauses: Sequence[Pause] = ()
 
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
@@ -36,7 +37,8 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
     polls = sorted(state.polls().values(), key=lambda poll: poll.key)
     ranked = sorted(((*key, count) for key, count in asides.items()), key=lambda row: -row[3])
     steps = state.steps(pulled.id or 0) if pulled else ()
-    return Status(now, state.lease(), newest, steps, polls, state.outbox_counts(), outbox.held(state), ranked)
+    paused = list(pauses.standing(state).values())
+    return Status(now, state.lease(), newest, steps, polls, state.outbox_counts(), outbox.held(state), ranked, paused)
 
 
 def as_json(told: Status) -> dict[str, Any]:
@@ -55,5 +57,9 @@ def as_json(told: Status) -> dict[str, Any]:
         "streams": [{"system": p.system, "stream": p.stream, "polled_at": p.polled_at.isoformat(), "run": p.run} for p in told.polls],
         "waiting": [{"status": s, "system": n, "lane": lane, "changes": c} for (s, n, lane), c in told.waiting.items()],
         "held": told.held,
+        "paused": [
+            {"system": p.system, "kind": p.kind, "since": p.since_at.isoformat(), "by": p.by, "reason": p.reason}
+            for p in told.pauses
+        ],
         "quarantine": [{"system": s, "where": f, "reason": r, "count": c} for s, f, r, c in told.quarantine],
     }  # fmt: skip

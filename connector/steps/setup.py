@@ -28,6 +28,7 @@ class Connected:
     connect: Callable[[], System]
     mappings: Mapping[str, StreamMapping]
     outputs: Mapping[str, Mapping[str, str]]  # object type -> output -> native field
+    credentials: str = ""  # a hash of the options with their secrets: it differs when the credentials do
 
     def streams(self) -> tuple[Stream, ...]:
         """The streams that are mapped, in the adapter's order."""
