@@ -19,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from connector import lifecycle, scoring
+from connector.alerts import AlertsSection
 from connector.errors import ConfigError, Problem
 from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
@@ -48,6 +49,7 @@ SINGLE_SECTIONS: Mapping[str, type[Section]] = {
     "schedule": ScheduleSection,
     "state": StateSection,
     "mart": MartSection,
+    "alerts": AlertsSection,
     "log": LogSection,
 }
 #: section -> the model of each of its named tables
@@ -70,6 +72,7 @@ class Config:
     schedule: ScheduleSection
     state: StateSection
     mart: MartSection
+    alerts: AlertsSection
     log: LogSection
     scoring: Mapping[str, ScoringModel]
     tasks: Mapping[str, TaskSection]

@@ -109,6 +109,12 @@ _VALUES: Mapping[str, str] = {
     "schedule.streams": '{ "hubspot.form_submissions" = "5 minutes" }',
     "state.url": '"env:CONNECTOR_STATE_URL"',
     "mart.threads": "4",
+    "alerts.webhook": '"env:CONNECTOR_WEBHOOK"',
+    "alerts.email_to": '["ops@acme.com"]',
+    "alerts.email_from": '"connector@acme.com"',
+    "alerts.smtp_host": '"smtp.acme.com"',
+    "alerts.smtp_user": '"connector"',
+    "alerts.smtp_password": '"env:SMTP_PASSWORD"',
 }  # fmt: skip
 #: Options without a default that the example gives all the same, because something of their kind is needed.
 GIVEN = (

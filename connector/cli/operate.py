@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from connector import alerts, log, pipeline, planfile, writeback
 from connector import app as wiring
-from connector import log, pipeline, planfile, writeback
 from connector.cli.screen import (
     CONFIG,
     ConfigOption,
@@ -27,8 +27,8 @@ from connector.cli.screen import (
 )
 from connector.cli.show_plan import show_plan
 from connector.cli.show_run import show_summary
-from connector.config import load
-from connector.errors import Busy, ConfigError, ConnectorError
+from connector.config import Config, load
+from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.pipeline import Summary
 from connector.scheduler import Stop, serve, stopping_on_signals
 from connector.steps.deliver import deliver
@@ -52,7 +52,7 @@ def pull(
     wait: WaitOption = 0.0,
 ) -> None:
     """Read what changed into the mart; compute and write nothing."""
-    _, setup = open_house(config)
+    loaded, setup = open_house(config)
     with (
         stopping_on_signals() as stop,
         progress_hooks(is_quiet=as_json) as hooks,
@@ -62,7 +62,7 @@ def pull(
         summary = Summary(moment.run, failures=failures)
         stoppable = replace(hooks, is_stopping=stop.is_asked)
         summary.pulled = pull_step(setup, systems, moment, stoppable, is_full=full)
-        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     _end(summary, as_json)
 
 
@@ -73,13 +73,30 @@ def sync(
     wait: WaitOption = 0.0,
 ) -> None:
     """One whole run: pull, map, resolve, score, stage, plan, deliver."""
-    _, setup = open_house(config)
+    loaded, setup = open_house(config)
     with stopping_on_signals() as stop:
-        summary = _sync(setup, stop, full=full, is_quiet=as_json, wait_s=wait)
+        summary = _sync(loaded, setup, stop, full=full, is_quiet=as_json, wait_s=wait)
     _end(summary, as_json)
 
 
-def _sync(setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
+def _finish(loaded: Config, setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
+    """Close the run, and tell what began and what is over."""
+    pipeline.finish(setup, summary, is_stopped=is_stopped)
+    alerts.after_run(loaded.alerts, setup, summary)
+
+
+def _sync(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
+    """A whole run; one that cannot be made is an alert."""
+    try:
+        return _run(loaded, setup, stop, full=full, is_quiet=is_quiet, wait_s=wait_s)
+    except (Busy, StateError):
+        raise
+    except ConnectorError as problem:
+        alerts.failed(loaded.alerts, setup.state, "run_failed", f"a run failed: {problem}", problem.hint)
+        raise
+
+
+def _run(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
     with (
         progress_hooks(is_quiet=is_quiet) as hooks,
         pipeline.running(setup, "full" if full else "sync", wait_s=wait_s) as moment,
@@ -87,7 +104,7 @@ def _sync(setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float
     ):
         summary = pipeline.sync(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked), full=full)
         summary.failures = failures
-        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     return summary
 
 
@@ -117,7 +134,7 @@ def plan(
     ):
         summary, looked = pipeline.look(setup, systems, moment, hooks)
         summary.failures = failures
-        pipeline.finish(setup, summary)
+        _finish(loaded, setup, summary)
     file = save or loaded.directory / planfile.DEFAULT
     planfile.save(file, looked.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
     capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
@@ -164,7 +181,7 @@ def apply(
                 kept, refused = planfile.still_holding(saved, mart, is_forced=force)
             summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
-        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     for line in refused:
         err.print(f"[yellow]![/yellow] {escape(line)}")
     _end(summary, as_json)
@@ -212,7 +229,7 @@ class _Service:
         """One run; what goes wrong is said and the service goes on."""
         self._read_again()
         try:
-            summary = _sync(self.setup, stop, full=full, is_quiet=True, wait_s=0.0)
+            summary = _sync(self.config, self.setup, stop, full=full, is_quiet=True, wait_s=0.0)
             show_summary(summary)
         except Busy as problem:
             err.print(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out")
@@ -227,6 +244,8 @@ class _Service:
             except ConfigError as problem:
                 err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
                 report_error(problem)
+                text = f"the configuration is broken ({len(problem.problems)} problems); the last good one is used"
+                alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "see `connector status`")
                 raise
             if config.fingerprint != self.config.fingerprint:
                 self.setup.state.engine.dispose()

@@ -35,9 +35,20 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
         out.print(
             f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}"
         )
+    _alerts(told)
     _pauses(told)
     _streams(told, systems)
     _outbox(told)
+
+
+def _alerts(told: Status) -> None:
+    if told.alerts:
+        out.print("\n[bold]Alerts[/bold]")
+    for alert in told.alerts:
+        unsent = f"  [yellow]not yet sent: {', '.join(alert.untold)}[/yellow]" if alert.untold else ""
+        out.print(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%d %b %H:%M} UTC[/dim]{unsent}")
+        if alert.hint:
+            out.print(f"    [dim]{escape(alert.hint)}[/dim]")
 
 
 def _pauses(told: Status) -> None:

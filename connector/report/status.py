@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector.state import State, outbox, pauses
-from connector.state.models import Lease, Pause, Poll, Run, RunStep
+from connector.state import State, alerts, outbox, pauses
+from connector.state.models import Alert, Lease, Pause, Poll, Run, RunStep
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Status:
     held: dict[str, int]  # why -> changes
     quarantine: Sequence[tuple[str, str, str, int]]  # system, field or object, reason, how many
     pauses: Sequence[Pause] = ()
+    alerts: Sequence[Alert] = ()
 
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
@@ -38,7 +39,18 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
     ranked = sorted(((*key, count) for key, count in asides.items()), key=lambda row: -row[3])
     steps = state.steps(pulled.id or 0) if pulled else ()
     paused = list(pauses.standing(state).values())
-    return Status(now, state.lease(), newest, steps, polls, state.outbox_counts(), outbox.held(state), ranked, paused)
+    return Status(
+        now,
+        state.lease(),
+        newest,
+        steps,
+        polls,
+        state.outbox_counts(),
+        outbox.held(state),
+        ranked,
+        paused,
+        alerts.standing(state),
+    )
 
 
 def as_json(told: Status) -> dict[str, Any]:
@@ -57,6 +69,10 @@ def as_json(told: Status) -> dict[str, Any]:
         "streams": [{"system": p.system, "stream": p.stream, "polled_at": p.polled_at.isoformat(), "run": p.run} for p in told.polls],
         "waiting": [{"status": s, "system": n, "lane": lane, "changes": c} for (s, n, lane), c in told.waiting.items()],
         "held": told.held,
+        "alerts": [
+            {"kind": a.kind, "system": a.system, "stream": a.stream, "text": a.text, "began_at": a.began_at.isoformat(), "untold": a.untold}
+            for a in told.alerts
+        ],
         "paused": [
             {"system": p.system, "kind": p.kind, "since": p.since_at.isoformat(), "by": p.by, "reason": p.reason}
             for p in told.pauses

@@ -1,0 +1,257 @@
+"""Alerts: what an operator should know without looking. Each is told once when it begins and once when it ends.
+
+They are judged after every run from what the run did and from the state; kept there, so that a restart repeats nothing; and told by
+webhook, e-mail and log. What cannot be sent is sent after the next run: a failure of a channel never fails a run. No personal values.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+import smtplib
+import statistics
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from typing import Any, Literal
+
+import requests
+from pydantic import Field, model_validator
+
+from connector import clock
+from connector.errors import AuthError, ConnectorError, QuotaExhausted
+from connector.log import get
+from connector.pipeline import Summary
+from connector.section import Duration, Secret, Section, in_words
+from connector.state import State, alerts, outbox
+from connector.state.models import Alert
+from connector.steps.setup import Setup
+
+_LOG = get("alerts")
+#: What differs from run to run in the reason of a brake.
+_NUMBER = re.compile(r"\d[\d,.]*")
+_TIMEOUT_S = 10
+_DAY = timedelta(days=1)
+#: How far back a stream's own history goes, and how much of it is needed to judge by.
+_HISTORY_DAYS, _SAME_WEEKDAYS, _ANY_DAYS = 28, 3, 7
+#: A day is quiet when it brings less than a quarter of what is usual, and less than three deviations (of the logarithm) below it.
+_LEAST_DROP, _DEVIATIONS, _LEAST_USUAL = math.log(4), 3 * 1.4826, 10
+
+
+class AlertsSection(Section):
+    """`[alerts]`: whom to tell when something begins to go wrong, and when it is over. The log is always told."""
+
+    webhook: Secret | None = Field(
+        None, description='address that gets a POST of JSON: {"text": …, "events": […]}, as chat services take it'
+    )
+    email_to: tuple[str, ...] = Field(
+        (), description="addresses that get an e-mail; needs `email_from` and `smtp_host`"
+    )
+    email_from: str = Field("", description="the sender's address")
+    smtp_host: str = Field("", description="the mail server")
+    smtp_port: int = Field(587, ge=1, le=65535, description="its port")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="how the connection is secured")
+    smtp_user: str = Field("", description="user at the mail server; none when empty")
+    smtp_password: Secret | None = Field(None, description="that user's password")
+    stalled_after: Duration = Field(
+        timedelta(hours=2),
+        description="a stream that was not read to its end for so long (and its own interval) is stalled",
+    )
+    quarantine_per_day: int = Field(
+        100, ge=1, description="more things than this set aside in one system within a day are news"
+    )
+    quiet_streams: bool = Field(True, description="tell of streams that bring far less than they use to")
+
+    @model_validator(mode="after")
+    def _has_a_way_to_send(self) -> AlertsSection:
+        if self.email_to and not (self.email_from and self.smtp_host):
+            raise ValueError("email_to needs email_from and smtp_host, too")
+        return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What is told apart from the log."""
+        return (*(("webhook",) if self.webhook else ()), *(("email",) if self.email_to else ()))
+
+
+# ------------------------------------------------------------------------------------------------------------ telling
+
+
+def after_run(section: AlertsSection, setup: Setup, summary: Summary) -> None:
+    """Judge a run that ended, keep what began and what is over, and tell it."""
+    now = clock.now()
+    present = {alert.key: alert for alert in judge(section, setup, summary, now)}
+    streams = set(summary.pulled.counts) | set(summary.pulled.stream_failures)
+    tried = set(setup.systems) - set(summary.paused)
+
+    def is_judged(alert: Alert) -> bool:
+        """Whether this run could have seen it again."""
+        if alert.kind in ("system_down", "credentials_refused"):
+            return alert.system in tried and bool(summary.pulled.calls or summary.delivered or summary.errors)
+        return not alert.stream or (alert.system, alert.stream) in streams
+
+    _keep(section, setup.state, present, is_judged, now)
+
+
+def failed(section: AlertsSection, state: State, kind: str, text: str, hint: str) -> None:
+    """A run could not be made at all (`run_failed`), or the configuration is broken (`configuration`)."""
+    alert = _alert(kind, text, hint)
+    _keep(section, state, {alert.key: alert}, lambda _: False, clock.now())
+
+
+def _keep(section: AlertsSection, state: State, present: dict[str, Alert], is_judged: Any, now: datetime) -> None:
+    raised, over = alerts.keep(state, present, is_judged, channels=section.channels, now=now)
+    for alert in raised:
+        _LOG.warning("alert.began", kind=alert.kind, system=alert.system, stream=alert.stream, text=alert.text)
+    for alert in over:
+        _LOG.warning("alert.ended", kind=alert.kind, system=alert.system, stream=alert.stream, text=alert.text)
+    for channel in section.channels:
+        told = alerts.untold(state, channel)
+        if not told:
+            continue
+        try:
+            (_post if channel == "webhook" else _mail)(section, told)
+        except (requests.RequestException, smtplib.SMTPException, OSError) as problem:
+            _LOG.warning("alert.unsent", channel=channel, waiting=len(told), error=type(problem).__name__)
+        else:
+            alerts.mark_told(state, channel, told)
+
+
+def _line(word: str, alert: Alert) -> str:
+    if word == alerts.ENDED and alert.ended_at:
+        return f"OVER after {in_words(_rounded(alert.ended_at - alert.began_at))}: {alert.text}"
+    return f"BEGAN {alert.began_at:%d %b %H:%M} UTC: {alert.text}" + (f" ({alert.hint})" if alert.hint else "")
+
+
+def _rounded(length: timedelta) -> timedelta:
+    return timedelta(minutes=max(1, round(length.total_seconds() / 60)))
+
+
+def _post(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
+    assert section.webhook is not None
+    events = [
+        {
+            "event": word, "kind": alert.kind, "system": alert.system, "stream": alert.stream, "text": alert.text, "hint": alert.hint,
+            "began_at": alert.began_at.isoformat(), "ended_at": alert.ended_at.isoformat() if alert.ended_at else None,
+        }
+        for word, alert in told
+    ]  # fmt: skip
+    text = "\n".join(f"[connector on {platform.node()}] {_line(word, alert)}" for word, alert in told)
+    answer = requests.post(
+        section.webhook.get_secret_value(),
+        json={"text": text, "events": events},
+        timeout=_TIMEOUT_S,
+        allow_redirects=False,
+    )
+    if not 200 <= answer.status_code < 300:
+        raise requests.HTTPError(f"answered {answer.status_code}")
+
+
+def _mail(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
+    message = EmailMessage()
+    word, first = told[0]
+    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+    begins = "over" if word == alerts.ENDED else "alert"
+    message["Subject"] = f"connector {begins}: {first.text[:80]}{more}".replace("\n", " ")
+    message["From"], message["To"] = section.email_from, ", ".join(section.email_to)
+    message.set_content(
+        "\n\n".join(_line(each, alert) for each, alert in told) + f"\n\nconnector on {platform.node()}\n"
+    )
+    kind = smtplib.SMTP_SSL if section.smtp_security == "tls" else smtplib.SMTP
+    with kind(section.smtp_host, section.smtp_port, timeout=_TIMEOUT_S) as server:
+        if section.smtp_security == "starttls":
+            server.starttls()
+        if section.smtp_user and section.smtp_password is not None:
+            server.login(section.smtp_user, section.smtp_password.get_secret_value())
+        server.send_message(message)
+
+
+# ------------------------------------------------------------------------------------------------------------ judging
+
+
+def judge(section: AlertsSection, setup: Setup, summary: Summary, now: datetime) -> Iterator[Alert]:
+    """What is wrong after this run."""
+    yield from _systems(summary.errors)
+    yield from _streams(section, setup, summary, now)
+    for (system, stream), counts in summary.pulled.counts.items():
+        if not counts.is_conserved:
+            text = f"{system} {stream}: {counts.pulled:,} pulled, but the counts do not add up; something was lost"
+            yield _alert("conservation", text, "report this; the data is kept", system, stream)
+    for why, count in outbox.held(setup.state).items():
+        hint = "look with `connector status`, let go with `connector apply --held`"
+        yield _alert("brake", f"{count:,} changes are held: {why}", hint, of=_NUMBER.sub("#", why))
+    for system, count in alerts.set_aside_since(setup.state, now - _DAY).items():
+        if count > section.quarantine_per_day:
+            text = f"{system}: {count:,} things were set aside within a day (limit {section.quarantine_per_day:,})"
+            yield _alert("quarantine", text, "`connector status` says why", system)
+
+
+def _alert(kind: str, text: str, hint: str, system: str = "", stream: str = "", *, of: str = "") -> Alert:
+    key = "|".join((kind, system, stream, of))
+    return Alert(key=key, kind=kind, system=system, stream=stream, text=text[:500], hint=hint)
+
+
+def _systems(errors: dict[str, ConnectorError]) -> Iterator[Alert]:
+    for system, error in errors.items():
+        if isinstance(error, AuthError):
+            yield _alert("credentials_refused", f"{system} refuses our credentials", error.hint, system)
+        elif not isinstance(error, QuotaExhausted):
+            yield _alert("system_down", f"{system} cannot be used: {error}", error.hint, system)
+
+
+def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: datetime) -> Iterator[Alert]:
+    """Streams of the systems that work: stalled ones, and those that went quiet."""
+    polls = setup.state.polls()
+    usual = alerts.news_by_day(setup.state, now, _HISTORY_DAYS + 1) if section.quiet_streams else {}
+    seen = set(summary.pulled.counts) | set(summary.pulled.stream_failures)
+    for system, stream in sorted(seen):
+        if system in summary.errors or system in summary.paused:
+            continue
+        poll, error = polls.get(f"{system}|{stream}"), summary.pulled.stream_failures.get((system, stream))
+        every = setup.every.get(f"{system}.{stream}", timedelta(0))
+        if error is not None and (poll is None or now - poll.polled_at > section.stalled_after + every):
+            since = f" since {poll.polled_at:%d %b %H:%M} UTC" if poll else " yet"
+            yield _alert(
+                "stream_stalled",
+                f"{system} {stream} was not read to its end{since}: {error}",
+                error.hint,
+                system,
+                stream,
+            )
+        elif error is None and is_quiet(days := usual.get((system, stream), [])):
+            text = f"{system} {stream} has gone quiet: {days[0]:,} in the last day, about {round(_usual(days)):,} are usual"
+            yield _alert(
+                "stream_quiet",
+                text,
+                "see in the system whether it still records them, and whether we may see them",
+                system,
+                stream,
+            )
+
+
+def is_quiet(days: Sequence[int]) -> bool:
+    """Whether the newest of these days (newest first) brought far less than the stream's own history lets expect.
+
+    The same weekdays are compared where there are three of them, else any seven days. Medians and deviations from them
+    (of logarithms) do not mind a back-fill or a day on which the service stood still.
+    """
+    before = _comparable(days)
+    if not before or _usual(days) < _LEAST_USUAL:
+        return False
+    logs = [math.log1p(count) for count in before]
+    middle = statistics.median(logs)
+    spread = statistics.median(abs(each - middle) for each in logs)
+    return math.log1p(days[0]) < middle - max(_DEVIATIONS * spread, _LEAST_DROP)
+
+
+def _comparable(days: Sequence[int]) -> Sequence[int]:
+    weekdays = days[7::7]
+    if len(weekdays) >= _SAME_WEEKDAYS:
+        return weekdays
+    return days[1:] if len(days) > _ANY_DAYS else ()
+
+
+def _usual(days: Sequence[int]) -> float:
+    before = _comparable(days)
+    return float(statistics.median(before)) if before else 0.0

@@ -1,0 +1,184 @@
+"""An alert is told once when it begins and once when it ends, whatever becomes of a channel; a run is never failed by it."""
+
+from __future__ import annotations
+
+import smtplib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+
+from connector import alerts
+from connector.alerts import AlertsSection, after_run, is_quiet
+from connector.errors import AuthError, MissingPermission, SystemUnavailable
+from connector.mart.ingest import Counts
+from connector.pipeline import Summary
+from connector.state import State, StateSection, open_state
+from connector.state import alerts as kept
+from connector.state.models import Poll, Quarantine, RunStep
+from connector.steps.pull import Pulled
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+WEBHOOK = AlertsSection.model_validate({"webhook": "http://chat.invalid/hook"})
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the webhook got, line by line; the address 'refuses' while the list begins with DOWN."""
+    lines: list[str] = []
+
+    def post(_: str, *, json: Any, **__: Any) -> Any:
+        if lines[:1] == ["DOWN"]:
+            raise requests.ConnectionError
+        lines.extend(f"{event['event']} {event['kind']} {event['system']}" for event in json["events"])
+        return SimpleNamespace(status_code=200)
+
+    monkeypatch.setattr(requests, "post", post)
+    return lines
+
+
+def ended(state: State, section: AlertsSection = WEBHOOK, *, counts: Any = None, **of: Any) -> None:
+    setup: Any = SimpleNamespace(state=state, systems={"crm": None}, every={})
+    pulled = Pulled(counts=counts or {("crm", "contacts"): Counts(1, 1)}, calls={"crm": 1}, **of.pop("pulled", {}))
+    after_run(section, setup, Summary(1, pulled=pulled, **of))
+
+
+def test_a_system_that_is_down_is_told_once_and_so_is_its_return(state: State, heard: list[str]) -> None:
+    for _ in range(3):
+        ended(state, failures={"crm": SystemUnavailable("gone")})
+    assert heard == ["began system_down crm"]
+    assert [each.kind for each in kept.standing(state)] == ["system_down"]
+    for _ in range(2):
+        ended(state)
+    assert heard == ["began system_down crm", "ended system_down crm"]
+    assert not kept.standing(state)
+
+
+def test_what_a_channel_did_not_take_is_told_after_the_next_run(state: State, heard: list[str]) -> None:
+    heard.append("DOWN")
+    ended(state, failures={"crm": AuthError("refused")})
+    assert kept.standing(state)[0].untold == ["began:webhook"]
+    heard.clear()
+    ended(state)
+    assert heard == ["began credentials_refused crm", "ended credentials_refused crm"]
+    ended(state)
+    assert len(heard) == 2
+
+
+def test_a_run_that_could_not_see_a_stream_does_not_end_its_alert(state: State, heard: list[str]) -> None:
+    refused = {("crm", "deals"): MissingPermission("no")}
+    ended(state, pulled={"stream_failures": refused})
+    assert heard == ["began stream_stalled crm"]
+    ended(state)
+    assert len(kept.standing(state)) == 1
+    ended(state, counts={("crm", "deals"): Counts()})
+    assert heard[-1] == "ended stream_stalled crm"
+
+
+def test_a_stream_that_failed_is_stalled_only_after_a_while(state: State, heard: list[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW)
+    state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW - timedelta(hours=1), run=1))
+    ended(state, pulled={"stream_failures": {("crm", "deals"): MissingPermission("no")}})
+    assert heard == []
+
+
+def test_counts_that_do_not_add_up_are_an_alert_and_fail_the_run(state: State, heard: list[str]) -> None:
+    lossy = {("crm", "contacts"): Counts(pulled=3, applied=2)}
+    ended(state, counts=lossy)
+    assert heard == ["began conservation crm"]
+    assert Summary(1, pulled=Pulled(counts=lossy)).exit_code == 4
+
+
+def test_a_growing_quarantine_is_told(state: State, heard: list[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW)
+    rows = [
+        Quarantine(key=str(n), kind="value", system="crm", reason="odd", first_at=NOW, last_at=NOW) for n in range(101)
+    ]
+    state.quarantine(rows)
+    ended(state)
+    assert heard == ["began quarantine crm"]
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW + 2 * DAY)
+    ended(state)
+    assert heard[-1] == "ended quarantine crm"
+
+
+def test_an_email_goes_by_the_configured_server(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    class Server:
+        def __init__(self, host: str, port: int, timeout: float) -> None:
+            sent.append((host, port))
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def starttls(self) -> None:
+            sent.append("starttls")
+
+        def login(self, user: str, password: str) -> None:
+            sent.append((user, password))
+
+        def send_message(self, message: Any) -> None:
+            sent.append((message["To"], message["Subject"]))
+
+    monkeypatch.setattr(smtplib, "SMTP", Server)
+    section = AlertsSection.model_validate(
+        {
+            "email_to": ["ops@acme.com"],
+            "email_from": "c@acme.com",
+            "smtp_host": "mail",
+            "smtp_user": "u",
+            "smtp_password": "p",
+        }
+    )
+    ended(state, section, failures={"crm": SystemUnavailable("gone")})
+    assert sent == [
+        ("mail", 587),
+        "starttls",
+        ("u", "p"),
+        ("ops@acme.com", "connector alert: crm cannot be used: gone"),
+    ]
+
+
+def test_an_address_without_a_mail_server_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="smtp_host"):
+        AlertsSection.model_validate({"email_to": ["ops@acme.com"]})
+
+
+WEEK = [900, 950, 1_000, 980, 940, 20, 10]  # newest first, so that a weekend lies six and seven days back
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ([5, *WEEK[1:], *WEEK, *WEEK, *WEEK], True),  # far below the same weekdays
+        ([400, *WEEK[1:], *WEEK, *WEEK, *WEEK], False),  # a slow day
+        ([18, 10, *WEEK[:5], 20, 10, *WEEK[:5], 20, 10, *WEEK[:5], 25, 10], False),  # a weekend like others
+        ([0, 50_000, 900, 950, 0, 1_000, 980, 940, 990], True),  # neither a back-fill nor a stop moves the median
+        ([0, 900, 950], False),  # too little history to judge by
+        ([0, 3, 2, 4, 3, 2, 3, 4, 3], False),  # a stream that never brings much
+        ([], False),
+    ],
+)
+def test_a_stream_is_quiet_against_its_own_history(days: list[int], expected: bool) -> None:
+    assert is_quiet(days) is expected
+
+
+def test_the_history_of_a_stream_is_its_news_by_day_since_it_was_first_read(state: State) -> None:
+    for day in range(5):
+        at = NOW - day * DAY - timedelta(hours=1)
+        run = state.start_run("sync", at, "")
+        step = RunStep(run=run, step="pull", system="crm", stream="deals", pulled=10 + day, unchanged=2, ended_at=at)
+        state.add_steps([step])
+    assert kept.news_by_day(state, NOW, 8) == {("crm", "deals"): [8, 9, 10, 11]}
