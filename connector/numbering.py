@@ -35,7 +35,16 @@ def parse(raw: str, region: str) -> tuple[str | None, str | None]:
         return None, "a national number, and no default region is set" if is_national else "not a phone number"
     if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
         return None, "not a possible length for a phone number of its country"
-    return phonenumbers.format_number(number, PhoneNumberFormat.E164), None
+    international = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    if (
+        number.italian_leading_zero
+        and phonenumbers.format_number(phonenumbers.parse(international), PhoneNumberFormat.E164) != international
+    ):
+        return (
+            None,
+            "not a phone number",
+        )  # zeros where no number of its country has any: read again it would be another one
+    return international, None
 
 
 def common(column: Column, region: str | Column) -> Column:

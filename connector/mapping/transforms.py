@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -65,11 +66,11 @@ def _read(
     is_rest: Any = pc.is_valid(text)
     if common is not None:
         is_common = pc.match_substring_regex(text, shape)
-        try:
+        with suppress(
+            pa.ArrowInvalid
+        ):  # one of the usual shape that is no value (a 31st of June): all of them are the rest
             values = common(pc.if_else(is_common, text, None))
             is_rest = pc.and_(is_rest, pc.is_null(values))
-        except pa.ArrowInvalid:
-            pass
     if not pc.any(is_rest).as_py():
         return values, _no_reasons(text)
     found = identifiers.over_distinct(text.filter(is_rest), parse, kind)

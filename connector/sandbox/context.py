@@ -9,8 +9,8 @@ A system's module (`salesforce`, `hubspot`) offers
 - `counts(context) -> dict[str, int]`: live records by object type (`GET /_sandbox/counts`).
 
 The server wraps the routes in one middleware that applies the request-level faults and writes the call log: a handler
-must not call `CallLog.record` itself. It may set `request["cost"]` (default 1), `request["bucket"]` and
-`request["records"]`. Handlers first read the body (`await request.read()`), then do all their database work without an
+must not call `CallLog.record` itself. It may set `request[COST]` (default 1), `request[BUCKET]` and
+`request[RECORDS]`. Handlers first read the body (`await request.read()`), then do all their database work without an
 `await`, inside `database.transaction`, so that one connection serves all requests.
 """
 
@@ -28,7 +28,12 @@ from connector.sandbox.clock import SandboxClock
 from connector.sandbox.faults import Faults
 from connector.sandbox.workflows import HUBSPOT, SALESFORCE, Workflows
 
-__all__ = ["HUBSPOT", "SALESFORCE", "Context", "Settings", "make_context"]
+__all__ = ["BUCKET", "COST", "HUBSPOT", "RECORDS", "SALESFORCE", "Context", "Settings", "make_context"]
+
+#: What a handler says of its call for the log: what it costs of the quota, which limit it counts on, how many records it moved.
+COST = web.RequestKey("COST", int)
+BUCKET = web.RequestKey("BUCKET", str)
+RECORDS = web.RequestKey("RECORDS", int)
 
 
 @dataclass(slots=True)

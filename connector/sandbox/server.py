@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +20,17 @@ import orjson
 from aiohttp import web
 
 from connector.sandbox import admin
-from connector.sandbox.context import HUBSPOT, SALESFORCE, Context, ImitatedSystem, Settings, make_context
+from connector.sandbox.context import (
+    BUCKET,
+    COST,
+    HUBSPOT,
+    RECORDS,
+    SALESFORCE,
+    Context,
+    ImitatedSystem,
+    Settings,
+    make_context,
+)
 from connector.sandbox.database import open_database, read_setting, transaction, write_setting
 from connector.sandbox.faults import Fault, answer
 
@@ -31,9 +40,6 @@ GZIP_FROM_BYTES = 1_400
 GZIP_LEVEL = 1
 MAX_LINE_BYTES = 65_536
 STOP_AFTER_S = 1.0
-
-# Requests carry what they cost under plain names (see `context`), which aiohttp 3.14 and later warn about.
-warnings.filterwarnings("ignore", message="It is recommended to use web.RequestKey")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -138,9 +144,9 @@ def _observe(context: Context, name: str) -> Any:
                 request.method,
                 request.raw_path,
                 status,
-                cost=request.get("cost", 1),
-                bucket=request.get("bucket", ""),
-                records=request.get("records", 0),
+                cost=request.get(COST, 1),
+                bucket=request.get(BUCKET, ""),
+                records=request.get(RECORDS, 0),
             )
         if any(fault.kind == "drop_after" for fault in faults):
             return _aborted(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import phonenumbers
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector import identifiers
@@ -127,6 +127,8 @@ def test_the_base_of_a_column_of_addresses_is_the_base_of_each(texts: list[str])
     assert found == [identifiers.email_base(address) for address in addresses]
 
 
+@example("phone", "000000", "DE")
+@example("phone", "0001234567", "JP")
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["email", "phone", "domain", "social_handle", "cookie"]),

@@ -43,7 +43,8 @@ def test_killed_between_the_two_commits_the_pair_still_belongs_together(tmp_path
     run = state.start_run("sync", NOW, "")
     with open_mart(MartSection(), tmp_path) as mart, mart.transaction():
         pair.advance(mart, run)
-    check(state, tmp_path)
+    check(state, tmp_path)  # raises when they do not belong together
+    assert computed(state, tmp_path) > run
 
 
 def test_a_lost_mart_is_an_error_and_not_an_empty_run(tmp_path: Path) -> None:

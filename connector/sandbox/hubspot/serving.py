@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode
 import orjson
 from aiohttp import web
 
-from connector.sandbox.context import Context
+from connector.sandbox.context import BUCKET, COST, RECORDS, Context
 from connector.sandbox.hubspot.access import OAUTH, Token, authenticated, demand
 from connector.sandbox.hubspot.answers import Refused
 from connector.sandbox.hubspot.catalog import Catalog
@@ -110,12 +110,12 @@ Responder = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endpoint) -> Responder:
-    """The aiohttp function behind an endpoint. It sets the request's `bucket`, `cost` and `records` for the call log."""
+    """The aiohttp function behind an endpoint. It sets the request's BUCKET, COST and RECORDS for the call log."""
 
     async def handle(request: web.Request) -> web.Response:
         raw = await request.read()
         correlation_id = str(uuid.uuid4())
-        request["bucket"] = endpoint.bucket
+        request[BUCKET] = endpoint.bucket
         headers = {"X-HubSpot-Correlation-Id": correlation_id, "Content-Type": JSON}
         try:
             if not endpoint.is_open:
@@ -123,14 +123,14 @@ def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endp
             answer = endpoint.work(_call(context, catalog, request, raw))
         except Refused as refused:
             if refused.status == 429:
-                request["cost"] = 0
+                request[COST] = 0
             headers |= refused.headers
             refusal = orjson.dumps(refused.body(correlation_id))
             return web.Response(status=refused.status, body=refusal, headers=headers)
-        request["records"] = answer.records
+        request[RECORDS] = answer.records
         body = None if answer.body is None else orjson.dumps(answer.body)
         if endpoint.bucket == FREE:
-            request["cost"] = 0
+            request[COST] = 0
         return web.Response(status=answer.status, body=body, headers=headers)
 
     return handle

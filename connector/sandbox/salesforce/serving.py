@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp import web
 
-from connector.sandbox.context import SALESFORCE
+from connector.sandbox.context import COST, RECORDS, SALESFORCE
 from connector.sandbox.database import transaction
 from connector.sandbox.salesforce import acting, auth
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
@@ -36,7 +36,7 @@ def routes(org: Org) -> list[web.RouteDef]:
 
     async def token(request: web.Request) -> web.Response:
         form = _form(request, await request.read())
-        request["cost"] = 0
+        request[COST] = 0
         try:
             body = auth.token(org, form, request.headers.get("Authorization", ""), _base_url(request))
         except auth.OAuthError as error:
@@ -45,19 +45,19 @@ def routes(org: Org) -> list[web.RouteDef]:
 
     async def revoke(request: web.Request) -> web.Response:
         form = _form(request, await request.read())
-        request["cost"] = 0
+        request[COST] = 0
         auth.revoke(org, form.get("token", request.query.get("token", "")))
         return web.Response(status=200)
 
     async def user_info(request: web.Request) -> web.Response:
-        request["cost"] = 0
+        request[COST] = 0
         user_id = auth.user_of(org, request.headers.get("Authorization", ""))
         if user_id is None:
             return web.Response(status=403, text="Bad_OAuth_Token")
         return _json(auth.user_info(org, user_id, _base_url(request)), 200)
 
     async def version_list(request: web.Request) -> web.Response:
-        request["cost"] = 0
+        request[COST] = 0
         return _json(versions(), 200)
 
     async def rest(request: web.Request) -> web.StreamResponse:
@@ -117,7 +117,7 @@ def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answ
 
 async def _respond(org: Org, request: web.Request, answer: Answer) -> web.StreamResponse:
     context = org.context
-    request["cost"], request["records"] = answer.cost, answer.records
+    request[COST], request[RECORDS] = answer.cost, answer.records
     used = context.calls.used_last_day(SALESFORCE) + answer.cost
     headers = {"Sforce-Limit-Info": f"api-usage={used}/{context.settings.salesforce_calls_per_day}", **answer.headers}
     if answer.csv is not None:

@@ -41,7 +41,8 @@ def test_each_graph_is_done_as_a_whole_or_not_at_all_for_one_call(server: OrgCli
 @pytest.mark.parametrize("url", ["/query?q=SELECT+Id+FROM+Lead", "/composite/sobjects", "/limits"])
 def test_nodes_of_a_graph_are_single_records(server: OrgClient, url: str) -> None:
     nodes = [{"method": "GET", "url": server.base + url, "referenceId": "a"}]
-    server.call("POST", "/composite/graph", {"graphs": [{"graphId": "1", "compositeRequest": nodes}]}, 400)
+    refused = server.call("POST", "/composite/graph", {"graphs": [{"graphId": "1", "compositeRequest": nodes}]}, 400)
+    assert refused[0]["errorCode"], "a refusal has a code"
 
 
 def test_a_graph_request_has_at_most_500_nodes(server: OrgClient) -> None:
