@@ -69,11 +69,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to read from one stream: the native fields and where the last run stopped (None: from the beginning)."""
+    """What to read from one stream: the native fields and where the last run stopped (None: from the beginning).
+
+    `held` gives the native ids of the stream's records that we hold and believe alive, for adapters that look which of them
+    the system no longer has.
+    """
 
     stream: Stream
     fields: tuple[str, ...]
     cursor: str | None = None
+    held: Callable[[], pa.Array[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

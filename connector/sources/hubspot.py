@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from connector import auth, http
+from connector import auth, clock, http
 from connector.errors import AuthError, ConfigError, MissingPermission, Problem, QuotaExhausted, RecordRejected
 from connector.model import (
     Adapter,
@@ -98,6 +98,10 @@ class HubSpotOptions(Section):
         SETTLED_AFTER, description="when the search index is complete; once in that time a pull looks back so far"
     )
     deletes_every: Duration = Field(timedelta(hours=1), description="how often archived records are looked for")
+    refresh_every: Duration = Field(
+        timedelta(days=1),
+        description="how often people, companies, deals and tickets are all listed anew, for what no modified date shows",
+    )
     events_since: Duration = Field(timedelta(days=540), description="how far back the first pull of events goes")
     web_event_types: tuple[str, ...] = Field(
         ("e_visited_page", "pe*"),
@@ -181,14 +185,15 @@ class HubSpotSource:
             yield StreamFailure(request.stream, error)
 
     def _read(self, request: Request) -> Iterator[Page]:
-        now = self._server.now()
+        begun_at = clock.now()
         horizons = Horizons(
-            now_ms=milliseconds(now),
+            begun_ms=lambda: milliseconds(self._server.at(begun_at)),
             overlap_ms=_ms(self._options.overlap),
             settled_after_ms=_ms(self._options.settled_after),
             deletes_every_ms=_ms(self._options.deletes_every),
+            refresh_every_ms=_ms(self._options.refresh_every),
         )
-        since_ms = milliseconds(now - self._options.events_since)
+        since_ms = milliseconds(begun_at - self._options.events_since)
         match request.stream.name:
             case "form_submissions":
                 return events.form_submissions(self._api, request, horizons)
@@ -197,7 +202,7 @@ class HubSpotSource:
             case "web_events":
                 return events.web_events(self._api, request, horizons, since_ms, self._options.web_event_types)
             case "owners":
-                return events.owners(self._api, request, horizons.now_ms)
+                return events.owners(self._api, request, horizons)
             case _:
                 return objects.read(self._api, request, horizons)
 

@@ -321,9 +321,11 @@ class ServerClock:
         """By how much the server's clock is ahead of ours."""
         return self._ahead.total_seconds()
 
-    def now(self) -> datetime:
-        """The earlier of both clocks: a cursor that is too early reads something twice, one too late loses it."""
-        return clock.now() + min(self._ahead, timedelta(0))
+    def at(self, instant: datetime) -> datetime:
+        """What the server's clock showed at an instant of ours, by what its answers have told until now; never later than
+        that: the date of an answer is cut to its second and older than the moment in which we hear it. A cursor that is
+        too early reads something twice, one too late would lose it."""
+        return instant + self._ahead
 
 
 LIST_PAGE = 100

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -37,11 +37,24 @@ FORM_TYPE_NOT_ALLOWED = "FORM_TYPE_NOT_ALLOWED"
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A window of events that is being read: from when to when (None: until now), by which of the stream's calls, and where
+    that one goes on."""
+
+    start_ms: int
+    end_ms: int | None
+    fetch: int = 0
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EventPosition:
-    """The cursor of a stream of events, in milliseconds: read up to, and settled up to (see hubspot_search)."""
+    """The cursor of a stream of events, in milliseconds: read up to, and settled up to (see hubspot_search); and the window
+    that a kill left unfinished."""
 
     read_ms: int
     settled_ms: int
+    going: Unfinished | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ def _existing(api: Api, patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*plain, *meant]))
 
 
-def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
+def owners(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     """Every owner, those who left too (`archived` is true)."""
     rows: list[Json] = []
     for is_archived in (False, True):
@@ -121,7 +134,7 @@ def owners(api: Api, request: Request, now_ms: int) -> Iterator[Page]:
             after = next_after(answer)
             if after is None:
                 break
-    cursor = orjson.dumps({"read_ms": now_ms}).decode()
+    cursor = orjson.dumps({"read_ms": horizons.begun_ms()}).decode()
     yield _page(request.stream, rows, cursor, ("updatedAt", ("id",)), is_done=True)
 
 
@@ -134,55 +147,54 @@ def _windows(
 ) -> Iterator[Page]:
     """Read window after window, the last one without an end; `names` are those of the instant and of the id's parts."""
     at = EventPosition(since_ms, since_ms) if request.cursor is None else _position(request.cursor)
-    start_ms = looked_back_ms(at.read_ms, at.settled_ms, horizons)
-    is_settling = start_ms <= at.settled_ms
-    now_ms = horizons.now_ms
+    start_ms, going = looked_back_ms(at.read_ms, at.settled_ms, horizons), at.going
     if not fetches:
         yield _page(request.stream, [], _text(at), names, is_done=True)
         return
     while True:
-        end_ms = start_ms + WINDOW_MS if now_ms - start_ms > WINDOW_MS else None
-        newest_ms = now_ms if end_ms is None else end_ms
-        for part, is_window_read in _parts(fetches, start_ms, end_ms):
-            if end_ms is None:
-                newest_ms = max([newest_ms, *_instants(part.events, names[0])])
-            if is_window_read:
-                settled_ms = max(at.settled_ms, min(newest_ms, now_ms - horizons.settled_after_ms))
-                at = EventPosition(newest_ms, settled_ms if is_settling else at.settled_ms)
-            yield _page(request.stream, part.events, _text(at), names, is_done=is_window_read and end_ms is None)
+        if going is None:
+            now_ms = horizons.begun_ms()
+            is_last = now_ms - start_ms <= WINDOW_MS
+            going = Unfinished(start_ms, None if is_last else start_ms + WINDOW_MS)
+        end_ms = going.end_ms
+        for part, following in _parts(fetches, going):
+            if following is not None:
+                at = replace(at, going=following)
+            else:
+                read_ms = horizons.begun_ms() if end_ms is None else end_ms
+                is_settling = going.start_ms <= at.settled_ms
+                settled_ms = min(read_ms, horizons.begun_ms() - horizons.settled_after_ms) if is_settling else 0
+                at = EventPosition(read_ms, max(at.settled_ms, settled_ms))
+            is_done = following is None and end_ms is None
+            yield _page(request.stream, part.events, _text(at), names, is_done=is_done)
         if end_ms is None:
             return
-        start_ms = end_ms
+        start_ms, going = end_ms, None
 
 
-def _parts(fetches: Sequence[Fetch], start_ms: int, end_ms: int | None) -> Iterator[tuple[Part, bool]]:
-    """Every call's events in a window, and whether it was the window's last call."""
-    for fetch in fetches:
-        after: str | None = None
-        while True:
-            part = fetch(start_ms, end_ms, after)
-            after = part.after
-            yield part, after is None and fetch is fetches[-1]
-            if after is None:
-                break
-
-
-def _instants(events: list[Any], name: str) -> Iterator[int]:
-    stamps = (instant_ms(event.get(name)) for event in events if isinstance(event, dict))
-    return (stamp for stamp in stamps if stamp is not None)
+def _parts(fetches: Sequence[Fetch], going: Unfinished) -> Iterator[tuple[Part, Unfinished | None]]:
+    """Every call's events in a window from where it stands, and where the next call goes on; None after the last one."""
+    number, after = going.fetch, going.after
+    while number < len(fetches):
+        part = fetches[number](going.start_ms, going.end_ms, after)
+        after = part.after
+        number += after is None
+        yield part, replace(going, fetch=number, after=after) if number < len(fetches) else None
 
 
 def _position(cursor: str) -> EventPosition:
     try:
-        return EventPosition(**orjson.loads(cursor))
-    except (TypeError, orjson.JSONDecodeError):
+        held = orjson.loads(cursor)
+        going = held.pop("going", None)
+        return EventPosition(**held, going=Unfinished(**going) if going else None)
+    except (TypeError, AttributeError, orjson.JSONDecodeError):
         raise ProtocolError(
             "the saved cursor is not one of ours", hint="run a full pull of this stream: `connector pull --full`"
         ) from None
 
 
 def _text(position: EventPosition) -> str:
-    return orjson.dumps({"read_ms": position.read_ms, "settled_ms": position.settled_ms}).decode()
+    return orjson.dumps({name: value for name, value in asdict(position).items() if value is not None}).decode()
 
 
 def _iso(ms: int) -> str:
@@ -201,13 +213,23 @@ def form_submissions(api: Api, request: Request, horizons: Horizons) -> Iterator
     done: dict[str, int] = {}
     going: Json = {}
     if request.cursor is not None:
-        held = orjson.loads(request.cursor)
-        done, going = dict(held["forms"]), held.get("going") or {}
+        held = _held_cursor(request.cursor)
+        done, going = held["forms"], held["going"] or {}
     for form in _forms(api):
         guid = str(form["id"])
         resumes = going if going.get("form") == guid else {}
         yield from _submissions(api, request.stream, form, done, resumes=resumes, overlap_ms=horizons.overlap_ms)
     yield _page(request.stream, [], _held(done), ("submittedAt", ("id",)), is_done=True)
+
+
+def _held_cursor(cursor: str) -> Json:
+    try:
+        held = orjson.loads(cursor)
+        return {"forms": dict(held["forms"]), "going": held.get("going")}
+    except (TypeError, KeyError, ValueError):
+        raise ProtocolError(
+            "the saved cursor is not one of ours", hint="run a full pull of this stream: `connector pull --full`"
+        ) from None
 
 
 def _forms(api: Api) -> Iterator[Json]:

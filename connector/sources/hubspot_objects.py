@@ -2,8 +2,8 @@
 
 A record that absorbed others lists them in `hs_merged_object_ids`; absorbed ids vanish without being archived, so each
 of them becomes a tombstone that names its survivor (HubSpot knowledge base "Merge records"). An archived record comes
-back from the archived list for 90 days. A record erased under GDPR is in neither and answers 404: only a push could
-tell it.
+back from the archived list for 90 days. A record erased under GDPR is in neither and answers 404: it is missed when
+everything is listed anew (`hubspot_refresh`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from connector.model import Page, Request, Stream
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_search as search
 from connector.sources.hubspot_client import Api, Json
-from connector.sources.hubspot_search import Horizons, instant_ms
+from connector.sources.hubspot_refresh import MERGED, refreshed
+from connector.sources.hubspot_search import Found, Horizons, Position, Wanted, instant_ms
 from connector.tables import BOOL, INSTANT, PAGE, TEXT
 
 #: Rows of one of our pages: what one association call takes.
 BLOCK_ROWS = associations.IDS_PER_CALL
-MERGED = "hs_merged_object_ids"
 #: Requested fields with this prefix are ids of associated records: `associations.companies`.
 ASSOCIATED = "associations."
 #: Objects whose records can be merged.
@@ -33,13 +33,24 @@ MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     """One stream of CRM objects, from its cursor to its present end."""
     stream = request.stream
-    start = search.position(request.cursor, horizons)
-    wanted = search.Wanted(stream.object_type, properties(request), stream.cursor_field)
-    found = search.read(api, wanted, start, horizons)
+    start = search.position(request.cursor)
+    wanted = Wanted(stream.object_type, properties(request), stream.cursor_field)
+    found = _found(api, request, wanted, start, horizons)
     linked = [
         to_type for to_type in associations.OF.get(stream.object_type, ()) if ASSOCIATED + to_type in request.fields
     ]
     yield from last_is_done(_page(api, stream, linked, block) for block in _blocks(found))
+
+
+def _found(api: Api, request: Request, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
+    """What is new, and everything anew where that is due; the back-fill is such a reading itself."""
+    at = start
+    for found in search.read(api, wanted, start, horizons):
+        at = found.position
+        yield found
+    is_due = horizons.begun_ms() - at.refreshed_ms >= horizons.refresh_every_ms
+    if start.read_ms and wanted.object_type in MERGEABLE and (is_due or at.refreshing):
+        yield from refreshed(api, wanted, at, horizons, request.held)
 
 
 def properties(request: Request) -> list[str]:
@@ -60,9 +71,9 @@ def last_is_done(pages: Iterable[Page]) -> Iterator[Page]:
         yield Page(held.stream, held.rows, held.cursor, done=True, malformed=held.malformed, total=held.total)
 
 
-def _blocks(pages: Iterable[search.Found]) -> Iterator[list[search.Found]]:
+def _blocks(pages: Iterable[Found]) -> Iterator[list[Found]]:
     """Vendor pages gathered until they fill an association call; live and archived ones apart."""
-    block: list[search.Found] = []
+    block: list[Found] = []
     rows = 0
     for page in pages:
         is_full = rows + len(page.records) > BLOCK_ROWS
@@ -75,13 +86,14 @@ def _blocks(pages: Iterable[search.Found]) -> Iterator[list[search.Found]]:
         yield block
 
 
-def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[search.Found]) -> Page:
+def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[Found]) -> Page:
     malformed: list[str] = []
     records = [record for page in block for record in page.records if _is_whole(record, malformed)]
     is_archived = block[-1].is_archived
     if not is_archived:
         _associate(api, stream.object_type, linked, records)
-    rows = _rows(stream, records, is_archived=is_archived)
+    vanished = [each for page in block for each in page.vanished]
+    rows = _rows(stream, records, vanished, is_archived=is_archived)
     return Page(
         stream,
         rows,
@@ -112,7 +124,9 @@ def _associate(api: Api, object_type: str, linked: Sequence[str], records: Seque
             record["properties"][ASSOCIATED + to_type] = found[record["id"]]
 
 
-def _rows(stream: Stream, records: Sequence[Json], *, is_archived: bool) -> pa.Table:
+def _rows(
+    stream: Stream, records: Sequence[Json], vanished: Sequence[tuple[str, str | None]], *, is_archived: bool
+) -> pa.Table:
     modified = stream.cursor_field
     columns = [
         [record["id"] for record in records],
@@ -131,6 +145,11 @@ def _rows(stream: Stream, records: Sequence[Json], *, is_archived: bool) -> pa.T
                         column.append(value)
                     survivors.append(record["id"])
                     deleted.append(True)
+    for record_id, survivor in vanished:
+        for column, value in zip(columns, (record_id, None, None, b"{}"), strict=True):
+            column.append(value)
+        survivors.append(survivor)
+        deleted.append(True)
     ids, created, changed, native = columns
     return table(stream.object_type, ids, created, changed, native, deleted=deleted, survivors=survivors)
 

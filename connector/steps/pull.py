@@ -12,7 +12,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from connector import clock, mapping
+from connector import clock, mapping, tables
 from connector.errors import ConnectorError
 from connector.log import get
 from connector.mart import Mart
@@ -126,8 +126,18 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
         if poll and every and now - poll.polled_at < every:
             continue
-        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name)))
+        held = partial(_held, setup, connected.name, stream) if stream.kind in tables.FIELDS else None
+        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name), held))
     return made
+
+
+def _held(setup: Setup, system: str, stream: Stream) -> pa.Array:
+    """The native ids of a stream's records that are alive as far as we know; asked for while others are stored."""
+    with setup.mart(threads=STORING_THREADS) as mart:
+        table = mart.table(tables.record_table(stream.kind))
+        mine = table.filter((table.system == system) & (table.object_type == stream.object_type))
+        alive = mine.filter(mine.deleted_at.isnull() & mine.merged_into.isnull()).select("native_id")
+        return mart.arrow(alive)["native_id"].combine_chunks()
 
 
 def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:

@@ -24,9 +24,15 @@ from tests.unit.sources.hubspot_portal import Portal
 WANTED = Wanted("contacts", ("email",), "lastmodifieddate")
 HOUR_MS = 3_600_000
 NOW_MS = 1_800_000_000_000
-HORIZONS = Horizons(now_ms=NOW_MS, overlap_ms=30_000, settled_after_ms=HOUR_MS, deletes_every_ms=24 * HOUR_MS)
+HORIZONS = Horizons(
+    begun_ms=lambda: NOW_MS, overlap_ms=30_000, settled_after_ms=HOUR_MS, deletes_every_ms=24 * HOUR_MS
+)
 #: Everything up to an hour ago is settled, everything up to a minute ago was read.
-AT = Position(read_ms=NOW_MS - 60_000, settled_ms=NOW_MS - HOUR_MS - 60_000, deletes_ms=NOW_MS)
+AT = Position(read_ms=NOW_MS - 60_000, settled_ms=NOW_MS - HOUR_MS - 60_000, deletes_ms=NOW_MS, refreshed_ms=NOW_MS)
+
+
+def later(begun_ms: int) -> Horizons:
+    return replace(HORIZONS, begun_ms=lambda: begun_ms)
 
 
 def passed(portal: Portal, start: Position, horizons: Horizons = HORIZONS, wanted: Wanted = WANTED) -> list[Found]:
@@ -46,7 +52,7 @@ def test_a_quiet_pass_is_one_search() -> None:
 
 def test_the_back_fill_lists_every_record_once_and_the_first_search_begins_before_it() -> None:
     portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
-    start = position(None, HORIZONS)
+    start = position(None)
     found = passed(portal, start)
     assert ids(found) == list(range(1, 251))
     assert {each.total for each in found} == {250}
@@ -54,13 +60,13 @@ def test_the_back_fill_lists_every_record_once_and_the_first_search_begins_befor
     assert end.listing is None
     assert end.read_ms == NOW_MS
     portal.modified[7] = NOW_MS + 1
-    assert 7 in ids(passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + 60_000)))
+    assert 7 in ids(passed(portal, end, later(NOW_MS + 60_000)))
 
 
 def test_a_back_fill_is_resumed_where_it_was_killed() -> None:
     portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
-    first, *_ = passed(portal, position(None, HORIZONS))
-    resumed = passed(portal, position(str(first.position), replace(HORIZONS, now_ms=NOW_MS + HOUR_MS)))
+    first, *_ = passed(portal, position(None))
+    resumed = passed(portal, position(str(first.position)))
     assert ids([first, *resumed]) == list(range(1, 251))
     assert resumed[-1].position.read_ms == NOW_MS
 
@@ -68,7 +74,7 @@ def test_a_back_fill_is_resumed_where_it_was_killed() -> None:
 def test_a_list_of_properties_too_long_for_a_url_is_read_by_search() -> None:
     portal = Portal(dict.fromkeys(range(1, 251), NOW_MS - HOUR_MS))
     wide = replace(WANTED, properties=["p" * 100] * (QUERY_CHARACTERS // 100))
-    assert sorted(set(ids(passed(portal, position(None, HORIZONS), wanted=wide)))) == list(range(1, 251))
+    assert sorted(set(ids(passed(portal, position(None), wanted=wide)))) == list(range(1, 251))
     assert portal.lists == 0
 
 
@@ -91,7 +97,7 @@ def test_a_pass_killed_inside_one_millisecond_goes_on_there() -> None:
     portal = Portal(dict.fromkeys(range(1, 1001), NOW_MS - 20_000))
     whole = passed(portal, AT)
     cut = next(place for place, each in enumerate(whole) if each.position.inside not in (None, "0")) + 1
-    resumed = passed(portal, position(str(whole[cut - 1].position), HORIZONS))
+    resumed = passed(portal, position(str(whole[cut - 1].position)))
     assert set(ids(whole[:cut] + resumed)) == set(range(1, 1001))
     assert len(ids(resumed)) == 800
 
@@ -101,9 +107,9 @@ def test_a_row_that_is_indexed_late_is_read_by_the_pass_that_settles() -> None:
     portal = Portal({1: late_ms}, hidden={1})
     end = passed(portal, AT)[-1].position
     portal.hidden.clear()
-    soon = passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + 10 * 60_000))
+    soon = passed(portal, end, later(NOW_MS + 10 * 60_000))
     assert ids(soon) == []
-    assert ids(passed(portal, soon[-1].position, replace(HORIZONS, now_ms=NOW_MS + HOUR_MS + 60_000))) == [1]
+    assert ids(passed(portal, soon[-1].position, later(NOW_MS + HOUR_MS + 60_000))) == [1]
 
 
 def test_settling_costs_no_further_search() -> None:
@@ -118,7 +124,7 @@ def test_a_pass_that_settles_does_not_count_the_last_hour_as_settled() -> None:
     end = passed(portal, replace(AT, settled_ms=NOW_MS - 3 * HOUR_MS))[-1].position
     assert end.settled_ms == NOW_MS - HOUR_MS
     portal.hidden.clear()
-    assert ids(passed(portal, end, replace(HORIZONS, now_ms=NOW_MS + HOUR_MS))) == [1]
+    assert ids(passed(portal, end, later(NOW_MS + HOUR_MS))) == [1]
 
 
 def test_the_archive_is_read_when_it_is_due_and_tells_only_what_is_new() -> None:
@@ -133,7 +139,7 @@ def test_the_archive_is_read_when_it_is_due_and_tells_only_what_is_new() -> None
 def test_a_cursor_that_is_not_ours_is_refused_by_name() -> None:
     for foreign in ("17", '{"after": 3}', "not json", "[]"):
         with pytest.raises(ProtocolError, match="cursor"):
-            position(foreign, HORIZONS)
+            position(foreign)
 
 
 def test_a_search_by_id_that_does_not_go_on_is_an_error_and_not_an_endless_loop() -> None:
@@ -206,10 +212,10 @@ def test_no_order_of_changes_and_kills_loses_the_last_state_of_a_record(
         at = found.position
         if count == kill_after:
             break
-    for found in read(portal, WANTED, position(str(at), HORIZONS), HORIZONS):  # type: ignore[arg-type]
+    for found in read(portal, WANTED, position(str(at)), HORIZONS):  # type: ignore[arg-type]
         note(found)
         at = found.position
     portal.on_call = lambda _: None
-    for found in read(portal, WANTED, at, replace(HORIZONS, now_ms=NOW_MS + 1000)):  # type: ignore[arg-type]
+    for found in read(portal, WANTED, at, later(NOW_MS + 1000)):  # type: ignore[arg-type]
         note(found)
     assert seen == portal.modified

@@ -21,7 +21,7 @@ from tests.unit.sources.hubspot_portal import Portal
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
-HORIZONS = Horizons(now_ms=NOW_MS, overlap_ms=30_000, settled_after_ms=3_600_000, deletes_every_ms=DAY_MS)
+HORIZONS = Horizons(begun_ms=lambda: NOW_MS, overlap_ms=30_000, settled_after_ms=3_600_000, deletes_every_ms=DAY_MS)
 STREAMS = {stream.name: stream for stream in HUBSPOT.streams}
 
 Json = dict[str, Any]

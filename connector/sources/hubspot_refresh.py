@@ -1,0 +1,73 @@
+"""Listing everything anew: for what changes without a modified date, and for what vanishes without a trace.
+
+Calculated properties and associations do not change a record's modified date (estuary/connectors issue 3515). A record
+that is erased under GDPR is in no list and answers 404; one that was merged away while we did not look vanishes too
+(HubSpot knowledge base "Perform a GDPR delete", "Merge records"). So every record is listed again once in
+`refresh_every`, and an id that we hold and the list does not is asked for by batch read: it is there after all (made
+meanwhile), lives on in another record, or is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from connector.sources import hubspot_search as search
+from connector.sources.hubspot_client import Api, results
+from connector.sources.hubspot_search import Found, Going, Horizons, Position, Wanted
+
+MERGED = "hs_merged_object_ids"
+READ_AT_ONCE = 100
+_NO_END = 2**63 - 1
+
+
+def refreshed(
+    api: Api, wanted: Wanted, start: Position, horizons: Horizons, held: Callable[[], pa.Array[Any]] | None
+) -> Iterator[Found]:
+    """Every record by growing id, with the ids that we hold and HubSpot no longer has. `held` gives the ids that we hold."""
+    ours = _sorted(held()) if held else np.empty(0, np.int64)
+    going = start.refreshing
+    total = search.count(api, wanted.object_type)
+    while True:
+        above = int(going.after) if going else 0
+        records, after = search.page_by_id(api, wanted, going.after if going else None)
+        begun_ms = going.begun_ms if going else horizons.begun_ms()
+        vanished = _vanished(api, wanted.object_type, _absent(ours, records, above, after))
+        going = None if after is None else Going(begun_ms, after, (going.rows if going else 0) + len(records))
+        at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
+        yield Found(records, at, total=total, vanished=vanished)
+        if going is None:
+            return
+
+
+def _sorted(ids: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.sort(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
+
+
+def _absent(
+    ours: np.ndarray[Any, np.dtype[np.int64]], records: Sequence[Any], above: int, after: str | None
+) -> list[str]:
+    """The ids that we hold in the part of the list that this page covers, and that are not on it."""
+    listed = {int(row["id"]) for row in records if isinstance(row, dict) and str(row.get("id")).isdigit()}
+    up_to = int(after) if after is not None else _NO_END
+    first, last = np.searchsorted(ours, [above, up_to], side="right")
+    return [str(each) for each in ours[first:last].tolist() if each not in listed]
+
+
+def _vanished(api: Api, object_type: str, ids: Sequence[str]) -> tuple[tuple[str, str | None], ...]:
+    """Those of `ids` that are gone, each with its survivor or None. An answer under another id is that of the survivor."""
+    told: list[tuple[str, str | None]] = []
+    for start in range(0, len(ids), READ_AT_ONCE):
+        part = ids[start : start + READ_AT_ONCE]
+        body = {"inputs": [{"id": each} for each in part], "properties": [MERGED]}
+        rows = results(api.batch(object_type, "read", body))
+        there = {str(row["id"]) for row in rows}
+        into = {
+            absorbed: str(row["id"]) for row in rows for absorbed in (row["properties"].get(MERGED) or "").split(";")
+        }
+        told += [(each, into.get(each)) for each in part if each not in there]
+    return tuple(told)
