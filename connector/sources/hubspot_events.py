@@ -38,12 +38,13 @@ FORM_TYPE_NOT_ALLOWED = "FORM_TYPE_NOT_ALLOWED"
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A window of events that is being read: from when to when (None: until now), by which of the stream's calls, and where
-    that one goes on."""
+    """A window of events that is being read: from when to when (None: until now), of which kinds, which of these is being
+    read (its place among them), and where it goes on."""
 
     start_ms: int
     end_ms: int | None
-    fetch: int = 0
+    kinds: tuple[str, ...]
+    place: int = 0
     after: str | None = None
 
 
@@ -84,7 +85,7 @@ def email_events(api: Api, request: Request, horizons: Horizons, since_ms: int) 
             raise ProtocolError("the answer has no list of events", hint="HubSpot may have changed this API")
         return Part(events, str(answer["offset"]) if answer.get("hasMore") and answer.get("offset") else None)
 
-    yield from _windows(request, (fetch,), horizons, since_ms, ("created", ("id", "created")))
+    yield from _windows(request, {"": fetch}, horizons, since_ms, ("created", ("id", "created")))
 
 
 def web_events(
@@ -109,7 +110,7 @@ def web_events(
 
         return fetch
 
-    fetches = tuple(fetching(event_type) for event_type in _existing(api, event_types))
+    fetches = {event_type: fetching(event_type) for event_type in _existing(api, event_types)}
     yield from _windows(request, fetches, horizons, since_ms, ("occurredAt", ("id",)))
 
 
@@ -140,14 +141,15 @@ def owners(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
 
 def _windows(
     request: Request,
-    fetches: tuple[Fetch, ...],
+    fetches: Mapping[str, Fetch],
     horizons: Horizons,
     since_ms: int,
     names: tuple[str, tuple[str, ...]],
 ) -> Iterator[Page]:
     """Read window after window, the last one without an end; `names` are those of the instant and of the id's parts."""
     at = EventPosition(since_ms, since_ms) if request.cursor is None else _position(request.cursor)
-    start_ms, going = looked_back_ms(at.read_ms, at.settled_ms, horizons), at.going
+    start_ms, kinds = looked_back_ms(at.read_ms, at.settled_ms, horizons), tuple(fetches)
+    going = at.going if at.going and at.going.kinds == kinds else None
     if not fetches:
         yield _page(request.stream, [], _text(at), names, is_done=True)
         return
@@ -155,7 +157,7 @@ def _windows(
         if going is None:
             now_ms = horizons.begun_ms()
             is_last = now_ms - start_ms <= WINDOW_MS
-            going = Unfinished(start_ms, None if is_last else start_ms + WINDOW_MS)
+            going = Unfinished(start_ms, None if is_last else start_ms + WINDOW_MS, kinds)
         end_ms = going.end_ms
         for part, following in _parts(fetches, going):
             if following is not None:
@@ -172,22 +174,23 @@ def _windows(
         start_ms, going = end_ms, None
 
 
-def _parts(fetches: Sequence[Fetch], going: Unfinished) -> Iterator[tuple[Part, Unfinished | None]]:
+def _parts(fetches: Mapping[str, Fetch], going: Unfinished) -> Iterator[tuple[Part, Unfinished | None]]:
     """Every call's events in a window from where it stands, and where the next call goes on; None after the last one."""
-    number, after = going.fetch, going.after
-    while number < len(fetches):
-        part = fetches[number](going.start_ms, going.end_ms, after)
+    place, after = going.place, going.after
+    while place < len(going.kinds):
+        part = fetches[going.kinds[place]](going.start_ms, going.end_ms, after)
         after = part.after
-        number += after is None
-        yield part, replace(going, fetch=number, after=after) if number < len(fetches) else None
+        place += after is None
+        yield part, replace(going, place=place, after=after) if place < len(going.kinds) else None
 
 
 def _position(cursor: str) -> EventPosition:
     try:
         held = orjson.loads(cursor)
         going = held.pop("going", None)
-        return EventPosition(**held, going=Unfinished(**going) if going else None)
-    except (TypeError, AttributeError, orjson.JSONDecodeError):
+        kinds = tuple(going.pop("kinds")) if going else ()
+        return EventPosition(**held, going=Unfinished(**going, kinds=kinds) if going else None)
+    except (TypeError, AttributeError, KeyError, orjson.JSONDecodeError):
         raise ProtocolError(
             "the saved cursor is not one of ours", hint="run a full pull of this stream: `connector pull --full`"
         ) from None

@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -267,6 +268,6 @@ def _last_id(rows: Sequence[Any], after: str) -> str:
     Raises ProtocolError when the ids do not grow: reading would miss some, or never end.
     """
     ids = [int(row["id"]) for row in rows if isinstance(row, dict) and str(row.get("id")).isdigit()]
-    if not ids or ids[0] <= int(after or 0) or any(one >= other for one, other in zip(ids, ids[1:], strict=False)):
+    if not ids or ids[0] <= int(after or 0) or any(one >= other for one, other in pairwise(ids)):
         raise ProtocolError("a search by growing id does not go on", hint="HubSpot may have changed its search")
     return str(ids[-1])

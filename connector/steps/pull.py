@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -131,7 +132,7 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
     return made
 
 
-def _held(setup: Setup, system: str, stream: Stream) -> pa.Array:
+def _held(setup: Setup, system: str, stream: Stream) -> pa.Array[Any]:
     """The native ids of a stream's records that are alive as far as we know; asked for while others are stored."""
     with setup.mart(threads=STORING_THREADS) as mart:
         table = mart.table(tables.record_table(stream.kind))

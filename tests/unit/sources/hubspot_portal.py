@@ -23,6 +23,18 @@ class Portal:
     list_page: int = 100
     searches: list[Json] = field(default_factory=list)
     lists: int = 0
+    absorbed: dict[int, int] = field(default_factory=dict)  # id that was merged away -> its survivor
+    asked: list[str] = field(default_factory=list)  # ids of batch reads
+
+    def batch(self, object_type: str, verb: str, body: Json) -> Json:
+        ids = [int(each["id"]) for each in body["inputs"]]
+        self.asked += [str(each) for each in ids]
+        there = dict.fromkeys(self.absorbed.get(each, each) for each in ids)
+        rows = [record(each, self.modified[each]) for each in there if each in self.modified]
+        for row in rows:
+            merged = [str(old) for old, new in self.absorbed.items() if new == int(row["id"])]
+            row["properties"]["hs_merged_object_ids"] = ";".join(merged) or None
+        return {"results": rows}
 
     def search(self, object_type: str, body: Json) -> Json:
         if "filterGroups" not in body:

@@ -76,6 +76,16 @@ def test_a_record_becomes_a_row_with_its_instants_and_its_values() -> None:
     assert row["native"]["email"] == "a@b.example"
 
 
+def test_an_association_that_was_not_told_does_not_look_like_one_that_is_not_there() -> None:
+    portal = Listing([contact("1")])
+    told = {"results": [], "errors": [{"category": "INTERNAL_ERROR", "message": "try later"}]}
+    portal.associated = lambda *_: told  # type: ignore[method-assign]
+    with pytest.raises(RecordRejected, match="companies were not told: try later"):
+        read(portal, "contacts", "associations.companies")
+    told["errors"] = [{"category": "OBJECT_NOT_FOUND"}]
+    assert rows_of(read(portal, "contacts", "associations.companies"))[0]["native"]["associations.companies"] == []
+
+
 def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:
     [page] = read(Listing([contact("9", hs_merged_object_ids="7;8;9")]), "contacts")
     told = [(row["native_id"], row["is_deleted"], row["merged_into"]) for row in rows_of([page])]
@@ -158,7 +168,7 @@ class Events:
 
 
 def email_pages(api: Events, cursor: str | None, now_ms: int = NOW_MS) -> list[Page]:
-    horizons = Horizons(now_ms, HORIZONS.overlap_ms, HORIZONS.settled_after_ms, DAY_MS)
+    horizons = Horizons(lambda: now_ms, HORIZONS.overlap_ms, HORIZONS.settled_after_ms, DAY_MS)
     request = Request(STREAMS["email_events"], (), cursor)
     return list(events.email_events(api, request, horizons, NOW_MS - 100 * DAY_MS))  # type: ignore[arg-type]
 
@@ -277,7 +287,15 @@ def test_behavioural_events_of_every_meant_type_are_read() -> None:
     assert portal.asked == ["e_visited_page", "e_visited_page", "pe4711_product_login", "pe4711_product_login"]
     assert len({row["native_id"] for row in rows_of(pages)}) == 4
     assert [page.done for page in pages] == [False, False, False, True]
-    assert {page.cursor for page in pages} == {cursor}
+    assert pages[-1].cursor == cursor
+    for cut in (1, 2, 3):
+        portal.asked.clear()
+        again = Request(STREAMS["web_events"], (), pages[cut - 1].cursor)
+        resumed = list(events.web_events(portal, again, HORIZONS, 0, ("e_visited_page", "pe*")))  # type: ignore[arg-type]
+        assert len(portal.asked) == 4 - cut
+        assert resumed[-1].cursor == cursor
+    other = list(events.web_events(portal, again, HORIZONS, 0, ("e_visited_page",)))  # type: ignore[arg-type]
+    assert len(rows_of(other)) == 2
 
 
 def test_a_portal_without_any_meant_event_type_has_a_page_that_is_done() -> None:
@@ -301,5 +319,5 @@ def test_owners_who_left_are_told_with_those_who_are_there() -> None:
             }
             return {"results": [owner]}
 
-    pages = list(events.owners(Some(), Request(STREAMS["owners"], ()), NOW_MS))  # type: ignore[arg-type]
+    pages = list(events.owners(Some(), Request(STREAMS["owners"], ()), HORIZONS))  # type: ignore[arg-type]
     assert [(row["native_id"], row["native"]["archived"]) for row in rows_of(pages)] == [("1", False), ("2", True)]
