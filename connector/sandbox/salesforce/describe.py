@@ -120,7 +120,7 @@ def _child(child: SObject, field: Field) -> dict[str, Any]:
 
 
 _OF_NO_FIELD: dict[str, Any] = {
-    "aiPredictionField": False, "calculated": False, "calculatedFormula": None, "cascadeDelete": False,
+    "aiPredictionField": False, "cascadeDelete": False,
     "controllerName": None, "defaultValueFormula": None, "dependentPicklist": False, "deprecatedAndHidden": False,
     "displayLocationInDecimal": False, "encrypted": False, "filteredLookupInfo": None,
     "formulaTreatNullNumberAsZero": False, "highScaleNumber": False, "htmlFormatted": False, "mask": None,
@@ -132,7 +132,8 @@ _OF_NO_FIELD: dict[str, Any] = {
 
 def field_describe(one: SObject, field: Field, access: Access) -> dict[str, Any]:
     """The 57 keys of a field, in the order of their names."""
-    found = {**_OF_NO_FIELD, **_sized(field), **_typed(one, field), **_writable(one, field, access)}
+    formula = {"calculated": field.formula is not None, "calculatedFormula": field.formula}
+    found = {**_OF_NO_FIELD, **formula, **_sized(field), **_typed(one, field), **_writable(one, field, access)}
     return dict(sorted(found.items()))
 
 

@@ -21,7 +21,7 @@ from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.multipart import multipart
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
-from connector.sandbox.salesforce.schema import Field
+from connector.sandbox.salesforce.schema import Field, SObject
 from connector.sandbox.salesforce.seeding import load_rows
 
 DEPLOYMENT_PREFIX = "0Af"
@@ -232,6 +232,8 @@ def put_custom_field(org: Org, object_name: str, data: dict[str, Any]) -> tuple[
         if one is None:
             raise DeploymentError(object_name, f"Entity of type '{object_name}' is not available in this organization")
         field = _custom_field(data)
+        if data.get("formula"):
+            field = _with_formula(org, one, field, str(data["formula"]))
         before = one.fields.get(field.name)
         if before == field:
             continue
@@ -274,6 +276,15 @@ def _custom_field(data: dict[str, Any]) -> Field:
         help_text=data.get("inlineHelpText") or None,
     )
     return _with_values(field, data, name) if kind == "Picklist" else field
+
+
+def _with_formula(org: Org, one: SObject, field: Field, formula: str) -> Field:
+    """A formula field. Of the formula language this org knows the path of a field (`Account.Industry`)."""
+    try:
+        path = org.schema.path(one, formula)
+    except KeyError as missing:
+        raise DeploymentError(field.name, f"Field {missing.args[0]} does not exist. Check spelling.") from None
+    return replace(field, formula=path, is_createable=False, is_updateable=False, is_unique=False)
 
 
 def _with_values(field: Field, data: dict[str, Any], name: str) -> Field:

@@ -24,7 +24,8 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of an sObject. `parts` is the prefix of the components of a compound address."""
+    """One field of an sObject. `parts` is the prefix of the components of a compound address; `formula` is the path of the
+    field that a formula field shows, such as `Account.Industry`."""
 
     name: str
     type: str = "string"
@@ -50,6 +51,7 @@ class Field:
     is_owner: bool = False
     parts: str | None = None
     help_text: str | None = None
+    formula: str | None = None
 
     @property
     def is_custom(self) -> bool:
@@ -58,8 +60,8 @@ class Field:
 
     @property
     def is_stored(self) -> bool:
-        """Compound fields are made of others."""
-        return self.type != "address"
+        """Compound and formula fields are made of others."""
+        return self.type != "address" and self.formula is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class Schema:
         """Add a custom field, or change it; tells whether it is new."""
         is_new = new.name not in self.objects[object_name].fields
         self._put(object_name, new)
-        if is_new:
+        if is_new and new.is_stored:
             table = self.objects[object_name].table
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column_definition(new)}")
             for statement in index_statements(self.objects[object_name], new):
@@ -197,6 +199,21 @@ class Schema:
         one = self.objects[object_name]
         fields = {**one.fields, new.name: new}
         self.objects[object_name] = _with_fields(one, fields.values())
+
+    def path(self, one: SObject, text: str) -> str:
+        """The path from an object to a stored field, `Account.Industry`, as the schema spells it; KeyError of what is none."""
+        *steps, last = text.split(".")
+        names = []
+        for step in steps:
+            reference = one.relationships[step.lower()]
+            if len(reference.to) > 1:
+                raise KeyError(step)
+            one = self.objects[reference.to[0]]
+            names.append(str(reference.relationship))
+        target = one.find(last)
+        if target is None or not target.is_stored:
+            raise KeyError(last)
+        return ".".join([*names, target.name])
 
     def children_of(self, name: str) -> list[tuple[SObject, Field]]:
         """Which fields of which objects refer to this object, in a fixed order."""

@@ -94,7 +94,17 @@ class Compiler:
         if found.type == "address":
             pairs = ", ".join(f"'{_camel(part)}', {alias}.\"{found.parts}{part}\"" for part in ADDRESS_PARTS)
             return Resolved(f"json_object({pairs})", found)
+        if found.formula is not None:
+            return self._formula(one, alias, found)
         return Resolved(f'{alias}."{found.name}"', found)
+
+    def _formula(self, one: SObject, alias: str, formula_field: Field) -> Resolved:
+        """A formula is worked out when it is read, whatever the reader may see of the fields that it is made of."""
+        *steps, last = str(formula_field.formula).split(".")
+        for step in steps:
+            reference = one.relationships[step.lower()]
+            one, alias = self.join(alias, reference, reference.to[0])
+        return Resolved(f'{alias}."{one.fields[last].name}"', formula_field)
 
     def join(self, alias: str, reference: Field, target: str) -> tuple[SObject, str]:
         """LEFT JOIN the target of a reference; gives its object and alias."""

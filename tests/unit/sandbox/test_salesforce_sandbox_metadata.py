@@ -115,3 +115,26 @@ def test_a_body_that_is_no_deployment_is_refused(client: OrgClient) -> None:
     parts = {"json": (None, b"{}", "application/json"), "file": ("x.zip", b"no zip", "application/zip")}
     assert client.raw("POST", "/metadata/deployRequest", files=parts).status_code == 400
     assert client.raw("GET", "/metadata/deployRequest/0Af000000000000AAA").status_code == 404
+
+
+def test_a_formula_field_shows_what_it_is_made_of_and_does_not_move_the_stamp(client: OrgClient) -> None:
+    formula = "<type>Text</type><length>40</length><formula>Account.Industry</formula>"
+    made = f"<fields><fullName>Branch__c</fullName><label>Branch</label>{formula}</fields>"
+    bad = made.replace("Account.Industry", "Account.Nope").replace("Branch__c", "Bad__c")
+    grant = {"permissionsets/Connector.permissionset": permission_set("Contact.Branch__c", editable=False)}
+    assert client.deploy({"objects/Contact.object": custom_object(bad)})["success"] is False
+    assert client.deploy({"objects/Contact.object": custom_object(made), **grant})["success"] is True
+    client.assign("Connector")
+    account = client.create("Account", Name="Acme", Industry="Banking")
+    contact = client.create("Contact", LastName="Doe", AccountId=account)
+    shown = fields(client, "Contact")["Branch__c"]
+    assert (shown["calculated"], shown["calculatedFormula"], shown["updateable"]) == (True, "Account.Industry", False)
+    soql = "SELECT Id, Branch__c, SystemModstamp FROM Contact WHERE Branch__c = '{}'"
+    before = client.query(soql.format("Banking"))["records"][0]
+    client.admin("POST", "/clock", {"shift_s": 60})
+    client.call("PATCH", f"/sobjects/Account/{account}", {"Industry": "Energy"}, 204)
+    after = client.query(soql.format("Energy"))["records"][0]
+    assert after["Id"] == contact
+    assert after["SystemModstamp"] == before["SystemModstamp"]
+    refused = client.call("PATCH", f"/sobjects/Contact/{contact}", {"Branch__c": "x"}, 400)[0]
+    assert refused["errorCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
