@@ -13,6 +13,9 @@ from connector import errors
 from connector.errors import ConnectorError
 from connector.predicate import _FUNCTION_NAMES
 from connector.rules import ACTIVITY_KINDS, PROPERTIES
+from connector.sandbox.admin import SETTABLE
+from connector.sandbox.context import Settings
+from connector.sandbox.salesforce.acting import ACTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,3 +90,12 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
                 f"{name}: {line.strip()[:80]}" for line in file.read_text("utf-8").splitlines() if private.search(line)
             ]
     assert not found
+
+
+def test_the_page_of_the_sandbox_names_every_switch_and_action_of_salesforce() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+    defaults = Settings()
+    told = dict(re.findall(r"^\| `(salesforce_\w+)` \| ([\d.]+) \|", page, re.MULTILINE))
+    switches = {name: getattr(defaults, name) for name in SETTABLE if name.startswith("salesforce_")}
+    assert {name: float(value) for name, value in told.items()} == switches
+    assert not [action for action in ACTIONS if f"`{action}`" not in page]

@@ -33,9 +33,9 @@ def act(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     - `duplicate_rule` {object, field, on_match: alert|block|null}: see `duplicates`;
     - `register_certificate` {pem}: trust JWT assertions signed with its key; `expire_sessions`: end every session.
     """
-    action = _ACTIONS.get(str(payload.get("action")))
+    action = ACTIONS.get(str(payload.get("action")))
     if action is None:
-        raise ValueError(f"unknown action; there are {', '.join(sorted(_ACTIONS))}")
+        raise ValueError(f"unknown action; there are {', '.join(sorted(ACTIONS))}")
     lag_s = float(payload.get("lag_s", org.context.settings.salesforce_commit_lag_s))
     settle(org)
     try:
@@ -49,7 +49,7 @@ def act(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
 def settle(org: Org) -> None:
     """Do what the passing of time brings: transactions that commit now, records that leave the recycle bin."""
     if org.now() >= org.next_due_at:
-        next_commit_at = commit_due(org, lambda org, payload: _ACTIONS[payload["action"]](org, payload))
+        next_commit_at = commit_due(org, lambda org, payload: ACTIONS[payload["action"]](org, payload))
         org.next_due_at = empty_old(org)
         if next_commit_at is not None:
             org.look_again_at(next_commit_at)
@@ -210,7 +210,7 @@ def _expire_sessions(org: Org, _: Mapping[str, Any]) -> dict[str, Any]:
     return {"expired": auth.expire_all(org)}
 
 
-_ACTIONS = {
+ACTIONS = {
     "create": _create,
     "update": _update,
     "delete": _delete,
