@@ -30,6 +30,7 @@ SETTABLE = (
     "hubspot_searches_per_s",
     "hubspot_calls_per_day",
     "hubspot_oauth_calls_per_10_s",
+    "hubspot_webhook_retry_s",
     "index_lag_s",
     "index_lag_spread_s",
 )

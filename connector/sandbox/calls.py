@@ -76,8 +76,11 @@ class CallLog:
 
     def used_last_day(self, system: str) -> int:
         """Cost of the calls of `system` in the last 24 hours (counted by the hour)."""
-        since = self._clock.now() - timedelta(hours=24)
-        return sum(cost for (name, hour), cost in self._cost_by_hour.items() if name == system and hour > since)
+        return self.used_since(system, self._clock.now() - timedelta(hours=24))
+
+    def used_since(self, system: str, since: datetime) -> int:
+        """Cost of the calls of `system` since an instant of the last 24 hours (counted by the hour)."""
+        return sum(cost for (name, hour), cost in self._cost_by_hour.items() if name == system and hour >= since)
 
     def rows(self, since_id: int = 0) -> list[dict[str, Any]]:
         """The calls after `since_id`, oldest first."""

@@ -60,6 +60,8 @@ class Settings:
     hubspot_client_id: str = "sandbox-client-id"
     hubspot_client_secret: str = "sandbox-client-secret"  # noqa: S105
     hubspot_refresh_token: str = "sandbox-refresh-token"  # noqa: S105
+    hubspot_developer_key: str = "sandbox-developer-key"
+    hubspot_webhook_retry_s: float = 60.0
     hubspot_calls_per_10_s: int = 190
     hubspot_searches_per_s: int = 5
     hubspot_calls_per_day: int = 625_000

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import access, account, catalog, linking, marketing, paths, records
+from connector.sandbox.hubspot import access, account, catalog, linking, marketing, oauth, paths, records, webhooks
 from connector.sandbox.hubspot.access import PORTAL_ID, issue_private_token
+from connector.sandbox.hubspot.delivering import Delivery
 from connector.sandbox.hubspot.filters import register_functions
 from connector.sandbox.hubspot.object_types import OBJECT_TYPES
 from connector.sandbox.hubspot.property_api import allow_unique_on_activities
@@ -33,7 +34,15 @@ __all__ = [
 def create_tables(context: Context) -> None:
     """Make what is missing: tables, and in a new portal the default properties, groups and pipelines."""
     database = context.database
-    for script in (access.TABLES, account.TABLES, catalog.TABLES, linking.TABLES, marketing.TABLES):
+    for script in (
+        access.TABLES,
+        account.TABLES,
+        catalog.TABLES,
+        linking.TABLES,
+        marketing.TABLES,
+        oauth.TABLES,
+        webhooks.TABLES,
+    ):
         database.executescript(script)
     records.create_tables(database)
     register_functions(database)
@@ -46,7 +55,8 @@ def create_tables(context: Context) -> None:
 
 
 def routes(context: Context) -> list[web.RouteDef]:
-    """The aiohttp routes of the API; call `create_tables` before."""
+    """The aiohttp routes of the API; call `create_tables` before. From now on webhooks are sent."""
+    webhooks.webhooks_of(context).on_event = Delivery(context).wake
     return paths.routes(context, catalog.catalog_of(context))
 
 

@@ -6,11 +6,9 @@ and https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -21,7 +19,6 @@ from connector.sandbox.hubspot.object_types import OBJECT_TYPES
 
 PORTAL_ID = 4711
 APP_ID = 31_415
-ACCESS_TOKEN_S = 1_800
 
 ALL_SCOPES: tuple[str, ...] = tuple(
     sorted(
@@ -58,10 +55,13 @@ class Token:
 
 def issue_private_token(database: sqlite3.Connection, token: str, scopes: Sequence[str] = ALL_SCOPES) -> None:
     """Let a private-app token (`pat-...`) in, with these scopes; it does not expire."""
-    _store(database, token, PRIVATE, scopes, None)
+    store_token(database, token, PRIVATE, scopes, None)
 
 
-def _store(database: sqlite3.Connection, token: str, kind: str, scopes: Sequence[str], expires_ms: int | None) -> None:
+def store_token(
+    database: sqlite3.Connection, token: str, kind: str, scopes: Sequence[str], expires_ms: int | None
+) -> None:
+    """Keep a token; one of the same text is replaced."""
     database.execute(
         "INSERT OR REPLACE INTO hubspot_token (token, kind, scopes, expires_ms) VALUES (?, ?, ?, ?)",
         (token, kind, orjson.dumps(sorted(scopes)).decode(), expires_ms),
@@ -82,7 +82,7 @@ def authenticated(context: Context, header: str) -> Token:
     if text == context.settings.hubspot_access_token:
         return Token(text, PRIVATE, frozenset(ALL_SCOPES))
     row = context.database.execute("SELECT * FROM hubspot_token WHERE token = ?", (text,)).fetchone()
-    if row is None:
+    if row is None or row["kind"] not in (PRIVATE, OAUTH):
         message = "The OAuth token used to make this call is not valid for this account."
         raise Refused(401, message, "INVALID_AUTHENTICATION")
     if row["expires_ms"] is not None and row["expires_ms"] <= to_ms(context.clock.now()):
@@ -106,36 +106,3 @@ def demand(token: Token, any_of: Sequence[str]) -> None:
             context={"requiredGranularScopes": list(any_of)},
             fields={"links": {"scopes": "https://developers.hubspot.com/scopes"}},
         )
-
-
-def exchange(context: Context, form: Mapping[str, str]) -> dict[str, Any]:
-    """`POST /oauth/.../token`: a new access token for a refresh token or a code.
-
-    Raises:
-        Refused: 400 with HubSpot's older body, whose `status` says what is wrong.
-    """
-    settings = context.settings
-    grant = form.get("grant_type", "")
-    if grant not in ("refresh_token", "authorization_code"):
-        raise _refused_grant("BAD_GRANT_TYPE", "missing or unknown grant type")
-    is_known_client = secrets.compare_digest(form.get("client_id", ""), settings.hubspot_client_id)
-    if not is_known_client or form.get("client_secret", "") != settings.hubspot_client_secret:
-        raise _refused_grant("BAD_CLIENT_SECRET" if is_known_client else "BAD_CLIENT_ID", "missing or invalid client")
-    if grant == "refresh_token" and form.get("refresh_token", "") != settings.hubspot_refresh_token:
-        raise _refused_grant("BAD_REFRESH_TOKEN", "missing or invalid refresh token")
-    token = f"sandbox-access-{secrets.token_urlsafe(24)}"
-    _store(context.database, token, OAUTH, ALL_SCOPES, to_ms(context.clock.now()) + ACCESS_TOKEN_S * 1000)
-    return {
-        "token_type": "bearer",
-        "access_token": token,
-        "refresh_token": settings.hubspot_refresh_token,
-        "expires_in": ACCESS_TOKEN_S,
-        "hub_id": PORTAL_ID,
-        "scopes": list(ALL_SCOPES),
-    }
-
-
-def _refused_grant(status: str, message: str) -> Refused:
-    return Refused(
-        400, message, None, fields={"status": status, "error": "invalid_grant", "error_description": message}
-    )

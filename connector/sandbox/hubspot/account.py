@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from connector.sandbox.context import HUBSPOT
 from connector.sandbox.hubspot.access import PORTAL_ID
 from connector.sandbox.hubspot.answers import not_found
 from connector.sandbox.hubspot.catalog import DEFAULTS_SINCE
 from connector.sandbox.hubspot.instants import iso, to_ms
+from connector.sandbox.hubspot.limits import used_today
 from connector.sandbox.hubspot.object_types import OBJECT_TYPES, ObjectType, object_type
 from connector.sandbox.hubspot.records import as_id
 from connector.sandbox.hubspot.serving import Answer, Call
@@ -205,7 +205,7 @@ def daily_use(call: Call) -> Answer:
     row = {
         "name": "private-apps-api-calls-daily",
         "usageLimit": call.context.settings.hubspot_calls_per_day,
-        "currentUsage": call.context.calls.used_last_day(HUBSPOT),
+        "currentUsage": used_today(call.context),
         "collectedAt": iso(to_ms(now)),
         "fetchStatus": "SUCCESS",
         "resetsAt": iso(to_ms(midnight)),

@@ -8,7 +8,7 @@ https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide (permane
 from __future__ import annotations
 
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, marketing, records
+from connector.sandbox.hubspot import linking, marketing, records, webhooks
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.object_types import COMPANIES, CONTACTS, ObjectType, object_type
 from connector.sandbox.hubspot.reading import find_many, find_one, object_body
@@ -66,6 +66,14 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
         )
     marketing.move_events(database, kind.name, [primary.id, other.id], new_id)
     records.write(database, call.catalog, kind, [survivor], now_ms=call.now_ms, lag=call.lag)
+    merge = {
+        "objectId": new_id,
+        "primaryObjectId": primary.id,
+        "mergedObjectIds": [primary.id, other.id],
+        "newObjectId": new_id,
+        "numberOfPropertiesMoved": sum(1 for name in other.properties if name not in primary.properties),
+    }
+    webhooks.note(call, kind, "merge", merge)
     return survivor
 
 
@@ -107,5 +115,6 @@ def gdpr_delete(call: Call) -> Answer:
         records.remove(database, kind, record.id)
         database.execute("DELETE FROM hubspot_merged WHERE object_type = ? AND new_id = ?", (kind.name, record.id))
         addresses = records.unique_values(["email"], record.properties) if kind is CONTACTS else set()
+        webhooks.note(call, kind, "privacyDeletion", {"objectId": record.id})
         marketing.forget(database, kind.name, record.id, [address for _, address in addresses])
     return Answer(204, None, 1)

@@ -12,14 +12,15 @@ from aiohttp import web
 
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot import (
-    access,
     account,
     association_api,
     marketing,
     merging,
+    oauth,
     property_api,
     reading,
     searching,
+    webhooks,
     writing,
 )
 from connector.sandbox.hubspot.catalog import Catalog
@@ -42,6 +43,10 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "submissions": ("/form-integrations/v1/submissions/forms",),
     "email events": ("/email/public/v1/events",),
     "events": ("/events/v3/events", "/events/event-analytics/2026-09"),
+    "webhooks": ("/webhooks/v3",),
+    "consent": ("/oauth/authorize",),
+    "access tokens": ("/oauth/v1/access-tokens",),
+    "refresh tokens": ("/oauth/v1/refresh-tokens",),
     "token": ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"),
 }
 
@@ -176,11 +181,33 @@ def _account_endpoints() -> Iterator[Endpoint]:
             ("GET", "/api-usage/daily/private-apps", account.daily_use, anyone),
         ],
     )
-    yield Endpoint("POST", "token", "", _token, bucket=FREE, is_open=True)
 
 
-def _token(call: Call) -> Answer:
-    return Answer(200, access.exchange(call.context, call.body if isinstance(call.body, dict) else {}))
+def _oauth_endpoints() -> Iterator[Endpoint]:
+    rows = [
+        ("GET", "consent", "", oauth.authorize),
+        ("POST", "token", "", oauth.token),
+        ("GET", "access tokens", "/{token}", oauth.access_token_info),
+        ("GET", "refresh tokens", "/{token}", oauth.refresh_token_info),
+        ("DELETE", "refresh tokens", "/{token}", oauth.revoke),
+    ]
+    for method, area, suffix, work in rows:
+        yield Endpoint(method, area, suffix, work, bucket=FREE, is_open=True)
+
+
+def _webhook_endpoints() -> Iterator[Endpoint]:
+    rows = [
+        ("GET", "/{app}/settings", webhooks.get_settings),
+        ("PUT", "/{app}/settings", webhooks.put_settings),
+        ("DELETE", "/{app}/settings", webhooks.delete_settings),
+        ("GET", "/{app}/subscriptions", webhooks.list_subscriptions),
+        ("POST", "/{app}/subscriptions", webhooks.create_subscription),
+        ("GET", "/{app}/subscriptions/{id}", webhooks.get_subscription),
+        ("PATCH", "/{app}/subscriptions/{id}", webhooks.update_subscription),
+        ("DELETE", "/{app}/subscriptions/{id}", webhooks.delete_subscription),
+    ]
+    for method, suffix, work in rows:
+        yield Endpoint(method, "webhooks", suffix, work, bucket=FREE, is_open=True)
 
 
 def _marketing_endpoints() -> Iterator[Endpoint]:
@@ -200,6 +227,8 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _association_endpoints,
     _property_endpoints,
     _account_endpoints,
+    _oauth_endpoints,
+    _webhook_endpoints,
     _marketing_endpoints,
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.sandbox.hubspot import demands, records
+from connector.sandbox.hubspot import demands, records, webhooks
 from connector.sandbox.hubspot.instants import iso, parse_ms
 from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS, ObjectType
 from connector.sandbox.hubspot.records import Record
@@ -62,6 +62,7 @@ def restore_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("the record is not archived")
     restored = records.stamped(kind, record.id, dict(record.properties), record.created_ms, call.now_ms)
     records.write(call.context.database, call.catalog, kind, [restored], now_ms=call.now_ms, lag=call.lag)
+    webhooks.note(call, kind, "restore", {"objectId": record.id})
     return {"id": str(record.id)}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from connector.sandbox.context import HUBSPOT
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, records
+from connector.sandbox.hubspot import linking, records, webhooks
 from connector.sandbox.hubspot.answers import Refused, RowProblem, not_found, row_error, row_refused
 from connector.sandbox.hubspot.derived import derived
 from connector.sandbox.hubspot.drafting import Draft, Drafts, draft, refuse_faulty, refuse_taken
@@ -62,6 +62,9 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         created_ms = old.created_ms if old else call.now_ms
         saved[record_id] = written[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)
     records.write(context.database, call.catalog, kind, list(written.values()), now_ms=call.now_ms, lag=call.lag)
+    old_ones = {each.record.id: each.record.properties for each in drafts if each.record is not None}
+    for record in written.values():
+        webhooks.note_written(call, kind, record.id, old_ones.get(record.id, {}), record.properties)
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
             linking.connect(context.database, link, record_id, to_id)
@@ -223,6 +226,7 @@ def archive(call: Call, kind: ObjectType, found: Sequence[Record]) -> None:
     records.write(call.context.database, call.catalog, kind, gone, now_ms=call.now_ms)
     for record in gone:
         linking.forget(call.context.database, kind.name, record.id)
+        webhooks.note(call, kind, "deletion", {"objectId": record.id, "changeFlag": "DELETED"})
 
 
 def archive_object(call: Call) -> Answer:

@@ -16,7 +16,7 @@ from aiohttp import web
 from connector.sandbox import hubspot
 from connector.sandbox.context import Context, Settings, make_context
 from connector.sandbox.database import open_database
-from connector.sandbox.server import application
+from connector.sandbox.server import MAX_LINE_BYTES, application
 
 TOKEN = "pat-sandbox-token"
 
@@ -62,7 +62,8 @@ def portal(data: Path | None = None, world: Any = None, **settings: Any) -> Iter
     address: list[str] = []
 
     async def start() -> None:
-        runner = web.AppRunner(application(context, "hubspot", hubspot, {}), access_log=None, shutdown_timeout=0.1)
+        app = application(context, "hubspot", hubspot, {})
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, max_line_size=MAX_LINE_BYTES)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
 import requests
 
 from connector.sandbox.hubspot import issue_private_token
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
+CONTACTS = "/crm/v3/objects/contacts"
 OAUTH = {"grant_type": "refresh_token", "client_id": "sandbox-client-id", "client_secret": "sandbox-client-secret"}
 
 
@@ -107,3 +113,74 @@ def test_the_account_says_which_portal_it_is() -> None:
     with portal() as hub:
         assert hub.call("GET", "/account-info/2026-09/details", status=200)["portalId"] == 4711
         assert hub.call("GET", "/crm/v3/schemas", status=200) == {"results": []}
+
+
+def test_all_tokens_of_the_oauth_app_share_its_lower_burst_and_have_no_daily_limit() -> None:
+    limits = {"hubspot_calls_per_10_s": 50, "hubspot_oauth_calls_per_10_s": 2, "hubspot_calls_per_day": 0}
+    with portal(are_limits_on=True, **limits) as hub:
+        assert hub.raw("GET", CONTACTS).json()["policyName"] == "DAILY"
+        form = {**OAUTH, "refresh_token": "sandbox-refresh-token"}
+        answers = []
+        for _ in range(3):
+            token = hub.raw("POST", "/oauth/2026-09/token", data=form).json()["access_token"]
+            answers.append(hub.raw("GET", CONTACTS, headers={"Authorization": f"Bearer {token}"}))
+        assert [each.status_code for each in answers] == [200, 200, 429]
+        assert answers[0].headers["X-HubSpot-RateLimit-Max"] == "2"
+        assert "X-HubSpot-RateLimit-Daily" not in answers[0].headers
+        assert answers[2].headers["X-HubSpot-RateLimit-Remaining"] == "0"
+        refusal = answers[2].json()
+        assert refusal["errorType"] == "RATE_LIMIT"
+        assert refusal["requestId"]
+
+
+def test_the_day_begins_anew_at_midnight() -> None:
+    with portal(are_limits_on=True, hubspot_calls_per_day=1) as hub:
+        answers = [hub.raw("GET", CONTACTS) for _ in range(2)]
+        assert [each.status_code for each in answers] == [200, 429]
+        now = hub.context.clock.now()
+        hub.context.clock.set(now.replace(hour=0, minute=0, second=1) + timedelta(days=1))
+        assert hub.raw("GET", CONTACTS).status_code == 200
+
+
+def test_an_app_logs_in_with_a_code_that_is_good_once() -> None:
+    with portal() as hub:
+        verifier, back = "v" * 50, "https://app.example/back?x=1"
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+        asked = {
+            "client_id": "sandbox-client-id",
+            "redirect_uri": back,
+            "scope": "oauth crm.objects.contacts.read",
+            "state": "s",
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
+        sent = hub.raw("GET", "/oauth/authorize", params=asked, allow_redirects=False)
+        query = parse_qs(urlsplit(sent.headers["Location"]).query)
+        assert (sent.status_code, query["state"], query["x"]) == (302, ["s"], ["1"])
+        form = {**OAUTH, "grant_type": "authorization_code", "code": query["code"][0], "redirect_uri": back}
+        wrong = hub.raw("POST", "/oauth/v1/token", data={**form, "code": "other"})
+        assert (wrong.status_code, wrong.json()["status"]) == (400, "BAD_AUTH_CODE")
+        tokens = hub.raw("POST", "/oauth/v1/token", data={**form, "code_verifier": verifier}).json()
+        again = hub.raw("POST", "/oauth/v1/token", data={**form, "code_verifier": verifier})
+        assert again.status_code == 400
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert hub.raw("GET", CONTACTS, headers=headers).status_code == 200
+        assert hub.raw("GET", "/crm/v3/objects/companies", headers=headers).status_code == 403
+        info = hub.call("GET", f"/oauth/v1/access-tokens/{tokens['access_token']}", status=200)
+        assert (info["hub_id"], set(info["scopes"])) == (4711, {"oauth", "crm.objects.contacts.read"})
+
+
+def test_a_revoked_grant_gives_no_more_access() -> None:
+    with portal() as hub:
+        form = {**OAUTH, "refresh_token": "sandbox-refresh-token"}
+        assert hub.raw("POST", "/oauth/2026-03/token", data=form).status_code == 200
+        path = "/oauth/v1/refresh-tokens/sandbox-refresh-token"
+        assert hub.call("GET", path, status=200)["token_type"] == "refresh"
+        assert hub.raw("DELETE", path).status_code == 204
+        refused = hub.raw("POST", "/oauth/2026-03/token", data=form)
+        assert (refused.status_code, refused.json()["status"]) == (400, "BAD_REFRESH_TOKEN")
+
+
+def test_a_url_that_is_too_long_is_refused() -> None:
+    with portal() as hub:
+        assert hub.raw("GET", f"{CONTACTS}?properties={'x' * 20_000}").status_code == 414
