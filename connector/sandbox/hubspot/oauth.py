@@ -128,7 +128,7 @@ def _granted(context: Context, refresh_token: str) -> Sequence[str]:
     raise _refused("BAD_REFRESH_TOKEN", "missing or invalid refresh token")
 
 
-def access_token_info(call: Call) -> Answer:
+def describe_access_token(call: Call) -> Answer:
     """`GET /oauth/v1/access-tokens/{token}`: whose it is, what it opens and for how long."""
     row = call.context.database.execute(
         "SELECT * FROM hubspot_token WHERE token = ? AND kind = ?", (call.parts["token"], OAUTH)
@@ -136,19 +136,19 @@ def access_token_info(call: Call) -> Answer:
     if row is None or row["expires_ms"] <= call.now_ms:
         raise not_found()
     left_s = (row["expires_ms"] - call.now_ms) // 1000
-    return Answer(200, _info(call, orjson.loads(row["scopes"]), "access") | {"expires_in": left_s})
+    return Answer(200, _details(call, orjson.loads(row["scopes"]), "access") | {"expires_in": left_s})
 
 
-def refresh_token_info(call: Call) -> Answer:
+def describe_refresh_token(call: Call) -> Answer:
     """`GET /oauth/v1/refresh-tokens/{token}`."""
     try:
         scopes = _granted(call.context, call.parts["token"])
     except Refused:
         raise not_found() from None
-    return Answer(200, _info(call, scopes, "refresh") | {"client_id": call.context.settings.hubspot_client_id})
+    return Answer(200, _details(call, scopes, "refresh") | {"client_id": call.context.settings.hubspot_client_id})
 
 
-def _info(call: Call, scopes: Sequence[str], kind: str) -> dict[str, Any]:
+def _details(call: Call, scopes: Sequence[str], kind: str) -> dict[str, Any]:
     account = {"user": USER, "hub_domain": "northwind.example", "hub_id": PORTAL_ID, "user_id": 1, "app_id": APP_ID}
     return {"token": call.parts["token"], "token_type": kind, "scopes": list(scopes), **account}
 

@@ -187,8 +187,8 @@ def _oauth_endpoints() -> Iterator[Endpoint]:
     rows = [
         ("GET", "consent", "", oauth.authorize),
         ("POST", "token", "", oauth.token),
-        ("GET", "access tokens", "/{token}", oauth.access_token_info),
-        ("GET", "refresh tokens", "/{token}", oauth.refresh_token_info),
+        ("GET", "access tokens", "/{token}", oauth.describe_access_token),
+        ("GET", "refresh tokens", "/{token}", oauth.describe_refresh_token),
         ("DELETE", "refresh tokens", "/{token}", oauth.revoke),
     ]
     for method, area, suffix, work in rows:
