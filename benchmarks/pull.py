@@ -1,19 +1,22 @@
 """Pull, map and store contacts from a sandbox, against a bare loop that reads the same pages and writes them to a file.
 
-    python benchmarks/pull.py [contacts] [--system hubspot|salesforce] [--profile]
+    python benchmarks/pull.py [contacts] [--arm hubspot|salesforce|salesforce_bulk] [--profile]
 
 The product's arm is `connector.steps.pull.pull` into fresh stores; the bare arm is a `requests.Session`, the endpoint, fields and
-page size that our adapter uses, `.json()`, and each page's text into one file. The sandbox runs in a process of its own with its
-rate limits off; seconds of the processor are those of this process. Target: 60 % of the bare loop's rate.
+page size that our adapter uses, `.json()` (CSV: `csv.reader`), and each page's text into one file. The sandbox runs in a
+process of its own with its rate limits off; seconds of the processor are those of this process. Target: 60 % of the bare loop's rate.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
+import csv
+import io
 import pstats
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _stage
 from connector import clock, pipeline
 from connector.model import Request
-from connector.sources import hubspot_objects, salesforce_query
+from connector.sources import hubspot_objects, salesforce_reading
 from connector.steps.pull import Pulled, fields_of, pull
 from connector.steps.setup import Progress, Setup
 
 LIMIT = 0.6
 STREAM = "contacts"
+POLL_S = 0.2
 
 
 def by_product(setup: Setup) -> Pulled:
@@ -70,8 +74,8 @@ def bare_hubspot(setup: Setup, url: str, file: Path) -> int:
             wanted["after"] = page["paging"]["next"]["after"]
 
 
-def bare_salesforce(setup: Setup, url: str, file: Path) -> int:
-    """The query of Contacts, page by page."""
+def salesforce_session(setup: Setup, url: str) -> tuple[requests.Session, str, str]:
+    """A session that is signed in, the path of the org's API, and the query of Contacts."""
     session = requests.Session()
     token = session.post(
         f"{url}/services/oauth2/token",
@@ -85,7 +89,13 @@ def bare_salesforce(setup: Setup, url: str, file: Path) -> int:
     org = f"/services/data/v{setup.systems['salesforce'].connect.args[1].api_version}"  # type: ignore[attr-defined]
     allowed = {field["name"] for field in session.get(f"{url}{org}/sobjects/Contact/describe").json()["fields"]}
     hidden = [name for name in asked.fields if "." not in name and name not in allowed]
-    soql = salesforce_query.soql_of(asked.stream, asked.fields, None, hidden)
+    soql = salesforce_reading.soql_of(asked.stream, asked.fields, None, hidden)
+    return session, org, soql
+
+
+def bare_salesforce(setup: Setup, url: str, file: Path) -> int:
+    """The query of Contacts, page by page."""
+    session, org, soql = salesforce_session(setup, url)
     path, rows = f"{org}/queryAll?q={quote(soql, safe='')}", 0
     with file.open("w") as out:
         while path:
@@ -97,18 +107,53 @@ def bare_salesforce(setup: Setup, url: str, file: Path) -> int:
     return rows
 
 
-BARE: dict[str, Callable[[Setup, str, Path], int]] = {"hubspot": bare_hubspot, "salesforce": bare_salesforce}
+def bare_salesforce_bulk(setup: Setup, url: str, file: Path) -> int:
+    """The same query as a bulk job, result page by result page."""
+    session, org, soql = salesforce_session(setup, url)
+    wanted = {"operation": "queryAll", "query": soql.partition(" ORDER BY ")[0]}
+    job = f"{url}{org}/jobs/query/{session.post(f'{url}{org}/jobs/query', json=wanted).json()['id']}"
+    while session.get(job).json()["state"] != "JobComplete":
+        time.sleep(POLL_S)
+    rows, locator = 0, ""
+    with file.open("w", newline="") as out:
+        while locator != "null":
+            answer = session.get(f"{job}/results", params={"locator": locator} if locator else {})
+            answer.encoding = "utf-8"
+            out.write(answer.text)
+            rows += sum(1 for _ in csv.reader(io.StringIO(answer.text, newline=""))) - 1
+            locator = answer.headers["Sforce-Locator"]
+    return rows
 
 
-def compare(system: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
-    """Both arms, alternately; the better turn of each counts."""
+#: arm -> the bare loop of it; `salesforce` is kept from going through Bulk API, `salesforce_bulk` made to.
+BARE: dict[str, Callable[[Setup, str, Path], int]] = {
+    "hubspot": bare_hubspot,
+    "salesforce": bare_salesforce,
+    "salesforce_bulk": bare_salesforce_bulk,
+}
+OPTIONS = {"salesforce": "bulk_from = 1_000_000_000", "salesforce_bulk": "bulk_from = 1_000"}
+
+
+def configured(directory: Path, addresses: dict[str, str], arm: str) -> Setup:
+    """The product, its options as this arm wants them."""
+    system = arm.partition("_")[0]
+    file = _stage.configured(directory, addresses, [system])
+    if arm in OPTIONS:
+        section = f"[systems.{system}]"
+        file.write_text(file.read_text().replace(section, f"{section}\n{OPTIONS[arm]}"))
+    return _stage.house(file)
+
+
+def compare(arm: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
+    """Bare loop and product, alternately; the better turn of each counts."""
+    system = arm.partition("_")[0]
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         with _stage.sandbox(directory, **{f"{system}_contacts": contacts}) as addresses:
             bare, product = [], []
             for turn in range(turns):
-                setup = _stage.house(_stage.configured(directory / f"turn-{turn}", addresses, [system]))
-                rows, taken = _stage.timed(lambda: BARE[system](setup, addresses[system], directory / "pages"))  # noqa: B023
+                setup = configured(directory / f"turn-{turn}", addresses, arm)
+                rows, taken = _stage.timed(lambda: BARE[arm](setup, addresses[system], directory / "pages"))  # noqa: B023
                 assert rows == contacts, rows
                 bare.append(taken)
                 profile = cProfile.Profile()
@@ -122,7 +167,7 @@ def compare(system: str, contacts: int, turns: int, *, is_profiled: bool) -> Non
                 product.append(taken)
     loop, ours = (min(turns, key=lambda each: each.wall_s) for turns in (bare, product))
     ratio = loop.wall_s / ours.wall_s
-    print(f"{system}, {contacts:,} contacts ({_stage.load_text()}, {clock.now():%H:%M} UTC)")
+    print(f"{arm}, {contacts:,} contacts ({_stage.load_text()}, {clock.now():%H:%M} UTC)")
     print(f"  bare loop          {loop}   {contacts / loop.wall_s:7,.0f} rows/s")
     print(f"  pull, map, store   {ours}   {contacts / ours.wall_s:7,.0f} rows/s")
     print(f"  ratio of rates     {ratio:7.0%}   (at least {LIMIT:.0%})   peak memory {_stage.peak_mb():,.0f} MB")
@@ -132,12 +177,12 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("contacts", nargs="?", type=int, default=100_000)
-    parser.add_argument("--system", choices=sorted(BARE), action="append")
+    parser.add_argument("--arm", choices=sorted(BARE), action="append")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="print what the storing thread does")
     options = parser.parse_args()
-    for system in options.system or sorted(BARE):
-        compare(system, options.contacts, options.turns, is_profiled=options.profile)
+    for arm in options.arm or sorted(BARE):
+        compare(arm, options.contacts, options.turns, is_profiled=options.profile)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import orjson
@@ -41,6 +41,8 @@ from connector.model import Classified, Classify, Verdict
 from connector.pacing import Pacing
 
 POOL_SIZE = 16
+_FIRST_NOT_OK = 300
+_DOWNLOAD_BYTES = 1 << 18
 TIMEOUT_S = (3.05, 60.0)  # to connect, between two bytes of the answer
 BODY_KEPT_CHARACTERS = 2000
 #: Where vendors put the id that their support asks for.
@@ -134,6 +136,38 @@ def parse(response: requests.Response, system: str = "") -> Any:
             system=system,
             request_id=request_id(response.headers),
         ) from None
+
+
+def download(
+    session: Session, url: str, into: IO[bytes], *, system: str, headers: Mapping[str, str], retries: Retries = Retries()
+) -> Mapping[str, str]:
+    """Copy the body of a large answer into a file, piece by piece; from the beginning again when the connection breaks.
+
+    Returns the answer's headers. Raises what calls of `session` raise.
+    """
+
+    def copy() -> Mapping[str, str]:
+        into.seek(0)
+        into.truncate()
+        try:
+            with session.get(url, headers=dict(headers), stream=True) as response:
+                for piece in response.iter_content(_DOWNLOAD_BYTES):
+                    into.write(piece)
+                return response.headers
+        except requests.exceptions.RequestException as error:
+            what = f"the connection broke in the middle of an answer ({type(error).__name__})"
+            raise TransientError(what, hint="check the network between", system=system) from error
+
+    try:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(retries.attempts),
+            wait=tenacity.wait_random_exponential(multiplier=retries.first_wait_s, max=retries.max_wait_s),
+            sleep=clock.sleep,
+            reraise=True,
+        )(copy)
+    except TransientError as error:
+        raise SystemUnavailable(str(error), sent=True, hint=error.hint, system=system) from error
 
 
 def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", request_id: str = "") -> ConnectorError:
@@ -250,7 +284,7 @@ class _Transport(HTTPAdapter):
                 wait=self._wait_s,
                 sleep=clock.sleep,
                 reraise=True,
-            )(self._exchange, request, timeout or self._to.timeout_s, options)
+            )(self._exchange, request, timeout or self._to.timeout_s, {**options, "stream": stream})
         except (TransientError, QuotaExhausted, SystemFailure) as error:
             is_in_doubt = any(failure.sent for failure in failures)  # whatever ended it, an earlier attempt may stand
             if not isinstance(error, TransientError) and not is_in_doubt:
@@ -306,8 +340,10 @@ class _Transport(HTTPAdapter):
         with self._lock:
             self.calls += 1
         try:
-            response = super().send(request, stream=False, timeout=timeout_s, **options)
-            body = response.content  # the body belongs to the exchange: a connection may break in the middle of it
+            response = super().send(request, timeout=timeout_s, **options)
+            is_streamed = options["stream"] and response.status_code < _FIRST_NOT_OK
+            # the body belongs to the exchange, for a connection may break in the middle of it; `download` sees to others
+            body = b"" if is_streamed else response.content
         except requests.exceptions.RequestException as error:
             sent = was_sent(error)
             what = "the connection broke or timed out" if sent else "no connection could be made"
@@ -334,7 +370,7 @@ class _Transport(HTTPAdapter):
 
 
 def _body(response: requests.Response, body: bytes) -> Any:
-    if response.status_code < 300 or not body:
+    if response.status_code < _FIRST_NOT_OK or not body:
         return None
     try:
         return orjson.loads(body)

@@ -87,6 +87,7 @@ class Page:
 
     `malformed` says why a record of the answer could not even be put into a row (no id, not an object).
     `total` is the system's own count of what this read will give, where it tells (for progress only).
+    `hidden` are the fields that were asked for and that the system does not show us.
     """
 
     stream: Stream
@@ -95,6 +96,7 @@ class Page:
     done: bool
     malformed: tuple[str, ...] = ()
     total: int | None = None
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ class FieldSchema:
     options: tuple[str, ...] = ()
     is_restricted: bool = False
     is_unique: bool = False
+    is_calculated: bool = False  # its value may change without the record's stamp moving
+    precision: int | None = None  # digits of a number, `scale` of them behind the point
+    scale: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

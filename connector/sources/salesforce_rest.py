@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -151,6 +152,7 @@ class Answer:
     status: int
     body: Any
     told: Classified
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,17 @@ class Described:
         return name in self.fields or ("." in name and name.split(".", maxsplit=1)[0] in self.relationships)
 
 
+#: What this process has been told about objects, with its Last-Modified, by credentials and object. The date covers
+#: changes of permissions, too (REST API Developer Guide, "Conditional Requests", "Describe Global").
+_SEEN: dict[tuple[str, ...], tuple[str, Described]] = {}
+
+
 class Org:
     """One Salesforce org. Safe to share between threads."""
 
-    def __init__(self, system: str, url: str, api_version: str, session: http.Session) -> None:
+    def __init__(self, system: str, url: str, api_version: str, session: http.Session, *, user: str = "") -> None:
         self.system = system
+        self.identity = (url, api_version, user)  # whose eyes see it
         self.session = session
         self.rest = Salesforce(instance_url=url, session_id="", session=session, version=api_version)
         self.rest.headers.pop("X-PrettyPrint")
@@ -216,10 +224,25 @@ class Org:
             wanted = [name for name in dict.fromkeys(object_types) if is_fresh or name not in self._described]
             for start in range(0, len(wanted), MAX_SUBREQUESTS):
                 group = wanted[start : start + MAX_SUBREQUESTS]
-                answers, _ = self.composite([Subrequest(f"sobjects/{name}/describe") for name in group])
+                answers, _ = self.composite([self.describing(name) for name in group])
                 for name, answer in zip(group, answers, strict=True):
-                    self._described[name] = self._as_described(answer)
+                    self._described[name] = self._as_described(name, answer)
             return {name: known for name in object_types if (known := self._described.get(name)) is not None}
+
+    def describing(self, object_type: str) -> Subrequest:
+        """The request for an object's description: only if it changed since this process saw it."""
+        seen = _SEEN.get((*self.identity, object_type))
+        headers = {"If-Modified-Since": seen[0]} if seen else {}
+        return Subrequest(f"sobjects/{object_type}/describe", headers=headers)
+
+    def note_description(self, object_type: str, answer: Answer) -> None:
+        """Remember a description that came beside something else; one that did not come is asked for when needed."""
+        is_told = answer.status == HTTPStatus.NOT_MODIFIED or (
+            isinstance(answer.body, dict) and "fields" in answer.body
+        )
+        if is_told and answer.told.verdict is Verdict.OK:
+            with self._lock:
+                self._described[object_type] = self._as_described(object_type, answer)
 
     def remembered(self, object_type: str) -> Described | None:
         """The description of an object if it has been asked for already; no call is made."""
@@ -246,12 +269,17 @@ class Org:
                 system=self.system,
             )
         status, body = part["httpStatusCode"], part.get("body")
-        return Answer(status, body, classify(status, {}, body))
+        return Answer(status, body, classify(status, {}, body), part.get("httpHeaders") or {})
 
-    def _as_described(self, answer: Answer) -> Described | None:
-        told = answer.told
+    def _as_described(self, object_type: str, answer: Answer) -> Described | None:
+        told, key = answer.told, (*self.identity, object_type)
+        if answer.status == HTTPStatus.NOT_MODIFIED and key in _SEEN:
+            return _SEEN[key][1]
         if told.verdict is Verdict.OK and isinstance(answer.body, dict):
-            return as_described(answer.body)
+            described = as_described(answer.body)
+            if changed_at := answer.headers.get("Last-Modified"):
+                _SEEN[key] = (changed_at, described)
+            return described
         if told.verdict in (Verdict.REJECTED, Verdict.FORBIDDEN):  # 404 NOT_FOUND: not there, or not for us
             return None
         raise http.error_of(told, self.system, status=answer.status)
@@ -282,6 +310,9 @@ def _field(told: Mapping[str, Any]) -> FieldSchema:
         options=tuple(value["value"] for value in told.get("picklistValues") or () if value.get("active", True)),
         is_restricted=bool(told.get("restrictedPicklist")),
         is_unique=bool(told.get("unique")),
+        is_calculated=bool(told.get("calculated")),
+        precision=told.get("precision") or None,
+        scale=told.get("scale") or 0,
     )
 
 

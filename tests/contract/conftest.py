@@ -25,6 +25,7 @@ BENCHES = {
     "hubspot": hubspot_bench,
     "hubspot_dated": partial(hubspot_bench, api_version="2026-09"),
     "salesforce": salesforce_bench,
+    "salesforce_bulk": partial(salesforce_bench, bulk_from=1),
 }
 
 

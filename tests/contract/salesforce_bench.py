@@ -17,6 +17,9 @@ CLIENT_ID, CLIENT_SECRET = "sandbox-consumer-key", "sandbox-consumer-secret"  # 
 REFUSED_SECRET = "consumer-secret-refused-7c1e"
 DATA = "/services/data/v62.0"
 BATCH = 200
+BULK_PAGE_ROWS = 100
+#: When nearly every stream goes through bulk queries, a cycle is not cheap.
+BULK_QUIET_CALLS = 100
 TASK_KEY_SPEC = FieldSpec("Task", "Task_Key__c", "Task Key", "text", length=64, is_unique=True)
 
 
@@ -63,11 +66,11 @@ class OtherUser:
         self.call("DELETE", "/_sandbox/faults", id=str(made["id"]))
 
 
-def salesforce_bench(url: str) -> Bench:
-    """A Salesforce system over the sandbox's org."""
+def salesforce_bench(url: str, **chosen: int) -> Bench:
+    """A Salesforce system over the sandbox's org, with these options; a bulk query's pages hold a hundred records."""
     other = OtherUser(url)
-    other.call("POST", "/_sandbox/limits", {"enabled": False})
-    given = {"kind": "salesforce", "url": url, "client_id": CLIENT_ID}
+    other.call("POST", "/_sandbox/limits", {"enabled": False, "salesforce_bulk_page_rows": BULK_PAGE_ROWS})
+    given: dict[str, Any] = {"kind": "salesforce", "url": url, "client_id": CLIENT_ID, **chosen}
     options = SalesforceOptions(**given, client_secret=SecretStr(CLIENT_SECRET))
     refused = SalesforceOptions(**given, client_secret=SecretStr(REFUSED_SECRET))
     system = connect("salesforce", options)
@@ -92,6 +95,6 @@ def salesforce_bench(url: str) -> Bench:
         secrets=(CLIENT_SECRET, REFUSED_SECRET),
         shown=(options, refused),
         many=300,
-        quiet_calls=2,
+        quiet_calls=BULK_QUIET_CALLS if chosen else 2,
         counter=counter,
     )

@@ -1,0 +1,226 @@
+"""One Salesforce stream on its way to its present end: what it asks for, and the cursor that it goes on from.
+
+The cursor is a JSON object. Between two reads: `low`, the SystemModstamp to go on from (instants are SOQL literals);
+`reconciled`, when a read last went back a day; `deleted_low`, from when deletions are still to be asked for; `hidden`,
+the fields that were asked for and not shown, as of `hidden_at`; `formulas`, that some are read, all of them last at
+`refreshed`; `whole`, that the next read is to read everything. In the middle of a read also `at`, the instant of its
+first page, `of`, a fingerprint of its query, `mode`, and where it is: `next`, a page's address, or `job`, a place in the
+results of a bulk query.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from connector import clock
+from connector.model import Request, Stream
+from connector.sources.salesforce_bulk import Place
+from connector.sources.salesforce_rest import Described, Org
+
+SETTLED_AFTER = timedelta(minutes=10)
+#: A standard field that was found hidden is left out for so long without a look. Custom ones may be created any minute.
+HIDDEN_FOR = timedelta(days=1)
+#: Fields that exist only with a feature of the org: without it their absence is nothing to mend.
+FEATURE_FIELDS = ("CurrencyIsoCode",)
+
+#: What is read beside the fields asked for, where the object has it.
+ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
+WITHOUT_DELETION = ("User",)
+WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole")
+MERGEABLE = ("Lead", "Contact", "Account")
+
+#: How much a read takes: what changed, what changed in the last day, everything.
+NEWS, DAY, WHOLE = "news", "day", "whole"
+NOT_KNOWN = 1 << 62
+
+_KEPT = ("reconciled", "refreshed", "formulas", "deleted_low")
+_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How streams are read. `described` are the objects whose description is wanted at every read, `own` our fields."""
+
+    bulk_from: int
+    reconcile_every: timedelta
+    formulas_every: timedelta
+    described: Collection[str] = ()
+    own: Collection[str] = ()
+
+
+@dataclass
+class Reading:
+    """One stream on its way to its present end."""
+
+    request: Request
+    habits: Habits
+    saved: Mapping[str, Any]
+    mode: str = NEWS
+    soql: str = ""
+    low: str | None = None  # SystemModstamp from which we read; None: from the beginning
+    first_page_at: str | None = None
+    deleted_low: str | None = None  # from when deletions that queryAll does not show are asked for
+    deletions: pa.Table | None = None  # to go out with the first page
+    next_path: str | None = None
+    job: Place | None = None
+    may_bulk: bool = True
+    remaining: int = NOT_KNOWN  # rows to come
+    attempts: int = 0
+    described: Described | None = None  # what the query was made with
+    looks: int = 0
+    hidden: tuple[str, ...] = ()
+    hidden_at: str = ""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that is read."""
+        return self.request.stream
+
+    @property
+    def object_type(self) -> str:
+        """The object that is read."""
+        return self.request.stream.object_type
+
+    @property
+    def wants_description(self) -> bool:
+        """Whether the object's description should come with the first page: it is written to, or a day has passed."""
+        return self.mode != NEWS or self.object_type in self.habits.described
+
+    def restart(self) -> None:
+        """Read from the bound again: the place where we were is not there any more."""
+        self.next_path = self.first_page_at = self.job = None
+        self.remaining = NOT_KNOWN
+
+
+def begin(org: Org, request: Request, habits: Habits) -> Reading:
+    """A reading of what its cursor says is to come."""
+    saved: dict[str, Any] = orjson.loads(request.cursor) if request.cursor else {}
+    now = clock.now() + timedelta(seconds=org.clock_skew_s)
+    reading = Reading(request, habits, saved)
+    is_midway = bool(saved.get("of"))
+    reading.mode = str(saved["mode"]) if saved.get("mode") else _mode(saved, habits, now)
+    reading.low = saved.get("low") if is_midway else _low(saved, reading.mode)
+    if reading.object_type in WITHOUT_BIN:
+        reading.deleted_low = saved.get("deleted_low", saved.get("low"))
+    elif reading.object_type not in WITHOUT_DELETION and reading.mode != NEWS and not is_midway:
+        reading.deleted_low = saved.get("deleted_low", saved.get("reconciled"))
+    if saved.get("hidden") and now - datetime.fromisoformat(saved["hidden_at"]) < HIDDEN_FOR:
+        hidden = [name for name in saved["hidden"] if not name.endswith("__c")]
+        reading.hidden, reading.hidden_at = tuple(hidden), saved["hidden_at"]
+    formulate(org, reading)
+    if is_midway and saved["of"] == _fingerprint(reading.soql):
+        reading.first_page_at, reading.next_path = saved.get("at"), saved.get("next")
+        reading.job = Place(**saved["job"]) if saved.get("job") else None
+    return reading
+
+
+def _mode(saved: Mapping[str, Any], habits: Habits, now: datetime) -> str:
+    if not saved.get("low") or saved.get("whole"):
+        return WHOLE
+    refreshed, reconciled = saved.get("refreshed"), saved.get("reconciled")
+    if saved.get("formulas") and refreshed and now - datetime.fromisoformat(refreshed) >= habits.formulas_every:
+        return WHOLE
+    return DAY if reconciled and now - datetime.fromisoformat(reconciled) >= habits.reconcile_every else NEWS
+
+
+def _low(saved: Mapping[str, Any], mode: str) -> str | None:
+    if mode == WHOLE:
+        return None
+    low: str | None = saved.get("low")
+    if mode == DAY and low:
+        return min(low, literal(datetime.fromisoformat(saved["reconciled"]) - SETTLED_AFTER))
+    return low
+
+
+def formulate(org: Org, reading: Reading) -> None:
+    """Make the query; a description that somebody asked for says what is hidden, else what the last read found."""
+    stream, fields = reading.stream, reading.request.fields
+    reading.described = org.remembered(stream.object_type)
+    if reading.described is not None:
+        reading.hidden = _hidden(reading, reading.described)
+        reading.hidden_at = literal(clock.now())
+    reading.soql = soql_of(stream, fields, reading.low, reading.hidden)
+
+
+def soql_of(stream: Stream, fields: Sequence[str], low: str | None, hidden: Collection[str] = ()) -> str:
+    """The query of a stream: what was asked for, with what tells identity, change and deletion, but nothing hidden."""
+    names = [name for name in wanted(stream, fields) if name not in hidden]
+    where = f" WHERE SystemModstamp >= {low}" if low else ""
+    return f"SELECT {', '.join(names)} FROM {stream.object_type}{where} ORDER BY SystemModstamp, Id"  # noqa: S608 _NAME
+
+
+def wanted(stream: Stream, fields: Sequence[str]) -> list[str]:
+    """The names to select, hidden ones included."""
+    names = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
+    return [name for name in names if _NAME.fullmatch(name)]
+
+
+def _telling(object_type: str) -> tuple[str, ...]:
+    return (
+        *(() if object_type in WITHOUT_DELETION else ("IsDeleted",)),
+        *(("MasterRecordId",) if object_type in MERGEABLE else ()),
+        *(("ConvertedContactId",) if object_type == "Lead" else ()),
+    )
+
+
+def _hidden(reading: Reading, described: Described) -> tuple[str, ...]:
+    return tuple(name for name in wanted(reading.stream, reading.request.fields) if not described.allows(name))
+
+
+def hidden_of(reading: Reading) -> tuple[str, ...]:
+    """The fields that were asked for and are not shown to us, as far as this read knows; those of features apart."""
+    return tuple(name for name in reading.hidden if name not in FEATURE_FIELDS)
+
+
+def cursor(org: Org, reading: Reading) -> str:
+    """Where to go on: from `low`, or in the middle of a read that began at `at`."""
+    assert reading.first_page_at is not None
+    said = {key: reading.saved[key] for key in _KEPT if key in reading.saved}
+    known = org.remembered(reading.object_type)
+    is_over = reading.next_path is None and reading.job is None
+    if is_over:
+        said |= _settled(reading, known)
+    else:
+        said |= {"at": reading.first_page_at, "of": _fingerprint(reading.soql), "mode": reading.mode}
+        said |= {"next": reading.next_path} if reading.job is None else {"job": asdict(reading.job)}
+        said |= {"low": reading.low} if reading.low else {}
+    if reading.deleted_low:
+        said["deleted_low"] = reading.deleted_low
+    if reading.hidden:
+        said |= {"hidden": reading.hidden, "hidden_at": reading.hidden_at}
+    return orjson.dumps(said).decode()
+
+
+def _settled(reading: Reading, known: Described | None) -> dict[str, Any]:
+    """What the next read begins with."""
+    at = str(reading.first_page_at)
+    said: dict[str, Any] = {"low": literal(datetime.fromisoformat(at) - SETTLED_AFTER)}
+    if reading.mode != NEWS or "reconciled" not in reading.saved:
+        said["reconciled"] = at
+    if reading.mode == WHOLE:
+        said["refreshed"] = at
+    if known is not None:
+        asked = [known.fields[name] for name in reading.request.fields if name in known.fields]
+        said["formulas"] = any(each.is_calculated for each in asked)
+        before = [name for name in reading.saved.get("hidden", ()) if name not in reading.habits.own]
+        if any(known.allows(name) for name in before) and reading.mode != WHOLE:
+            said["whole"] = True  # what was hidden is shown now: also in records that do not change
+    return said
+
+
+def literal(instant: datetime) -> str:
+    """A SOQL datetime literal, in whole seconds."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _fingerprint(soql: str) -> str:
+    return blake2b(soql.encode(), digest_size=8).hexdigest()

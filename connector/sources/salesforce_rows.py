@@ -1,0 +1,171 @@
+"""Salesforce records as pages: JSON of the REST API and CSV of the Bulk API into the columns of `tables.PAGE`.
+
+Facts this stands on (REST API Developer Guide, "Query"; Bulk API 2.0 Developer Guide, "Get Results for a Query Job"):
+- JSON tells instants as `2026-09-01T00:00:00.000+0000`, CSV as `2026-09-01T00:00:00.000Z`; both are UTC.
+- CSV knows no type: an empty value is null, booleans are `true` and `false`. So that a record says the same on either
+  way, its native JSON is written as the REST API would have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from connector import tables
+
+Column = Any
+pc: Any = pyarrow.compute
+
+_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(\+0000|Z)$"
+_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$"
+#: Types (see `FieldSchema`) whose values are JSON as they are, and the form that such values have.
+_LITERALS: Mapping[str, str] = {"bool": r"^(true|false)$", "number": _NUMBER, "integer": _NUMBER}
+_TO_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
+_NONE = pa.scalar(None, tables.TEXT)
+
+
+# ---------------------------------------------------------------------------------------------------------------- JSON
+
+
+def rows_of(object_type: str, fields: Sequence[str], records: Sequence[Any]) -> tuple[pa.Table, tuple[str, ...]]:
+    """Records of a query answer as `tables.PAGE`, and why some could not become rows."""
+    good = [record for record in records if isinstance(record, dict) and isinstance(record.get("Id"), str)]
+    malformed = ("a record without an Id",) * (len(records) - len(good))
+    nested = _nested(fields)
+    for record in good:
+        record.pop("attributes", None)
+        for relationship, names in nested.items():
+            inner = record.pop(relationship, None)
+            for dotted, path in names:
+                record[dotted] = _inside(inner, path)
+    native = pa.array([orjson.dumps(record) for record in good], pa.binary()).cast(tables.TEXT)
+    texts = {
+        name: pa.array([record.get(name) for record in good], tables.TEXT)
+        for name in ("Id", "CreatedDate", "SystemModstamp", "MasterRecordId")
+    }
+    deleted = pa.array([record.get("IsDeleted") is True for record in good], tables.BOOL)
+    return _page(object_type, texts, deleted, native), malformed
+
+
+def _nested(fields: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:
+    nested: dict[str, list[tuple[str, list[str]]]] = {}
+    for name in fields:
+        relationship, *path = name.split(".")
+        if path:
+            nested.setdefault(relationship, []).append((name, path))
+    return nested
+
+
+def _inside(value: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+# ----------------------------------------------------------------------------------------------------------------- CSV
+
+
+def rows_of_csv(object_type: str, batch: pa.RecordBatch, kinds: Mapping[str, str]) -> tuple[pa.Table, tuple[str, ...]]:
+    """A batch of columns of text (nulls where unset) as `tables.PAGE`, and why some rows could not become rows.
+
+    `kinds`: native field -> its type (see `FieldSchema`); what it does not name is text.
+    """
+    texts = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids = texts["Id"]
+    malformed = ("a record without an Id",) * ids.null_count
+    if ids.null_count:
+        texts = {name: column.filter(pc.is_valid(ids)) for name, column in texts.items()}
+    unset = pa.nulls(len(texts["Id"]), tables.TEXT)
+    deleted = pc.fill_null(pc.equal(texts.get("IsDeleted", unset), "true"), False)
+    page = {name: texts.get(name, unset) for name in ("Id", "CreatedDate", "SystemModstamp", "MasterRecordId")}
+    return _page(object_type, page, deleted, _objects(texts, kinds)), malformed
+
+
+def _objects(texts: Mapping[str, Column], kinds: Mapping[str, str]) -> Column:
+    """JSON objects of columns of text, one for each row, made by joining columns."""
+    parts: list[Any] = ["{"]
+    for name, column in texts.items():
+        for part in (f'"{name}":', *_values(column, kinds.get(name, "text")), ","):
+            if isinstance(part, str) and isinstance(parts[-1], str):
+                parts[-1] += part
+            else:
+                parts.append(part)
+    parts[-1] = parts[-1][:-1] + "}"
+    size = len(next(iter(texts.values())))
+    return pc.binary_join_element_wise(*parts, "") if len(parts) > 1 else pa.repeat(parts[0], size)
+
+
+def _values(column: Column, kind: str) -> Iterator[Any]:
+    """The JSON of a column's values, as pieces that are joined without anything between."""
+    if column.null_count == len(column):
+        yield "null"
+    elif kind in _LITERALS and pc.all(pc.match_substring_regex(column, _LITERALS[kind])).as_py():
+        yield pc.fill_null(column, "null")
+    else:
+        if kind == "datetime":
+            column = pc.replace_substring_regex(column, r"Z$", "+0000")
+        column = _escaped(column)
+        if column.null_count:
+            yield pc.fill_null(pc.binary_join_element_wise('"', column, '"', ""), "null")
+        else:
+            yield from ('"', column, '"')
+
+
+def _escaped(column: Column) -> Column:
+    """What JSON may not hold as it is, escaped; most columns hold nothing of it."""
+    found = set(_TO_ESCAPE.findall(column.buffers()[2] or b""))
+    for letter in sorted(found, key=lambda letter: letter != b"\\"):  # the backslash first
+        text = letter.decode()
+        column = pc.replace_substring(column, text, orjson.dumps(text).decode()[1:-1])
+    return column
+
+
+# ---------------------------------------------------------------------------------------------------------------- pages
+
+
+def deleted_rows(object_type: str, gone: Sequence[Mapping[str, str]]) -> pa.Table:
+    """What /deleted tells, as rows that know nothing but that they are deleted."""
+    ids = pa.array([one["id"] for one in gone], tables.TEXT)
+    unset = pa.nulls(len(ids), tables.TEXT)
+    stamps = pa.array([one.get("deletedDate") for one in gone], tables.TEXT)
+    texts = {"Id": ids, "CreatedDate": unset, "SystemModstamp": stamps, "MasterRecordId": unset}
+    return _page(object_type, texts, pa.repeat(True, len(ids)), pa.repeat(pa.scalar("{}", tables.TEXT), len(ids)))
+
+
+def _page(object_type: str, texts: Mapping[str, Column], deleted: Column, native: Column) -> pa.Table:
+    count = len(native)
+    return pa.Table.from_arrays(
+        [
+            texts["Id"],
+            pa.repeat(pa.scalar(object_type, tables.TEXT), count),
+            instants(texts["CreatedDate"]),
+            instants(texts["SystemModstamp"]),
+            deleted,
+            pc.if_else(deleted, texts["MasterRecordId"], _NONE),
+            native,
+        ],
+        schema=tables.PAGE,
+    )
+
+
+def instants(texts: Column) -> Column:
+    """Texts as instants; what has another form than the API's is unknown."""
+    usual = pc.if_else(pc.match_substring_regex(texts, _INSTANT), texts, None)
+    plain = pc.replace_substring_regex(usual, r"(\+0000|Z)$", "")
+    try:
+        return pc.assume_timezone(plain.cast(pa.timestamp("us")), "UTC")
+    except pa.ArrowInvalid:  # a day that its month does not have
+        return pa.array([_instant(text) for text in plain.to_pylist()], tables.INSTANT)
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+    except ValueError:
+        return None
