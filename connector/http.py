@@ -139,7 +139,13 @@ def parse(response: requests.Response, system: str = "") -> Any:
 
 
 def download(
-    session: Session, url: str, into: IO[bytes], *, system: str, headers: Mapping[str, str], retries: Retries = Retries()
+    session: Session,
+    url: str,
+    into: IO[bytes],
+    *,
+    system: str,
+    headers: Mapping[str, str],
+    retries: Retries = Retries(),
 ) -> Mapping[str, str]:
     """Copy the body of a large answer into a file, piece by piece; from the beginning again when the connection breaks.
 

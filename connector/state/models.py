@@ -125,7 +125,10 @@ class TaskMade(SQLModel, table=True):
 
 
 class Quarantine(SQLModel, table=True):
-    """Something set aside with its cause. `kind`: value (of a record), record, change. The value itself is only a hash."""
+    """Something set aside with its cause. `kind`: value (of a record), record, change, field (of a stream).
+
+    The value itself is only a hash.
+    """
 
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(index=True, unique=True)

@@ -20,7 +20,8 @@ from connector.mart import Mart
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
-from connector.state.models import Poll, Quarantine, RunStep
+from connector.state.models import Poll, RunStep
+from connector.steps import asides
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
 GROUP_ROWS = 20_000
@@ -185,7 +186,8 @@ def _read(
             pages = gathered.setdefault(item.stream.name, [])
             pages.append(item)
             is_old = clock.monotonic_s() - since > GROUP_S
-            if item.done or is_old or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
+            is_place = not item.rows.num_rows  # where the system has begun with much: to be kept before there is a row
+            if item.done or is_old or is_place or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
                 inbox.put(_map(setup, connected, gathered.pop(item.stream.name), moment))
                 since = clock.monotonic_s()
     except ConnectorError as problem:
@@ -255,7 +257,7 @@ def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment,
             group = _group(read)
             key = (group.system, group.stream)
             counts = Counts()
-            if group.pulled:
+            if group.pulled or not read.pages[-1].done:
                 pulled.quiet.pop(key, None)
                 mart = mart or stack.enter_context(setup.mart(threads=STORING_THREADS))
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
@@ -284,8 +286,10 @@ def _group(read: _Read) -> Group:
 def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: Progress) -> None:
     """What the state keeps of a group that is stored: what was set aside, and that its stream was read to the end."""
     assert read.stream is not None
-    if asides := [*_lost(read, moment.now), *_values(read, moment.now)]:
-        setup.state.quarantine(asides)
+    if found := asides.found(read.system, read.stream, read.pages, read.mapped, moment.now):
+        setup.state.quarantine(found)
+    if read.pages[-1].done and not read.pages[-1].hidden:
+        setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled
     if read.pages[-1].done:
         setup.state.set_poll(
@@ -300,47 +304,6 @@ def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, pro
         )
     totals = [page.total for page in read.pages if page.total is not None]
     progress.pulled(read.system, read.stream.name, rows, totals[-1] if totals else None)
-
-
-def _lost(read: _Read, now: datetime) -> list[Quarantine]:
-    """Records that could not even be put into a row."""
-    assert read.stream is not None
-    malformed = [reason for page in read.pages for reason in page.malformed]
-    return [
-        Quarantine(
-            key=f"record|{read.system}|{read.stream.name}|{reason}",
-            kind="record",
-            system=read.system,
-            stream=read.stream.name,
-            code="MALFORMED",
-            reason=reason,
-            first_at=now,
-            last_at=now,
-        )
-        for reason in dict.fromkeys(malformed)
-    ]
-
-
-def _values(read: _Read, now: datetime) -> list[Quarantine]:
-    """Values that could not be mapped; their records went on without them."""
-    assert read.stream is not None
-    rows = [row for mapped in read.mapped for row in mapped.quarantined.to_pylist()]
-    return [
-        Quarantine(
-            key=f"value|{row['record']}|{row['field']}",
-            kind="value" if row["field"] else "record",
-            system=read.system,
-            stream=read.stream.name,
-            record=row["record"] or "",
-            field=row["field"] or "",
-            code="UNMAPPABLE",
-            reason=row["reason"],
-            value_hash=row["value_hash"] or "",
-            first_at=now,
-            last_at=now,
-        )
-        for row in rows
-    ]
 
 
 def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
