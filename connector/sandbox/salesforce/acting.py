@@ -176,6 +176,10 @@ def _follow_contact(org: Org, native: str, contact: str, now: str) -> None:
     )
     org.database.execute("UPDATE sf_Task SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
     org.database.execute("UPDATE sf_Event SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
+    for table in ("sf_TaskRelation", "sf_EventRelation"):
+        org.database.execute(
+            f"UPDATE {table} SET RelationId = ?, SystemModstamp = ? WHERE RelationId = ?", (contact, now, native)
+        )
 
 
 def _merge(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,40 @@ def _campaign_member(org: Org, row: Mapping[str, Any], written: Mapping[str, Any
     return found
 
 
+MAX_CONTACTS = 50
+
+
+def _task_relation(org: Org, row: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
+    return _relation(org, row, "Task")
+
+
+def _event_relation(org: Org, row: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
+    return _relation(org, row, "Event")
+
+
+def _relation(org: Org, row: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """One lead or up to 50 contacts take part in an activity, each once ("Shared Activities", Salesforce Help)."""
+    known = [
+        each["RelationId"]
+        for each in org.database.execute(
+            f'SELECT RelationId FROM "sf_{kind}Relation" WHERE {kind}Id = ? AND Id IS NOT ?',
+            (row[f"{kind}Id"], row.get("Id")),
+        )
+    ]
+    new = row["RelationId"]
+    people = [each for each in (*known, new) if each.startswith(("003", "00Q"))]
+    if new in known:
+        raise RefusedError("DUPLICATE_VALUE", f"{new} already takes part in this activity")
+    if len(people) > MAX_CONTACTS or (len(people) > 1 and any(each.startswith("00Q") for each in people)):
+        raise RefusedError("FIELD_INTEGRITY_EXCEPTION", f"An activity has one lead or up to {MAX_CONTACTS} contacts")
+    is_what = int(new.startswith(("001", "006")))
+    contact = org.database.execute("SELECT AccountId FROM sf_Contact WHERE Id = ?", (new,)).fetchone()
+    return {"IsWhat": is_what} | ({"AccountId": contact["AccountId"]} if contact is not None else {})
+
+
 _RULES = {
+    "TaskRelation": _task_relation,
+    "EventRelation": _event_relation,
     "Contact": _person,
     "Lead": _person,
     "User": _person,

@@ -176,3 +176,24 @@ def test_a_method_can_be_overridden_as_older_clients_do(server: OrgClient) -> No
     lead = server.lead()
     server.call("POST", f"/sobjects/Lead/{lead}?_HttpMethod=PATCH", {"Title": "Boss"}, 204)
     assert server.field("Lead", lead, "Title") == "Boss"
+
+
+def test_who_else_takes_part_in_a_task_is_gone_without_a_trace_but_in_the_list_of_deletions(server: OrgClient) -> None:
+    first, second = (server.create("Contact", LastName=name) for name in "AB")
+    lead = server.lead()
+    task = server.create("Task", Subject="Call", WhoId=first)
+    for contact in (first, second):
+        server.create("TaskRelation", TaskId=task, RelationId=contact)
+    for relation, code in ((second, "DUPLICATE_VALUE"), (lead, "FIELD_INTEGRITY_EXCEPTION")):
+        refused = server.call("POST", "/sobjects/TaskRelation", {"TaskId": task, "RelationId": relation}, 400)
+        assert refused[0]["errorCode"] == code
+    soql = f"SELECT Id, RelationId, Relation.Type FROM TaskRelation WHERE TaskId = '{task}'"
+    rows = server.query(soql)["records"]
+    assert {(row["RelationId"], row["Relation"]["Type"]) for row in rows} == {(first, "Contact"), (second, "Contact")}
+    server.call("DELETE", f"/sobjects/TaskRelation/{rows[0]['Id']}", status=204)
+    assert server.query(soql, every=True)["totalSize"] == 1
+    shift(server, 120)
+    now = server.admin("GET", "/health")["now"][:19] + "Z"
+    start = server.field("Task", task, "CreatedDate").replace("+0000", "Z")
+    told = server.call("GET", "/sobjects/TaskRelation/deleted/", params={"start": start, "end": now})
+    assert [each["id"] for each in told["deletedRecords"]] == [rows[0]["Id"]]
