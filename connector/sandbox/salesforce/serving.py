@@ -129,7 +129,7 @@ async def _respond(org: Org, request: web.Request, answer: Answer) -> web.Stream
 
 async def _stream(request: web.Request, pieces: Iterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
     """Send CSV as it is made, compressed when that is asked for."""
-    response = web.StreamResponse(headers={"Content-Type": "text/csv", **headers})
+    response = web.StreamResponse(headers={"Content-Type": "text/csv", "Vary": "Accept-Encoding", **headers})
     packer = None
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
