@@ -72,6 +72,7 @@ def _fingerprints(config: Config) -> dict[str, str]:
         "engagement": {name: _engagement(model) for name, model in config.scoring.items()},
         "scoring": dict(config.scoring),
         "lifecycle": {"lifecycle": config.lifecycle, **config.tasks},
+        "writeback": {"writeback": config.writeback},
     }
     return {"config": config.fingerprint, **{name: fingerprint(part) for name, part in parts.items()}}
 

@@ -54,6 +54,7 @@ class Stream:
     `object_type` is the system's own name of the object (`Contact`, `contacts`) and part of every record key.
     `cursor_field` is the native field whose growth shows a change ("" when the stream has a cursor of another kind).
     `every` is the shortest interval between two polls, for streams that are dear to ask; zero means at each run.
+    `modified_by` is the native field that names the user who changed a record last ("" when there is none).
     `own_tasks` marks the stream on which the tasks that we made come back.
     """
 
@@ -63,6 +64,7 @@ class Stream:
     cursor_field: str = ""
     lookback: timedelta = timedelta(0)
     every: timedelta = timedelta(0)
+    modified_by: str = ""
     own_tasks: bool = False
     optional: bool = False  # a missing permission or edition is a warning of `check`, not a failure of the run
 
@@ -105,9 +107,6 @@ class StreamFailure:
 
     stream: Stream
     error: ConnectorError
-
-
-# ---------------------------------------------------------------------------------------------------------- describing
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +332,8 @@ class System:
 class Capabilities:
     """What a kind of system can do; the contract suite holds an adapter to it.
 
-    `cut` puts changes of one delivery, which come in the order of their lanes, into what one `write` takes, where batches of
-    `batch_size` are not the whole truth; `count_calls` is the number of API calls that `write` makes for such batches over a
-    new connection (what it must look up first included) when nothing is refused, lost or there already.
+    `cut` puts changes, in the order of their lanes, into what one `write` takes (else: batches of `batch_size`). `count_calls`
+    is how many API calls `write` makes for such batches over a new connection when nothing is refused, lost or there already.
     """
 
     batch_size: int
@@ -344,9 +342,7 @@ class Capabilities:
     outputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # object type -> our output -> native field
     task_key: tuple[str, str] = ("", "")  # object type and native field of our task's dedupe key
     has_unique_task_key: bool = False
-    mixes_in_batch: bool = (
-        True  # fields and tasks of several object types fit one call; else each needs batches of its own
-    )
+    mixes_in_batch: bool = True  # fields and tasks of several types fit one call; else each needs batches of its own
     tells_deletes: bool = False
     cut: Callable[[Sequence[Change]], list[list[Change]]] | None = None
     count_calls: Callable[[Sequence[Sequence[Change]]], int] = len

@@ -16,9 +16,9 @@ from connector.log import get
 from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan, Totals
-from connector.state import lease
+from connector.state import lease, replans
 from connector.state.models import Pause
-from connector.steps import pair, pauses
+from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
@@ -31,7 +31,7 @@ from connector.writeback import Delivered
 
 _LOG = get("pipeline")
 #: Parts of the configuration whose change makes a run look at more than what changed.
-FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle")
+FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Summary:
             "quarantined": total.quarantined, "resolved": self.resolved.records, "identity": self.resolved.counts,
             "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
             "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
+            "left": dict(self.totals.left) if self.totals else {},
             "enqueued": self.enqueued,
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
@@ -128,9 +129,10 @@ def sync(
             compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
-        for portion in plans(setup, mart, full=full):
+        anew = replans.waiting(setup.state)
+        for portion in plans(setup, mart, moment, anew, full=full):
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
-    writeback.mark_planned(setup.state, moment.run)
+    standing.mark_planned(setup, moment, anew)
     progress.say("deliver", f"{summary.enqueued} changes")
     summary.delivered = deliver(setup, systems, moment, progress)
     return summary
@@ -168,7 +170,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         mart.begin()
         try:
             compute(setup, mart, moment, progress, summary)
-            plan = joined(plans(setup, mart))
+            plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
             summary.add(plan, 0)
             shown = Looked(plan, details(setup, mart, plan), owners(mart))
         finally:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -17,8 +18,9 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from pydantic import Field
 
-from connector import tables
+from connector import ownership, tables
 from connector.model import LANES, Capabilities, Change, Lane, Task, Value
+from connector.ownership import Rules
 from connector.section import Section
 
 #: Our outputs: name -> (lane, type for `install`). The order is that of the plan's lines.
@@ -30,6 +32,7 @@ OUTPUTS: Mapping[str, tuple[Lane, str]] = {
     "reasons": (Lane.SCORE, "text"),
     "person_id": (Lane.SCORE, "text"),
 }
+DAY = timedelta(days=1)  # of max_tasks_per_owner
 REASONS = 4  # in the text that is written; four of REASON_LENGTH characters fit 255
 REASON_LENGTH = 58
 _NUMBERS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "number")
@@ -40,25 +43,35 @@ class Brakes(Section):
     """`[writeback.brakes]`: what holds a lane until a person has looked. Never the consent lane."""
 
     max_overwritten_share: float = Field(
-        0.3, ge=0, le=1, description="share of the values that are there that one run may change"
+        0.3, ge=0, le=1, description="share of the values of a lane that are there that one run may change"
     )
-    min_overwritten: int = Field(100, ge=0, description="below this many overwritten values the share does not count")
+    min_overwritten: int = Field(
+        100, ge=0, description="below this many overwritten values of a lane the share does not count"
+    )
     max_tasks: int = Field(500, ge=0, description="tasks that one run may make")
-    max_tasks_per_owner: int = Field(10, ge=0, description="tasks that one owner may get in one run")
+    max_tasks_per_owner: int = Field(10, ge=0, description="tasks that one owner may get in 24 hours")
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the brakes weigh, over the whole run: values that would be overwritten, of how many that are there."""
+    """What the brakes weigh, over the whole run and by lane: values that would be overwritten, of how many that are there."""
 
-    overwritten: int
-    existing: int
+    overwritten: Mapping[str, int] = field(default_factory=dict)
+    existing: Mapping[str, int] = field(default_factory=dict)
     suppressed: int = 0  # records whose score changed by too little to be written
+    left: Mapping[str, int] = field(
+        default_factory=dict
+    )  # values that are not ours to write, by why: fill, defer, alert, frozen
+
+    def share(self, lane: str) -> float:
+        """The share of a lane's existing values that would change."""
+        existing = self.existing.get(lane, 0)
+        return self.overwritten.get(lane, 0) / existing if existing else 0.0
 
     @property
-    def share(self) -> float:
-        """The share of existing values that would change."""
-        return self.overwritten / self.existing if self.existing else 0.0
+    def largest_share(self) -> float:
+        """The share of the lane of which most would change."""
+        return max((self.share(lane) for lane in self.overwritten), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +184,23 @@ def _points_text(points: ir.Value) -> ir.Value:
 # ------------------------------------------------------------------------------------------------------------ diff
 
 
-def diff(desired: ir.Table, observed: ir.Table, *, since: int | None, min_points: float) -> ir.Table:
-    """The fields that differ: DESIRED columns, `before` (text), `settled_at`-free version of what was observed, and `is_material`.
+def diff(
+    desired: ir.Table,
+    observed: ir.Table,
+    *,
+    since: int | None,
+    min_points: float,
+    now: datetime,
+    rules: Rules = Rules(),
+    frozen: ir.Table | None = None,
+    again: ir.Table | None = None,
+) -> ir.Table:
+    """The fields that differ: DESIRED columns, `before` (text), `left_because` and `is_material`.
 
-    since: only records with a row of `desired` or `observed` whose revision is above it; None compares everything.
-    `is_material` is the verdict on the whole record: a score that moved by less than `min_points` and nothing else is not.
+    since: only records with a row of `desired` or `observed` whose revision is above it; None compares everything. again:
+    records (`record`) that are compared in any case. frozen: keys of fields that are left alone.
+    `left_because` says why a field is not ours to write (as `ownership.left_because`). `is_material` is the verdict on the
+    whole record: when of what may be written only a score differs, by less than `min_points`, it is not.
     """
     if since is not None:
         news = (
@@ -183,15 +208,17 @@ def diff(desired: ir.Table, observed: ir.Table, *, since: int | None, min_points
             .select("record")
             .union(observed.filter(observed.revision > since).select("record"))
         )
+        news = news if again is None else news.union(again.select("record"))
         desired = desired.semi_join(news.distinct(), "record")
     pairs = desired.left_join(observed, "key").select(
-        *desired.columns, before=observed.value, observed_at=observed.observed_at
+        *desired.columns, before=observed.value, observed_at=observed.observed_at, edited_at=observed.edited_at
     )
     differing = pairs.filter(~_is_same(pairs))
+    differing = differing.mutate(left_because=ownership.left_because(differing, rules, frozen, now))
     step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
     is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
-    weighed = differing.mutate(is_small=is_small.fill_null(False))
-    return weighed.mutate(is_material=(~weighed.is_small).any().over(group_by="record")).drop("is_small")
+    weighs = differing.left_because.isnull() & ~is_small.fill_null(False)
+    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("edited_at")
 
 
 def _is_same(pairs: ir.Table) -> ir.Value:
@@ -265,37 +292,49 @@ def _hash(*parts: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ brakes, batches
 
 
-def make(changes: Iterable[Change], brakes: Brakes, totals: Totals) -> Plan:
+def make(
+    changes: Iterable[Change], brakes: Brakes, totals: Totals, given: Mapping[tuple[str, str | None], int] | None = None
+) -> Plan:
     """The plan: changes in the order of delivery (lane, then record), with what the brakes hold and why.
 
-    First fills never count as overwriting. A run's changes may be made into several plans, its tasks into one.
+    First fills never count as overwriting. given: tasks that (system, owner) got in the last day. A run's changes may be
+    made into several plans, its tasks into one.
     """
     order = {lane: index for index, lane in enumerate(LANES)}
     ordered = sorted(
         changes, key=lambda each: (order[each.lane], each.system, each.object_type, each.native_id, each.key)
     )
-    held = {**_held_overwrites(ordered, brakes, totals), **_held_tasks(ordered, brakes)}
+    held = {**_held_overwrites(ordered, brakes, totals), **_held_tasks(ordered, brakes, given or {})}
     return Plan(tuple(ordered), held, totals)
 
 
 def _held_overwrites(changes: Sequence[Change], brakes: Brakes, totals: Totals) -> dict[str, str]:
-    if totals.overwritten < brakes.min_overwritten or totals.share <= brakes.max_overwritten_share:
-        return {}
-    why = f"{totals.share:.0%} of existing values would change (limit {brakes.max_overwritten_share:.0%})"
-    overwriting = [each for each in changes if any(value is not None for value in each.before.values())]
-    return {each.key: why for each in overwriting if each.lane is not Lane.CONSENT}
+    held: dict[str, str] = {}
+    for lane in LANES:
+        share, limit = totals.share(lane.value), brakes.max_overwritten_share
+        if lane is Lane.CONSENT or totals.overwritten.get(lane.value, 0) < brakes.min_overwritten or share <= limit:
+            continue
+        why = f"{share:.0%} of the existing values of the {lane.value} lane would change (limit {limit:.0%})"
+        held |= {each.key: why for each in changes if each.lane is lane and _overwrites(each)}
+    return held
 
 
-def _held_tasks(changes: Sequence[Change], brakes: Brakes) -> dict[str, str]:
+def _overwrites(change: Change) -> bool:
+    return any(value is not None for value in change.before.values())
+
+
+def _held_tasks(
+    changes: Sequence[Change], brakes: Brakes, given: Mapping[tuple[str, str | None], int]
+) -> dict[str, str]:
     tasks = [(change.key, change.system, change.task.owner) for change in changes if change.task is not None]
     if len(tasks) > brakes.max_tasks:
         return {key: f"{len(tasks)} tasks in one run (limit {brakes.max_tasks})" for key, _, _ in tasks}
     held: dict[str, str] = {}
-    seen: Counter[tuple[str, str | None]] = Counter()
+    seen = Counter(given)
     for key, system, owner in tasks:
         seen[system, owner] += 1
         if seen[system, owner] > brakes.max_tasks_per_owner:
-            held[key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in one run"
+            held[key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in a day"
     return held
 
 

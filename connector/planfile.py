@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import ibis
 import orjson
 import pyarrow as pa
 
 from connector import tables
 from connector.errors import ConfigError, Problem
 from connector.mart import Mart
-from connector.model import Change, Lane, Task
+from connector.model import Change, Kind, Lane, Task
+from connector.ownership import is_same_value
 from connector.plan import Plan, Totals, as_text
 
 DEFAULT = "plan.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
-def as_json(plan: Plan, *, fingerprint: str, made_at: datetime) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A plan and the run that made it."""
+
+    plan: Plan
+    run: int
+
+
+def as_json(plan: Plan, *, run: int, fingerprint: str, made_at: datetime) -> dict[str, Any]:
     """The plan as plain values."""
     return {
         "format": _FORMAT,
+        "run": run,
         "config": fingerprint,
         "made_at": made_at.isoformat(),
         "totals": asdict(plan.totals),
@@ -42,7 +51,7 @@ def _change_json(change: Change) -> dict[str, Any]:
     return values
 
 
-def save(file: Path, plan: Plan, *, fingerprint: str, made_at: datetime) -> None:
+def save(file: Path, plan: Plan, *, run: int, fingerprint: str, made_at: datetime) -> None:
     """Write the plan for its owner alone (0600), whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.new")
@@ -50,7 +59,9 @@ def save(file: Path, plan: Plan, *, fingerprint: str, made_at: datetime) -> None
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(
             orjson.dumps(
-                as_json(plan, fingerprint=fingerprint, made_at=made_at), option=orjson.OPT_INDENT_2, default=str
+                as_json(plan, run=run, fingerprint=fingerprint, made_at=made_at),
+                option=orjson.OPT_INDENT_2,
+                default=str,
             )
         )
         stream.flush()
@@ -58,13 +69,13 @@ def save(file: Path, plan: Plan, *, fingerprint: str, made_at: datetime) -> None
     scratch.replace(file)
 
 
-def read(file: Path, *, fingerprint: str) -> Plan:
+def read(file: Path, *, fingerprint: str) -> Saved:
     """A saved plan. Raises ConfigError when the file is no plan, or was made with another configuration."""
     try:
         values = orjson.loads(file.read_bytes())
         changes = tuple(_change(each) for each in values["changes"])
         made_with, held = values["config"], values["held"]
-        plan = Plan(changes, held, Totals(**values["totals"]))
+        saved = Saved(Plan(changes, held, Totals(**values["totals"])), int(values["run"]))
     except FileNotFoundError:
         raise ConfigError(
             [Problem("", f"there is no plan {file.name}", "run `connector plan` first", file.name)]
@@ -82,7 +93,7 @@ def read(file: Path, *, fingerprint: str) -> Plan:
         ) from None
     if made_with != fingerprint:
         raise ConfigError([Problem("", "was made with another configuration", "run `connector plan` again", file.name)])
-    return plan
+    return saved
 
 
 def _change(values: Mapping[str, Any]) -> Change:
@@ -91,30 +102,78 @@ def _change(values: Mapping[str, Any]) -> Change:
     return Change(**{**values, "lane": Lane(values["lane"]), "task": made})
 
 
-def still_holding(plan: Plan, mart: Mart, *, is_forced: bool) -> tuple[Plan, list[str]]:
-    """The plan less the records whose observed values are no longer those that it was made from, with a line for each.
+def still_holding(saved: Saved, mart: Mart, *, frozen: Collection[str], is_forced: bool) -> tuple[Plan, list[str]]:
+    """The plan less the records for which what it was computed from does not hold any more, with a line for each.
 
-    Compares with what the last pull saw; no system is asked. With `is_forced` the brakes of the plan are lifted.
+    Compares with what the last pull saw; no system is asked. frozen: keys of fields that are left alone now. With
+    `is_forced` the brakes of the plan are lifted.
     """
+    plan = saved.plan
+    drifted = {
+        **_planned_anew(saved, mart),
+        **_with_news(saved, mart),
+        **dict.fromkeys(_changed(plan, mart), "its values changed since the plan was made"),
+        **dict.fromkeys((key.rsplit("|", 1)[0] for key in frozen), "a field of it is frozen"),
+        **dict.fromkeys(_gone(plan, mart), "it was deleted, merged or converted since the plan was made"),
+    }
+    kept = tuple(change for change in plan.changes if _record(change) not in drifted)
+    refused = {_record(change) for change in plan.changes} & drifted.keys()
+    lines = [f"{record}: {drifted[record]}; left out" for record in sorted(refused)]
+    return replace(plan, changes=kept, held={} if is_forced else plan.held), lines
+
+
+def _changed(plan: Plan, mart: Mart) -> set[str]:
+    """Records of which a value that would be written over is not the one that was seen."""
     wanted = [
         {"key": f"{_record(change)}|{name}", "expected": as_text(change.before.get(name))}
         for change in plan.changes
         for name in change.fields
     ]
-    drifted: set[str] = set()
-    if wanted:
-        expected = ibis.memtable(
-            pa.Table.from_pylist(wanted, schema=pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)]))
-        )
-        joined = expected.left_join(mart.table("observed"), "key")
-        number = joined.expected.try_cast("float64") == joined.value.try_cast("float64")
-        is_same = joined.expected.nullif("").identical_to(joined.value.nullif("")) | number.fill_null(False)
-        drifted = {
-            row["key"].rsplit("|", 1)[0] for row in mart.arrow(joined.filter(~is_same).select("key")).to_pylist()
-        }
-    kept = tuple(change for change in plan.changes if change.task is not None or _record(change) not in drifted)
-    lines = [f"{record}: its values changed since the plan was made; left out" for record in sorted(drifted)]
-    return replace(plan, changes=kept, held={} if is_forced else plan.held), lines
+    schema = pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)])
+    expected = mart.keep("expected", pa.Table.from_pylist(wanted, schema=schema))
+    joined = expected.left_join(mart.table("observed"), "key")
+    drifted = joined.filter(~is_same_value(joined.expected, joined.value)).select("key")
+    return {row["key"].rsplit("|", 1)[0] for row in mart.arrow(drifted).to_pylist()}
+
+
+def _gone(plan: Plan, mart: Mart) -> set[str]:
+    """Records that can be written no more."""
+    asked = mart.keep("asked_records", _records(plan))
+    table = mart.table(tables.record_table(Kind.PERSON))
+    is_gone = table.deleted_at.notnull() | table.merged_into.notnull() | table.is_converted.fill_null(False)
+    rows = mart.arrow(table.filter(is_gone).semi_join(asked, "key").select("key")).to_pylist()
+    return {row["key"] for row in rows}
+
+
+def _with_news(saved: Saved, mart: Mart) -> dict[str, str]:
+    """Records of which, or of whose person, something was read since that no run has computed with."""
+    dirty, members = mart.table("dirty"), mart.table("membership")
+    fresh = dirty.filter(dirty.run > saved.run).select("record").distinct()
+    persons = members.semi_join(fresh, members.key == fresh.record).select("owner_id").distinct()
+    theirs = members.semi_join(persons, "owner_id").select(record="key")
+    asked = mart.keep("asked_records", _records(saved.plan))
+    news = fresh.union(theirs)
+    found = mart.arrow(asked.semi_join(news, asked.key == news.record)).to_pylist()
+    return dict.fromkeys((row["key"] for row in found), "news came in since the plan was made")
+
+
+def _planned_anew(saved: Saved, mart: Mart) -> dict[str, str]:
+    """Records that a later run wants something else for."""
+    wanted = [
+        {"key": f"{_record(change)}|{name}", "planned": as_text(value)}
+        for change in saved.plan.changes
+        for name, value in change.fields.items()
+    ]
+    schema = pa.schema([("key", tables.TEXT), ("planned", tables.TEXT)])
+    planned = mart.keep("planned", pa.Table.from_pylist(wanted, schema=schema))
+    desired = mart.table("desired")
+    joined = planned.inner_join(desired.filter(desired.revision > saved.run), "key")
+    other = joined.filter(~is_same_value(joined.planned, joined.value)).select("record", "revision")
+    return {row["record"]: f"run {row['revision']} planned it anew" for row in mart.arrow(other).to_pylist()}
+
+
+def _records(plan: Plan) -> pa.Table:
+    return pa.table({"key": pa.array(sorted({_record(change) for change in plan.changes}), tables.TEXT)})
 
 
 def _record(change: Change) -> str:

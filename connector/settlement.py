@@ -5,6 +5,9 @@ Outcomes go to the state first, then to the mart's observed values, each marked 
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +17,7 @@ import pyarrow as pa
 
 from connector import tables
 from connector.mart import Mart
-from connector.model import Change, Found, Kind, Lane, Outcome, Result, Task
+from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
 from connector.plan import as_text
 from connector.state import State, outbox
 from connector.state.models import Outbox, Quarantine
@@ -37,8 +40,11 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
     """What one attempt came to, as it is kept: the change is settled, waits, is unknown, or is set aside."""
     status, not_before_at = _STATUS_AFTER[outcome.result], None
     if outcome.result is Result.RETRY:
-        not_before_at = now + timedelta(seconds=2 ** min(attempt, 8))
+        wait_s = max(2 ** min(attempt, 8), outcome.retry_after_s or 0)
+        not_before_at = now + timedelta(seconds=wait_s)
         status = "quarantined" if outcome.code and attempt >= max_attempts else status
+    if outcome.result is Result.CONFLICT and (change.task is not None or attempt >= max_attempts):
+        status = "quarantined"
     return Settlement(
         key=change.key,
         status=status,
@@ -68,6 +74,12 @@ def aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
         first_at=now,
         last_at=now,
     )
+
+
+def fingerprint(schemas: Mapping[str, ObjectSchema]) -> str:
+    """What our credentials may do with some objects, as a short text that changes with it."""
+    told = sorted(repr(dataclasses.astuple(each)) for schema in schemas.values() for each in schema.fields.values())
+    return hashlib.blake2b("\n".join(told).encode(), digest_size=8).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------------------ reconcile
@@ -140,7 +152,7 @@ def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> 
     return {
         "key": f"{record}|{name}", "system": change.system, "object_type": change.object_type, "native_id": change.native_id,
         "record": record, "field": name, "value": as_text(value),
-        "observed_at": at, "settled_at": at, "revision": run,
+        "observed_at": at, "settled_at": at, "revision": run, "ours": as_text(value), "edited_at": None,
     }  # fmt: skip
 
 

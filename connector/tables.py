@@ -239,9 +239,16 @@ DESIRED = _schema(
 
 #: key = record|field. `observed_at` is the modified_at of the newest version of the record that we saw; `settled_at` our clock
 #: at our last accepted write (from then on only a newer version changes the row: an index that lags tells the old one again).
+#: `ours` is the value of that write; `edited_at` the version in which we first saw another one there (null: it is ours, or empty).
 OBSERVED = _schema(
     key=TEXT, system=TEXT, object_type=TEXT, native_id=TEXT, record=TEXT, field=TEXT, value=TEXT, observed_at=INSTANT,
-    settled_at=INSTANT, revision=INT,
+    settled_at=INSTANT, revision=INT, ours=TEXT, edited_at=INSTANT,
+)  # fmt: skip
+
+#: key = record|field|edited_at. Append-only: somebody changed what we had written. `editor` is a native user id, where told.
+DRIFT = _schema(
+    key=TEXT, system=TEXT, object_type=TEXT, record=TEXT, field=TEXT, ours=TEXT, theirs=TEXT, edited_at=INSTANT,
+    seen_at=INSTANT, editor=TEXT, run=INT,
 )  # fmt: skip
 
 #: key = the task's dedupe key (trigger, anchor record, episode).
@@ -278,6 +285,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "trigger": TRIGGER,
     "desired": DESIRED,
     "observed": OBSERVED,
+    "drift": DRIFT,
     "desired_task": DESIRED_TASK,
     "checkpoint": CHECKPOINT,
     "dirty": DIRTY,

@@ -19,11 +19,14 @@ from pydantic import Field
 from connector import clock, settlement
 from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
+from connector.ownership import Fights, Owner
 from connector.plan import Brakes, Plan, batches
 from connector.section import Duration, Section
-from connector.state import State, outbox
+from connector.state import State, outbox, replans
 
 _ASKED_AT_ONCE = 200
+_ACCESS_NOTE = "access_asked:"
+_ASK_ACCESS_EVERY = timedelta(hours=1)
 
 
 class WritebackSection(Section):
@@ -37,6 +40,17 @@ class WritebackSection(Section):
     fields: dict[str, dict[str, dict[str, str]]] = Field(
         default_factory=dict,
         description="system -> object type -> output -> native field, over the adapter's own names; an empty name leaves it out",
+    )
+    ownership: dict[str, Owner] = Field(
+        default_factory=dict,
+        description="who owns an output (or system.output, or system.type.output): own, fill, defer or alert; own when not named",
+    )
+    defer_for: Duration = Field(
+        timedelta(days=30), description="how long a person's edit of a field with the owner defer stands"
+    )
+    fights: Fights = Field(
+        default_factory=lambda: Fights.model_validate({}),
+        description="when a field that somebody keeps changing is frozen",
     )
     max_attempts: int = Field(5, ge=1, description="attempts before a change is set aside")
     ask_again_after: Duration = Field(
@@ -74,11 +88,6 @@ def enqueue(state: State, plan: Plan, *, run: int, now: datetime) -> int:
     that is put in again, after a kill before `mark_planned`, adds nothing.
     """
     return outbox.enqueue(state, [_row(change, plan.held.get(change.key, ""), run, now) for change in plan.changes])
-
-
-def mark_planned(state: State, through: int) -> None:
-    """All differences up to this revision are in the outbox."""
-    state.set_note(outbox.PLANNED_THROUGH, str(through))
 
 
 def planned_through(state: State) -> int:
@@ -135,6 +144,7 @@ def deliver(
     delivery = _Delivery(state, system, system.target, section, run)
     calls, error = system.calls(), None
     try:
+        _release_where_access_changed(delivery)
         _reconcile(delivery)
         while (waiting := _waiting(state, system.name)) and not is_stopping():
             for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
@@ -157,6 +167,16 @@ class _Delivery:
     results: Counter[Result] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
+    accesses: dict[str, str] = field(default_factory=dict)
+
+    def access(self, object_type: str) -> str:
+        """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
+        if object_type not in self.accesses:
+            try:
+                self.accesses[object_type] = settlement.fingerprint(self.system.source.describe([object_type]))
+            except ConnectorError:
+                self.accesses[object_type] = ""
+        return self.accesses[object_type]
 
     def add(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
         """Count the outcomes of a batch."""
@@ -185,6 +205,21 @@ class _Delivery:
             error=error,
             codes=dict(self.codes),
         )
+
+
+def _release_where_access_changed(delivery: _Delivery) -> None:
+    """Let set-aside changes go when the system describes their object otherwise than when it refused them: a permission was
+    given, a field lengthened, a picklist value added. Asked once an hour, and not for what was refused too often."""
+    now, note = clock.now(), f"{_ACCESS_NOTE}{delivery.system.name}"
+    asked = delivery.state.note(note)
+    aside = [row for row in replans.refused(delivery.state, delivery.system.name) if row.stream]
+    if not aside or (asked and now - datetime.fromisoformat(asked) < _ASK_ACCESS_EVERY):
+        return
+    delivery.state.set_note(note, now.isoformat())
+    told = {row.key: delivery.access(row.stream) for row in aside}
+    replans.note_access(delivery.state, {row.key: told[row.key] for row in aside if not row.access})
+    changed = [row for row in aside if row.access and told[row.key] not in ("", row.access)]
+    replans.let_go(delivery.state, [row.key for row in changed if row.attempts < delivery.section.max_attempts], now)
 
 
 def _waiting(state: State, system: str) -> list[Change]:
@@ -257,6 +292,8 @@ def _record(
         if settled.status == "quarantined"
     ]
     if asides:
+        for row in asides:
+            row.access = delivery.access(row.stream)
         delivery.state.quarantine(asides)
     delivery.add(batch, outcomes)
 

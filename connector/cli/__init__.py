@@ -12,6 +12,7 @@ from connector.cli.look import add_to as add_look
 from connector.cli.operate import add_to as add_operate
 from connector.cli.prepare import add_to as add_prepare
 from connector.cli.screen import err, report_error
+from connector.cli.take_back import add_to as add_take_back
 from connector.cli.try_out import add_to as add_try_out
 from connector.errors import ConnectorError
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for add in (add_prepare, add_operate, add_look, add_attend, add_try_out):
+for add in (add_prepare, add_operate, add_look, add_attend, add_take_back, add_try_out):
     add(app)
 
 

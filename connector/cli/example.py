@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 
 from connector.config import NAMED_SECTIONS, SINGLE_SECTIONS
 from connector.mapping.section import ActivitySection, MappingSection, RoleSection, ScannerRule
+from connector.ownership import Fights
 from connector.plan import Brakes
 from connector.section import Section, in_words
 from connector.sources import ADAPTERS
@@ -55,6 +56,7 @@ _OF_MAPPING: tuple[Shown, ...] = (
 _APART: Mapping[type[Section], str] = {
     **{shown.model: shown.path for shown in _OF_MAPPING},
     Brakes: "writeback.brakes",
+    Fights: "writeback.fights",
 }
 
 #: Values of options that have no default, as TOML.
@@ -106,6 +108,7 @@ _VALUES: Mapping[str, str] = {
     "tasks.call_hot_lead.owner": '"005000000000001AAA"',
     "writeback.systems": '["salesforce"]',
     "writeback.fields": '{ salesforce = { Lead = { score = "Lead_Score__c", reasons = "" } } }',
+    "writeback.ownership": '{ stage = "defer", "salesforce.grade" = "fill" }',
     "schedule.streams": '{ "hubspot.form_submissions" = "5 minutes" }',
     "state.url": '"env:CONNECTOR_STATE_URL"',
     "mart.threads": "4",
@@ -134,7 +137,14 @@ def shown() -> tuple[Shown, ...]:
     first = ("identity", "survivorship", "scoring", "lifecycle", "tasks", "writeback")
     ordered = [tables[name] for name in (*first, *(each for each in tables if each not in first))]
     at = ordered.index(tables["writeback"]) + 1
-    return (*systems, *_OF_MAPPING, *ordered[:at], Shown("writeback.brakes", Brakes), *ordered[at:])
+    return (
+        *systems,
+        *_OF_MAPPING,
+        *ordered[:at],
+        Shown("writeback.brakes", Brakes),
+        Shown("writeback.fights", Fights),
+        *ordered[at:],
+    )
 
 
 def options(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

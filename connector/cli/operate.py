@@ -31,6 +31,7 @@ from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.pipeline import Summary
 from connector.scheduler import Stop, serve, stopping_on_signals
+from connector.state import freezes
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
 from connector.steps.setup import Setup
@@ -136,11 +137,11 @@ def plan(
         summary.failures = failures
         _finish(loaded, setup, summary)
     file = save or loaded.directory / planfile.DEFAULT
-    planfile.save(file, looked.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+    planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
     capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
     if as_json:
         print_json(
-            planfile.as_json(looked.plan, fingerprint=loaded.fingerprint, made_at=moment.now)
+            planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
             | {"calls": looked.plan.calls(capabilities)}
         )
     else:
@@ -177,8 +178,9 @@ def apply(
         else:
             path = file or loaded.directory / planfile.DEFAULT
             saved = planfile.read(path, fingerprint=loaded.fingerprint)
+            frozen = [row.key for row in freezes.active(setup.state, moment.now)]
             with setup.mart() as mart:
-                kept, refused = planfile.still_holding(saved, mart, is_forced=force)
+                kept, refused = planfile.still_holding(saved, mart, frozen=frozen, is_forced=force)
             summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())

@@ -33,6 +33,22 @@ def show_person(told: Explained) -> None:
     _score(told)
     _stages(told.stages)
     _writes(told)
+    _others(told.others)
+
+
+def _others(others: Sequence[Mapping[str, Any]]) -> None:
+    if others:
+        out.print("[bold]Other writers[/bold]")
+    for each in others[:8]:
+        where = f"  {escape(_record(each['record']))} {escape(each['field'])}"
+        if "frozen_until" in each:
+            until = f"frozen {_moment(each['at'])} to {_moment(each['frozen_until'])}"
+            out.print(f"{where} [yellow]{until}[/yellow]: {escape(each['why'])}")
+        else:
+            was, made = each["ours"] or "nothing", each["theirs"] or "nothing"
+            out.print(
+                f"{where}  {escape(was)} → {escape(made)} by {escape(each['editor'])}  [dim]{_moment(each['at'])}[/dim]"
+            )
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,10 +12,17 @@ from connector.cli.screen import out
 from connector.cli.show_run import show_failures
 from connector.model import Capabilities, Change
 from connector.pipeline import Looked, Summary
+from connector.plan import Totals
 from connector.steps.planned import Shown
 from connector.tables import POINT
 
 FEW = 5
+_LEFT = {
+    "fill": "are there already (owner fill)",
+    "defer": "are a person's for now (owner defer)",
+    "alert": "drifted (owner alert)",
+    "frozen": "are frozen (connector status)",
+}
 _ARROW = "→"
 _LABELS = {
     "score": "score",
@@ -44,15 +51,18 @@ def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capab
     calls = plan.calls(capabilities)
     _line("API calls", " · ".join(f"{system} {count:,}" for system, count in calls.items()) or "none")
     held = " · ".join(f"{count:,}: {reason}" for reason, count in Counter(plan.held.values()).items())
-    _line(
-        "held", (held or "nothing") + f"    [dim]brakes: {plan.totals.share:.0%} of existing values would change[/dim]"
-    )
-    _line(
-        "not written",
-        f"{plan.totals.suppressed:,} changed by too little to matter" if plan.totals.suppressed else "nothing left out",
-    )
+    share = f"brakes: {plan.totals.largest_share:.0%} of existing values would change"
+    _line("held", (held or "nothing") + f"    [dim]{share}[/dim]")
+    _line("not written", left_out(plan.totals) or "nothing left out")
     show_failures(summary)
     out.print("Nothing was written. `connector apply` writes it." if plan.changes else "Nothing to write.")
+
+
+def left_out(totals: Totals) -> str:
+    """What differs and is not written, with why."""
+    parts = [f"{totals.suppressed:,} changed by too little to matter"] if totals.suppressed else []
+    parts += [f"{count:,} {_LEFT[why]}" for why, count in totals.left.items()]
+    return " · ".join(parts)
 
 
 def _pulled(summary: Summary) -> None:

@@ -39,6 +39,27 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     _pauses(told)
     _streams(told, systems)
     _outbox(told)
+    _others(told)
+
+
+def _others(told: Status) -> None:
+    """What other writers did to our fields."""
+    if told.frozen or told.drift:
+        out.print("\n[bold]Other writers[/bold]")
+    for each in told.drift:
+        what = (
+            "drifted, and nothing is written (owner alert)"
+            if each.why == "alert"
+            else "changed by somebody since we wrote"
+        )
+        out.print(f"  {each.records:>5,}  {each.system} {each.object_type} {escape(each.field)} {what}")
+    for row in told.frozen[:10]:
+        out.print(
+            f"  [yellow]frozen[/yellow] {escape(row.record)} {escape(row.field)} until {row.until_at:%d %b %H:%M}: {escape(row.why)}"
+            f"    [dim]connector unfreeze '{escape(row.record)}'[/dim]"
+        )
+    if len(told.frozen) > 10:
+        out.print(f"  [dim]… {len(told.frozen) - 10:,} more frozen with --json[/dim]")
 
 
 def _alerts(told: Status) -> None:

@@ -10,7 +10,7 @@ from connector import tables
 from connector.mapping.columns import Column, digests, joined, nulls, pc, repeated
 from connector.mapping.rules import Group, value
 from connector.mapping.streams import StreamMapping
-from connector.tables import BOOL, INSTANT, INT, OBSERVED
+from connector.tables import BOOL, INSTANT, INT, OBSERVED, TEXT
 
 CONTACT_ROLE = "contact_role"
 
@@ -92,6 +92,8 @@ def observed(group: Group, outputs: Sequence[str]) -> pa.Table:
         "observed_at": pc.fill_null(group.rows["modified_at"].combine_chunks().take(at), pa.scalar(group.now, INSTANT)),
         "settled_at": nulls(size, INSTANT),
         "revision": nulls(size, INT),
+        "ours": nulls(size, TEXT),
+        "edited_at": nulls(size, INSTANT),
     }
     parts = []
     for name in outputs:

@@ -51,6 +51,12 @@ def records(rows: pa.Table, kind: str, *, after: int, run: int) -> pa.Table:
     return pa.table([given.get(name, rows[name]) for name in rows.schema.names], schema=rows.schema)
 
 
+def observed(rows: pa.Table, run: int) -> pa.Table:
+    """OBSERVED rows of records that are seen for the first time: whatever is there is somebody's edit, not ours."""
+    given = {"revision": pa.repeat(pa.scalar(run, tables.INT), rows.num_rows), "edited_at": rows["observed_at"]}
+    return pa.table([given.get(name, rows[name]) for name in rows.schema.names], schema=rows.schema)
+
+
 def dirty(kind: str, records: Any, run: int) -> pa.Table:
     """DIRTY rows of these records."""
     size = len(records)

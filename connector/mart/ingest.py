@@ -58,6 +58,7 @@ class Group:
     pulled: int
     malformed: int
     cursor: str | None
+    modified_by: str = ""  # the native field that names who changed a record last
 
 
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
@@ -261,11 +262,17 @@ class _Merge:
         new, others = self._parted_by_record(rows)
         new = new.filter(fresh.pc.is_valid(new["value"]))
         if new.num_rows:
-            revision = pa.repeat(pa.scalar(self.run, tables.INT), new.num_rows)
-            self.mart.append("observed", new.drop(["revision"]).append_column("revision", revision))
+            self.mart.append("observed", fresh.observed(new, self.run))
         if others.num_rows:
             incoming = self.mart.keep("incoming_observed", others)
-            self.mart.merge("observed", known.observed(incoming, self.mart.table("observed"), self.run))
+            written = self.mart.keep(
+                "written_observed", known.observed(incoming, self.mart.table("observed"), self.run)
+            )
+            if self.mart.count(known.edited(written)):
+                natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
+                edits = known.drift(written, natives, self.group.modified_by, self.now, self.run)
+                self.mart.merge("drift", edits)
+            self.mart.merge("observed", written.drop("edited_at_before"))
 
     # ------------------------------------------------------------------------------------------------------ dirty
 

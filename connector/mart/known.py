@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -11,6 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from connector import tables
+from connector.ownership import is_same_value
 
 INSTANT = "timestamp('UTC', 6)"
 
@@ -111,16 +113,47 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
 
 
 def observed(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
-    """OBSERVED rows to merge. After a write of ours only a version that is newer than the one that we had seen before it
-    counts: an index that lags tells that one again."""
+    """OBSERVED rows to merge, each with the `edited_at_before` of the row that it replaces.
+
+    After a write of ours only a version that is newer than the one that we had seen before it counts: an index that lags
+    tells that one again. A value that is not the one that we wrote is somebody's edit since its version.
+    """
     joined = incoming.left_join(table, "key", rname="{name}_before")
     is_new = joined.key_before.isnull() & joined.value.notnull()
     is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
     is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
+    is_ours = joined.ours_before.notnull() & is_same_value(joined.value, joined.ours_before)
+    is_empty = joined.ours_before.isnull() & joined.value.nullif("").isnull()
     written = joined.filter(is_new | is_changed).mutate(
-        settled_at=joined.settled_at_before, revision=ibis.literal(run, "int64")
+        settled_at=joined.settled_at_before,
+        revision=ibis.literal(run, "int64"),
+        ours=joined.ours_before,
+        edited_at=ibis.ifelse(is_ours | is_empty, ibis.null(INSTANT), joined.observed_at),
     )
-    return written.select(*tables.OBSERVED.names)
+    return written.select(*tables.OBSERVED.names, "edited_at_before")
+
+
+def edited(written: ir.Table) -> ir.Table:
+    """Those of `written` (as from `observed`) where our value stood until somebody changed it."""
+    return written.filter(written.ours.notnull() & written.edited_at.notnull() & written.edited_at_before.isnull())
+
+
+def drift(written: ir.Table, natives: ir.Table, modified_by: str, now: datetime, run: int) -> ir.Table:
+    """DRIFT rows of what was `edited`.
+
+    natives: key and native JSON of the records; modified_by: the native field in it that names the editor, or "".
+    """
+    rows = edited(written)
+    joined = rows.left_join(natives, rows.record == natives.key, rname="{name}_native")
+    editor = joined.native.cast("json")[modified_by].unwrap_as("string") if modified_by else ibis.null("string")
+    return joined.select(
+        "system", "object_type", "record", "field", "ours", "edited_at",
+        key=joined.key + "|" + joined.edited_at.strftime("%Y%m%dT%H%M%S.%f"),
+        theirs=joined.value,
+        seen_at=ibis.literal(now, INSTANT),
+        editor=editor,
+        run=ibis.literal(run, "int64"),
+    )  # fmt: skip
 
 
 def dirty(records: ir.Table, run: int) -> ir.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +36,16 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f'"{field.name}" {_TYPES[field.type]}' for field in schema)
 
 
+def _add_drift(connection: duckdb.DuckDBPyConnection) -> None:
+    """Whose value an output field holds, and what others made of ours."""
+    connection.execute("ALTER TABLE observed ADD COLUMN IF NOT EXISTS ours VARCHAR")
+    connection.execute("ALTER TABLE observed ADD COLUMN IF NOT EXISTS edited_at TIMESTAMPTZ")
+    connection.execute("UPDATE observed SET ours = value WHERE settled_at IS NOT NULL AND ours IS NULL")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS drift ({_columns(tables.DRIFT)})")
+
+
 #: Numbered from 1; a migration is never changed once released, only followed by another.
-MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift)
 
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -64,12 +71,19 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             hint="use the newer program that wrote it, or restore the copy made before its migration",
         )
     for number, migration in enumerate(MIGRATIONS[present:], start=present + 1):
-        if number > 1:
-            connection.execute("CHECKPOINT")
-            copy = path.with_name(f"{path.name}.before-{number}")
-            shutil.copyfile(path, copy)
-            copy.chmod(0o600)
+        if present:
+            _copy(connection, path.with_name(f"{path.name}.before-{number}"))
         connection.execute("BEGIN")
         migration(connection)
         connection.execute("UPDATE pair SET schema_version = ?", [number])
         connection.execute("COMMIT")
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
+    """A copy of the open store, made by the engine: to read its file ourselves and close it would let go of its lock."""
+    copy.unlink(missing_ok=True)
+    row = connection.execute("SELECT current_database()").fetchone()
+    connection.execute(f"ATTACH '{str(copy).replace(chr(39), chr(39) * 2)}' AS copy_of_it")
+    connection.execute(f'COPY FROM DATABASE "{row[0] if row else ""}" TO copy_of_it')
+    connection.execute("DETACH copy_of_it")
+    copy.chmod(0o600)

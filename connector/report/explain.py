@@ -15,7 +15,7 @@ from connector import identifiers, identity, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
-from connector.state import State, outbox
+from connector.state import State, freezes, outbox
 from connector.steps.planned import owners
 from connector.steps.resolve import judgements
 from connector.steps.setup import Setup
@@ -39,6 +39,7 @@ class Explained:
     stages: Sequence[Mapping[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     writes: Sequence[Mapping[str, Any]]
+    others: Sequence[Mapping[str, Any]]  # what somebody else made of our fields, and which are frozen for it
     owner: str
 
 
@@ -116,6 +117,7 @@ def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
         stages=mart.arrow(interval.filter(interval.subject == key).order_by(interval.entered_at.desc())).to_pylist(),
         tasks=mart.arrow(draft.filter(draft.subject == key).order_by(draft.due_at.desc())).to_pylist(),
         writes=_writes(setup.state, records),
+        others=_others(setup.state, mart, records),
         owner=_owner(mart, person),
     )
 
@@ -201,6 +203,25 @@ def _inputs(
                 given = {"field": field, "value": value, "record": origin[table].get(name)}
                 read.setdefault(rule.id, []).append(given)
     return read
+
+
+def _others(state: State, mart: Mart, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Who changed what we had written, newest first, and how long a field is frozen for it."""
+    keys = [record["key"] for record in records]
+    drift, names = mart.table("drift"), owners(mart)
+    rows = mart.arrow(drift.filter(drift.record.isin(keys)).order_by(drift.seen_at.desc()).limit(_WRITES)).to_pylist()
+    frozen = {row.key: row for row in freezes.known(state, keys)}
+    made: list[dict[str, Any]] = []
+    for row in rows:
+        editor = names.get((row["system"], row["editor"] or ""), row["editor"] or "somebody")
+        made.append(
+            {"record": row["record"], "field": row["field"], "at": row["edited_at"], "ours": row["ours"],
+             "theirs": row["theirs"], "editor": editor}
+        )  # fmt: skip
+    return made + [
+        {"record": row.record, "field": row.field, "at": row.since_at, "frozen_until": row.until_at, "why": row.why}
+        for row in frozen.values()
+    ]
 
 
 def _owner(mart: Mart, person: Mapping[str, Any]) -> str:

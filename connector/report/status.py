@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from connector.state import State, alerts, outbox, pauses
-from connector.state.models import Alert, Lease, Pause, Poll, Run, RunStep
+import orjson
+
+from connector.state import State, alerts, freezes, outbox, pauses
+from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
+from connector.steps.standing import DRIFT_NOTE
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """How many records hold another value than ours in one field, at the last plan that looked; `why` is alert or edited."""
+
+    system: str
+    object_type: str
+    field: str
+    why: str
+    records: int
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class Status:
     quarantine: Sequence[tuple[str, str, str, int]]  # system, field or object, reason, how many
     pauses: Sequence[Pause] = ()
     alerts: Sequence[Alert] = ()
+    frozen: Sequence[Freeze] = ()
+    drift: Sequence[Drifted] = ()
 
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
@@ -50,7 +66,13 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
         ranked,
         paused,
         alerts.standing(state),
+        freezes.active(state, now),
+        _drift(state),
     )
+
+
+def _drift(state: State) -> list[Drifted]:
+    return [Drifted(**each) for each in orjson.loads(state.note(DRIFT_NOTE) or "[]")]
 
 
 def as_json(told: Status) -> dict[str, Any]:
@@ -77,5 +99,9 @@ def as_json(told: Status) -> dict[str, Any]:
             {"system": p.system, "kind": p.kind, "since": p.since_at.isoformat(), "by": p.by, "reason": p.reason}
             for p in told.pauses
         ],
+        "frozen": [
+            {"record": f.record, "field": f.field, "writer": f.writer, "why": f.why, "until": f.until_at.isoformat()} for f in told.frozen
+        ],
+        "drift": [asdict(each) for each in told.drift],
         "quarantine": [{"system": s, "where": f, "reason": r, "count": c} for s, f, r, c in told.quarantine],
     }  # fmt: skip

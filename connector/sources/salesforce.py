@@ -114,9 +114,11 @@ class SalesforceOptions(Section):
         return self
 
 
+#: Who changed a record last, a user id (Object Reference, "System Fields").
+EDITOR = "LastModifiedById"
 STREAMS = (
-    Stream("leads", Kind.PERSON, "Lead", "SystemModstamp", SETTLED_AFTER),
-    Stream("contacts", Kind.PERSON, "Contact", "SystemModstamp", SETTLED_AFTER),
+    Stream("leads", Kind.PERSON, "Lead", "SystemModstamp", SETTLED_AFTER, modified_by=EDITOR),
+    Stream("contacts", Kind.PERSON, "Contact", "SystemModstamp", SETTLED_AFTER, modified_by=EDITOR),
     Stream("accounts", Kind.ACCOUNT, "Account", "SystemModstamp", SETTLED_AFTER),
     Stream("opportunities", Kind.OPPORTUNITY, "Opportunity", "SystemModstamp", SETTLED_AFTER),
     Stream("contact_roles", Kind.CONTACT_ROLE, "OpportunityContactRole", "SystemModstamp", SETTLED_AFTER),

@@ -141,10 +141,32 @@ class Quarantine(SQLModel, table=True):
     reason: str = Field(default="", sa_column=Column(Text, nullable=False))
     hint: str = ""
     value_hash: str = ""
+    access: str = Field(default="", sa_column_kwargs={"server_default": ""})  # what the system said of the object then
     attempts: int = 1
     is_open: bool = Field(default=True, index=True)
     first_at: datetime = _instant(nullable=False)
     last_at: datetime = _instant(nullable=False)
+
+
+class Freeze(SQLModel, table=True):
+    """A field of a record that two writers fight over: we leave it alone `until_at`. `writer` is the other one."""
+
+    key: str = Field(primary_key=True)  # record|field
+    system: str
+    record: str = Field(index=True)
+    field: str
+    writer: str = ""
+    why: str = Field(default="", sa_column=Column(Text, nullable=False))
+    since_at: datetime = _instant(nullable=False)
+    until_at: datetime = Field(sa_column=Column(Instant, nullable=False, index=True))
+
+
+class Replan(SQLModel, table=True):
+    """A record that the next plan compares although nothing new is known of it, and why."""
+
+    record: str = Field(primary_key=True)
+    why: str
+    at: datetime = _instant(nullable=False)
 
 
 class Judgement(SQLModel, table=True):

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, insert, update
+from sqlalchemy import case, func, insert, update
+from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
-from connector.state.models import Delivery, Outbox, TaskMade
+from connector.state.models import Delivery, Outbox, Quarantine, Replan, TaskMade
 from connector.state.store import State
 
 PLANNED_THROUGH = "planned_through"
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
-_TASK_LANE = "task"
+TASK_LANE = "task"
+UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 _MANY = 500  # keys in one statement
 
 
@@ -43,24 +45,39 @@ class Settlement:
 def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
     """Add changes. Returns how many went in.
 
-    A change that is open already, or a task that was ever made or tried, is left out; an older field change of the same
-    record that still waits is superseded.
+    A change that is open or set aside already, or a task that was ever made or tried, is left out; an older field change of
+    the same record that still waits, or was set aside, is superseded. One that ended in a conflict keeps count of its attempts.
     """
     with state.session() as session:
         known = _known_keys(session, [row["key"] for row in rows])
-        fresh = [row for row in rows if row["key"] not in known]
+        tried = _conflicts(session, rows)
+        fresh = [{**row, "attempt": tried.get(row["key"], 0)} for row in rows if row["key"] not in known]
         _supersede(session, fresh)
-        for part in _parts(fresh, 5_000):
+        for part in parts(fresh, 5_000):
             session.execute(insert(Outbox), part)
     return len(fresh)
 
 
+def _conflicts(session: Session, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How often these very changes found their record to be another than we thought."""
+    doubted = set(session.exec(select(Replan.record).where(Replan.why == "conflict")))
+    keys = [row["key"] for row in rows if f"{row['system']}|{row['object_type']}|{row['native_id']}" in doubted]
+    counts: dict[str, int] = {}
+    for part in parts(keys):
+        query = select(Outbox.key, func.count()).join(Delivery, col(Delivery.outbox) == Outbox.id)
+        query = query.where(col(Outbox.key).in_(part), Delivery.result == "conflict").group_by(Outbox.key)
+        counts |= {key: int(count) for key, count in session.exec(query)}
+    return counts
+
+
 def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
     known: set[str] = set()
-    for part in _parts(keys):
+    for part in parts(keys):
         query = select(Outbox.key, Outbox.status, Outbox.lane).where(col(Outbox.key).in_(part))
         known |= {
-            key for key, status, lane in session.exec(query) if lane == _TASK_LANE or status in (*OPEN, *IN_DOUBT)
+            key
+            for key, status, lane in session.exec(query)
+            if (lane == TASK_LANE and status != "superseded") or status in (*OPEN, *IN_DOUBT, "quarantined")
         }
         known |= set(session.exec(select(TaskMade.key).where(col(TaskMade.key).in_(part))))
     return known
@@ -70,11 +87,16 @@ def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]]) -> None:
     records = {(row["system"], row["object_type"], row["native_id"]) for row in fresh if not row["task"]}
     if not records:
         return
-    query = select(Outbox.id, Outbox.system, Outbox.object_type, Outbox.native_id)
-    waiting = session.exec(query.where(col(Outbox.status).in_(OPEN), Outbox.lane != _TASK_LANE))
-    ids = [row_id for row_id, *record in waiting if tuple(record) in records]
-    for part in _parts(ids):
+    record = (Outbox.system, Outbox.object_type, Outbox.native_id)
+    query = columns(Outbox.id, Outbox.key, Outbox.status, *record)  # type: ignore[call-overload]
+    replaced = col(Outbox.status).in_((*OPEN, "quarantined"))
+    is_undo = col(Outbox.key).startswith(UNDO)
+    waiting = session.execute(query.where(replaced, Outbox.lane != TASK_LANE, ~is_undo)).all()
+    older = [(row_id, key, status) for row_id, key, status, *place in waiting if tuple(place) in records]
+    for part in parts([row_id for row_id, _, _ in older]):
         session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(status="superseded"))
+    for part in parts([f"change|{key}" for _, key, status in older if status == "quarantined"]):
+        session.execute(update(Quarantine).where(col(Quarantine.key).in_(part)).values(is_open=False))
 
 
 def lift(state: State, lanes: Collection[str]) -> int:
@@ -82,6 +104,31 @@ def lift(state: State, lanes: Collection[str]) -> int:
     with state.session() as session:
         held = update(Outbox).where(col(Outbox.status) == "held", col(Outbox.lane).in_(lanes))
         return int(session.execute(held.values(status="pending", held_because="")).rowcount)  # type: ignore[attr-defined]
+
+
+def weigh_anew(state: State) -> None:
+    """The brakes may be set otherwise: what they hold is planned anew."""
+    with state.session() as session:
+        session.execute(update(Outbox).where(col(Outbox.status) == "held").values(status="superseded"))
+
+
+def tasks_to_weigh(state: State) -> list[str]:
+    """The keys of tasks that were held, never sent, and are to be planned anew."""
+    with state.session() as session:
+        entered = select(Outbox.key).where(Outbox.lane == TASK_LANE, Outbox.status != "superseded")
+        query = select(Outbox.key).where(Outbox.lane == TASK_LANE, Outbox.status == "superseded")
+        return list(session.exec(query.where(col(Outbox.key).not_in(entered)).distinct()).all())
+
+
+def tasks_given(state: State, since: datetime) -> dict[tuple[str, str | None], int]:
+    """How many tasks went into the outbox since an instant and are not held, by (system, owner)."""
+    counts: dict[tuple[str, str | None], int] = {}
+    with state.session() as session:
+        query = select(Outbox.system, Outbox.task).where(Outbox.lane == TASK_LANE, col(Outbox.created_at) > since)
+        for system, task in session.exec(query.where(col(Outbox.status).not_in(["held", "superseded"]))):
+            owner = (system, task.get("owner"))
+            counts[owner] = counts.get(owner, 0) + 1
+    return counts
 
 
 def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int = 10_000) -> list[Outbox]:
@@ -133,6 +180,9 @@ def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: date
             row.status, row.not_before_at = each.status, each.not_before_at
             session.add(_delivery(row, each, run, now))
             row.attempt -= not each.costs_attempt
+            if each.result == "conflict" and row.lane != TASK_LANE:
+                record = f"{row.system}|{row.object_type}|{row.native_id}"
+                session.merge(Replan(record=record, why="conflict", at=now))
             if each.made_task:
                 record = f"{row.system}|{row.object_type}|{row.native_id}"
                 made = TaskMade(
@@ -158,7 +208,7 @@ def _delivery(row: Outbox, each: Settlement, run: int, now: datetime) -> Deliver
 
 
 def _going(session: Session, keys: Sequence[str]) -> Iterator[Outbox]:
-    for part in _parts(keys):
+    for part in parts(keys):
         query = select(Outbox).where(col(Outbox.key).in_(part), col(Outbox.status).in_(("pending", *IN_DOUBT)))
         yield from session.exec(query).all()
 
@@ -179,8 +229,16 @@ def unapplied(state: State, *, limit: int = 10_000) -> list[tuple[Delivery, Outb
 def mark_applied(state: State, deliveries: Sequence[Delivery]) -> None:
     """The mart knows of these."""
     with state.session() as session:
-        for part in _parts([delivery.id for delivery in deliveries]):
+        for part in parts([delivery.id for delivery in deliveries]):
             session.execute(update(Delivery).where(col(Delivery.id).in_(part)).values(is_applied=True))
+
+
+def accepted(state: State, run: int) -> list[Outbox]:
+    """The changes that a run brought into the systems, in the order of delivery."""
+    with state.session() as session:
+        query = select(Outbox).join(Delivery, col(Delivery.outbox) == Outbox.id)
+        query = query.where(Delivery.run == run, col(Delivery.result).in_(("accepted", "unchanged")))
+        return list(session.exec(query.order_by(col(Delivery.id))).all())
 
 
 def history(state: State, native_ids: Sequence[str]) -> list[tuple[Outbox, Delivery | None]]:
@@ -204,6 +262,7 @@ def held(state: State) -> dict[str, int]:
     return counts
 
 
-def _parts(values: Sequence[Any], size: int = _MANY) -> Iterator[Sequence[Any]]:
+def parts(values: Sequence[Any], size: int = _MANY) -> Iterator[Sequence[Any]]:
+    """The values in portions that one statement takes."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

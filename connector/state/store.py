@@ -21,7 +21,7 @@ from connector.section import Secret, Section
 from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_HEAD = "0002"
+_HEAD = "0003"
 _MANY = 500  # keys in one statement
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import ibis
@@ -14,6 +15,8 @@ from connector import tables, writeback
 from connector.mart import Mart
 from connector.model import Change, Kind
 from connector.plan import Plan, Totals
+from connector.state import outbox
+from connector.steps import standing
 from connector.steps.setup import Connected, Moment, Setup
 
 PORTION = 20_000  # changes that are in memory at once
@@ -69,34 +72,86 @@ def outputs(systems: Mapping[str, Connected]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_OUTPUTS)
 
 
-def plans(setup: Setup, mart: Mart, *, full: bool = False) -> Iterator[Plan]:
+def plans(
+    setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str] = (), *, full: bool = False, is_dry: bool = False
+) -> Iterator[Plan]:
     """The changes that are not in the outbox yet, in portions: the tasks that fired since the last plan, then what differs.
 
-    The portions share their totals, which the brakes weigh. The mart's connection is busy until the last one is taken.
+    The portions share their totals, which the brakes weigh. anew: records to compare although nothing new is known of them.
+    is_dry: nothing is kept, not even a freeze. The mart's connection is busy until the last portion is taken.
     """
     through = writeback.planned_through(setup.state)
-    differing, totals = _differing(setup, mart, since=None if full else through)
+    is_changed = standing.is_changed(setup)
+    if is_changed and not is_dry:
+        outbox.weigh_anew(setup.state)
+    if not is_dry:
+        standing.redirect(setup, mart)
+    differing, totals = _differing(
+        setup, mart, moment, anew, since=None if full or is_changed else through, is_dry=is_dry
+    )
     drafts = mart.table("desired_task")
-    tasks = planning.task_changes(mart.arrow(drafts.filter(drafts.revision > through).order_by("key")))
+    wanted = (drafts.revision > through) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
+    tasks = planning.task_changes(mart.arrow(drafts.filter(wanted).order_by("key")))
     brakes = setup.writeback.brakes
-    yield planning.make(_writable(setup, tasks), brakes, totals)
-    rows = mart.rows(differing.filter(differing.is_material).order_by("record"))
+    given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
+    yield planning.make(_writable(setup, tasks), brakes, totals, given)
+    rows = mart.rows(differing.filter(differing.is_material & differing.left_because.isnull()).order_by("record"))
     changes = _writable(setup, planning.field_changes(rows))
     while portion := list(islice(changes, PORTION)):
         yield planning.make(portion, brakes, totals)
 
 
-def _differing(setup: Setup, mart: Mart, *, since: int | None) -> tuple[ir.Table, Totals]:
+def _differing(
+    setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str], *, since: int | None, is_dry: bool
+) -> tuple[ir.Table, Totals]:
     desired, observed = mart.table("desired"), mart.table("observed")
-    found = planning.diff(desired, observed, since=since, min_points=setup.writeback.min_points)
+    found = planning.diff(
+        desired,
+        observed,
+        since=since,
+        min_points=setup.writeback.min_points,
+        now=moment.now,
+        rules=standing.rules(setup),
+        frozen=standing.frozen(setup, mart, moment, is_dry=is_dry),
+        again=standing.again(setup, mart, moment, anew),
+    )
     differing = mart.keep("differing", found)
-    material = differing.filter(differing.is_material)
+    if not is_dry:
+        standing.release_settled(setup, mart, differing, moment)
+        standing.note_drift(setup, mart, moment)
+    ours = differing.filter(differing.left_because.isnull())
+    material = ours.filter(ours.is_material)
+    overwriting = material.filter(material.before.notnull() & (material.before != ""))
+    there = observed.filter(observed.value.notnull())
     totals = Totals(
-        overwritten=mart.count(material.filter(material.before.notnull() & (material.before != ""))),
-        existing=mart.count(observed.filter(observed.value.notnull())),
-        suppressed=mart.count(differing.filter(~differing.is_material).select("record").distinct()),
+        overwritten=_by_lane(setup, mart, overwriting),
+        existing=_by_lane(setup, mart, there),
+        suppressed=mart.count(ours.filter(~ours.is_material).select("record").distinct()),
+        left=_counted(mart, differing.filter(differing.left_because.notnull()), "left_because"),
     )
     return differing, totals
+
+
+def _by_lane(setup: Setup, mart: Mart, rows: ir.Table) -> dict[str, int]:
+    """How many values there are in each lane."""
+    lanes = {
+        (name, object_type, native): planning.OUTPUTS[output][0].value
+        for name, connected in setup.systems.items()
+        for object_type, fields in connected.outputs.items()
+        for output, native in fields.items()
+    }
+    counts: Counter[str] = Counter()
+    grouped = rows.group_by("system", "object_type", "field").agg(values=rows.count())
+    for row in mart.arrow(grouped).to_pylist():
+        lane = lanes.get((row["system"], row["object_type"], row["field"]))
+        if lane is not None:
+            counts[lane] += row["values"]
+    return dict(counts)
+
+
+def _counted(mart: Mart, rows: ir.Table, column: str) -> dict[str, int]:
+    grouped = mart.arrow(rows.group_by(column).agg(values=rows.count()).order_by(column))
+    return {row[column]: row["values"] for row in grouped.to_pylist()}
 
 
 def joined(portions: Iterable[Plan]) -> Plan:

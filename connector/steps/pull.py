@@ -143,9 +143,11 @@ def _held(setup: Setup, system: str, stream: Stream) -> pa.Array[Any]:
 
 
 def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
-    """The native fields to ask for: what is mapped, what we write, and our task's key."""
+    """The native fields to ask for: what is mapped, what we write, who changed it, and our task's key."""
     names = dict.fromkeys(connected.mappings[stream.name].native_fields)
     names.update(dict.fromkeys(connected.outputs.get(stream.object_type, {}).values()))
+    if stream.modified_by and stream.object_type in connected.outputs:
+        names[stream.modified_by] = None
     if stream.own_tasks and connected.adapter.capabilities.task_key[1]:
         names[connected.adapter.capabilities.task_key[1]] = None
     return tuple(names)
@@ -280,6 +282,7 @@ def _group(read: _Read) -> Group:
         read.rows + malformed,
         malformed,
         cursors[-1] if cursors else None,
+        read.stream.modified_by,
     )
 
 

@@ -121,7 +121,7 @@ def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
 def _widen(setup: Setup, mart: Mart, moment: Moment, records: ir.Table) -> ir.Table:
     """The persons to score: resolved anew, owners of records with new events, those for whom time alone changes something."""
     person, members, due = mart.table("person"), mart.table("membership"), mart.table("due")
-    if _is_changed(setup, "scoring") or _is_changed(setup, "lifecycle"):
+    if any(_is_changed(setup, part) for part in ("scoring", "lifecycle", "writeback")):
         return mart.keep(
             "subjects", person.select(subject="key").union(mart.kept("subjects").select("subject"), distinct=True)
         )

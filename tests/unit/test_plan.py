@@ -12,6 +12,7 @@ import pytest
 from connector import plan as planning
 from connector import tables
 from connector.model import Capabilities, Change, Lane, Task
+from connector.ownership import Rules
 from connector.plan import Brakes, Totals, batches, diff, field_changes, make
 from connector.tables import POINT
 
@@ -44,13 +45,24 @@ def observed(native_id: str = "1", *, revision: int = 1, **outputs: str | None) 
 
 
 def planned(
-    wanted: list[dict[str, Any]], held: list[dict[str, Any]], *, since: int | None = None, min_points: float = 2.0
+    wanted: list[dict[str, Any]],
+    held: list[dict[str, Any]],
+    *,
+    since: int | None = None,
+    min_points: float = 2.0,
+    rules: Rules = Rules(),
+    frozen: Any = None,
+    again: Any = None,
 ) -> tuple[list[Change], int]:
     differing = diff(
         ibis.memtable(pa.Table.from_pylist(wanted, schema=tables.DESIRED)),
         ibis.memtable(pa.Table.from_pylist(held, schema=tables.OBSERVED)),
         since=since,
         min_points=min_points,
+        now=NOW,
+        rules=rules,
+        frozen=frozen,
+        again=again,
     )
     rows = differing.order_by("record").to_pyarrow()
     material = rows.filter(rows["is_material"])
@@ -180,7 +192,7 @@ BRAKES = Brakes.model_validate({})
 
 
 def totals(*, overwritten: int = 0, existing: int = 0) -> Totals:
-    return Totals(overwritten, existing)
+    return Totals({"score": overwritten}, {"score": existing})
 
 
 def change(number: int, *, before: Any = None, lane: Lane = Lane.SCORE, task: Task | None = None) -> Change:

@@ -14,9 +14,9 @@ from sqlmodel import select
 from connector import settlement, writeback
 from connector.errors import AuthError, QuotaExhausted, SystemUnavailable
 from connector.mart import MartSection, open_mart
-from connector.model import Capabilities, Change, Found, Lane, Outcome, Result, System, Task
+from connector.model import Capabilities, Change, FieldSchema, Found, Lane, ObjectSchema, Outcome, Result, System, Task
 from connector.plan import Brakes, Plan, Totals, make
-from connector.state import State, StateSection, open_state, outbox
+from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
 from connector.writeback import Delivered, WritebackSection
 
@@ -72,7 +72,7 @@ def crm() -> Crm:
 
 
 def plan(*changes: Change) -> Plan:
-    return make(changes, Brakes.model_validate({}), Totals(0, 0))
+    return make(changes, Brakes.model_validate({}), Totals())
 
 
 def update(number: int, score: int = 50, before: int | None = None) -> Change:
@@ -90,8 +90,18 @@ def enqueue(state: State, *changes: Change, run: int = 1) -> int:
     return writeback.enqueue(state, plan(*changes), run=run, now=NOW)
 
 
-def deliver(state: State, crm: Crm, **section: Any) -> Delivered:
-    system = System("crm", "crm", source=None, target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
+class Described:
+    """What a system says of its fields: those of `writable` can be written."""
+
+    writable: tuple[str, ...] = ()
+
+    def describe(self, object_types: Sequence[str]) -> dict[str, ObjectSchema]:
+        fields = {name: FieldSchema(name, "number", is_writable=name in self.writable) for name in ("Score", "Grade")}
+        return {name: ObjectSchema(name, fields) for name in object_types}
+
+
+def deliver(state: State, crm: Crm, source: Described = Described(), **section: Any) -> Delivered:
+    system = System("crm", "crm", source=source, target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
     return writeback.deliver(state, system, LIMITS, WritebackSection(**section), run=1, is_stopping=lambda: False)
 
 
@@ -310,7 +320,7 @@ def test_a_system_that_is_down_stops_its_delivery_and_keeps_what_waits(state: St
 
 def test_asked_to_stop_it_ends_between_two_batches(state: State, crm: Crm) -> None:
     enqueue(state, *[update(n) for n in range(6)])
-    system = System("crm", "crm", source=None, target=crm, calls=lambda: 0, close=lambda: None)  # type: ignore[arg-type]
+    system = System("crm", "crm", source=Described(), target=crm, calls=lambda: 0, close=lambda: None)  # type: ignore[arg-type]
     delivered = writeback.deliver(
         state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: len(crm.writes) == 2
     )
@@ -360,3 +370,90 @@ def _all_due(state: State) -> None:
         for row in session.exec(select(Outbox)):
             if row.not_before_at is not None:
                 row.not_before_at = NOW - timedelta(days=9)
+
+
+def _forget_when_asked(state: State) -> None:
+    state.set_note("access_asked:crm", "")
+
+
+def test_a_refused_change_is_not_sent_again_until_its_value_changes(state: State, crm: Crm) -> None:
+    enqueue(state, update(1, 50))
+    crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="STRING_TOO_LONG")
+    deliver(state, crm)
+    assert enqueue(state, update(1, 50), run=2) == 0, "the same value would be refused again"
+    crm.answer = lambda _: None
+    assert enqueue(state, update(1, 60), run=3) == 1
+    deliver(state, crm)
+    assert statuses(state) == ["superseded", "settled"]
+    assert not replans.refused(state), "a new value releases the old one"
+
+
+def test_a_refused_change_is_released_when_the_permission_changes(state: State, crm: Crm) -> None:
+    enqueue(state, update(1), call(2))
+    source = Described()
+    crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="INSUFFICIENT_ACCESS")
+    deliver(state, crm, source)
+    _forget_when_asked(state)
+    deliver(state, crm, source)
+    assert statuses(state) == ["quarantined", "quarantined"], "nothing changed: nothing is sent"
+    source.writable = ("Score",)
+    crm.answer = lambda _: None
+    _forget_when_asked(state)
+    deliver(state, crm, source)
+    assert sorted(statuses(state)) == ["settled", "superseded"]
+    assert len(crm.tasks) == 1
+    assert replans.waiting(state) == ["crm|Contact|1"], "the record is planned anew with what it should hold now"
+    assert not replans.refused(state)
+
+
+def test_what_is_refused_again_and_again_is_not_released_by_itself(state: State, crm: Crm) -> None:
+    source = Described()
+    enqueue(state, call(1))
+    crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="INSUFFICIENT_ACCESS")
+    for number in range(6):
+        source.writable = ("Score",) if number % 2 else ()
+        _forget_when_asked(state)
+        deliver(state, crm, source, max_attempts=3)
+    assert len(crm.writes) == 3
+
+
+def test_a_record_that_is_not_what_we_thought_is_planned_anew_and_given_up_after_so_many_times(
+    state: State, crm: Crm
+) -> None:
+    crm.answer = lambda c: Outcome(c.key, Result.CONFLICT, code="ENTITY_IS_DELETED")
+    for run in range(1, 9):
+        enqueue(state, update(1), run=run)
+        deliver(state, crm, max_attempts=3)
+        assert replans.waiting(state) == ["crm|Contact|1"]
+    assert len(crm.writes) == 3
+    assert [row.code for row in replans.refused(state)] == ["ENTITY_IS_DELETED"]
+
+
+def test_a_task_whose_record_is_gone_waits_for_another_record_and_is_made_once(state: State, crm: Crm) -> None:
+    enqueue(state, call(1))
+    crm.answer = lambda c: Outcome(c.key, Result.CONFLICT, code="ENTITY_IS_DELETED") if c.native_id == "1" else None
+    deliver(state, crm)
+    assert [row.key for row in replans.astray(state, 5)] == ["task1"]
+    replans.redirect(state, {"task1": {"native_id": "2"}})
+    deliver(state, crm)
+    assert list(crm.tasks) == ["task1"]
+    assert not replans.refused(state)
+    assert enqueue(state, call(1), run=2) == 0
+
+
+def test_what_the_brakes_hold_is_weighed_anew_when_they_are_set_otherwise(state: State, crm: Crm) -> None:
+    held = replace(plan(update(1, before=10), call(2)), held={update(1, before=10).key: "many", "task2": "many"})
+    writeback.enqueue(state, held, run=1, now=NOW)
+    outbox.weigh_anew(state)
+    assert outbox.tasks_to_weigh(state) == ["task2"]
+    assert enqueue(state, update(1, before=10), call(2), run=2) == 2
+    assert outbox.tasks_to_weigh(state) == []
+    deliver(state, crm)
+    assert len(crm.tasks) == 1
+
+
+def test_tasks_of_the_last_day_are_counted_by_owner_without_those_that_are_held(state: State) -> None:
+    held = replace(plan(call(1), call(2)), held={"task2": "many"})
+    writeback.enqueue(state, held, run=1, now=NOW)
+    assert outbox.tasks_given(state, NOW - timedelta(days=1)) == {("crm", None): 1}
+    assert outbox.tasks_given(state, NOW) == {}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -105,3 +108,20 @@ def test_a_second_process_waits_and_then_says_that_the_mart_is_in_use(tmp_path: 
         other.join(20)
     with open_mart(MartSection(), tmp_path) as mart:
         assert held(mart) == {}
+
+
+def test_a_store_of_an_older_program_is_copied_and_stays_locked_while_it_is_migrated(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.connection.execute("ALTER TABLE observed DROP COLUMN ours")
+        mart.connection.execute("DROP TABLE drift")
+        mart.connection.execute("UPDATE pair SET schema_version = 1")
+    with open_mart(MartSection(), tmp_path):
+        code = "import duckdb, sys; duckdb.connect(sys.argv[1])"
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "mart.duckdb")], capture_output=True, check=False
+        )
+        assert b"lock" in other.stderr
+    copy = tmp_path / "mart.duckdb.before-2"
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        assert connection.execute("SELECT schema_version FROM pair").fetchone() == (1,)
+    assert copy.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,111 @@
+"""Verbs that take something back: undo, unfreeze."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from connector import clock, pipeline, settlement, undo, writeback
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, open_house, out, print_json, progress_hooks
+from connector.cli.show_run import show_summary
+from connector.errors import ConnectorError
+from connector.pipeline import Summary
+from connector.scheduler import stopping_on_signals
+from connector.state import freezes
+from connector.state.models import Freeze
+from connector.steps.deliver import deliver
+from connector.steps.pull import pull
+from connector.steps.setup import Moment, Setup
+from connector.undo import Undoing
+
+_FEW = 10
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command(name="undo")(undo_run)
+    app.command()(unfreeze)
+
+
+def undo_run(
+    run: Annotated[int, typer.Argument(help="The number of the run, as `connector status` shows it.")],
+    config: ConfigOption = CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    as_json: JsonOption = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")] = 0.0,
+) -> None:
+    """Restore what was there before a run, where nobody has changed it since; say what cannot be restored.
+
+    Reads first. The restored fields are frozen, or the next sync would write them again: `connector unfreeze` lets it.
+    """
+    _, setup = open_house(config)
+    with (
+        stopping_on_signals() as stop,
+        progress_hooks(is_quiet=as_json) as hooks,
+        pipeline.running(setup, "undo", wait_s=wait) as moment,
+        pipeline.connected(setup) as (systems, failures),
+    ):
+        progress = replace(hooks, is_stopping=stop.is_asked)
+        summary = Summary(moment.run, failures=failures)
+        summary.pulled = pull(setup, systems, moment, progress)
+        with setup.mart() as mart:
+            settlement.settle(setup.state, mart, run=moment.run)
+            found = undo.undoing(setup.state, mart, run)
+        if not dry_run:
+            freezes.add(setup.state, _frozen(setup, found, run, moment))
+            summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
+            summary.delivered = deliver(setup, systems, moment, progress)
+        pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+    if as_json:
+        print_json(
+            {"run": moment.run, "undone": run, "restored": len(found.fields), "kept": found.kept} | summary.as_json()
+        )
+    else:
+        _show(found, run, setup, is_dry=dry_run)
+        if not dry_run:
+            show_summary(summary)
+    if summary.exit_code:
+        sys.exit(summary.exit_code)
+
+
+def _frozen(setup: Setup, found: Undoing, run: int, moment: Moment) -> list[Freeze]:
+    until = moment.now + setup.writeback.fights.freeze_for
+    return [
+        Freeze(
+            key=key, system=key.split("|", 1)[0], record=key.rsplit("|", 1)[0], field=key.rsplit("|", 1)[1],
+            writer="connector undo", why=f"run {run} was taken back", since_at=moment.now, until_at=until,
+        )
+        for key in found.fields
+    ]  # fmt: skip
+
+
+def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
+    records, fields = len(found.plan.changes), len(found.fields)
+    verb = "would be restored" if is_dry else "to be restored"
+    out.print(f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} records {verb}")
+    for line in found.kept[:_FEW]:
+        out.print(f"  [yellow]stays[/yellow]  {escape(line)}")
+    if len(found.kept) > _FEW:
+        out.print(f"  [dim]… {len(found.kept) - _FEW:,} more that stay with --json[/dim]")
+    if fields and not is_dry:
+        days = setup.writeback.fights.freeze_for.days
+        out.print(f"  restored fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")
+
+
+def unfreeze(
+    records: Annotated[
+        list[str] | None, typer.Argument(help="Keys of records, as status shows them.", show_default="none")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    everything: Annotated[bool, typer.Option("--all", help="All frozen fields of all records.")] = False,
+) -> None:
+    """Let the next sync write frozen fields again."""
+    if not records and not everything:
+        raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
+    _, setup = open_house(config)
+    count = freezes.end(setup.state, None if everything else records or [], clock.now())
+    out.print(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))

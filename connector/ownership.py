@@ -1,0 +1,109 @@
+"""Whose a field is: ours, ours while it is empty, a person's for a time, or nobody's to write; and who fights over it.
+
+Pure: expressions over the observed values and what was seen of other writers (`tables.DRIFT`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import ibis
+import ibis.expr.types as ir
+from pydantic import Field
+
+from connector.section import Duration, Section
+
+
+class Owner(StrEnum):
+    """Who has the last word on a field."""
+
+    OWN = "own"  # always ours
+    FILL = "fill"  # ours while it is empty
+    DEFER = "defer"  # a person's edit stands until it expires
+    ALERT = "alert"  # never written: a difference is shown as drift
+
+
+#: A field that two writers fight over is left alone, whoever owns it.
+FROZEN = "frozen"
+
+
+class Fights(Section):
+    """`[writeback.fights]`: when somebody else keeps changing what we write."""
+
+    edits: int = Field(3, ge=2, description="our value was changed by somebody else so many times")
+    within: Duration = Field(timedelta(days=7), description="in this time: then the field is frozen for that record")
+    freeze_for: Duration = Field(
+        timedelta(days=7), description="how long it stays frozen, unless `connector unfreeze` ends it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who owns what: (system, object type, native field) -> owner; what is not named is ours."""
+
+    owners: Mapping[tuple[str, str, str], Owner] = field(default_factory=dict)
+    defer_for: timedelta = timedelta(0)
+
+
+def owner_of(ownership: Mapping[str, Owner], system: str, object_type: str, output: str) -> Owner:
+    """The most specific of `system.object_type.output`, `system.output` and `output`; ours when none is named."""
+    for name in (f"{system}.{object_type}.{output}", f"{system}.{output}", output):
+        if name in ownership:
+            return ownership[name]
+    return Owner.OWN
+
+
+def left_because(pairs: ir.Table, rules: Rules, frozen: ir.Table | None, now: datetime) -> ir.Value:
+    """Why a field that differs is not written (fill, defer, alert, frozen), or null when it is.
+
+    pairs: key, system, object_type, field, before (text), edited_at; frozen: keys of fields that are left alone.
+    """
+    cases = []
+    is_there = pairs.before.nullif("").notnull()
+    stands = (pairs.edited_at + ibis.interval(seconds=int(rules.defer_for.total_seconds())) > _instant(now)).fill_null(
+        False
+    )
+    for (system, object_type, name), owner in rules.owners.items():
+        is_it = (pairs.system == system) & (pairs.object_type == object_type) & (pairs.field == name)
+        holds = {Owner.FILL: is_there, Owner.DEFER: stands, Owner.ALERT: ibis.literal(True)}.get(owner)
+        if holds is not None:
+            cases.append((is_it & holds, ibis.literal(owner.value)))
+    if frozen is not None:
+        cases.insert(0, (pairs.key.isin(frozen.key), ibis.literal(FROZEN)))
+    return ibis.cases(*cases, else_=ibis.null("string")) if cases else ibis.null("string")
+
+
+def expired(observed: ir.Table, rules: Rules, after: datetime, now: datetime) -> ir.Table:
+    """The records (record) of deferred fields whose person's edit ceased to stand between the two instants."""
+    names = {name for (_, _, name), owner in rules.owners.items() if owner is Owner.DEFER}
+    ends = observed.edited_at + ibis.interval(seconds=int(rules.defer_for.total_seconds()))
+    over = observed.filter(observed.field.isin(sorted(names)) & (ends > _instant(after)) & (ends <= _instant(now)))
+    return over.select("record").distinct()
+
+
+def is_same_value(left: ir.Value, right: ir.Value) -> ir.Value:
+    """Equal as a system would mean it, whatever the output: as text, as a number or as an instant; empty is none."""
+    text = left.nullif("").identical_to(right.nullif(""))
+    number = left.try_cast("decimal(18, 4)") == right.try_cast("decimal(18, 4)")
+    instant = left.try_cast("timestamp") == right.try_cast("timestamp")
+    return text | number.fill_null(False) | instant.fill_null(False)
+
+
+def fights(drift: ir.Table, section: Fights, now: datetime) -> ir.Table:
+    """The fields (record, field, system, edits, editor, ours, theirs, last_at) that somebody keeps changing after us."""
+    recent = drift.filter(drift.seen_at > _instant(now - section.within))
+    grouped = recent.group_by("record", "field", "system", "object_type").agg(
+        edits=recent.count(),
+        editor=recent.editor.argmax(recent.seen_at),
+        ours=recent.ours.argmax(recent.seen_at),
+        theirs=recent.theirs.argmax(recent.seen_at),
+        last_at=recent.seen_at.max(),
+    )
+    return grouped.filter(grouped.edits >= section.edits)
+
+
+def _instant(at: datetime) -> ir.Value:
+    return ibis.literal(at, type="timestamp('UTC')")

@@ -1,0 +1,57 @@
+"""Fields of records that we leave alone for a time, because somebody else keeps changing what we write there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import col, select
+
+from connector.state import replans
+from connector.state.models import Freeze
+from connector.state.outbox import parts
+from connector.state.store import State
+
+
+def add(state: State, rows: Sequence[Freeze]) -> None:
+    """Freeze these fields; one that was frozen before is frozen anew."""
+    with state.session() as session:
+        for row in rows:
+            session.merge(row)
+
+
+def active(state: State, now: datetime) -> list[Freeze]:
+    """The fields that are frozen now, the newest first."""
+    with state.session() as session:
+        query = select(Freeze).where(col(Freeze.until_at) > now)
+        return list(session.exec(query.order_by(col(Freeze.since_at).desc(), col(Freeze.key))).all())
+
+
+def thawed_since(state: State, after: datetime, now: datetime) -> list[str]:
+    """The records of which a field's time ran out between the two instants."""
+    with state.session() as session:
+        query = select(Freeze.record).where(col(Freeze.until_at) > after, col(Freeze.until_at) <= now)
+        return list(session.exec(query.distinct()).all())
+
+
+def known(state: State, records: Sequence[str]) -> list[Freeze]:
+    """Everything that is or was frozen of these records."""
+    with state.session() as session:
+        found: list[Freeze] = []
+        for part in parts(records):
+            found += session.exec(select(Freeze).where(col(Freeze.record).in_(part))).all()
+        return found
+
+
+def end(state: State, records: Sequence[str] | None, now: datetime) -> int:
+    """Release the frozen fields of these records (None: all); the next plan compares them. Returns how many fields."""
+    with state.session() as session:
+        rows = [
+            row
+            for row in session.exec(select(Freeze).where(col(Freeze.until_at) > now))
+            if records is None or row.record in records
+        ]
+        for row in rows:
+            row.until_at = now
+        replans.add(session, [row.record for row in rows], replans.THAWED, now)
+        return len(rows)

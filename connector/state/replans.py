@@ -1,0 +1,101 @@
+"""Records that the next plan compares again although nothing new is known of them, and what lets a refused change go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, delete, select
+
+from connector.state.models import Delivery, Note, Outbox, Quarantine, Replan
+from connector.state.outbox import PLANNED_THROUGH, TASK_LANE, parts
+from connector.state.store import State
+
+#: Why a record is planned anew: it was not what we thought, what refused its change is gone, its field is no longer frozen.
+CONFLICT, RELEASED, THAWED = "conflict", "released", "thawed"
+_PREFIX = "change|"
+
+
+def waiting(state: State) -> list[str]:
+    """The keys of the records that are to be compared again."""
+    with state.session() as session:
+        return list(session.exec(select(Replan.record)).all())
+
+
+def add(session: Session, records: Iterable[str], why: str, now: datetime) -> None:
+    """Have these records compared by the next plan; within the caller's transaction."""
+    for record in dict.fromkeys(records):
+        session.merge(Replan(record=record, why=why, at=now))
+
+
+def mark_planned(state: State, through: int, records: Sequence[str], notes: Mapping[str, str]) -> None:
+    """All differences up to this revision, and those of `records`, are in the outbox; keep `notes` with it."""
+    with state.session() as session:
+        for part in parts(records):
+            session.exec(delete(Replan).where(col(Replan.record).in_(part)))
+        for key, value in {PLANNED_THROUGH: str(through), **notes}.items():
+            session.merge(Note(key=key, value=value))
+
+
+# ------------------------------------------------------------------------------------------------------------ quarantine
+
+
+def refused(state: State, system: str = "") -> list[Quarantine]:
+    """The changes that are set aside, oldest first."""
+    with state.session() as session:
+        query = select(Quarantine).where(Quarantine.is_open, Quarantine.kind == "change")
+        if system:
+            query = query.where(Quarantine.system == system)
+        return list(session.exec(query.order_by(col(Quarantine.id))).all())
+
+
+def note_access(state: State, accesses: Mapping[str, str]) -> None:
+    """Keep with set-aside changes what the system says of their object: quarantine key -> its fingerprint."""
+    with state.session() as session:
+        for part in parts(list(accesses)):
+            for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part))):
+                row.access = accesses[row.key]
+
+
+def let_go(state: State, keys: Collection[str], now: datetime) -> int:
+    """Release set-aside changes (keys of the quarantine): tasks are sent again, records of fields are planned anew.
+
+    Returns how many.
+    """
+    with state.session() as session:
+        count = 0
+        for part in parts(list(keys)):
+            for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part), Quarantine.is_open)):
+                row.is_open = False
+                count += 1
+            changes = [key.removeprefix(_PREFIX) for key in part if key.startswith(_PREFIX)]
+            query = select(Outbox).where(col(Outbox.key).in_(changes), Outbox.status == "quarantined")
+            for change in session.exec(query):
+                if change.lane == TASK_LANE:
+                    change.status, change.attempt, change.not_before_at = "pending", 0, None
+                else:
+                    change.status = "superseded"
+                    add(session, [f"{change.system}|{change.object_type}|{change.native_id}"], RELEASED, now)
+        return count
+
+
+def astray(state: State, max_attempts: int) -> list[Outbox]:
+    """Tasks that are set aside because their record was gone, and may be tried on another one."""
+    with state.session() as session:
+        gone = select(Delivery.outbox).where(Delivery.result == "conflict")
+        query = select(Outbox).where(Outbox.lane == TASK_LANE, Outbox.status == "quarantined")
+        return list(session.exec(query.where(col(Outbox.id).in_(gone), Outbox.attempt < max_attempts)).all())
+
+
+def redirect(state: State, places: Mapping[str, Mapping[str, Any]]) -> None:
+    """Send set-aside tasks to other records: key of the task -> system, object_type, native_id, person."""
+    with state.session() as session:
+        for part in parts(list(places)):
+            for row in session.exec(select(Outbox).where(col(Outbox.key).in_(part), Outbox.status == "quarantined")):
+                for name, value in places[row.key].items():
+                    setattr(row, name, value)
+                row.status, row.not_before_at = "pending", None
+            keys = [_PREFIX + key for key in part]
+            for aside in session.exec(select(Quarantine).where(col(Quarantine.key).in_(keys))):
+                aside.is_open = False

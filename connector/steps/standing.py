@@ -1,0 +1,163 @@
+"""What the plan looks at besides what is new: records to compare again, fields that are frozen, tasks whose record is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import orjson
+import pyarrow as pa
+
+from connector import ownership, tables
+from connector.mart import Mart
+from connector.model import Kind
+from connector.ownership import Owner, Rules, owner_of
+from connector.state import freezes, replans
+from connector.state.models import Freeze
+from connector.steps.planned import owners
+from connector.steps.setup import Moment, Setup
+
+DRIFT_NOTE = "drift"  # what others made of our fields, as JSON, for `status`
+PLANNED_AT, PLANNED_WITH = "planned_at", "planned_with"
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rules(setup: Setup) -> Rules:
+    """Who owns which native field, from the owners of outputs."""
+    section = setup.writeback
+    owned = {
+        (name, object_type, native): owner_of(section.ownership, name, object_type, output)
+        for name, connected in setup.systems.items()
+        for object_type, fields in connected.outputs.items()
+        for output, native in fields.items()
+    }
+    return Rules({field: owner for field, owner in owned.items() if owner is not Owner.OWN}, section.defer_for)
+
+
+def is_changed(setup: Setup) -> bool:
+    """Whether what is written where is configured otherwise than when the last plan was made."""
+    return setup.state.note(PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
+
+
+def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
+    """All differences up to this run are in the outbox, those of the records `anew` too."""
+    notes = {PLANNED_AT: moment.now.isoformat(), PLANNED_WITH: setup.fingerprints.get("writeback", "")}
+    replans.mark_planned(setup.state, moment.run, anew, notes)
+
+
+def again(setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str]) -> ir.Table:
+    """The records (`record`) to compare although nothing new is known of them: `anew`, those with a change that is set aside,
+    and those of which a freeze or a person's precedence has just ended."""
+    noted = setup.state.note(PLANNED_AT)
+    last = datetime.fromisoformat(noted) if noted else _BEGINNING
+    records = [*anew, *(row.record for row in replans.refused(setup.state))]
+    records += freezes.thawed_since(setup.state, last, moment.now)
+    named = mart.keep("again", _column("record", records))
+    return named.union(ownership.expired(mart.table("observed"), rules(setup), last, moment.now))
+
+
+def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Table | None:
+    """The keys (`key`) of frozen fields; first freezes those that somebody keeps changing after us (not when `is_dry`)."""
+    found = mart.arrow(ownership.fights(mart.table("drift"), setup.writeback.fights, moment.now)).to_pylist()
+    known = {row.key: row for row in freezes.known(setup.state, sorted({row["record"] for row in found}))}
+    names = owners(mart) if found else {}
+    fresh = []
+    for row in found:
+        key = f"{row['record']}|{row['field']}"
+        if key in known and row["last_at"] <= known[key].until_at:
+            continue  # this fight is over, or goes on frozen
+        who = names.get((row["system"], row["editor"] or ""), row["editor"] or "")
+        writer = f"{who or 'somebody'} in {row['system']}"
+        ours, theirs = row["ours"] or "nothing", row["theirs"] or "nothing"
+        why = f"we write {ours}, {writer} writes {theirs}: {row['edits']} times since {moment.now - setup.writeback.fights.within:%d %b}"
+        until = moment.now + setup.writeback.fights.freeze_for
+        fresh.append(
+            Freeze(
+                key=key, system=row["system"], record=row["record"], field=row["field"], writer=writer, why=why,
+                since_at=moment.now, until_at=until,
+            )
+        )  # fmt: skip
+    if fresh and not is_dry:
+        freezes.add(setup.state, fresh)
+    keys = {row.key for row in [*fresh, *freezes.active(setup.state, moment.now)]}
+    return mart.keep("frozen", _column("key", keys)) if keys else None
+
+
+def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Moment) -> None:
+    """Let go of what was set aside for a value that nothing wants any more."""
+    aside = [row for row in replans.refused(setup.state) if row.record]
+    if not aside:
+        return
+    asked = mart.keep("asked_aside", _column("record", (row.record for row in aside)))
+    wanted = set(mart.arrow(differing.select("record").semi_join(asked, "record").distinct())["record"].to_pylist())
+    tasks = mart.table("desired_task")
+    keyed = mart.keep("asked_keys", _column("key", (row.key.removeprefix("change|") for row in aside)))
+    drafts = set(mart.arrow(tasks.select("key").semi_join(keyed, "key"))["key"].to_pylist())
+    over = [row.key for row in aside if row.record not in wanted and row.key.removeprefix("change|") not in drafts]
+    replans.let_go(setup.state, over, moment.now)
+
+
+def note_drift(setup: Setup, mart: Mart, moment: Moment) -> None:
+    """Count, for `status`, the values that others changed after us of late, and those of fields that we only watch."""
+    drift = mart.table("drift")
+    recent = drift.filter(drift.seen_at > ibis.literal(moment.now - setup.writeback.fights.within))
+    names = ("system", "object_type", "field")
+    rows = [{**row, "why": "edited"} for row in _grouped(mart, recent, names)]
+    watched = {field for field, owner in rules(setup).owners.items() if owner is Owner.ALERT}
+    if watched:
+        desired, observed = mart.table("desired"), mart.table("observed")
+        pairs = desired.filter(desired.field.isin(sorted({name for _, _, name in watched})))
+        pairs = pairs.left_join(observed.select("key", held="value"), "key")
+        differing = pairs.filter(~ownership.is_same_value(pairs.value, pairs.held))
+        found = _grouped(mart, differing, names)
+        rows += [{**row, "why": "alert"} for row in found if tuple(row[name] for name in names) in watched]
+    setup.state.set_note(DRIFT_NOTE, orjson.dumps(rows).decode())
+
+
+def _grouped(mart: Mart, rows: ir.Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = mart.arrow(
+        rows.group_by(names).agg(records=rows.record.nunique()).order_by(names)
+    ).to_pylist()
+    return found
+
+
+def redirect(setup: Setup, mart: Mart) -> None:
+    """Send tasks whose record was merged away or deleted to another live record of their person."""
+    lost = replans.astray(setup.state, setup.writeback.max_attempts)
+    if not lost:
+        return
+    issued, members = mart.table("issued"), mart.table("membership")
+    record = mart.table(tables.record_table(Kind.PERSON))
+    asked = mart.keep("lost", pa.table({"task": [row.key for row in lost], "subject": [row.person for row in lost]}))
+    anchored = asked.inner_join(issued, asked.subject == issued.key).select("task", anchor="anchor")
+    now_of = anchored.inner_join(members, anchored.anchor == members.key).select("task", person="owner_id")
+    theirs = now_of.inner_join(members, now_of.person == members.owner_id).select("task", "person", record="key")
+    live = record.filter(
+        record.deleted_at.isnull() & record.merged_into.isnull() & ~record.is_converted.fill_null(False)
+    )
+    places = theirs.inner_join(live, theirs.record == live.key).select(
+        "task", "person", "system", "object_type", "native_id"
+    )
+    by_task: dict[str, list[dict[str, str]]] = {}
+    for row in mart.arrow(places.order_by("task", "system", "object_type", "native_id")).to_pylist():
+        by_task.setdefault(row.pop("task"), []).append(row)
+    chosen = {}
+    for task in lost:
+        gone = (task.system, task.object_type, task.native_id)
+        targets = setup.systems[task.system].adapter.capabilities.task_targets if task.system in setup.systems else ()
+        fitting = [
+            place
+            for place in by_task.get(task.key, ())
+            if place["system"] == task.system and place["object_type"] in targets
+            and (place["system"], place["object_type"], place["native_id"]) != gone
+        ]  # fmt: skip
+        if fitting:
+            chosen[task.key] = min(fitting, key=lambda place: targets.index(place["object_type"]))
+    replans.redirect(setup.state, chosen)
+
+
+def _column(name: str, values: Iterable[str]) -> pa.Table:
+    return pa.table({name: pa.array(list(dict.fromkeys(values)), tables.TEXT)})

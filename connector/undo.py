@@ -1,0 +1,104 @@
+"""Taking a run back: the values that were there before it, where what it wrote is still there.
+
+No system is asked: what the last pull saw decides. What cannot be taken back is named with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from connector import tables
+from connector.mart import Mart
+from connector.model import Change, Kind, Lane
+from connector.ownership import is_same_value
+from connector.plan import Plan, Totals, as_text
+from connector.settlement import record_key
+from connector.state import State, outbox
+from connector.state.models import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """What taking a run back comes to: the changes that restore, the keys of their fields, and what stays, with why."""
+
+    plan: Plan
+    fields: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def undoing(state: State, mart: Mart, run: int) -> Undoing:
+    """How to restore what was there before this run; nothing is written yet."""
+    rows = outbox.accepted(state, run)
+    kept = [
+        f"{record_key(row)}: the task “{row.task['subject']}” was made; close it by hand" for row in rows if row.task
+    ]
+    written: dict[str, tuple[Outbox, str, Any, Any]] = {}
+    for row in rows:
+        for name, after in row.fields.items():
+            key = f"{record_key(row)}|{name}"
+            before = written[key][2] if key in written else row.before.get(name)
+            written[key] = (row, name, before, after)
+    states = _states(mart, {key: as_text(after) for key, (_, _, _, after) in written.items()})
+    by_record: dict[str, list[tuple[Outbox, str, Any, Any]]] = {}
+    restored = []
+    for key, each in written.items():
+        if (why := states.get(key)) is not None:
+            kept.append(f"{key.replace('|', ' ')}: {why}")
+        elif each[2] != each[3]:
+            restored.append(key)
+            by_record.setdefault(record_key(each[0]), []).append(each)
+    changes = tuple(_restoring(run, fields) for fields in by_record.values())
+    return Undoing(Plan(changes, {}, Totals()), tuple(restored), tuple(kept))
+
+
+def _restoring(run: int, fields: Sequence[tuple[Outbox, str, Any, Any]]) -> Change:
+    row = fields[0][0]
+    said = "\x1f".join([str(run), record_key(row), *sorted(f"{name}={before}" for _, name, before, _ in fields)])
+    return Change(
+        key=outbox.UNDO + hashlib.blake2b(said.encode(), digest_size=16).hexdigest(),
+        system=row.system,
+        object_type=row.object_type,
+        native_id=row.native_id,
+        lane=Lane(row.lane),
+        fields={name: before for _, name, before, _ in fields},
+        before={name: after for _, name, _, after in fields},
+        reason=f"run {run} is taken back",
+        person=row.person,
+    )
+
+
+def _states(mart: Mart, written: Mapping[str, str | None]) -> dict[str, str]:
+    """Why a value cannot be taken back, by key, for those that cannot."""
+    if not written:
+        return {}
+    table = pa.table(
+        {
+            "key": pa.array(list(written), tables.TEXT),
+            "record": pa.array([key.rsplit("|", 1)[0] for key in written], tables.TEXT),
+            "after": pa.array(list(written.values()), tables.TEXT),
+        }
+    )
+    asked = mart.keep("asked_undo", table)
+    observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
+    seen = asked.left_join(observed.select("key", "value", "ours"), "key", rname="{name}_seen")
+    seen = seen.left_join(
+        record.select("key", "deleted_at", "merged_into"), seen.record == record.key, rname="{name}_r"
+    )
+    told = seen.mutate(
+        is_ours=is_same_value(seen.after, seen.ours), is_there=is_same_value(seen.after, seen.value),
+        is_gone=seen.key_r.isnull() | seen.deleted_at.notnull() | seen.merged_into.notnull(),
+    )  # fmt: skip
+    reasons = {}
+    for row in mart.arrow(told.select("key", "is_ours", "is_there", "is_gone")).to_pylist():
+        if row["is_gone"]:
+            reasons[row["key"]] = "the record is gone"
+        elif not row["is_ours"]:
+            reasons[row["key"]] = "a later run wrote another value"
+        elif not row["is_there"]:
+            reasons[row["key"]] = "somebody changed it since"
+    return reasons
