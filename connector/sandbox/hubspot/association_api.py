@@ -71,7 +71,7 @@ def batch_read(call: Call) -> Answer:
     for text, start in after.items():
         shown, following = _shown_links(call, ends, linked.get(records.as_id(text) or -1, {}), start, LINKS_PER_PAGE)
         if not shown:
-            errors.append(_nothing_linked(source, target, text))
+            errors.append(nothing_linked(source, target, text))
             continue
         result: dict[str, Any] = {"from": {"id": text}, "to": shown}
         if following is not None:
@@ -81,7 +81,8 @@ def batch_read(call: Call) -> Answer:
     return Answer(207 if errors else 200, body, len(results))
 
 
-def _nothing_linked(source: ObjectType, target: ObjectType, text: str) -> dict[str, Any]:
+def nothing_linked(source: ObjectType, target: ObjectType, text: str) -> dict[str, Any]:
+    """The error of a record that has no links to that type."""
     return {
         "status": "error",
         "category": NOT_FOUND,
@@ -95,7 +96,7 @@ def _nothing_linked(source: ObjectType, target: ObjectType, text: str) -> dict[s
     }
 
 
-def _live_ids(call: Call, kind: ObjectType, ids: Sequence[int]) -> dict[int, int]:
+def live_ids(call: Call, kind: ObjectType, ids: Sequence[int]) -> dict[int, int]:
     """Which of the ids lead to a live record, and to which."""
     found = records.fetch(call.context.database, kind, list(dict.fromkeys(ids)))
     return {wanted: record.id for wanted, record in found.items() if record.archived_ms is None}
@@ -104,8 +105,8 @@ def _live_ids(call: Call, kind: ObjectType, ids: Sequence[int]) -> dict[int, int
 def _connect(call: Call, ends: Ends, wanted: Sequence[Wanted]) -> Answer:
     source, target = ends
     started = iso(call.now_ms)
-    from_ids = _live_ids(call, source, [number for row in wanted if (number := records.as_id(row[0])) is not None])
-    to_ids = _live_ids(call, target, [number for row in wanted if (number := records.as_id(row[1])) is not None])
+    from_ids = live_ids(call, source, [number for row in wanted if (number := records.as_id(row[0])) is not None])
+    to_ids = live_ids(call, target, [number for row in wanted if (number := records.as_id(row[1])) is not None])
     results: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     with transaction(call.context.database) as database:
@@ -225,7 +226,7 @@ def list_links(call: Call) -> Answer:
 
 def _one_live(call: Call, kind: ObjectType, text: str) -> int:
     number = records.as_id(text)
-    found = _live_ids(call, kind, [number]) if number is not None else {}
+    found = live_ids(call, kind, [number]) if number is not None else {}
     if not found:
         raise not_found()
     return next(iter(found.values()))

@@ -182,6 +182,14 @@ def linked(
     return found
 
 
+def type_names(kind: ObjectType, other: ObjectType) -> dict[int, str]:
+    """The name of each kind of link from one type to another, by its id, as the v3 APIs show it."""
+    name = f"{kind.singular}_to_{other.singular}"
+    types = association_types(kind.name, other.name)
+    has_primary = any(each.is_primary for each in types)
+    return {each.type_id: name if each.is_primary or not has_primary else f"{name}_unlabeled" for each in types}
+
+
 def inline_associations(
     database: sqlite3.Connection, kind: ObjectType, ids: Sequence[int], other: ObjectType
 ) -> dict[int, dict[str, Any]]:
@@ -189,10 +197,7 @@ def inline_associations(
 
     A link has an entry per type: `contact_to_company` for the labelled one, `contact_to_company_unlabeled` beside it.
     """
-    name = f"{kind.singular}_to_{other.singular}"
-    types = association_types(kind.name, other.name)
-    has_primary = any(each.is_primary for each in types)
-    names = {each.type_id: name if each.is_primary or not has_primary else f"{name}_unlabeled" for each in types}
+    names = type_names(kind, other)
     answer: dict[int, dict[str, Any]] = {}
     for from_id, targets in linked(database, kind.name, ids, other.name).items():
         shown = list(targets.items())[:INLINE_MOST]

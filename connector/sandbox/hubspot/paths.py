@@ -17,6 +17,7 @@ from connector.sandbox.hubspot import (
     marketing,
     merging,
     oauth,
+    older_associations,
     property_api,
     reading,
     searching,
@@ -32,6 +33,8 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "objects": ("/crm/v3/objects", "/crm/objects/2026-09"),
     "links": ("/crm/v4/objects", "/crm/objects/2026-09"),
     "associations": ("/crm/v4/associations", "/crm/associations/2026-09"),
+    "older links": ("/crm/v3/objects",),
+    "older associations": ("/crm/v3/associations",),
     "properties": ("/crm/v3/properties", "/crm/properties/2026-09"),
     "old company properties": ("/companies/v2/properties",),
     "old properties": ("/properties/v1", "/properties/v2"),
@@ -124,6 +127,24 @@ def _association_endpoints() -> Iterator[Endpoint]:
             ("PUT", "/{type}/{id}/associations/default/{to_type}/{to_id}", association_api.put_link, _writes),
             ("PUT", f"{link}/{{to_id}}", association_api.put_link, _writes),
             ("DELETE", f"{link}/{{to_id}}", association_api.delete_links, _writes),
+        ],
+    )
+
+
+def _older_association_endpoints() -> Iterator[Endpoint]:
+    ends, link = "/{type}/{to_type}/batch", "/{type}/{id}/associations/{to_type}"
+    rows = [
+        ("POST", f"{ends}/read", older_associations.batch_read, _reads),
+        ("POST", f"{ends}/create", older_associations.batch_create, _writes),
+        ("POST", f"{ends}/archive", older_associations.batch_archive, _writes),
+    ]
+    yield from _area("older associations", rows, ASSOCIATIONS)
+    yield from _area(
+        "older links",
+        [
+            ("GET", link, older_associations.list_links, _reads),
+            ("PUT", f"{link}/{{to_id}}/{{link}}", older_associations.change_link, _writes),
+            ("DELETE", f"{link}/{{to_id}}/{{link}}", older_associations.change_link, _writes),
         ],
     )
 
@@ -225,12 +246,20 @@ def _marketing_endpoints() -> Iterator[Endpoint]:
 GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _object_endpoints,
     _association_endpoints,
+    _older_association_endpoints,
     _property_endpoints,
     _account_endpoints,
     _oauth_endpoints,
     _webhook_endpoints,
     _marketing_endpoints,
 )
+
+
+def _prefixes(area: str) -> list[str]:
+    """The paths of an area; the two dated versions have the same ones."""
+    given = AREAS[area]
+    older = [each.replace("/2026-09", "/2026-03") for each in given if "/2026-09" in each]
+    return [*given, *(each for each in older if each not in given)]
 
 
 def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
@@ -240,7 +269,7 @@ def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
     for group in GROUPS:
         for endpoint in group():
             answer = responder(context, catalog, limits, endpoint)
-            for prefix in AREAS[endpoint.area]:
+            for prefix in _prefixes(endpoint.area):
                 path = f"{prefix}{endpoint.suffix}"
                 made += [web.route(endpoint.method, path, answer), web.route(endpoint.method, f"{path}/", answer)]
     return made

@@ -101,6 +101,10 @@ def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, A
         linked = inline_associations(call.context.database, kind, ids, other)
         for body, record_id in zip(results, ids, strict=True):
             if record_id in linked:
+                following = linked[record_id].get("paging", {}).get("next")
+                if following is not None:
+                    path = f"/crm/v3/objects/{kind.name}/{record_id}/associations/{other.name}"
+                    following["link"] = f"{call.url}{path}?after={following['after']}"
                 body.setdefault("associations", {})[other.name] = linked[record_id]
 
 

@@ -36,6 +36,7 @@ class Call:
     parts: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
     body: Any = None
+    method: str = ""
 
     def one(self, name: str, default: str = "") -> str:
         """The last value of a query parameter."""
@@ -162,7 +163,8 @@ def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) 
             raise Refused(400, "Invalid input JSON on line 1, column 1: malformed") from None
         demand_shape(body)
     query = {name: request.query.getall(name) for name in request.query}
-    return Call(context, catalog, request.path, f"{request.scheme}://{request.host}", request.match_info, query, body)
+    url = f"{request.scheme}://{request.host}"
+    return Call(context, catalog, request.path, url, request.match_info, query, body, request.method)
 
 
 def json_object(body: Any) -> dict[str, Any]:

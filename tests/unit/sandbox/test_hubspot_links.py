@@ -131,3 +131,54 @@ def test_unknown_kinds_and_records_are_refused(hub: Portal) -> None:
 def test_labels_are_listed(hub: Portal) -> None:
     answer = hub.call("GET", "/crm/v4/associations/contacts/companies/labels", status=200)
     assert {each["typeId"]: each["label"] for each in answer["results"]} == {1: "Primary", 279: None}
+
+
+def test_older_clients_read_and_make_links_by_the_name_of_their_type(hub: Portal) -> None:
+    person, company = hub.create(email="v3@x.com"), hub.create("companies", name="Acme")
+    path = "/crm/v3/associations/contacts/companies/batch"
+    pair = {"from": {"id": person}, "to": {"id": company}, "type": "contact_to_company"}
+    assert hub.call("POST", f"{path}/create", {"inputs": [pair]}, 201)["results"] == [pair]
+    answer = hub.call("POST", f"{path}/read", {"inputs": [{"id": person}, {"id": "1"}]}, 207)
+    names = ["contact_to_company", "contact_to_company_unlabeled"]
+    assert answer["results"] == [{"from": {"id": person}, "to": [{"id": company, "type": name} for name in names]}]
+    assert answer["errors"][0]["subCategory"] == "crm.associations.NO_ASSOCIATIONS_FOUND"
+    hub.call("POST", f"{path}/create", {"inputs": [{**pair, "type": "dance"}]}, 400)
+    assert hub.raw("POST", f"{path}/archive", json={"inputs": [pair]}).status_code == 204
+    one = f"/crm/v3/objects/contacts/{person}/associations/companies"
+    assert hub.call("GET", one, status=200)["results"] == [{"id": company, "type": names[1]}]
+    assert hub.raw("DELETE", f"{one}/{company}/279").status_code == 204
+    assert hub.call("GET", one, status=200)["results"] == []
+    hub.call("PUT", f"{one}/{company}/1", status=200)
+    assert len(hub.call("GET", one, status=200)["results"]) == 2
+
+
+def test_a_record_with_many_links_is_followed_by_absolute_links_to_all_of_them(hub: Portal) -> None:
+    company, many = hub.create("companies", name="Big"), 620
+    inputs = {"system": "hubspot", "action": "import", "count": many, "properties": {"lastname": "N{n}"}}
+    made = hub.call("POST", "/_sandbox/act", inputs, 200)
+    people = range(int(made["first_id"]), int(made["last_id"]) + 1)
+    pairs = {"inputs": [{"from": {"id": str(each)}, "to": {"id": company}} for each in people]}
+    hub.call("POST", "/crm/v4/associations/contacts/companies/batch/associate/default", pairs, 200)
+    shown = hub.call("GET", f"/crm/v3/objects/companies/{company}?associations=contacts", status=200)
+    page, seen = shown["associations"]["contacts"], set()
+    while True:
+        seen |= {each["id"] for each in page["results"]}
+        link = page.get("paging", {}).get("next", {}).get("link")
+        if link is None:
+            break
+        assert link.startswith(hub.url)
+        page = hub.call("GET", link.removeprefix(hub.url), status=200)
+    assert seen == {str(each) for each in people}
+    path = "/crm/v4/associations/companies/contacts/batch/read"
+    first = hub.call("POST", path, {"inputs": [{"id": company}]}, 200)["results"][0]
+    after = first["paging"]["next"]["after"]
+    rest = hub.call("POST", path, {"inputs": [{"id": company, "after": after}]}, 200)["results"][0]
+    assert len({each["toObjectId"] for each in [*first["to"], *rest["to"]]}) == many
+    assert "paging" not in rest
+
+
+def test_the_dated_versions_have_the_same_paths(hub: Portal) -> None:
+    record_id = hub.create(email="dated@x.com")
+    for version in ("2026-03", "2026-09"):
+        assert hub.call("GET", f"/crm/objects/{version}/contacts/{record_id}", status=200)["id"] == record_id
+        assert hub.call("GET", f"/crm/properties/{version}/contacts/email", status=200)["name"] == "email"
