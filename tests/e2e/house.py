@@ -7,12 +7,18 @@ import os
 import sqlite3
 import subprocess
 import sys
+import traceback
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
+import structlog
 
+from connector import cli, clock
 from connector.cli import starter
 from connector.cli.demo import CUSTOM_FIELDS
 from tests.e2e.crm import SECRETS, eventually
@@ -130,15 +136,30 @@ class House:
         return kept | ({"CONNECTOR_NOW": now} if now else {})
 
     def run(self, *words: str, now: str | None = None) -> Done:
-        """Run a command to its end. now: what the clock shows when it starts (ISO 8601)."""
-        done = subprocess.run(
-            self.command(words), env=self.environment(now), cwd=self.directory, capture_output=True, text=True,
-            timeout=ENDS_WITHIN_S, check=False,
-        )  # fmt: skip
-        return Done(done.returncode, done.stdout, done.stderr)
+        """Run a command to its end, in this process: importing all of it anew would cost more than most commands do.
+
+        now: what the clock shows when it starts (ISO 8601).
+        """
+        out, err, code = StringIO(), StringIO(), 0
+        with ExitStack() as stack:
+            stack.enter_context(patch.dict(os.environ, self.environment(now), clear=True))
+            stack.enter_context(patch.object(sys, "argv", ["connector", *words]))
+            stack.enter_context(patch.object(clock, "_STARTED", clock.monotonic_s()))
+            stack.enter_context(chdir(self.directory))
+            stack.enter_context(redirect_stdout(out))
+            stack.enter_context(redirect_stderr(err))
+            stack.callback(structlog.reset_defaults)
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            except Exception:  # noqa: BLE001, as the interpreter would end
+                traceback.print_exc()
+                code = 1
+        return Done(code, out.getvalue(), err.getvalue())
 
     def start(self, *words: str, now: str | None = None) -> Running:
-        """Start a command and go on."""
+        """Start a command as a process of its own, and go on."""
         return Running(self, words, now)
 
     def sync(self, *words: str, now: str | None = None) -> Any:
