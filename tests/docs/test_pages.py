@@ -15,6 +15,7 @@ from connector.predicate import _FUNCTION_NAMES
 from connector.rules import ACTIVITY_KINDS, PROPERTIES
 from connector.sandbox.admin import SETTABLE
 from connector.sandbox.context import Settings
+from connector.sandbox.hubspot.prospect import ACTIONS as HUBSPOT_ACTIONS
 from connector.sandbox.salesforce.acting import ACTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -92,10 +93,10 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
     assert not found
 
 
-def test_the_page_of_the_sandbox_names_every_switch_and_action_of_salesforce() -> None:
+def test_the_page_of_the_sandbox_names_every_switch_and_action() -> None:
     page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
     defaults = Settings()
-    told = dict(re.findall(r"^\| `(salesforce_\w+)` \| ([\d.]+) \|", page, re.MULTILINE))
-    switches = {name: getattr(defaults, name) for name in SETTABLE if name.startswith("salesforce_")}
+    told = dict(re.findall(r"^\| `((?:salesforce|hubspot|index)_\w+)` \| ([\d.]+) \|", page, re.MULTILINE))
+    switches = {name: getattr(defaults, name) for name in SETTABLE}
     assert {name: float(value) for name, value in told.items()} == switches
-    assert not [action for action in ACTIONS if f"`{action}`" not in page]
+    assert not [action for action in [*ACTIONS, *HUBSPOT_ACTIONS] if f"`{action}`" not in page]

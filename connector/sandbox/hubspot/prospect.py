@@ -44,9 +44,9 @@ def act(context: Context, payload: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no such action or form, or no e-mail.
     """
-    action = _ACTIONS.get(str(payload.get("action")))
+    action = ACTIONS.get(str(payload.get("action")))
     if action is None:
-        raise ValueError(f"action must be one of {', '.join(_ACTIONS)}")
+        raise ValueError(f"action must be one of {', '.join(ACTIONS)}")
     call = Call(context, catalog_of(context), path="", url="", parts={}, query={}, body=None)
     with transaction(context.database):
         return action(call, payload)
@@ -206,7 +206,7 @@ def _allow_unique(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"is_allowed": is_allowed}
 
 
-_ACTIONS: Mapping[str, Action] = {
+ACTIONS: Mapping[str, Action] = {
     "submit_form": _submit_form,
     "page_view": _page_view,
     "login": _login,
@@ -216,3 +216,4 @@ _ACTIONS: Mapping[str, Action] = {
     "allow_unique_on_activities": _allow_unique,
     **portal_work.ACTIONS,
 }
+"""The actions of `POST /_sandbox/act`."""

@@ -56,3 +56,21 @@ def test_the_client_merges_and_refreshes_its_token(hub: Portal) -> None:
     assert (
         HubSpot(access_token=tokens.access_token, host=hub.url).crm.contacts.basic_api.get_by_id(ids[0]).id == merged.id
     )
+
+
+def test_the_client_sees_partial_failures_pages_of_search_and_erasure(hub: Portal) -> None:
+    client = HubSpot(access_token=TOKEN, host=hub.url)
+    rows = [
+        {"id": f"{n}@x.com", "idProperty": "email", "properties": {"followercount": n}, "objectWriteTraceId": n}
+        for n in ("1", "two", "3")
+    ]
+    answer, status, _ = client.crm.contacts.batch_api.upsert_with_http_info({"inputs": rows})
+    assert (status, answer.num_errors, len(answer.results)) == (207, 1, 2)
+    assert answer.errors[0].context == {"objectWriteTraceId": ["two"]}
+    first = client.crm.contacts.search_api.do_search({"limit": 1})
+    second = client.crm.contacts.search_api.do_search({"limit": 1, "after": first.paging.next.after})
+    assert {first.results[0].id, second.results[0].id} == {each.id for each in answer.results}
+    client.crm.contacts.basic_api.purge({"objectId": first.results[0].id})
+    assert client.crm.contacts.search_api.do_search({}).total == 1
+    found = client.crm.associations.v4.batch_api.get_page("contacts", "companies", {"inputs": [{"id": "1"}]})
+    assert found.errors[0].sub_category == "crm.associations.NO_ASSOCIATIONS_FOUND"
