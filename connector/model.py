@@ -71,11 +71,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to read from one stream: the native fields and where the last run stopped (None: from the beginning).
-
-    `held` gives the native ids of the stream's records that we hold and believe alive, for adapters that look which of them
-    the system no longer has.
-    """
+    """What to read from one stream: the native fields, where the last run stopped (None: from the beginning), and the
+    native ids that we `held` alive, for adapters that look which of them the system no longer has."""
 
     stream: Stream
     fields: tuple[str, ...]
@@ -235,12 +232,8 @@ class Result(StrEnum):
     REJECTED = "rejected"  # refused for good until the value, mapping or permission changes: quarantine
     CONFLICT = "conflict"  # the record is not what we thought (deleted, merged, converted): read and plan anew
     RETRY = "retry"  # certainly not written; may be sent again later
-    WAIT = (
-        "wait"  # certainly not written: a quota of the system is used; goes again when it is not, and costs no attempt
-    )
-    STOP = (
-        "stop"  # certainly not written, and neither would anything else be: a person must mend the system or our access
-    )
+    WAIT = "wait"  # certainly not written: a quota of the system is used; goes again when it is not, costs no attempt
+    STOP = "stop"  # certainly not written, nor would anything else be: a person must mend the system or our access
     UNKNOWN = "unknown"  # may or may not be written: to be settled by reading
 
 

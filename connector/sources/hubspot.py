@@ -10,7 +10,7 @@ Facts (HubSpot's developer documentation: "Usage guidelines", "Error handling", 
 - A token that ends is a service key or private app token; OAuth tokens live half an hour.
 
 How it is read: `hubspot_search` (why), `hubspot_objects`, `hubspot_associations`, `hubspot_events`. How it is written:
-`hubspot_batch`, `hubspot_tasks`, `hubspot_properties`.
+`hubspot_batch`, `hubspot_values`, `hubspot_tasks`, `hubspot_properties`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ from connector.sources.hubspot_client import (
     usage,
 )
 from connector.sources.hubspot_search import Horizons, milliseconds
+from connector.sources.hubspot_values import Definitions
 from connector.sources.parallel import interleaved
 
 SETTLED_AFTER = timedelta(hours=1)
@@ -103,6 +104,9 @@ class HubSpotOptions(Section):
         description="how often people, companies, deals and tickets are all listed anew, for what no modified date shows",
     )
     events_since: Duration = Field(timedelta(days=540), description="how far back the first pull of events goes")
+    lifecycle_backward: bool = Field(
+        False, description="move a lifecycle stage backward, by clearing it first; else HubSpot keeps the later stage"
+    )
     web_event_types: tuple[str, ...] = Field(
         ("e_visited_page", "pe*"),
         min_length=1,
@@ -221,13 +225,13 @@ class HubSpotTarget:
         self._name = name
         self._options = options
         self._api = api
-        self._mode: tasks.KeyMode | None = None
+        self._definitions = Definitions(api)
         self._is_right_portal = options.portal_id is None
 
     def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
         """Create the properties that do not exist; with `is_dry` only say which."""
         self._guard()
-        self._mode = None
+        self._definitions.forget()
         return properties.install(self._api, self._name, specs, is_dry=is_dry)
 
     def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
@@ -241,7 +245,8 @@ class HubSpotTarget:
             if not outcomes:
                 raise
             for change in changes:
-                outcomes.setdefault(change.key, Outcome(change.key, Result.RETRY, message=str(error), hint=error.hint))
+                result = Result.WAIT if isinstance(error, QuotaExhausted) else Result.STOP
+                outcomes.setdefault(change.key, Outcome(change.key, result, message=str(error), hint=error.hint))
         return [outcomes[change.key] for change in changes]
 
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
@@ -256,15 +261,17 @@ class HubSpotTarget:
 
     def _delivered(self, changes: Sequence[Change]) -> Iterator[Outcome]:
         for object_type, part in _by_object(changes):
-            yield from batch.update(self._api, object_type, part)
+            moves_back = self._options.lifecycle_backward
+            yield from batch.update(self._api, object_type, part, self._definitions, moves_back=moves_back)
         made = [change for change in changes if change.task is not None]
         if made:
             yield from tasks.create(self._api, self._key_mode(), made)
 
     def _key_mode(self) -> tasks.KeyMode:
-        if self._mode is None or self._mode is tasks.KeyMode.ABSENT:
-            self._mode = tasks.key_mode(self._api)
-        return self._mode
+        mode = tasks.key_mode(self._definitions)
+        if mode is tasks.KeyMode.ABSENT:
+            self._definitions.forget()  # it may be installed meanwhile
+        return mode
 
     def _guard(self) -> None:
         """Raises ConfigError before anything is written to a portal that is not the configured one."""
@@ -275,6 +282,13 @@ class HubSpotTarget:
             path = f"systems.{self._name}.portal_id"
             raise ConfigError([Problem(path, f"is {self._options.portal_id}, the token belongs to portal {portal}")])
         self._is_right_portal = True
+
+
+def count_calls(batches: Sequence[Sequence[Change]]) -> int:
+    """The calls that writing these batches takes when nothing is refused, lost or there already: one for each batch, and
+    one for the properties of each object type that is written."""
+    written = {"tasks" if change.task else change.object_type for each in batches for change in each}
+    return len(batches) + len(written)
 
 
 def _by_object(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
@@ -364,6 +378,7 @@ HUBSPOT = Adapter(
         has_unique_task_key=True,  # where the portal refuses a unique property, keys are looked up before each write
         mixes_in_batch=False,
         tells_deletes=True,
+        count_calls=count_calls,
     ),
     windows=_windows(),
     classify=classify,

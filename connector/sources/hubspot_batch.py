@@ -5,8 +5,10 @@ What HubSpot does, and what follows (sections "Batch" of its CRM documentation, 
 - At most 100 inputs, no id twice: changes of one record travel as one input, and each still gets its outcome (if the
   input is refused, each is sent alone).
 - 207 means that some rows failed; each error names its rows by id or by the `objectWriteTraceId` that we sent.
-- One property that does not exist refuses the whole request (400): the changes that name one are set aside, the others
-  sent again. Any other refusal of the whole is narrowed down by halves.
+- Values are held against the property definitions first (`hubspot_values`). A refusal of the whole (400) is narrowed down
+  by halves.
+- A lifecycle stage does not move backward: such a write is accepted and changes nothing. Cleared in a request before, it
+  can be set (HubSpot community "Update lifecycle stage using API"); a batch has no order. Only where configured.
 - 200 is no proof (hubspot-api-nodejs issues 26 and 548): rows may be missing and values unchanged, such as a lifecycle
   stage moved backward. So the returned values are compared with those sent, and what is not returned is read.
 - Results come in any order. The same update sent twice has the same effect, so the session may repeat it.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -23,11 +26,12 @@ from connector.errors import ConnectorError, MissingPermission, ProtocolError, R
 from connector.model import Change, Found, Outcome, Result, Value
 from connector.sources.hubspot_client import Api, Json, results
 from connector.sources.hubspot_search import instant_ms
+from connector.sources.hubspot_values import LIFECYCLE, Definitions, goes_back, refusal
 
 BATCH_SIZE = 100
 SILENT_NO_OP = "SILENT_NO_OP"
-UNKNOWN_PROPERTY = "PROPERTY_DOESNT_EXIST"
 GONE = "OBJECT_NOT_FOUND"
+MISSING_SCOPES = "MISSING_SCOPES"
 
 #: What a row's error means, by its category. Any other is a refusal.
 RESULT_OF: Mapping[str, Result] = {
@@ -64,8 +68,43 @@ def is_same(sent: str, held: str | None) -> bool:
         return stamp is not None and stamp == instant_ms(shown)
 
 
-def update(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Outcome]:
-    """Deliver changes of fields of one object type. Raises AuthError and QuotaExhausted for what was not sent."""
+def update(
+    api: Api, object_type: str, changes: Sequence[Change], definitions: Definitions, *, moves_back: bool = False
+) -> Iterator[Outcome]:
+    """Deliver changes of fields of one object type; `moves_back` lets lifecycle stages go backward.
+
+    Raises AuthError and QuotaExhausted for what was not sent.
+    """
+    known: Mapping[str, Json] | None = None
+    try:
+        known = definitions.of(object_type)
+    except SystemUnavailable as error:
+        for change in changes:
+            yield Outcome(change.key, Result.RETRY, message=f"could not read the properties: {error}", hint=error.hint)
+        return
+    except (MissingPermission, RecordRejected):
+        known = None  # they may be hidden from us and writable all the same: HubSpot judges the values
+    sound = list(changes)
+    if known is not None:
+        wrong = {each.key: told for each in changes if (told := refusal(each, _texts(each), known)) is not None}
+        yield from wrong.values()
+        sound = [change for change in changes if change.key not in wrong]
+        if moves_back:
+            _clear_lifecycle(api, object_type, [change for change in sound if goes_back(change, known)])
+    if sound:
+        yield from _sent(api, object_type, sound)
+
+
+def _clear_lifecycle(api: Api, object_type: str, changes: Sequence[Change]) -> None:
+    """The first of the two steps of a move backward. Where it fails, the second changes nothing, which its outcome tells."""
+    ids = list(dict.fromkeys(change.native_id for change in changes))
+    inputs = [{"id": each, "properties": {LIFECYCLE: ""}, "objectWriteTraceId": each} for each in ids]
+    if inputs:
+        with suppress(SystemUnavailable, MissingPermission, RecordRejected):
+            api.batch(object_type, "update", {"inputs": inputs})
+
+
+def _sent(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Outcome]:
     todo = [list(changes)]
     while todo:
         part = todo.pop()
@@ -73,9 +112,10 @@ def update(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Ou
             answer = api.batch(object_type, "update", {"inputs": _inputs(part)})
             rows = results(answer)
         except RecordRejected as error:
-            unknown, parts = _narrowed(api, object_type, part, error)
-            todo += parts
-            yield from unknown
+            halves = _halves(part)
+            todo += halves
+            if not halves:
+                yield from (failed(change, error) for change in part)
         except (SystemUnavailable, MissingPermission, ProtocolError) as error:
             yield from (failed(change, error) for change in part)
         else:
@@ -84,6 +124,18 @@ def update(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Ou
             todo += _without_company(alone)
             again = {change.key for change in alone}
             yield from (outcome for outcome in outcomes if outcome.key not in again)
+
+
+def _halves(part: Sequence[Change]) -> list[list[Change]]:
+    """Two parts of what was refused as a whole, the changes of one record together; of one record alone each by itself."""
+    records = list(dict.fromkeys(change.native_id for change in part))
+    if len(records) == 1:
+        return _without_company(part) if len(part) > 1 else []
+    first = set(records[: len(records) // 2])
+    return [
+        [change for change in part if change.native_id in first],
+        [change for change in part if change.native_id not in first],
+    ]
 
 
 def _to_send_alone(part: Sequence[Change], outcomes: Mapping[str, Outcome]) -> list[Change]:
@@ -118,6 +170,8 @@ def failed(change: Change, error: ConnectorError) -> Outcome:
     elif isinstance(error, ProtocolError):
         result = Result.UNKNOWN
     code = error.code if isinstance(error, RecordRejected) else ""
+    if isinstance(error, MissingPermission):
+        code = MISSING_SCOPES
     return Outcome(change.key, result, None, code, str(error), error.hint, error.request_id)
 
 
@@ -126,8 +180,13 @@ def refused(change: Change, error: Json) -> Outcome:
     category = str(error.get("category") or "")
     inner = error.get("errors") or ()
     code = str(inner[0].get("code") or category) if inner and isinstance(inner[0], dict) else category
+    taken_by = ", ".join(str(each) for each in (error.get("context") or {}).get("existingId") or ())
     return Outcome(
-        change.key, RESULT_OF.get(category, Result.REJECTED), code=code, message=str(error.get("message") or code)
+        change.key,
+        RESULT_OF.get(category, Result.REJECTED),
+        code=code,
+        message=str(error.get("message") or code),
+        hint=f"record {taken_by} has this value, which is unique: merge the two, or correct one" if taken_by else "",
     )
 
 
@@ -141,45 +200,17 @@ def errors_by_row(errors: Sequence[Json]) -> dict[str, Json]:
     return found
 
 
+def _texts(change: Change) -> dict[str, str]:
+    return {name: native_value(value) for name, value in change.fields.items()}
+
+
 def _inputs(changes: Sequence[Change]) -> list[Json]:
     merged: dict[str, dict[str, str]] = {}
     for change in changes:
-        values = {name: native_value(value) for name, value in change.fields.items()}
-        merged.setdefault(change.native_id, {}).update(values)
+        merged.setdefault(change.native_id, {}).update(_texts(change))
     return [
         {"id": record_id, "properties": values, "objectWriteTraceId": record_id} for record_id, values in merged.items()
     ]
-
-
-def _narrowed(
-    api: Api, object_type: str, part: list[Change], error: RecordRejected
-) -> tuple[list[Outcome], list[list[Change]]]:
-    """Who is to blame for a refusal of the whole: outcomes for those that are known, and parts to send again."""
-    known = {str(each["name"]) for each in api.properties(object_type)}
-    blamed = [change for change in part if not change.fields.keys() <= known]
-    if blamed:
-        outcomes = [_unknown_property(change, known) for change in blamed]
-        rest = [change for change in part if change.fields.keys() <= known]
-        return outcomes, [rest] if rest else []
-    records = list(dict.fromkeys(change.native_id for change in part))
-    if len(records) == 1:
-        return [failed(change, error) for change in part], []
-    first = set(records[: len(records) // 2])
-    return [], [
-        [change for change in part if change.native_id in first],
-        [change for change in part if change.native_id not in first],
-    ]
-
-
-def _unknown_property(change: Change, known: set[str]) -> Outcome:
-    names = ", ".join(sorted(change.fields.keys() - known))
-    return Outcome(
-        change.key,
-        Result.REJECTED,
-        code=UNKNOWN_PROPERTY,
-        message=f"{change.object_type} has no property {names}",
-        hint=f"run `connector install {change.system}`, or correct the name in the configuration",
-    )
 
 
 def _settled(
@@ -196,11 +227,13 @@ def _settled(
         else:
             unconfirmed.append(change)
     if unconfirmed:
-        yield from _confirmed(api, object_type, unconfirmed)
+        nameless = [error for error in errors if not errors_by_row([error])]
+        yield from _confirmed(api, object_type, unconfirmed, nameless)
 
 
-def _confirmed(api: Api, object_type: str, changes: Sequence[Change]) -> Iterator[Outcome]:
-    """Outcomes of changes that the answer did not speak of, from what the system holds now."""
+def _confirmed(api: Api, object_type: str, changes: Sequence[Change], nameless: Sequence[Json]) -> Iterator[Outcome]:
+    """Outcomes of changes that the answer did not speak of, from what the system holds now; `nameless` are the errors that
+    tell no row, so that one of them is the cause where a value is not there."""
     try:
         found = find(api, object_type, changes)
     except ConnectorError as error:
@@ -217,7 +250,8 @@ def _confirmed(api: Api, object_type: str, changes: Sequence[Change]) -> Iterato
                 hint="it is read again with the next pull",
             )
         else:
-            yield _compared(change, held.values)
+            told = _compared(change, held.values)
+            yield refused(change, nameless[0]) if nameless and told.result is Result.REJECTED else told
 
 
 def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:

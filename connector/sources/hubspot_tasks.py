@@ -1,12 +1,12 @@
 """Tasks, made once.
 
-A task carries our key in a property. Before anything is created, the keys of the batch are looked up: by the property
-itself where the portal accepted it as unique, else through the tasks of the record that each is linked to (neither way
-goes through the search index, which lags). Then what is missing is created together with its link, in one atomic call.
+A task carries our key in a property, and is created together with its link, in one atomic call. Where the portal accepted
+the property as unique, a second task of a key is refused, and the one that is there is then looked up by its key. Where
+it did not, the tasks of the record that each is linked to are looked through before anything is created. Neither way
+goes through the search index, which lags.
 
 Why create and not upsert: an upsert takes no associations (a kill between the two calls leaves a task that nobody
-sees), and it would reopen a task that a salesperson has completed. A unique key still refuses a second task, should two
-writers race.
+sees), and it would reopen a task that a salesperson has completed.
 
 A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Property names and
 required values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
@@ -25,6 +25,7 @@ from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_batch as batch
 from connector.sources.hubspot_client import Api, Json, results
 from connector.sources.hubspot_properties import TASK_KEY
+from connector.sources.hubspot_values import UNKNOWN_PROPERTY, Definitions
 
 PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW"}
 
@@ -37,9 +38,9 @@ class KeyMode(StrEnum):
     ABSENT = "absent"
 
 
-def key_mode(api: Api) -> KeyMode:
-    """Ask the portal for the property that holds our key."""
-    ours = next((each for each in api.properties("tasks") if each.get("name") == TASK_KEY), None)
+def key_mode(definitions: Definitions) -> KeyMode:
+    """What the portal says of the property that holds our key."""
+    ours = definitions.of("tasks").get(TASK_KEY)
     if ours is None:
         return KeyMode.ABSENT
     return KeyMode.UNIQUE if ours.get("hasUniqueValue") else KeyMode.PLAIN
@@ -61,7 +62,7 @@ def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Out
         yield from (_no_property(change) for change in changes)
         return
     try:
-        known = lookup(api, mode, changes)
+        known = lookup(api, mode, changes) if mode is KeyMode.PLAIN else {}
     except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError) as error:
         for change in changes:
             yield Outcome(change.key, Result.RETRY, message=f"could not look for the task: {error}", hint=error.hint)
@@ -134,8 +135,11 @@ def _refused(api: Api, mode: KeyMode, changes: Sequence[Change], told: Mapping[s
     """A refusal may mean that the key is taken: then the task is there, and that is what we wanted."""
     try:
         known = lookup(api, mode, changes)
-    except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError):
-        known = {}
+    except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError) as error:
+        for change in changes:
+            message = f"refused, and whether it is there could not be read: {error}"
+            yield replace(told[_key(change)], result=Result.UNKNOWN, message=message)
+        return
     for change in changes:
         task_id = known.get(_key(change))
         yield told[_key(change)] if task_id is None else Outcome(change.key, Result.UNCHANGED, task_id)
@@ -182,7 +186,7 @@ def _no_property(change: Change) -> Outcome:
     return Outcome(
         change.key,
         Result.REJECTED,
-        code=batch.UNKNOWN_PROPERTY,
+        code=UNKNOWN_PROPERTY,
         message=f"tasks have no property {TASK_KEY}, without which a task could be made twice",
         hint=f"run `connector install {change.system}`",
     )

@@ -32,12 +32,17 @@ class _Queue(Generic[T]):
         self.is_over = threading.Event()
 
     def put(self, item: _Given[T] | _Ended) -> None:
-        while not self.is_over.is_set():
-            try:
-                self._items.put(item, timeout=LOOK_S)
-            except queue.Full:
-                continue
-            return
+        """Wait for room; an item that comes after the reader has left is dropped with what it stands for: nobody saved its
+        cursor, so it is read again."""
+        while not self.is_over.is_set() and not self._has_put(item):
+            pass
+
+    def _has_put(self, item: _Given[T] | _Ended) -> bool:
+        try:
+            self._items.put(item, timeout=LOOK_S)
+        except queue.Full:
+            return False
+        return True
 
     def get(self) -> _Given[T] | _Ended:
         return self._items.get()

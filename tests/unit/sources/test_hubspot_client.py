@@ -244,4 +244,4 @@ def test_every_option_is_in_the_connectors_page() -> None:
         if isinstance(default, timedelta):
             assert f'| `{name}` | `"{in_words(default)}"` |' in options
         elif isinstance(default, int | float):
-            assert f"| `{name}` | `{default}` |" in options
+            assert f"| `{name}` | `{str(default).lower()}` |" in options

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,52 +10,13 @@ from hypothesis import strategies as st
 
 from connector.errors import ProtocolError, QuotaExhausted, RecordRejected, SystemUnavailable
 from connector.model import Change, Lane, Outcome, Result, Task, Value
+from connector.plan import batches
 from connector.sources import hubspot_batch as batch
 from connector.sources import hubspot_tasks as tasks
-from connector.sources.hubspot import HubSpotOptions, HubSpotTarget
+from connector.sources.hubspot import HUBSPOT, HubSpotOptions, HubSpotTarget
 from connector.sources.hubspot_properties import TASK_KEY
 from connector.sources.hubspot_tasks import KeyMode
-
-Json = dict[str, Any]
-
-
-class Scripted:
-    """An API that answers each batch call by a function of (object type, verb, body)."""
-
-    def __init__(self, answer: Callable[[str, str, Json], Json], known: Sequence[str] = ("score", "grade")) -> None:
-        self.answer, self.known = answer, known
-        self.calls: list[tuple[str, str, Json]] = []
-        self.linked: dict[str, list[str]] = {}
-
-    def batch(self, object_type: str, verb: str, body: Json) -> Json:
-        self.calls.append((object_type, verb, body))
-        return self.answer(object_type, verb, body)
-
-    def properties(self, object_type: str) -> list[Json]:
-        return [{"name": name} for name in self.known]
-
-    def associated(self, from_type: str, to_type: str, inputs: Sequence[Json]) -> Json:
-        rows = [
-            {"from": {"id": each["id"]}, "to": [{"toObjectId": int(task)} for task in self.linked.get(each["id"], ())]}
-            for each in inputs
-        ]
-        return {"results": [row for row in rows if row["to"]], "errors": []}
-
-
-def change(native_id: str, key: str = "", **fields: Value) -> Change:
-    return Change(key or f"k{native_id}", "hubspot", "contacts", native_id, Lane.SCORE, fields=fields)
-
-
-def updated(api: Scripted, *changes: Change) -> dict[str, Outcome]:
-    outcomes = list(batch.update(api, "contacts", changes))  # type: ignore[arg-type]
-    assert len(outcomes) == len({outcome.key for outcome in outcomes}) == len(changes)
-    return {outcome.key: outcome for outcome in outcomes}
-
-
-def echo(object_type: str, verb: str, body: Json) -> Json:
-    """Everything written, told in reverse order."""
-    return {"results": [{"id": each["id"], "properties": each.get("properties")} for each in body["inputs"][::-1]]}
-
+from tests.unit.sources.hubspot_scripted import KNOWN, Json, Scripted, change, echo, updated
 
 # ------------------------------------------------------------------------------------------------ values
 
@@ -190,7 +149,7 @@ def test_an_unknown_property_refuses_only_the_change_that_names_it() -> None:
     told = updated(api, change("1", "a", score=1), change("1", "b", shoe=42), change("2", score=1))
     assert [told[key].result for key in ("a", "b", "k2")] == [Result.ACCEPTED, Result.REJECTED, Result.ACCEPTED]
     assert "connector install" in told["b"].hint
-    assert len(api.calls) == 2
+    assert len(api.calls) == 1
 
 
 def test_a_refusal_of_the_whole_is_narrowed_down_to_the_bad_record() -> None:
@@ -241,7 +200,7 @@ def test_a_quota_that_ends_in_the_middle_leaves_the_rest_to_be_sent_later() -> N
     target = HubSpotTarget("hubspot", HubSpotOptions(token="t"), Scripted(answer))  # type: ignore[arg-type]
     company = Change("c", "hubspot", "companies", "9", Lane.SCORE, fields={"score": 1})
     told = target.write([change("1", score=1), company])
-    assert [outcome.result for outcome in told] == [Result.ACCEPTED, Result.RETRY]
+    assert [outcome.result for outcome in told] == [Result.ACCEPTED, Result.WAIT]
     with pytest.raises(QuotaExhausted):
         target.write([company])
 
@@ -360,5 +319,29 @@ def test_when_the_look_up_fails_nothing_is_sent() -> None:
     def answer(object_type: str, verb: str, body: Json) -> Json:
         raise SystemUnavailable("timed out", sent=True)
 
-    [told] = created(Scripted(answer), KeyMode.UNIQUE, task("a"))  # type: ignore[arg-type]
+    api = Scripted(answer)
+    api.linked["501"] = ["7"]
+    [told] = created(api, KeyMode.PLAIN, task("a"))  # type: ignore[arg-type]
     assert told.result is Result.RETRY
+    assert [verb for _, verb, _ in api.calls] == ["read"]
+
+
+def test_the_calls_of_a_plan_are_those_that_its_delivery_makes() -> None:
+    api = Tasks(is_unique=True)
+    api.known = [*KNOWN, {"name": TASK_KEY, "hasUniqueValue": True}]
+    asked: list[str] = []
+    properties = api.properties
+
+    def counting(object_type: str) -> list[Json]:
+        asked.append(object_type)
+        return properties(object_type)
+
+    api.properties = counting  # type: ignore[method-assign]
+    made = api.answer
+    api.answer = lambda kind, verb, body: echo(kind, verb, body) if kind == "contacts" else made(kind, verb, body)
+    changes = [*(change(str(number), score=1) for number in range(250)), *(task(f"t{number}") for number in range(101))]
+    lots = batches(changes, HUBSPOT.capabilities)
+    target = HubSpotTarget("hubspot", HubSpotOptions(token="t"), api)  # type: ignore[arg-type]
+    told = [outcome for lot in lots for outcome in target.write(lot)]
+    assert {outcome.result for outcome in told} == {Result.ACCEPTED}
+    assert len(api.calls) + len(asked) == HUBSPOT.capabilities.count_calls(lots) == 7
