@@ -37,6 +37,7 @@ from connector.terms import (
 
 MAX_WINDOW_DAYS = 3_650
 _INT64 = 2**63
+_STAGE = "write what the stage stands for; a task may say: stage becomes 'Buy'"
 _SEE = "see docs/rules.md for what is allowed"
 
 _COMPARISONS: Mapping[type[exp.Expression], tuple[Callable[[Any, Any], Any], str]] = {
@@ -122,6 +123,8 @@ class Compiler:
             found = Field(name, Type.PROPERTY, "activity_properties", key=key)
         elif name in self.known.fields:
             found = self.known.fields[name]
+        elif name == "stage":
+            raise ConditionError("a condition cannot read the stage, which is decided from it", _STAGE)
         else:
             raise ConditionError(f'unknown field "{name}"', self._nearest(name))
         self.fields.append(found)

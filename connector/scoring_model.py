@@ -57,7 +57,7 @@ class EngagementRule(Section):
     )
     points: Points = Field(description="points of one activity; may be negative")
     half_life_days: float | None = Field(
-        None, gt=0, le=3_650, description="days after which half of the points are left"
+        None, ge=0.1, le=3_650, description="days after which half of the points are left"
     )
     cap: float | None = Field(
         None, gt=0, le=1_000_000, description="most points (or least, for negative ones) that it gives"

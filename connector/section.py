@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+import types
 import typing
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 _UNITS = {
     "second": timedelta(seconds=1),
@@ -23,6 +33,46 @@ class Section(BaseModel):
     """The base of every section's model. Options that are not declared are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_of_its_type(cls, value: Any, info: ValidationInfo) -> Any:
+        """A text is no number and a number no truth value: `points = "20"` is an error, not twenty."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+        kinds = _scalars(wanted)
+        for each in values:
+            if isinstance(each, str | bool | int | float) and kinds and not any(_fits(each, kind) for kind in kinds):
+                raise ValueError(f"must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(each)]}")
+        return value
+
+
+_WORDS: Mapping[type, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _scalars(annotation: Any) -> tuple[type, ...]:
+    """The plain types that an option, or a list or table of it, is made of; none when it takes anything else, too."""
+    if annotation in _WORDS:
+        return (annotation,)
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _scalars(parts[0])
+    if origin in (dict, Mapping):
+        return _scalars(parts[1])
+    if origin is tuple:
+        return _scalars(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        found = [_scalars(part) for part in parts if part is not type(None)]
+        return tuple(kind for each in found for kind in each) if all(found) else ()
+    return ()
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    return isinstance(value, kind)
 
 
 def duration(value: Any) -> timedelta:

@@ -114,6 +114,26 @@ def _template_problems(place: str, text: str) -> Iterator[Problem]:
         of = node.node.name if isinstance(node.node, jinja2.nodes.Name) else ""
         if of in known and node.attr not in known[of]:
             yield Problem(place, f'unknown field "{of}.{node.attr}"', rules.did_you_mean(node.attr, known[of]))
+    if (odd := next((node for node in tree.find_all(jinja2.nodes.Node) if not _is_plain(node)), None)) is not None:
+        what = "may name person.first_name or reasons[0].text, and use filters; nothing deeper, no calls"
+        yield Problem(place, f"a template {what} (line {odd.lineno})", "write the name itself")
+
+
+def _is_plain(node: jinja2.nodes.Node) -> bool:
+    """Whether a part of a template stays with plain names: one attribute of a name or of a numbered item, and no call."""
+    nodes = jinja2.nodes
+    if isinstance(node, nodes.Getattr):
+        is_near = isinstance(node.node, nodes.Getitem) or (
+            isinstance(node.node, nodes.Name) and node.node.name not in set(_NAMES) - {"person", "account"}
+        )
+        return is_near and not node.attr.startswith("_")
+    if isinstance(node, nodes.Getitem):
+        is_number = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int)
+        return is_number and isinstance(node.node, nodes.Name)
+    return not isinstance(
+        node,
+        nodes.Call | nodes.CallBlock | nodes.Macro | nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends,
+    ) and not (isinstance(node, nodes.Filter) and node.name in ("attr", "map", "selectattr", "rejectattr", "groupby"))
 
 
 # ------------------------------------------------------------------------------------------------------------ firing

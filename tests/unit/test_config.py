@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from connector import config
 from connector.cli import starter
 from connector.errors import ConfigError, Problem
 from connector.lines import line_of
+from connector.scoring_model import EngagementRule, FitRule
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +197,21 @@ def test_an_option_is_found_by_its_line(path: str, line: int | None) -> None:
     text = "\n".join(["[a]", "q = 1", "list = [", "", "", "{ x = 1 },", "{ x = 2 },", "]"]) if "list" in path else text
     text = "\n".join(["[a]", "b = 1"]) if path in ("a", "a.b", "a.nothing", "z") else text
     assert line_of(text, path) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('points = "20"', "must be a number, is a text"),
+        ("points = true", "must be a number, is true or false"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_and_not_converted(line: str, said: str) -> None:
+    name, value = line.split(" = ")
+    with pytest.raises(ValidationError, match=said):
+        FitRule.model_validate({"when": "person.title = 'CEO'", name: json.loads(value)})
+
+
+def test_a_half_life_that_no_event_outlives_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        EngagementRule.model_validate({"on": "email_clicked", "points": 3, "half_life_days": 1e-300})

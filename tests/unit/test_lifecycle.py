@@ -395,7 +395,7 @@ def said(stages: Rows, **tasks: Any) -> list[str]:
             [{"name": "B", "enter": "skore > 5"}],
             'lifecycle.stages[1].enter: unknown field "skore"; did you mean "score"?',
         ),
-        ([{"name": "B", "enter": "stage = 'A'"}], 'lifecycle.stages[1].enter: unknown field "stage"'),
+        ([{"name": "B", "enter": "stage = 'A'"}], "lifecycle.stages[1].enter: a condition cannot read the stage"),
     ],
 )
 def test_what_is_wrong_with_stages_has_a_place(stages: Rows, expected: str) -> None:

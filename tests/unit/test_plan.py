@@ -7,12 +7,13 @@ from typing import Any
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from connector import plan as planning
 from connector import tables
 from connector.model import Capabilities, Change, Lane, Task
-from connector.ownership import Rules
+from connector.ownership import Fights, Owner, Rules, fights, owner_of
 from connector.plan import Brakes, Totals, batches, diff, field_changes, make
 from connector.tables import POINT
 
@@ -65,7 +66,8 @@ def planned(
         again=again,
     )
     rows = differing.order_by("record").to_pyarrow()
-    material = rows.filter(rows["is_material"])
+    ours = rows.filter(pc.is_null(rows["left_because"]))
+    material = ours.filter(ours["is_material"])
     suppressed = len({row["record"] for row in rows.to_pylist() if not row["is_material"]})
     return list(field_changes(material.to_pylist())), suppressed
 
@@ -252,3 +254,67 @@ def test_the_plan_states_its_calls() -> None:
     plan = make(changes, BRAKES, totals(existing=0))
     assert plan.calls({"crm": SALESFORCE}) == {"crm": 2}
     assert plan.calls({"crm": HUBSPOT}) == {"crm": 11}
+
+
+# ------------------------------------------------------------------------------------------------------------ ownership
+
+
+def _owned(owner: Owner, output: str = "grade") -> Rules:
+    return Rules({("crm", "Contact", f"{output}__c"): owner}, timedelta(days=30))
+
+
+def _edited(days_ago: float, **outputs: str | None) -> list[dict[str, Any]]:
+    return [row | {"edited_at": NOW - timedelta(days=days_ago)} for row in observed(**outputs)]
+
+
+def test_a_field_that_is_filled_only_is_written_while_it_is_empty() -> None:
+    rules = _owned(Owner.FILL)
+    assert len(planned(desired(grade="A"), [], rules=rules)[0]) == 1
+    assert len(planned(desired(grade="A"), observed(grade=""), rules=rules)[0]) == 1
+    assert planned(desired(grade="A"), observed(grade="B"), rules=rules)[0] == []
+
+
+def test_a_persons_edit_stands_until_it_expires() -> None:
+    rules = _owned(Owner.DEFER)
+    assert planned(desired(grade="A"), _edited(29, grade="B"), rules=rules)[0] == []
+    assert len(planned(desired(grade="A"), _edited(31, grade="B"), rules=rules)[0]) == 1
+    assert len(planned(desired(grade="A"), observed(grade="B"), rules=rules)[0]) == 1, "what we wrote is no edit"
+
+
+def test_a_watched_field_and_a_frozen_one_are_never_written() -> None:
+    assert planned(desired(grade="A"), [], rules=_owned(Owner.ALERT))[0] == []
+    frozen = ibis.memtable(pa.table({"key": ["crm|Contact|1|grade__c"]}))
+    changes, _ = planned(desired(grade="A", score="66"), observed(grade="B", score="10"), frozen=frozen)
+    assert [dict(change.fields) for change in changes] == [{"score__c": 66}]
+
+
+def test_a_field_that_is_not_ours_makes_no_small_move_worth_writing() -> None:
+    held = observed(grade="B", score="66")
+    assert planned(desired(grade="A", score="65"), held, rules=_owned(Owner.FILL))[0] == []
+
+
+def test_records_to_plan_anew_are_compared_though_nothing_is_new_of_them() -> None:
+    again = ibis.memtable(pa.table({"record": ["crm|Contact|1"]}))
+    assert planned(desired(revision=1, grade="A"), observed(grade="B"), since=8, again=again)[0]
+    assert not planned(desired(revision=1, grade="A"), observed(grade="B"), since=8)[0]
+
+
+def test_the_most_specific_owner_counts() -> None:
+    named = {"grade": Owner.FILL, "crm.grade": Owner.DEFER, "crm.Lead.grade": Owner.ALERT}
+    asked = [("crm", "Lead"), ("crm", "Contact"), ("other", "Contact")]
+    assert [owner_of(named, system, kind, "grade") for system, kind in asked] == [Owner.ALERT, Owner.DEFER, Owner.FILL]
+    assert owner_of(named, "crm", "Lead", "score") is Owner.OWN
+
+
+def test_who_changes_ours_again_and_again_within_the_time_fights_and_who_did_it_long_ago_does_not() -> None:
+    rows = [
+        {
+            "key": f"{record}{day}", "system": "crm", "object_type": "Contact", "record": record, "field": "grade__c", "ours": "A",
+            "theirs": "B", "edited_at": NOW, "seen_at": NOW - timedelta(days=day), "editor": f"005{day}", "run": 1,
+        }
+        for record, days in {"often": (0, 1, 2), "long ago": (0, 1, 9), "once": (0,)}.items()
+        for day in days
+    ]  # fmt: skip
+    table = ibis.memtable(pa.Table.from_pylist(rows, schema=tables.DRIFT))
+    found = fights(table, Fights.model_validate({}), NOW).to_pyarrow().to_pylist()
+    assert [(row["record"], row["edits"], row["editor"]) for row in found] == [("often", 3, "0050")]
