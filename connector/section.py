@@ -36,9 +36,9 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_of_its_type(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_of_its_type(cls, value: Any, place: ValidationInfo) -> Any:
         """A text is no number and a number no truth value: `points = "20"` is an error, not twenty."""
-        wanted = cls.model_fields[info.field_name or ""].annotation
+        wanted = cls.model_fields[place.field_name or ""].annotation
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
         kinds = _scalars(wanted)
         for each in values:
