@@ -214,10 +214,11 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
             raise
 
 
-def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
-    """Close a run with what it did, and keep what it learnt about credentials."""
+def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learning: bool = True) -> None:
+    """Close a run with what it did, and keep what it learnt about credentials, where it went to the systems."""
     summary.paused, refused = pauses.left_out(setup, clock.now())
-    pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(refused), clock.now())
+    if is_learning:
+        pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(refused), clock.now())
     status = "stopped" if is_stopped else "failed" if summary.exit_code not in (0, UnsafePlan.exit_code) else "done"
     setup.state.end_run(summary.run, clock.now(), status=status, exit_code=summary.exit_code, summary=summary.as_json())
 

@@ -53,17 +53,41 @@ def _change_json(change: Change) -> dict[str, Any]:
 
 def save(file: Path, plan: Plan, *, run: int, fingerprint: str, made_at: datetime) -> None:
     """Write the plan for its owner alone (0600), whole or not at all."""
+    _write(file, as_json(plan, run=run, fingerprint=fingerprint, made_at=made_at))
+
+
+def is_plan(file: Path) -> bool:
+    """Whether a file is a plan that was saved."""
+    try:
+        values = orjson.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and {"format", "config", "changes"} <= values.keys()
+
+
+def without(file: Path, records: Collection[str], persons: Collection[str], *, is_dry: bool = False) -> int:
+    """Take the changes of these records and persons out of a saved plan; returns how many there were."""
+    values = orjson.loads(file.read_bytes())
+    gone = [
+        each
+        for each in values["changes"]
+        if each["person"] in persons
+        or tables.record_key(each["system"], each["object_type"], each["native_id"]) in records
+    ]
+    if gone and not is_dry:
+        keys = {each["key"] for each in gone}
+        values["changes"] = [each for each in values["changes"] if each["key"] not in keys]
+        values["held"] = {key: why for key, why in values["held"].items() if key not in keys}
+        _write(file, values)
+    return len(gone)
+
+
+def _write(file: Path, values: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.new")
     descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
-        stream.write(
-            orjson.dumps(
-                as_json(plan, run=run, fingerprint=fingerprint, made_at=made_at),
-                option=orjson.OPT_INDENT_2,
-                default=str,
-            )
-        )
+        stream.write(orjson.dumps(values, option=orjson.OPT_INDENT_2, default=str))
         stream.flush()
         os.fsync(stream.fileno())
     scratch.replace(file)

@@ -7,7 +7,9 @@ import sys
 import typer
 
 from connector import __version__, clock
+from connector.cli.asides import add_to as add_asides
 from connector.cli.attend import add_to as add_attend
+from connector.cli.keep import add_to as add_keep
 from connector.cli.look import add_to as add_look
 from connector.cli.operate import add_to as add_operate
 from connector.cli.prepare import add_to as add_prepare
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for add in (add_prepare, add_operate, add_look, add_attend, add_take_back, add_try_out):
+for add in (add_prepare, add_operate, add_look, add_attend, add_asides, add_keep, add_take_back, add_try_out):
     add(app)
 
 

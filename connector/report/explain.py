@@ -64,7 +64,7 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     issued = mart.table("issued")
     by_id = issued.filter((issued.key == asked.upper()) & (issued.kind == Kind.PERSON.value))
     by_id = persons.semi_join(by_id, persons.key == by_id.anchor)
-    values = _values(setup, asked)
+    values = values_of(setup, asked)
     identifier = mart.table("identifier")
     holders = identifier.filter(identifier.withdrawn_at.isnull() & identifier.value.isin(values)).select("record")
     by_value = persons.semi_join(holders, persons.key == holders.record)
@@ -80,7 +80,7 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     return []
 
 
-def _values(setup: Setup, asked: str) -> list[str]:
+def values_of(setup: Setup, asked: str) -> list[str]:
     """The normalised values that `asked` may stand for."""
     made = [
         identifiers.email(asked) if "@" in asked else None,

@@ -46,7 +46,7 @@ def hidden_key(system: str, stream: Stream) -> str:
 
 def _hidden(system: str, stream: Stream, pages: Sequence[Page], now: datetime) -> list[Quarantine]:
     """Fields that were asked for and that the system does not show us: named until it does."""
-    names = pages[-1].hidden if pages[-1].done else ()
+    names = pages[-1].hidden if pages and pages[-1].done else ()
     if not names:
         return []
     return [

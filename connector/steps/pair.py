@@ -22,7 +22,7 @@ _HINT = "restore the other one from the same backup, or take them as they are wi
 
 def check(state: State, mart: Mart) -> None:
     """Raises MartError when the stores do not belong together. A new pair is introduced to one another."""
-    row = _row(mart)
+    row = told(mart)
     known, generation = state.note(_PAIR), int(state.note(_GENERATION, "0"))
     last_run = max((run.id or 0 for run in state.last_runs(1)), default=0)
     if not known and row["generation"] == 0:
@@ -38,7 +38,7 @@ def check(state: State, mart: Mart) -> None:
 
 def adopt(state: State, mart: Mart) -> None:
     """Take the stores as they are. Run numbers go on above those in the mart, and no task of the past is made again."""
-    row = _row(mart)
+    row = told(mart)
     state.set_note(_PAIR, row["pair"])
     state.set_note(_GENERATION, str(row["generation"]))
     state.continue_runs_after(row["generation"])
@@ -47,14 +47,15 @@ def adopt(state: State, mart: Mart) -> None:
 
 def advance(mart: Mart, run: int) -> None:
     """This run computed into the mart; part of its transaction."""
-    mart.merge("pair", pa.Table.from_pylist([_row(mart) | {"generation": run}], schema=tables.PAIR))
+    mart.merge("pair", pa.Table.from_pylist([told(mart) | {"generation": run}], schema=tables.PAIR))
 
 
 def remember(state: State, mart: Mart) -> None:
     """What `advance` wrote is committed: the state knows of it from now on."""
-    state.set_note(_GENERATION, str(_row(mart)["generation"]))
+    state.set_note(_GENERATION, str(told(mart)["generation"]))
 
 
-def _row(mart: Mart) -> dict[str, Any]:
+def told(mart: Mart) -> dict[str, Any]:
+    """What the mart says of the pair: its id, its generation."""
     rows: list[dict[str, Any]] = mart.arrow(mart.table("pair")).to_pylist()
     return rows[0]

@@ -20,8 +20,10 @@ from connector.mart import Mart
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
+from connector.state import quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides
+from connector.steps import asides, mended
+from connector.steps import suppress as suppressing
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
 GROUP_ROWS = 20_000
@@ -63,6 +65,7 @@ class _Read:
     pages: tuple[Page, ...] = ()
     rows: int = 0
     mapped: tuple[mapping.Mapped, ...] = ()
+    seen_again: tuple[str, ...] = ()  # records of which something was set aside before
     failure: ConnectorError | None = None
     calls: int = 0
 
@@ -176,6 +179,7 @@ def _read(
     gathered: dict[str, list[Page]] = {}
     since = clock.monotonic_s()
     failure: ConnectorError | None = None
+    kept = _Kept(suppressing.load(setup.state), quarantine.records_set_aside(setup.state, system.name))
     before = system.calls()
     try:
         ahead = interleaved([partial(system.source.pages, requests)], threads=1, ahead=PAGES_AHEAD)
@@ -190,7 +194,7 @@ def _read(
             is_old = clock.monotonic_s() - since > GROUP_S
             is_place = not item.rows.num_rows  # where the system has begun with much: to be kept before there is a row
             if item.done or is_old or is_place or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
-                inbox.put(_map(setup, connected, gathered.pop(item.stream.name), moment))
+                inbox.put(_map(setup, connected, gathered.pop(item.stream.name), kept, moment))
                 since = clock.monotonic_s()
     except ConnectorError as problem:
         failure = problem
@@ -200,11 +204,19 @@ def _read(
             f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name
         )
     for pages in gathered.values():
-        inbox.put(_map(setup, connected, pages, moment))
+        inbox.put(_map(setup, connected, pages, kept, moment))
     inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
 
 
-def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) -> _Read:
+@dataclass(frozen=True)
+class _Kept:
+    """What the state knows that mapping has to heed: who is not taken in, and of whom something is set aside."""
+
+    suppressed: suppressing.Suppressed
+    asides: Mapping[str, frozenset[str]]
+
+
+def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, moment: Moment) -> _Read:
     """The rows of a group of pages, mapped together as columns."""
     stream = pages[0].stream
     rows = pa.concat_tables([page.rows for page in pages])
@@ -218,10 +230,12 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], moment: Moment) 
         outputs=tuple(connected.outputs.get(stream.object_type, {}).values()),
         now=moment.now,
     )
+    mapped = kept.suppressed.without(mapped, stream.kind)
+    seen = mended.seen_again(rows, connected.name, stream, kept.asides)
     told = tuple(
         replace(page, rows=page.rows.schema.empty_table()) for page in pages
     )  # the rows are mapped: let them go
-    return _Read(connected.name, stream, told, rows.num_rows, (mapped,))
+    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen)
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
@@ -289,8 +303,9 @@ def _group(read: _Read) -> Group:
 def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: Progress) -> None:
     """What the state keeps of a group that is stored: what was set aside, and that its stream was read to the end."""
     assert read.stream is not None
-    if found := asides.found(read.system, read.stream, read.pages, read.mapped, moment.now):
-        setup.state.quarantine(found)
+    mended.keep(
+        setup.state, asides.found(read.system, read.stream, read.pages, read.mapped, moment.now), read.seen_again
+    )
     if read.pages[-1].done and not read.pages[-1].hidden:
         setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled

@@ -1,0 +1,143 @@
+"""The verb for what is set aside: list by cause, explain, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from connector import pipeline
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, open_house, out, print_json
+from connector.errors import ConnectorError
+from connector.state import quarantine as asides
+from connector.state.quarantine import Cause
+from connector.steps.mended import map_again
+from connector.steps.setup import Moment, Setup
+
+_FEW = 20
+_WHAT = {
+    "value": "a value that could not be read; its record went on without it",
+    "record": "a record that could not be read at all",
+    "change": "a change that the system refused, or that failed too often",
+    "field": "a field that the system does not show us: records come without it",
+}
+_RELEASE = {
+    "value": "by itself, once the record is mapped without this problem: mend the value in the system, or the mapping",
+    "record": "by itself, once the record comes again and can be read",
+    "change": "by itself, once the value, the mapping or the permission has changed",
+    "field": "by itself, once the system shows it to us",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(quarantine)
+
+
+def quarantine(
+    action: Annotated[Literal["list", "explain", "retry"], typer.Argument(help="What to do.")] = "list",
+    cause: Annotated[
+        int | None, typer.Argument(help="The number of one cause, as `list` shows it.", show_default="all")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    system: Annotated[str, typer.Option("--system", help="Only this system.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="Only this kind: value, record, field or change.")] = "",
+    code: Annotated[str, typer.Option("--code", help="Only this code.")] = "",
+    as_json: JsonOption = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")] = 0.0,
+) -> None:
+    """What is set aside, by cause: list it, explain it, try it again."""
+    _, setup = open_house(config)
+    found = asides.causes(setup.state, system=system, kind=kind, code=code)
+    if cause is not None:
+        found = [each for each in found if each.id == cause]
+        if not found:
+            raise ConnectorError(f"nothing is set aside under {cause}", hint="see `connector quarantine`")
+    if action == "retry":
+        _retry(setup, found, as_json=as_json, wait_s=wait)
+    elif as_json:
+        print_json([_as_json(each, is_whole=action == "explain") for each in found])
+    elif not found:
+        out.print(ok("nothing is set aside"))
+    elif action == "explain":
+        for each in found:
+            _explain(each)
+    else:
+        _list(found)
+
+
+def _as_json(cause: Cause, *, is_whole: bool) -> dict[str, object]:
+    values = asdict(cause)
+    del values["keys"]
+    if not is_whole:
+        del values["records"]
+    return values
+
+
+def _list(found: Sequence[Cause]) -> None:
+    for each in found:
+        code = f" [dim]{escape(each.code)}[/dim]" if each.code else ""
+        out.print(
+            f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}{code}"
+        )
+        out.print(f"        {escape(each.reason)}  [dim]since {each.first_at:%d %b %H:%M} UTC[/dim]")
+    total = sum(each.count for each in found)
+    out.print(
+        f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {found[0].id}` says more"
+    )
+
+
+def _explain(cause: Cause) -> None:
+    out.print(f"[bold]{cause.system} {escape(cause.where)}: {escape(cause.reason)}[/bold]")
+    out.print(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}")
+    out.print(f"  code      {escape(cause.code or 'none')}")
+    out.print(
+        f"  since     {cause.first_at:%d %b %Y %H:%M} UTC, last {cause.last_at:%d %b %Y %H:%M} UTC, at most {cause.attempts} times"
+    )
+    if cause.hint:
+        out.print(f"  to do     {escape(cause.hint)}")
+    out.print(f"  released  {_RELEASE.get(cause.kind, '')}; or `connector quarantine retry {cause.id}`")
+    for record in cause.records[:_FEW]:
+        out.print(f"    {escape(record.replace('|', ' '))}")
+    if len(cause.records) > _FEW:
+        out.print(f"    [dim]… {len(cause.records) - _FEW:,} more with --json[/dim]")
+
+
+def _retry(setup: Setup, found: Sequence[Cause], *, as_json: bool, wait_s: float) -> None:
+    keys = [key for each in found if each.kind == "change" for key in each.keys]
+    records: dict[str, list[str]] = {}
+    for each in found:
+        if each.kind != "change":
+            records.setdefault(each.system, []).extend(each.records)
+    mapped = 0
+    before = sum(each.count for each in found if each.kind != "change")
+    with pipeline.running(setup, "retry", wait_s=wait_s) as moment:
+        queued, replaced = asides.requeue(setup.state, keys)
+        if records:
+            mapped = _map_again(setup, records, moment)
+        pipeline.finish(setup, pipeline.Summary(moment.run), is_learning=False)
+    ids = {key for each in found for key in each.keys}
+    left = sum(key in ids for each in asides.causes(setup.state) if each.kind != "change" for key in each.keys)
+    told = {"queued": queued, "replaced": replaced, "mapped": mapped, "released": before - left, "still": left}
+    if as_json:
+        print_json(told)
+        return
+    if keys:
+        newer = f"; {replaced:,} were replaced by newer ones" if replaced else ""
+        out.print(ok(f"{queued:,} changes wait again: the next sync sends them{newer}"))
+    if before:
+        out.print(
+            ok(f"{mapped:,} stored records were mapped again: {before - left:,} released, {left:,} still set aside")
+        )
+    if left:
+        out.print(
+            "  what is still set aside is as it was in the stored records; activities are read again by `connector pull --full`"
+        )
+
+
+def _map_again(setup: Setup, records: dict[str, list[str]], moment: Moment) -> int:
+    with setup.mart() as mart:
+        return sum(map_again(setup, mart, system, keys, moment) for system, keys in records.items())

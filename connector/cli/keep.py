@@ -1,0 +1,148 @@
+"""Verbs that keep and remove what is stored: backup, restore, purge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from connector import clock
+from connector.cli.attend import whoami
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json
+from connector.errors import ConnectorError
+from connector.report import explain as explaining
+from connector.state import erasure, lease
+from connector.steps import copies
+from connector.steps import purge as purging
+from connector.steps.purge import Receipt
+from connector.steps.setup import Setup
+
+WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this nothing is changed.")]
+WAIT_S = 300.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    for verb in (backup, restore, purge):
+        app.command()(verb)
+
+
+def backup(
+    directory: Annotated[
+        Path | None, typer.Argument(help="A folder that is new or empty.", show_default="backups/<instant>")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+    wait: WaitOption = WAIT_S,
+) -> None:
+    """Copy both stores, as one pair, while the service runs."""
+    loaded, setup = open_house(config)
+    folder = directory or loaded.directory / "backups" / f"{clock.now():%Y%m%d-%H%M%S}"
+    patient = replace(setup, mart_section=setup.mart_section.model_copy(update={"wait_s": wait}))
+    made, generation = copies.make(patient, folder)
+    size = sum(file.stat().st_size for file in made.iterdir())
+    if as_json:
+        print_json({"directory": str(made), "generation": generation, "size_bytes": size})
+        return
+    out.print(
+        ok(f"both stores as of run {generation} are in {escape(str(made))} ({size / 1e6:,.1f} MB, for you alone)")
+    )
+    out.print("  they hold personal data; `connector restore` takes them back, `connector purge` reaches them there")
+
+
+def restore(
+    directory: Annotated[Path, typer.Argument(help="A folder that `connector backup` made.")],
+    config: ConfigOption = CONFIG,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Put the pair of a backup in the stores' place; the present pair is kept beside it."""
+    _, setup = open_house(config)
+    if not yes:
+        raise ConnectorError(
+            "this replaces both stores by those of the backup",
+            hint="stop the service, then give --yes; the present pair is kept",
+        )
+    with lease.hold(setup.state, wait_s=wait):
+        former, purged = copies.restore(setup, directory)
+    if as_json:
+        print_json({"restored": str(directory), "former": str(former), "purged_records": purged})
+        return
+    out.print(ok(f"restored from {escape(str(directory))}; the pair that was there is in {escape(str(former))}"))
+    if purged:
+        out.print(f"  {purged} record{'' if purged == 1 else 's'} of people who were purged since were removed again")
+    out.print("  what the backup does not know is read by the next sync; what it had in flight is settled by reading")
+
+
+def purge(
+    person: Annotated[str, typer.Argument(help="An e-mail, a phone number, a CRM record id or a person id.")],
+    config: ConfigOption = CONFIG,
+    yes: YesOption = False,
+    allow_again: Annotated[
+        bool, typer.Option("--allow-again", help="Undo the keeping out: this e-mail or record may be taken in again.")
+    ] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = WAIT_S,
+) -> None:
+    """Remove a person from everything that is stored here, with a receipt, and keep them out. First shows what would go."""
+    _, setup = open_house(config)
+    if allow_again:
+        _allow_again(setup, person)
+        return
+    with lease.hold(setup.state, wait_s=wait):
+        with setup.mart() as mart:
+            found = explaining.find(setup, mart, person.strip())
+            if len(found) != 1:
+                many = f"{len(found)} persons are known by that: {', '.join(found)}"
+                hint = (
+                    "give the person id" if found else "try an e-mail, a phone number, a CRM record id or a person id"
+                )
+                raise ConnectorError(many if found else "nobody is known by that", hint=hint)
+            whom = purging.person(mart, found[0])
+            receipt = None if yes else purging.look(setup, mart, whom, by=whoami())
+        if receipt is None:
+            receipt, file = purging.purge(setup, whom, by=whoami())
+    if as_json:
+        print_json(receipt.as_json() | {"is_done": yes, "records": len(whom.records), "persons": whom.subjects})
+        return
+    _show(receipt, len(whom.records), whom.subjects, is_done=yes)
+    if yes:
+        out.print(ok(f"the receipt is in {escape(str(file))}"))
+    else:
+        err.print("[yellow]Nothing was removed.[/yellow] The same with --yes removes it; that cannot be undone.")
+
+
+def _show(receipt: Receipt, records: int, subjects: object, *, is_done: bool) -> None:
+    out.print(
+        f"person {escape(', '.join(map(str, subjects)))}: {records} records" if isinstance(subjects, list) else ""
+    )
+    verb = "removed" if is_done else "to be removed"
+    for place, counts in receipt.removed.items():
+        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()) or (
+            "nothing" if is_done or place == "state" else "looked through"
+        )
+        out.print(f"  {escape(place):<12} {verb}: {told}")
+    kept_out = len(receipt.hashes)
+    out.print(
+        f"  kept out     {records} records and {kept_out} identifiers, as keyed hashes: no back-fill brings them back"
+    )
+    out.print("  not reached:")
+    for each in receipt.unreached:
+        out.print(f"    [yellow]![/yellow] {escape(each)}")
+
+
+def _allow_again(setup: Setup, person: str) -> None:
+    key, asked = erasure.key_of(setup.state), person.strip()
+    kinds = ("email", "phone", "social", "customer_number", "crm_id", "user_id", "device", "cookie", erasure.RECORD)
+    values = {asked, *explaining.values_of(setup, asked)}
+    count = erasure.allow_again(setup.state, [erasure.hashed(key, kind, value) for kind in kinds for value in values])
+    if not count:
+        raise ConnectorError(
+            "nobody was kept out by that", hint="give the e-mail, phone number or record key that was purged"
+        )
+    out.print(ok("may be taken in again, with the next change or with `connector pull --full`"))

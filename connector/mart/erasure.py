@@ -1,0 +1,125 @@
+"""Removing people from a mart's file so that their bytes are gone, and copying a mart while it is open.
+
+Works on files of any schema version, so that older copies are reached too: a table or column that a file lacks is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from connector.errors import MartError
+from connector.mart.engine import Mart
+
+#: (table, column) of record keys of people, and of person ids.
+_OF_RECORDS = (
+    ("record_version", "record"), ("activity", "record"), ("identifier", "record"), ("engagement_day", "record"),
+    ("desired", "record"), ("observed", "record"), ("desired_task", "record"), ("dirty", "record"), ("contact_role_record", "person"),
+    ("case_record", "person"), ("membership", "key"), ("issued", "anchor"), ("person_record", "key"),
+)  # fmt: skip
+_OF_SUBJECTS = (
+    ("score_line", "subject"), ("score", "subject"), ("stage_interval", "subject"), ("trigger", "subject"), ("due", "subject"),
+    ("desired_task", "subject"), ("person", "key"),
+)  # fmt: skip
+
+
+def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subjects: Sequence[str]) -> dict[str, int]:
+    """Delete everything of these records and persons, inside the caller's transaction. Returns how many rows, by table.
+
+    Evidence that was refused near them goes too; whoever shares a component with them is queued to be resolved anew.
+    """
+    known = set(
+        connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
+        ).fetchall()
+    )
+    counts: dict[str, int] = {}
+    _keep(connection, "erased_record", records)
+    _keep(connection, "erased_subject", subjects)
+    if ("identifier", "component") in known:
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE erased_component AS SELECT DISTINCT component AS value FROM identifier "
+            "WHERE component IS NOT NULL AND record IN (SELECT value FROM erased_record)"
+        )
+        _queue_neighbours(connection)
+        _delete(connection, "refused", "component", "erased_component", counts)
+    for chosen, values in ((_OF_RECORDS, "erased_record"), (_OF_SUBJECTS, "erased_subject")):
+        for table, column in chosen:
+            if (table, column) in known:
+                _delete(connection, table, column, values, counts)
+    return {name: count for name, count in sorted(counts.items()) if count}
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, name: str, values: Sequence[str]) -> None:
+    connection.register("arrow_values", pa.table({"value": pa.array(values, pa.string())}))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT value FROM arrow_values")
+    connection.unregister("arrow_values")
+
+
+def _queue_neighbours(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "INSERT INTO dirty (key, kind, record, run) SELECT DISTINCT record_kind || '|' || record, record_kind, record, "
+        "(SELECT max(generation) FROM pair) FROM identifier WHERE component IN (SELECT value FROM erased_component) "
+        "AND record NOT IN (SELECT value FROM erased_record) AND record_kind || '|' || record NOT IN (SELECT key FROM dirty)"
+    )
+
+
+def _delete(
+    connection: duckdb.DuckDBPyConnection, table: str, column: str, values: str, counts: dict[str, int]
+) -> None:
+    done = connection.execute(f'DELETE FROM "{table}" WHERE "{column}" IN (SELECT value FROM {values})').fetchone()
+    counts[table] = counts.get(table, 0) + (int(done[0]) if done else 0)
+
+
+def erase_in(mart: Mart, records: Sequence[str], subjects: Sequence[str]) -> Mapping[str, int]:
+    """`erase` in the open mart, inside the caller's transaction."""
+    return erase(mart.connection, records, subjects)
+
+
+def erase_file(path: Path, records: Sequence[str], subjects: Sequence[str]) -> int:
+    """Remove people from a copy of a mart and write it anew. Returns how many rows. Raises MartError when it cannot be opened."""
+    try:
+        connection = duckdb.connect(str(path))
+    except duckdb.Error as problem:
+        raise MartError(f"the copy {path.name} cannot be opened", hint="delete it by hand") from problem
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("BEGIN")
+        counts = erase(connection, records, subjects)
+        connection.execute("COMMIT")
+        rewrite(connection, path)
+    finally:
+        connection.close()
+    return sum(counts.values())
+
+
+def rewrite(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write the file anew and put it in the old one's place, so that blocks of deleted rows are gone. To be closed after it."""
+    scratch = path.with_name(f".{path.name}.rewritten")
+    copy(connection, scratch)
+    connection.execute("CHECKPOINT")
+    scratch.replace(path)
+    path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+
+
+def copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+    """A copy of the open mart as it is now, for its owner alone (0600).
+
+    (Copying the file by other means would give up our lock on it: closing any descriptor of a file ends a process's locks.)
+    """
+    target.unlink(missing_ok=True)
+    place = str(target).replace("'", "''")
+    row = connection.execute("SELECT current_database()").fetchone()
+    name = str(row[0]) if row else ""
+    connection.execute(f"ATTACH '{place}' AS copied")
+    target.chmod(0o600)
+    try:
+        connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
+    finally:
+        connection.execute("DETACH copied")
+    with target.open("rb") as written:
+        os.fsync(written.fileno())

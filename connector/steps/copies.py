@@ -1,0 +1,137 @@
+"""Backups of both stores that belong together, made while the service runs, and restoring such a pair.
+
+The mart is open, and so shut to every run, while both are copied: the pair is what a power cut at that moment would have left, and that
+a run knows how to go on from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import delete
+
+from connector import clock
+from connector.errors import ConnectorError, MartError, StateError
+from connector.mart import MartSection, erasure, open_mart
+from connector.state import State, StateSection, open_state
+from connector.state import erasure as kept
+from connector.state.models import Lease
+from connector.steps import pair, purge
+from connector.steps.setup import Setup
+
+STATE, MART = "state.sqlite", "mart.duckdb"
+
+
+def make(setup: Setup, folder: Path) -> tuple[Path, int]:
+    """Copy both stores into a new folder (0700, files 0600). Returns it and the generation of the pair.
+
+    Raises Busy when the mart is in use for too long, ConnectorError when the folder has something in it already.
+    """
+    _check_sqlite(setup)
+    folder = folder.resolve()
+    if folder.exists() and any(folder.iterdir()):
+        raise ConnectorError(f"{folder} is not empty", hint="name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with setup.mart() as mart:
+        pair.check(setup.state, mart)
+        _copy_state(setup.state, folder / STATE)
+        erasure.copy(mart.connection, folder / MART)
+        told = pair.told(mart)
+    copy = kept.opened_copy(folder / STATE)
+    with copy.session() as session:
+        session.execute(delete(Lease))
+    kept.compact(copy)
+    copy.engine.dispose()
+    kept.keep_backup(setup.state, folder, now=clock.now(), pair=str(told["pair"]), generation=int(told["generation"]))
+    return folder, int(told["generation"])
+
+
+def _copy_state(state: State, target: Path) -> None:
+    """By SQLite's own backup, which is consistent whoever writes meanwhile."""
+    target.touch(0o600)
+    with state.engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
+        source = connection.connection.driver_connection
+        assert isinstance(source, sqlite3.Connection)
+        source.backup(copy)
+
+
+def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
+    """Put the pair of a backup in the stores' place; to be called with the lease held.
+
+    The present pair is kept beside it as a backup of its own, and who was purged since is purged from the restored pair. Returns where
+    the present pair went, and how many records were purged. Raises MartError when the two copies do not belong together,
+    ConnectorError when they are not there; nothing is touched then.
+    """
+    _check_sqlite(setup)
+    folder = folder.resolve()
+    state_file, mart_file = _files(setup)
+    missing = [name for name in (STATE, MART) if not (folder / name).is_file()]
+    if missing:
+        raise ConnectorError(
+            f"{folder} has no {' and no '.join(missing)}", hint="name a folder that `connector backup` made"
+        )
+    scratch = setup.directory / ".restoring"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    try:
+        for name in (STATE, MART):
+            shutil.copyfile(folder / name, scratch / name)
+            (scratch / name).chmod(0o600)
+        fresh = _checked(scratch)
+        kept.carry(fresh, kept.carried(setup.state))
+        for each in kept.backups(setup.state):
+            kept.keep_backup(fresh, Path(each.path), now=each.made_at, pair=each.pair, generation=each.generation)
+        former = _set_aside(setup, clock.now())
+        kept.keep_backup(fresh, former, now=clock.now(), pair=setup.state.note("pair"), generation=0)
+        kept.compact(fresh)
+        fresh.engine.dispose()
+        setup.state.engine.dispose()
+        for name, target in ((STATE, state_file), (MART, mart_file)):
+            for old in (target, *(target.with_name(target.name + end) for end in ("-wal", "-shm", ".wal"))):
+                if old.exists():
+                    old.rename(former / (old.name if old != target else name))
+            (scratch / name).rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return former, purge.enforce(setup)
+
+
+def _checked(scratch: Path) -> State:
+    try:
+        state = open_state(StateSection.model_validate({"path": STATE}), scratch)
+        with open_mart(MartSection.model_validate({"path": MART}), scratch) as mart:
+            pair.check(state, mart)
+    except MartError as problem:
+        raise MartError(
+            f"the backup is not a pair: {problem}", hint="take both files from the same backup"
+        ) from problem
+    except StateError as problem:
+        raise StateError(f"the backup cannot be used: {problem}", hint="take another one") from problem
+    return state
+
+
+def _set_aside(setup: Setup, now: datetime) -> Path:
+    former = setup.directory / f"before-restore-{now:%Y%m%d-%H%M%S}"
+    former.mkdir(mode=0o700)
+    with suppress(StateError):
+        kept.compact(setup.state)
+    return former
+
+
+def _files(setup: Setup) -> tuple[Path, Path]:
+    database = setup.state.engine.url.database
+    assert database is not None
+    return Path(database), setup.directory / setup.mart_section.path
+
+
+def _check_sqlite(setup: Setup) -> None:
+    if setup.state.engine.dialect.name != "sqlite":
+        raise ConnectorError(
+            "the state is on a database server, whose backup is that server's own",
+            hint="stop the service, dump that database, and copy the mart's file beside it",
+        )

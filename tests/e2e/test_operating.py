@@ -1,0 +1,97 @@
+"""What an operator does to the service: pausing a system, backing up and restoring, removing a person for good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.e2e.house import House
+from tests.e2e.world import World
+
+
+def _holders(house: House, email: str) -> list[str]:
+    """Tables of the mart that hold this text anywhere."""
+    names = [name for (name,) in house.mart("SELECT table_name FROM duckdb_tables() WHERE NOT temporary")]
+    return [
+        name for name in names if house.mart(f"SELECT 1 FROM \"{name}\" t WHERE t::VARCHAR ILIKE '%{email}%' LIMIT 1")
+    ]
+
+
+def _has_bytes(folder: Path, text: str) -> list[str]:
+    return [str(file) for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes().lower()]
+
+
+def test_a_paused_system_is_left_out_and_said_so_until_it_is_resumed(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    assert house.run("pause", "salesforce", "--reason", "migration").code == 0
+    before = crms.mark()
+    done = house.run("sync")
+    assert done.code == 0, str(done)
+    assert "salesforce was left out: paused" in done.out
+    assert not crms.calls_of("salesforce", before)
+    assert "migration" in house.run("status").out
+    assert house.run("status", "--json").json()["paused"][0]["kind"] == "asked"
+    assert house.run("resume", "salesforce").code == 0
+    house.sync()
+    assert crms.calls_of("salesforce", before)
+    assert house.run("pause", "salesfroce").code == 2
+
+
+def test_a_purged_person_is_gone_from_everything_and_neither_a_back_fill_nor_a_restore_brings_them_back(
+    synced: World,
+) -> None:
+    house = synced.house
+    email = synced.crms.look("cast")["prospect"]["emails"][0]
+    backup = house.run("backup", "copies/monday", "--json").json()
+    assert backup["size_bytes"] > 0
+    assert house.run("plan").code == 0
+    elsewhere = house.directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    for file in (house.directory / "copies" / "monday").iterdir():
+        (elsewhere / file.name).write_bytes(file.read_bytes())
+    assert _holders(house, email)
+    dry = house.run("purge", email, "--json").json()
+    assert not dry["is_done"]
+    assert _holders(house, email)
+    done = house.run("purge", email, "--yes", "--json")
+    assert done.code == 0, str(done)
+    told = done.json()
+    assert told["removed"]["mart"] == dry["removed"]["mart"]
+    assert told["removed"]["mart"]["person_record"] >= 1
+    receipts = list(house.directory.glob("purge-*.json"))
+    assert [file.stat().st_mode & 0o777 for file in receipts] == [0o600]
+    assert email not in receipts[0].read_text()
+    assert not _holders(house, email)
+    assert not _has_bytes(house.directory, email)
+    assert house.run("explain", email).code == 1
+    assert house.run("pull", "--full").code == 0
+    house.sync()
+    assert not _holders(house, email)
+    assert house.run("restore", str(elsewhere)).code == 1
+    restored = house.run("restore", str(elsewhere), "--yes", "--json")
+    assert restored.code == 0, str(restored)
+    assert restored.json()["purged_records"] == dry["records"]
+    assert not _holders(house, email)
+    house.sync()
+    assert not _holders(house, email)
+    assert house.run("purge", email, "--allow-again").code == 0
+    assert house.run("pull", "--full").code == 0
+    assert _holders(house, email)
+
+
+def test_a_restored_pair_goes_on_and_one_that_is_mixed_is_refused(synced: World) -> None:
+    house = synced.house
+    for name in ("one", "two"):
+        assert house.run("backup", name).code == 0
+        synced.crms.tell("clock", shift_s=86_400)
+        house.sync("--full", now="2031-01-01T00:00:00+00:00")
+    mixed = house.directory / "mixed"
+    mixed.mkdir()
+    for name, file in (("one", "mart.duckdb"), ("two", "state.sqlite")):
+        (mixed / file).write_bytes((house.directory / name / file).read_bytes())
+    done = house.run("restore", "mixed", "--yes")
+    assert done.code == 5, str(done)
+    assert "not a pair" in done.err
+    assert house.run("restore", "one", "--yes").code == 0
+    house.sync()
+    assert json.loads(house.run("status", "--json").out)["runs"][0]["status"] == "done"
