@@ -13,7 +13,7 @@ from sqlmodel import Session, col, or_, select
 
 from connector import clock
 from connector.errors import StateError
-from connector.state.models import Backup, Delivery, Judgement, Outbox, Purge, Quarantine, Suppression, TaskMade
+from connector.state.models import Backup, Delivery, Judgement, Lease, Outbox, Purge, Quarantine, Suppression, TaskMade
 from connector.state.store import State
 
 _KEY = "suppression_key"
@@ -131,6 +131,12 @@ def compact(state: State) -> bool:
 def opened_copy(path: Path) -> State:
     """A copy of the store as it is, without bringing it to the newest version."""
     return State(create_engine(f"sqlite:///{path}"))
+
+
+def forget_lease(state: State) -> None:
+    """A copy is held by nobody."""
+    with state.session() as session:
+        session.execute(delete(Lease))
 
 
 def keep_receipt(state: State, receipt: Purge) -> None:

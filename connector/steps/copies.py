@@ -12,14 +12,11 @@ from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import delete
-
 from connector import clock
 from connector.errors import ConnectorError, MartError, StateError
 from connector.mart import MartSection, erasure, open_mart
 from connector.state import State, StateSection, open_state
 from connector.state import erasure as kept
-from connector.state.models import Lease
 from connector.steps import pair, purge
 from connector.steps.setup import Setup
 
@@ -43,8 +40,7 @@ def make(setup: Setup, folder: Path) -> tuple[Path, int]:
         erasure.copy(mart.connection, folder / MART)
         told = pair.told(mart)
     copy = kept.opened_copy(folder / STATE)
-    with copy.session() as session:
-        session.execute(delete(Lease))
+    kept.forget_lease(copy)
     kept.compact(copy)
     copy.engine.dispose()
     kept.keep_backup(setup.state, folder, now=clock.now(), pair=str(told["pair"]), generation=int(told["generation"]))

@@ -1,0 +1,83 @@
+"""What is set aside is shown by cause, released when it is mended, and queued again unless something newer replaced it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from connector import tables
+from connector.model import Kind, Stream
+from connector.state import State, StateSection, open_state, outbox, quarantine
+from connector.state.models import Quarantine
+from connector.steps import mended
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+CONTACTS = Stream("contacts", Kind.PERSON, "Contact")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+def aside(record: str, field: str, reason: str = "no phone", kind: str = "value") -> Quarantine:
+    return Quarantine(
+        key=f"value|{record}|{field}", kind=kind, system="crm", stream="contacts", record=record, field=field,
+        code="UNMAPPABLE", reason=reason, value_hash="#1", first_at=NOW, last_at=NOW,
+    )  # fmt: skip
+
+
+def change(state: State, key: str, status: str, native_id: str = "1", **task: Any) -> None:
+    row = {
+        "key": key, "run": 1, "system": "crm", "object_type": "Contact", "native_id": native_id, "person": "P", "lane": "score",
+        "fields": {"Score": 1}, "before": {}, "task": task, "reason": "", "expected_version": None, "status": status,
+        "held_because": "", "attempt": 5, "created_at": NOW,
+    }  # fmt: skip
+    outbox.enqueue(state, [row])
+    if status == "quarantined":
+        gone = Quarantine(key=f"change|{key}", kind="change", system="crm", reason="no", first_at=NOW, last_at=NOW)
+        state.quarantine([gone])
+
+
+def test_causes_are_grouped_counted_and_filtered(state: State) -> None:
+    state.quarantine(
+        [aside("crm|Contact|1", "phone"), aside("crm|Contact|2", "phone"), aside("crm|Contact|2", "email", "no e-mail")]
+    )
+    found = quarantine.causes(state)
+    assert [(each.where, each.reason, each.count) for each in found] == [
+        ("contacts phone", "no phone", 2),
+        ("contacts email", "no e-mail", 1),
+    ]
+    assert found[0].records == ["crm|Contact|1", "crm|Contact|2"]
+    assert quarantine.causes(state, system="other") == quarantine.causes(state, kind="change") == []
+
+
+def test_a_record_that_is_mapped_without_its_problem_is_released_and_its_other_problem_is_not(state: State) -> None:
+    odd = [aside("crm|Contact|1", "phone"), aside("crm|Contact|1", "email"), aside("crm|Contact|2", "phone")]
+    state.quarantine(odd)
+    known = quarantine.records_set_aside(state, "crm")
+    rows = pa.Table.from_pylist([{"native_id": "1"}, {"native_id": "9"}], schema=tables.PAGE)
+    seen = mended.seen_again(rows, "crm", CONTACTS, known)
+    assert seen == ("crm|Contact|1",)
+    mended.keep(state, [aside("crm|Contact|1", "email")], seen)
+    assert {row.key for row in state.quarantined()} == {"value|crm|Contact|1|email", "value|crm|Contact|2|phone"}
+
+
+def test_a_change_waits_again_with_all_its_attempts(state: State) -> None:
+    change(state, "a", "quarantined")
+    assert quarantine.requeue(state, ["change|a"]) == (1, 0)
+    [row] = outbox.waiting(state, "crm", NOW, ["score"])
+    assert (row.key, row.attempt) == ("a", 0)
+    assert not state.quarantined()
+
+
+def test_a_change_that_a_newer_one_replaced_is_not_sent_again(state: State) -> None:
+    change(state, "old", "quarantined")
+    change(state, "new", "pending")
+    assert quarantine.requeue(state, ["change|old"]) == (0, 1)
+    assert [row.key for row in outbox.waiting(state, "crm", NOW, ["score"])] == ["new"]
+    assert not state.quarantined()
