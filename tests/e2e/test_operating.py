@@ -100,7 +100,7 @@ def test_a_restored_pair_goes_on_and_one_that_is_mixed_is_refused(synced: World)
 def test_what_cannot_be_mapped_is_listed_explained_and_released_once_it_is_mended(synced: World) -> None:
     house, crms = synced.house, synced.crms
     contact = crms.query("SELECT Id FROM Contact WHERE Email != null ORDER BY Id LIMIT 1")[0]["Id"]
-    crms.edit("Contact", contact, Phone="call me maybe")
+    crms.tell("act", system="salesforce", action="update", id=contact, values={"Phone": "call me maybe"})
     house.sync()
     [cause] = [
         each
@@ -112,6 +112,6 @@ def test_what_cannot_be_mapped_is_listed_explained_and_released_once_it_is_mende
     assert "call me maybe" not in told.out + house.run("quarantine").out
     again = house.run("quarantine", "retry", str(cause["id"]), "--json").json()
     assert (again["mapped"], again["released"], again["still"]) == (1, 0, 1)
-    crms.edit("Contact", contact, Phone="+49 30 5550188")
+    crms.tell("act", system="salesforce", action="update", id=contact, values={"Phone": "+49 30 5550188"})
     house.sync()
     assert house.run("quarantine", "explain", str(cause["id"])).code == 1
