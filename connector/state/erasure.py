@@ -13,7 +13,19 @@ from sqlmodel import Session, col, or_, select
 
 from connector import clock
 from connector.errors import StateError
-from connector.state.models import Backup, Delivery, Judgement, Lease, Outbox, Purge, Quarantine, Suppression, TaskMade
+from connector.state.models import (
+    Backup,
+    Delivery,
+    Freeze,
+    Judgement,
+    Lease,
+    Outbox,
+    Purge,
+    Quarantine,
+    Replan,
+    Suppression,
+    TaskMade,
+)
 from connector.state.store import State
 
 _KEY = "suppression_key"
@@ -104,11 +116,11 @@ def erase(state: State, records: Sequence[str], subjects: Sequence[str], *, is_d
             _delete(session, counts, Delivery, col(Delivery.outbox).in_(part))
             _delete(session, counts, Outbox, col(Outbox.id).in_(part))
         for part in _parts(records):
-            _delete(session, counts, TaskMade, col(TaskMade.record).in_(part))
-            _delete(session, counts, Quarantine, col(Quarantine.record).in_(part))
+            for model in (TaskMade, Quarantine, Freeze, Replan):
+                if model.__tablename__ in known:
+                    _delete(session, counts, model, col(model.record).in_(part))
             judged = or_(col(Judgement.left).in_(part), col(Judgement.right).in_(part))
-            if "judgement" in known:
-                _delete(session, counts, Judgement, judged)
+            _delete(session, counts, Judgement, judged)
         (session.rollback if is_dry else session.commit)()
     return {name: count for name, count in sorted(counts.items()) if count}
 
