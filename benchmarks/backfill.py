@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _stage
 from connector.model import Page, Request, System
 from connector.sources.hubspot_objects import table
-from connector.steps.plan import joined, plans, want
+from connector.steps.plan import plans, want
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import resolve
 from connector.steps.score import score
@@ -80,8 +80,9 @@ def recompute(setup: Setup, moment: Moment, people: int) -> None:
             shown("stage", people, lambda: stage(setup, mart, moment))
             shown("want", people, lambda: want(setup, mart, moment))
             mart.delete_keys("dirty", mart.kept("work").select("key"))
-        made = shown("plan", people, lambda: joined(plans(setup, mart)))
-        print(f"  {len(made.changes):,} changes planned, {len(made.held):,} held")
+        made = shown("plan", people, lambda: [(len(each.changes), len(each.held)) for each in plans(setup, mart)])
+        changes, held = (sum(counts) for counts in zip(*made, strict=True))
+        print(f"  {changes:,} changes planned, {held:,} held")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ The file has one writer and shuts other processes out while it is open, so it is
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,13 @@ from connector.section import Section
 _WAIT_STEP_S = 0.1
 #: Closing the file writes what is in its log to its place; to do so after every transaction of a back-fill costs a fifth more.
 _CHECKPOINT_FROM = "256MB"
+#: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
+#: transaction (1.1 GB for two million identifiers), rows that are added go to the file as they come.
+_IN_PLACE_ROWS = 50_000
+#: A thread of the engine wants about this much for itself, or a join that spills has no room to do so.
+_MEMORY_PER_THREAD = 128_000_000
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([KMGT]i?)B$")
+_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def _as_stored(schema: ibis.Schema) -> ibis.Schema:
@@ -44,12 +52,12 @@ class MartSection(Section):
 
     path: str = Field("mart.duckdb", description="the store's file; a relative path is beside the configuration")
     memory_limit: str = Field(
-        "4GB",
-        pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$",
-        description='memory that the engine may use, such as "4GB"; beyond it spills to disk',
+        "512MB",
+        pattern=_SIZE.pattern,
+        description='memory that the engine may use, such as "4GB"; what is more goes to a folder beside the file',
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="threads that the engine may use; all cores when empty"
+        None, ge=1, le=1024, description="threads that the engine may use; when empty, one a core and 128 MB of memory"
     )
     wait_s: float = Field(60.0, description="seconds to wait for another process that has the file open")
 
@@ -119,35 +127,36 @@ class Mart:
 
     def merge(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Insert the rows, or replace those with the same key. The rows' keys must be distinct."""
-        columns = self._incoming(name, rows)
-        updates = ", ".join(f'"{column}" = incoming_rows."{column}"' for column in columns if column != "key")
-        names = ", ".join(f'"{column}"' for column in columns)
-        values = ", ".join(f'incoming_rows."{column}"' for column in columns)
+        source, columns = self._incoming(name, rows)
+        if len(columns) == len(tables.TABLES[name]) and self._size(source) > _IN_PLACE_ROWS:
+            self.connection.execute(f'DELETE FROM "{name}" WHERE key IN (SELECT key FROM {source})')
+            self._insert(name, columns, source)
+            return
+        updates = ", ".join(f'"{column}" = incoming."{column}"' for column in columns if column != "key")
+        values = ", ".join(f'incoming."{column}"' for column in columns)
         self.connection.execute(
-            f'MERGE INTO "{name}" USING incoming_rows ON "{name}".key = incoming_rows.key '
-            f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+            f'MERGE INTO "{name}" USING {source} AS incoming ON "{name}".key = incoming.key '
+            f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT ({_listed(columns)}) VALUES ({values})"
         )
 
     def append(self, name: str, rows: pa.Table) -> None:
         """Merge for rows whose keys are known to be new."""
-        columns = ", ".join(f'"{column}"' for column in tables.TABLES[name].names if column in rows.column_names)
         self.connection.register("arrow_rows", rows)
-        self.connection.execute(f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM arrow_rows')
+        self._insert(name, _written(name, rows), "arrow_rows")
         self.connection.unregister("arrow_rows")
 
     def delete_keys(self, name: str, keys: ir.Table | pa.Table) -> None:
         """Delete the rows whose key is among `keys` (one column `key`)."""
-        self.keep("incoming_rows", keys)
-        self.connection.execute(f'DELETE FROM "{name}" WHERE key IN (SELECT key FROM incoming_rows)')
+        source = self._scratch("incoming_rows", keys)
+        self.connection.execute(f'DELETE FROM "{name}" WHERE key IN (SELECT key FROM {source})')
 
     def replace_bucket(self, name: str, column: str, values: ir.Table | pa.Table, rows: ir.Table | pa.Table) -> None:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
-        columns = ", ".join(f'"{each}"' for each in self._incoming(name, rows))
-        kept = self.keep("bucket_values", values)
-        self.connection.execute(
-            f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{kept.columns[0]}" FROM bucket_values)'
-        )
-        self.connection.execute(f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming_rows')
+        source, columns = self._incoming(name, rows)
+        buckets = self._scratch("bucket_values", values)
+        held = values.column_names[0] if isinstance(values, pa.Table) else values.columns[0]
+        self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{held}" FROM {buckets})')
+        self._insert(name, columns, source)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -160,12 +169,34 @@ class Mart:
             raise
         self.commit()
 
-    def _incoming(self, name: str, rows: ir.Table | pa.Table) -> list[str]:
-        self.keep("incoming_rows", rows)
-        wanted = tables.TABLES[name].names
-        return [
-            column for column in wanted if column in (rows.column_names if isinstance(rows, pa.Table) else rows.columns)
-        ]
+    def _incoming(self, name: str, rows: ir.Table | pa.Table) -> tuple[str, list[str]]:
+        """Rows to write: the scratch table that holds them, and which columns of the table they have."""
+        return self._scratch("incoming_rows", rows), _written(name, rows)
+
+    def _scratch(self, name: str, rows: ir.Table | pa.Table) -> str:
+        """The scratch table of these rows, under `name` unless they are kept already."""
+        at = None if isinstance(rows, pa.Table) else rows.op()
+        if isinstance(at, ops.DatabaseTable) and at.namespace.catalog == "temp":
+            return f'temp.main."{at.name}"'
+        self.keep(name, rows)
+        return f'temp.main."{name}"'
+
+    def _insert(self, name: str, columns: list[str], source: str) -> None:
+        self.connection.execute(f'INSERT INTO "{name}" ({_listed(columns)}) SELECT {_listed(columns)} FROM {source}')
+
+    def _size(self, source: str) -> int:
+        found = self.connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+        return int(found[0]) if found else 0
+
+
+def _written(name: str, rows: ir.Table | pa.Table) -> list[str]:
+    """The columns of a table that the rows have."""
+    has = rows.column_names if isinstance(rows, pa.Table) else rows.columns
+    return [column for column in tables.TABLES[name].names if column in has]
+
+
+def _listed(columns: list[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
 
 
 @contextmanager
@@ -191,8 +222,7 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
         "preserve_insertion_order": False,
         "wal_autocheckpoint": _CHECKPOINT_FROM,
     }
-    if section.threads is not None:
-        config["threads"] = section.threads
+    config["threads"] = section.threads or _threads(section.memory_limit)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -216,3 +246,9 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
                     hint="wait for that run to end and try again",
                 ) from problem
             clock.sleep(_WAIT_STEP_S)
+
+
+def _threads(memory_limit: str) -> int:
+    """As many threads as there are cores, and as the memory has room for."""
+    number, unit = _SIZE.sub(r"\1 \2", memory_limit).split()
+    return max(1, min(os.cpu_count() or 1, int(float(number) * _UNITS[unit] / _MEMORY_PER_THREAD)))

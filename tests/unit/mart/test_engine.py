@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import ibis
 import pyarrow as pa
 import pytest
 
@@ -35,6 +36,26 @@ def test_a_merge_inserts_what_is_new_and_replaces_what_has_the_same_key(tmp_path
             mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
             mart.merge("dirty", rows(("b", "b", 2), ("c", "c", 2)))
         assert held(mart) == {"a": 1, "b": 2, "c": 2}
+
+
+def test_a_merge_of_many_rows_does_the_same_as_one_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.mart.engine._IN_PLACE_ROWS", 1)
+    with open_mart(MartSection(), tmp_path) as mart:
+        with mart.transaction():
+            mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
+            mart.merge("dirty", mart.keep("given", rows(("b", "b", 2), ("c", "c", 2))))
+            mart.merge("dirty", mart.table("dirty").filter(ibis._.run == 1).mutate(run=7))
+        assert held(mart) == {"a": 7, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize(("memory", "threads"), [("100MB", 1), ("256MB", 2), ("0.5 GiB", 4), ("1TB", 8)])
+def test_the_engine_takes_no_more_threads_than_its_memory_feeds(
+    memory: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    with open_mart(MartSection(memory_limit=memory), tmp_path) as mart:
+        told = mart.connection.execute("SELECT current_setting('threads')").fetchone()
+        assert told == (threads,)
 
 
 def test_a_merge_may_be_made_of_the_table_it_goes_into(tmp_path: Path) -> None:
