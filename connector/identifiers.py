@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from email_validator import EmailNotValidError, validate_email
 
-from connector import numbering, tables
+from connector import numbering, socials, tables
 
 if TYPE_CHECKING:
     Column = pa.Array[Any]
@@ -38,7 +38,7 @@ TYPES = tuple(dict.fromkeys(PERSON_TYPES + ACCOUNT_TYPES))
 
 EMAIL_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, less the two angle brackets
 ID_LENGTH = 255
-_MEMO = 200_000  # remembered values per parser
+_MEMO = 20_000  # remembered values per parser: what a few groups of pages have in common
 
 Parsed = tuple[str | None, str | None]
 """A normalised value or a reason why there is none; both None when the text says nothing (`n/a`)."""
@@ -156,36 +156,9 @@ def _email(raw: str) -> Parsed:
     return (address, None) if len(address) <= EMAIL_LENGTH else (None, f"longer than {EMAIL_LENGTH} characters")
 
 
-# network -> the hosts of its profiles and the path in front of a handle
-_NETWORKS: dict[str, tuple[tuple[str, ...], str]] = {
-    "linkedin": (("linkedin.com",), r"/(?:in|pub)/([^/?#]+)"),
-    "twitter": (("twitter.com", "x.com"), r"/@?(\w{1,15})"),
-    "facebook": (("facebook.com", "fb.com"), r"/(?:profile\.php\?id=(?=\d))?([\w.]+)"),
-    "instagram": (("instagram.com",), r"/([\w.]+)"),
-    "xing": (("xing.com",), r"/profile/([^/?#]+)"),
-    "github": (("github.com",), r"/([\w-]+)"),
-}
-_HANDLE = re.compile(r"@?([^\s/@:?#]{1,100})")
-
-
-@lru_cache(maxsize=_MEMO)
 def _social(raw: str, network: str) -> Parsed:
     value = _empty_or(raw)
-    if value is None:
-        return None, None
-    if len(value) > 2 * ID_LENGTH:
-        return None, f"longer than {2 * ID_LENGTH} characters"
-    if "/" not in value:
-        match = _HANDLE.fullmatch(value)
-        if match and network:
-            return f"{network}:{match.group(1).lower()}", None
-        return None, "not a handle"
-    host, _, rest = re.sub(r"^(?:https?:)?//", "", value.lower()).partition("/")
-    for name, (hosts, path) in _NETWORKS.items():
-        if network in ("", name) and any(host == known or host.endswith(f".{known}") for known in hosts):
-            match = re.match(path, f"/{rest}")
-            return (f"{name}:{match.group(1)}", None) if match else (None, f"not the URL of a {name} profile")
-    return None, f"not the URL of a {network or 'known'} profile"
+    return socials.parse(value, network) if value is not None else (None, None)
 
 
 @lru_cache(maxsize=_MEMO)
@@ -284,7 +257,7 @@ def normalise(kind: str, column: Column, region: str | Column = "", network: str
     """
     common = _COMMON.get(kind)
     nothing = pa.nulls(len(column), pa.string())
-    values = nothing if common is None else common(column, region)
+    values = nothing if common is None else common(column, region, network)
     is_rest = pc.and_(pc.is_valid(column), pc.is_null(values))
     if not pc.any(is_rest).as_py():
         return values, nothing
@@ -330,7 +303,7 @@ _PLAIN_EMAIL = (
 )
 
 
-def _common_email(column: Column, _: str | Column) -> Column:
+def _common_email(column: Column) -> Column:
     text = pc.ascii_lower(pc.ascii_trim_whitespace(column))
     is_plain = pc.match_substring_regex(text, _PLAIN_EMAIL)
     is_special = pc.match_substring_regex(text, r"\.(?:arpa|invalid|local|localhost|onion|test)$")
@@ -338,22 +311,33 @@ def _common_email(column: Column, _: str | Column) -> Column:
     return values
 
 
-def _common_opaque(column: Column, _: str | Column) -> Column:
+def _plain(column: Column) -> Column:
+    """The texts stripped and in lower case, without the words for nothing."""
     text = pc.ascii_lower(pc.ascii_trim_whitespace(column))
-    is_plain = pc.match_substring_regex(text, r"^[a-z0-9][a-z0-9._:|-]{6,200}[a-z0-9]$")
-    has_substance = pc.match_substring_regex(text, r"[a-z1-9]")
     is_word = pc.is_in(text, value_set=pa.array(sorted(words("null_words")), pa.string()))
-    values: Column = pc.if_else(pc.and_not(pc.and_(is_plain, has_substance), is_word), text, None)
+    plain: Column = pc.if_else(is_word, None, text)
+    return plain
+
+
+def _common_opaque(column: Column) -> Column:
+    text = _plain(column)
+    is_plain = pc.match_substring_regex(text, r"^[a-z0-9](?:[a-z0-9._:|-]{0,200}[a-z0-9])?$")
+    has_substance = pc.match_substring_regex(text, r"[a-z1-9]")
+    values: Column = pc.if_else(pc.and_(is_plain, has_substance), text, None)
     return values
 
 
-_COMMON: dict[str, Callable[[Column, str | Column], Column]] = {
-    "email": _common_email,
-    "phone": numbering.common,
-    "device": _common_opaque,
-    "cookie": _common_opaque,
-    "customer_number": _common_opaque,
-    "user_id": _common_opaque,
-    "account_number": _common_opaque,
-    "crm_id": _common_opaque,
-}
+#: identifier type -> (column, region, network) -> the values that are certain at first sight, null for all others
+_COMMON: dict[str, Callable[[Column, str | Column, str], Column]] = {
+    "email": lambda column, _, __: _common_email(column),
+    "phone": lambda column, region, _: numbering.common(column, region),
+    "social_handle": lambda column, _, network: socials.common(_plain(column), network),
+    "social_id": lambda column, _, network: _of_network(_common_opaque(column), network),
+} | {kind: lambda column, _, __: _common_opaque(column) for kind in (
+    "device", "cookie", "customer_number", "user_id", "account_number", "crm_id"
+)}  # fmt: skip
+
+
+def _of_network(ids: Column, network: str) -> Column:
+    values: Column = pc.binary_join_element_wise(network, ids, ":")
+    return values

@@ -23,7 +23,7 @@ LENGTH = 60  # characters of a text that may still be a number, with words for a
 _PLAIN = r"^\+?\(?[0-9](?:[ .()-]{0,2}[0-9]){5,16}$"
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=20_000)
 def parse(raw: str, region: str) -> tuple[str | None, str | None]:
     """(number in E.164, None) or (None, reason). `region` (ISO 3166 alpha-2, "" for none) reads national notations."""
     if len(raw) > LENGTH:

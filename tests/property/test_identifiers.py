@@ -113,10 +113,28 @@ def test_a_column_of_foreign_phones_is_read_as_each_of_them_alone(texts: list[st
         st.text("0aA-_.:|{} n/z9é", max_size=12) | st.sampled_from(["undefined", "not available", "00000000-0000"]),
         max_size=8,
     ),
-    st.sampled_from(["cookie", "device", "customer_number", "user_id", "account_number", "crm_id"]),
+    st.sampled_from(["cookie", "device", "customer_number", "user_id", "account_number", "crm_id", "social_id"]),
 )
 def test_a_column_of_ids_is_read_as_each_of_them_alone(texts: list[str | None], kind: str) -> None:
-    assert_twin(kind, texts)
+    assert_twin(kind, texts, network="linkedin")
+
+
+NETWORKS = ["", "linkedin", "twitter", "facebook", "instagram", "xing", "github", "other"]
+handles = st.text("annANN09._-@é/?# ", max_size=20) | st.sampled_from(["none", "profile.php?id=7", "a" * 16, "n/a"])
+profiles = st.builds(
+    lambda scheme, host, path, handle, rest: f"{scheme}{host}{path}{handle}{rest}",
+    st.sampled_from(["", "//", "https://", "HTTP://", "ftp://", " https://www.", "https://de.", "https://not"]),
+    st.sampled_from(["linkedin.com", "twitter.com", "x.com", "facebook.com", "fb.com", "instagram.com", "xing.com", "github.com", "a.b"]),
+    st.sampled_from(["/", "/in/", "/pub/", "/profile/", "/@", "", "//", "/company/"]),
+    handles,
+    st.sampled_from(["", "/", "/?trk=x", "#top", "\n", " "]),
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(profiles | handles | st.none(), max_size=8), st.sampled_from(NETWORKS))
+def test_a_column_of_profiles_is_read_as_each_of_them_alone(texts: list[str | None], network: str) -> None:
+    assert_twin("social_handle", texts, network=network)
 
 
 @settings(max_examples=200, deadline=None)
