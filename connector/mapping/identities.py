@@ -34,7 +34,9 @@ def of_records(group: Group, mapping: StreamMapping) -> pa.Table:
             parts.append(
                 rows(mapping.kind, name, keys, columns[1], raw=columns[2], seen_at=seen_at, is_verified=columns[3])
             )
-    return pa.concat_tables(parts)
+    found = pa.concat_tables(parts)
+    told_twice = bool(parts[0].num_rows) or bool(mapping.identifiers.get("email_base"))
+    return first_of_each(found, "key") if told_twice else found
 
 
 def _found(group: Group, kind: str, rule: IdentifierRule) -> tuple[Column, Column, Column, Column]:
@@ -95,7 +97,10 @@ def rows(
     seen_at: Column,
     is_verified: Column,
 ) -> pa.Table:
-    """Rows of IDENTIFIER for one type. `seen_at` is when the system last said so; the first time is for the store."""
+    """Rows of IDENTIFIER for one type. `seen_at` is when the system last said so; the first time is for the store.
+
+    `raw` is kept where it says more than the value does.
+    """
     size = len(values)
     columns = {
         "key": joined(records, kind, values),
@@ -103,7 +108,7 @@ def rows(
         "record_kind": repeated(record_kind, size),
         "type": repeated(kind, size),
         "value": values,
-        "raw": raw,
+        "raw": pc.if_else(pc.equal(raw, values), None, raw),
         "is_verified": is_verified,
         "first_seen_at": seen_at,
         "last_seen_at": seen_at,

@@ -25,7 +25,8 @@ class Mapped:
 
     rows given = rows mapped + `filtered` (no activity, or superseded by a newer row of the same record in this group) +
     `refused` (no record at all: the rows of `quarantined` whose field is "").
-    `records` and `visitors` have `ingestion` and `run` null; `identifiers` have `component` null and hold those of
+    The keys of `records` and of `identifiers` are distinct. `records` and `visitors` have `ingestion` and `run` null;
+    `identifiers` have `component` null and hold those of
     visitors too; `observed` have `revision` null.
     """
 

@@ -104,6 +104,7 @@ class _Merge:
     def __init__(self, mart: Mart, group: Group, run: int, now: datetime) -> None:
         self.mart, self.group, self.run, self.now = mart, group, run, now
         self.seen_first: list[Any] = []  # keys of the records that this group brings for the first time
+        self.is_new = False  # all its records are
 
     def _all(self, part: str) -> pa.Table:
         return pa.concat_tables([getattr(mapped, part) for mapped in self.group.mapped])
@@ -116,6 +117,8 @@ class _Merge:
 
     def _parted_by_record(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         """The rows of records that this group brings for the first time, and the others."""
+        if self.is_new:
+            return rows, rows.slice(0, 0)
         firsts: Any = pa.chunked_array(self.seen_first, tables.TEXT)
         others, new = fresh.parted(rows, "record", firsts)
         return new, others
@@ -127,7 +130,9 @@ class _Merge:
         rows = self._all("records")
         if not rows.num_rows:
             return 0, 0
-        return rows.num_rows, self._merge_records(self.group.kind, rows)
+        applied = self._merge_records(self.group.kind, rows)
+        self.is_new = sum(map(len, self.seen_first)) == rows.num_rows
+        return rows.num_rows, applied
 
     def _merge_records(self, kind: str, rows: pa.Table, *, only_new: bool = False) -> int:
         rows = fresh.one_for_each_key(rows, ("modified_at", "descending"))
@@ -197,7 +202,9 @@ class _Merge:
 
     def identifiers(self) -> None:
         """Add identifiers, bring returned ones back, and withdraw those that their record no longer has."""
-        rows = fresh.one_for_each_key(self._all("identifiers"), ("last_seen_at", "descending"), ("raw", "ascending"))
+        rows = self._all("identifiers")
+        if len(self.group.mapped) > 1:
+            rows = fresh.one_for_each_key(rows, ("last_seen_at", "descending"), ("raw", "ascending"))
         new, others = self._parted_by_record(rows)
         if new.num_rows:
             self.mart.append("identifier", new)

@@ -33,7 +33,14 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f'"{field.name}" {_TYPES[field.type]}' for field in schema)
+    return ", ".join(f'"{field.name}" {_TYPES[field.type]}{_STORED.get(field.name, "")}' for field in schema)
+
+
+#: Texts that hardly repeat are not even tried with a dictionary: a tenth of what storing costs.
+_STORED = dict.fromkeys(
+    ("key", "native_id", "native", "version", "value", "raw", "email", "phone", "mobile", "street", "properties"),
+    " USING COMPRESSION fsst",
+)
 
 
 def _add_drift(connection: duckdb.DuckDBPyConnection) -> None:
