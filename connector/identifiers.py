@@ -332,12 +332,7 @@ _COMMON: dict[str, Callable[[Column, str | Column, str], Column]] = {
     "email": lambda column, _, __: _common_email(column),
     "phone": lambda column, region, _: numbering.common(column, region),
     "social_handle": lambda column, _, network: socials.common(_plain(column), network),
-    "social_id": lambda column, _, network: _of_network(_common_opaque(column), network),
+    "social_id": lambda column, _, network: socials.named(_common_opaque(column), network),
 } | {kind: lambda column, _, __: _common_opaque(column) for kind in (
     "device", "cookie", "customer_number", "user_id", "account_number", "crm_id"
 )}  # fmt: skip
-
-
-def _of_network(ids: Column, network: str) -> Column:
-    values: Column = pc.binary_join_element_wise(network, ids, ":")
-    return values

@@ -67,8 +67,13 @@ def common(text: Column, network: str) -> Column:
     if network:
         is_handle = pc.match_substring_regex(text, _PLAIN_HANDLE)
         handles = pc.utf8_ltrim(pc.if_else(is_handle, text, None), "@")
-        values = pc.coalesce(values, pc.binary_join_element_wise(network, handles, ":"))
+        values = pc.coalesce(values, named(handles, network))
     return values
+
+
+def named(handles: Column, network: str) -> Column:
+    """`network:handle` of each handle or id."""
+    return pc.binary_join_element_wise(network, handles, ":")
 
 
 def _of_url(text: Column, name: str) -> Column:
@@ -76,4 +81,4 @@ def _of_url(text: Column, name: str) -> Column:
     hosts = "|".join(re.escape(host) for host in known.hosts)
     shape = rf"^(?:(?:https?:)?//)?(?:[a-z]{{2,3}}\.)?(?:{hosts}){known.before}(?P<handle>{known.plain})(?:[/?#][!-~]{{0,100}})?$"
     handles = pc.struct_field(pc.extract_regex(text, shape), "handle")
-    return pc.binary_join_element_wise(name, handles, ":")
+    return named(handles, name)

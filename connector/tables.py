@@ -134,7 +134,8 @@ ACTIVITY = _schema(
     filtered_because=TEXT, deleted_at=INSTANT, run=INT,
 )  # fmt: skip
 
-#: key = record|type|value. `value` is normalised, `raw` what the system wrote if that differs. Rows are withdrawn, not deleted, until resolve has seen them.
+#: key = record|type|value. `value` is normalised, `raw` what the system wrote if that differs.
+#: Rows are withdrawn, not deleted, until resolve has seen them.
 IDENTIFIER = _schema(
     key=TEXT, record=TEXT, record_kind=TEXT, type=TEXT, value=TEXT, raw=TEXT, is_verified=BOOL, first_seen_at=INSTANT,
     last_seen_at=INSTANT, withdrawn_at=INSTANT, component=TEXT,

@@ -226,7 +226,7 @@ def _hex_digests(rows: Column) -> Column:
     ends = np.frombuffer(places, np.int32)[rows.offset : rows.offset + len(rows) + 1].tolist()
     content = memoryview(data) if data else b""
     made = b"".join(_digest(content[start:end], digest_size=_DIGEST_BYTES).digest() for start, end in pairwise(ends))
-    at = pa.array(np.arange(0, (len(rows) + 1) * 2 * _DIGEST_BYTES, 2 * _DIGEST_BYTES, dtype=np.int32))
+    at: Any = pa.array(np.arange(0, (len(rows) + 1) * 2 * _DIGEST_BYTES, 2 * _DIGEST_BYTES, dtype=np.int32))
     return pa.StringArray.from_buffers(len(rows), at.buffers()[1], pa.py_buffer(made.hex().encode()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -30,8 +30,10 @@ GROUP_ROWS = 20_000
 GROUP_S = 2.0
 #: A mapped group of people is some 100 MB: one may wait while one is mapped and one is stored.
 GROUPS_WAITING = 1
-#: Groups that follow each other are stored with one opening of the mart.
-GROUPS_TOGETHER = 4
+#: Groups that follow each other are stored with one opening of the mart, for at most so long: others may want to look in.
+HELD_S = 15.0
+#: How long the open mart waits for the next group.
+GAP_S = 0.5
 PAGES_AHEAD = 4
 #: Storing goes on beside reading and mapping: with more threads the engine only waits for itself (a third more of CPU).
 STORING_THREADS = 1
@@ -96,7 +98,7 @@ def pull(
     pulled = Pulled()
     waiting = len(threads)
     while waiting:
-        waiting -= _store(setup, _arriving(inbox), pulled, moment, progress)
+        waiting -= _store(setup, _arriving(inbox, waiting), pulled, moment, progress)
     if pulled.quiet:
         with setup.mart() as mart, mart.transaction():
             mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
@@ -241,12 +243,19 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
 # ------------------------------------------------------------------------------------------------------------ the writing thread
 
 
-def _arriving(inbox: queue.Queue[_Read]) -> Iterator[_Read]:
-    """The next message, and those that are there as soon as it is dealt with."""
-    yield inbox.get()
-    with suppress(queue.Empty):
-        for _ in range(GROUPS_TOGETHER - 1):
-            yield inbox.get_nowait()
+def _arriving(inbox: queue.Queue[_Read], waiting: int) -> Iterator[_Read]:
+    """The next message, and those that follow it closely, for some seconds or until all systems have ended."""
+    since = clock.monotonic_s()
+    read = inbox.get()
+    while True:
+        yield read
+        waiting -= read.stream is None
+        if not waiting or clock.monotonic_s() - since > HELD_S:
+            return
+        try:
+            read = inbox.get(timeout=GAP_S)
+        except queue.Empty:
+            return
 
 
 def _note_failure(read: _Read, pulled: Pulled) -> None:
