@@ -1,0 +1,31 @@
+"""A run can be taken back, where nobody has changed since what it wrote."""
+
+from __future__ import annotations
+
+from tests.e2e.world import World
+
+
+def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    run = house.sync()["run"]
+    contact = f"salesforce|Contact|{crms.query('SELECT Id FROM Contact ORDER BY Id LIMIT 1')[0]['Id']}"
+    assert crms.written()[contact]["Score__c"] is not None
+    crms.tell("act", system="salesforce", action="update", id=contact.split("|")[2], values={"Score__c": 99.5})
+    undone = house.run("undo", str(run), "--json")
+    assert undone.code == 0, str(undone)
+    kept = [line for line in undone.json()["kept"] if "somebody changed it since" in line]
+    assert len(kept) == 1
+    held = crms.written()
+    assert held[contact]["Score__c"] == 99.5
+    others = [
+        value for record in held if record != contact for value in held[record].values() if value not in (None, "")
+    ]
+    assert others == []
+    house.sync()
+    edited = held.pop(contact)
+    now = crms.written()
+    assert now.pop(contact) != edited, "the edit was not restored, so its field is ours as ever"
+    assert now == held, "what was restored stays until it is released"
+    assert house.run("unfreeze", "--all").code == 0
+    house.sync()
+    assert crms.written()[contact]["Grade__c"] is not None
