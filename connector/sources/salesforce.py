@@ -146,6 +146,8 @@ CAPABILITIES = Capabilities(
     task_key=("Task", TASK_KEY),
     has_unique_task_key=True,
     tells_deletes=True,
+    cut=salesforce_collections.cut,
+    count_calls=salesforce_collections.count_calls,
 )
 
 

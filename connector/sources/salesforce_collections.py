@@ -4,7 +4,8 @@ Facts this stands on (REST API Developer Guide, "sObject Collections", "Composit
 Rule Header"; Object Reference, "Task"):
 - A collection answers 200 even if every row failed: each row has its own result, in order.
 - `Sforce-Auto-Assign` is TRUE unless we say otherwise, also for updates: a score would give a lead another owner.
-- One collection takes rows of at most ten changes of type: so rows are sorted by type.
+- One collection takes rows of at most ten changes of type: so rows are sorted by type, and by the record that they are
+  of or for, so that tasks that lock the same parent share a transaction.
 - The same record twice in one collection is refused: so its second change goes into another one.
 - A task is inserted with a unique key, never upserted: a replayed upsert would undo what a salesperson changed since. A
   replayed insert gives DUPLICATE_VALUE with the id of the task that is there.
@@ -13,10 +14,9 @@ Rule Header"; Object Reference, "Task"):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from math import isfinite
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +32,8 @@ from connector.errors import (
     SystemUnavailable,
 )
 from connector.log import redact
-from connector.model import Change, FieldSchema, Found, Outcome, Result, Task, Value, Verdict
+from connector.model import Change, Found, Outcome, Result, Task, Verdict
+from connector.sources import salesforce_values as values
 from connector.sources.salesforce_rest import (
     MAX_COLLECTION,
     MAX_QUERIES,
@@ -66,8 +67,12 @@ _BY_RESULT: Sequence[tuple[Result, str, str]] = (
         "UNABLE_TO_LOCK_ROW UNABLE_TO_LOCK_RECORD API_TEMPORARILY_UNAVAILABLE SERVER_UNAVAILABLE TOO_MANY_APEX_REQUESTS"
         " QUERY_TIMEOUT REQUEST_RUNNING_TOO_LONG UNKNOWN_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED",
     ),
-    (Result.RETRY, "a quota of the org is used up; it is tried again later", "REQUEST_LIMIT_EXCEEDED LIMIT_EXCEEDED"),
-    (Result.RETRY, "the org's data storage is full: free some or buy more", "STORAGE_LIMIT_EXCEEDED"),
+    (
+        Result.WAIT,
+        "a quota of the org is used up; it goes again when it is not",
+        "REQUEST_LIMIT_EXCEEDED LIMIT_EXCEEDED",
+    ),
+    (Result.STOP, "the org's data storage is full: free some or buy more", "STORAGE_LIMIT_EXCEEDED"),
     (
         Result.CONFLICT,
         "the record was merged, converted or deleted; it is read again and planned anew",
@@ -127,18 +132,19 @@ class _Row:
 def write(org: Org, changes: Sequence[Change]) -> list[Outcome]:
     """Deliver changes, 1,000 rows a call: one outcome each, in order. Raises as `Target.write` says."""
     try:
-        described = org.described(sorted({change.object_type for change in changes if change.task is None}))
+        types = {change.object_type for change in changes if change.task is None}
+        described = org.described(sorted({*types, *WHO})) if types else {}  # both, so that it is one call in all
     except SystemUnavailable as error:
         return [Outcome(change.key, Result.RETRY, message=str(error), hint=error.hint) for change in changes]
     outcomes: dict[str, Outcome] = {}
     rows: list[_Row] = []
     for change in changes:
         fields = described[change.object_type].fields if change.object_type in described else {}
-        unwritable = _unwritable(change, fields)
-        if unwritable:
-            outcomes[change.key] = _not_writable(change, unwritable)
+        refused = values.misfit(change, fields)
+        if refused:
+            outcomes[change.key] = refused
         else:
-            body = _task_row(change, change.task) if change.task else _field_row(change, fields)
+            body = _task_row(change, change.task) if change.task else values.field_row(change, fields)
             rows.append(_Row(change, body))
     collections = _collections(rows)
     for start in range(0, len(collections), MAX_QUERIES):
@@ -146,6 +152,25 @@ def write(org: Org, changes: Sequence[Change]) -> list[Outcome]:
         for outcome in _sent(org, group, is_first=start == 0):
             outcomes[outcome.key] = outcome
     return [outcomes[change.key] for change in changes]
+
+
+def cut(changes: Sequence[Change]) -> list[list[Change]]:
+    """Changes in what one call carries: five collections, updates apart from tasks, in the order of the changes."""
+    parts: list[list[Change]] = []
+    for is_task in (False, True):
+        alike = [change for change in changes if (change.task is not None) is is_task]
+        parts += _parts(alike)
+    place = {change.key: at for at, change in enumerate(changes)}
+    parts.sort(key=lambda part: place[part[0].key])
+    groups = (parts[at : at + MAX_QUERIES] for at in range(0, len(parts), MAX_QUERIES))
+    return [[change for part in group for change in part] for group in groups]
+
+
+def count_calls(batches: Sequence[Sequence[Change]]) -> int:
+    """How many calls `write` makes for these batches, the one that asks for the fields' types included."""
+    sent = (len(_collections([_Row(change, {}) for change in batch])) for batch in batches)
+    asks = any(change.task is None for batch in batches for change in batch)
+    return sum(ceil(count / MAX_QUERIES) for count in sent) + asks
 
 
 def find(org: Org, changes: Sequence[Change]) -> list[Found]:
@@ -182,7 +207,7 @@ def _collections(rows: Sequence[_Row]) -> list[list[_Row]]:
         layers.setdefault((is_task, layer), []).append(row)
     collections: list[list[_Row]] = []
     for _, layer_rows in sorted(layers.items(), key=lambda item: item[0]):
-        layer_rows.sort(key=lambda row: row.change.object_type)
+        layer_rows.sort(key=lambda row: (row.change.object_type, row.change.native_id))
         collections += [layer_rows[at : at + MAX_COLLECTION] for at in range(0, len(layer_rows), MAX_COLLECTION)]
     return collections
 
@@ -199,7 +224,8 @@ def _sent(org: Org, collections: Sequence[Sequence[_Row]], *, is_first: bool) ->
     except (AuthError, QuotaExhausted) as error:
         if is_first:
             raise
-        return [_outcome(row, Result.RETRY, message=str(error), hint=error.hint) for row in rows]
+        result = Result.WAIT if isinstance(error, QuotaExhausted) else Result.STOP
+        return [_outcome(row, result, message=str(error), hint=error.hint) for row in rows]
     return [
         outcome
         for collection, answer in zip(collections, answers, strict=True)
@@ -259,62 +285,6 @@ def _outcome(
 # ------------------------------------------------------------------------------------------------------------ payloads
 
 
-def _unwritable(change: Change, fields: Mapping[str, FieldSchema]) -> str:
-    """The first field that we cannot see or write, or "": sent, it would fail the whole collection."""
-    return next((name for name in change.fields if name not in fields or not fields[name].is_writable), "")
-
-
-def _not_writable(change: Change, name: str) -> Outcome:
-    return Outcome(
-        change.key,
-        Result.REJECTED,
-        code="INVALID_FIELD_FOR_INSERT_UPDATE",
-        message=f"{change.object_type}.{name} does not exist for this user or cannot be written",
-        hint=f"run `connector install {change.system}`",
-    )
-
-
-def _field_row(change: Change, fields: Mapping[str, FieldSchema]) -> dict[str, Any]:
-    values = {name: as_native(value, fields[name].type) for name, value in change.fields.items()}
-    return {"attributes": {"type": change.object_type}, "Id": change.native_id, **values}
-
-
-def as_native(value: Value, kind: str) -> Value:
-    """A canonical value as JSON for a field of this kind. What does not fit is sent as it is, to be refused there."""
-    if not isinstance(value, str) or kind not in _CASTS:
-        return value
-    try:
-        return _CASTS[kind](value)
-    except ValueError:
-        return value
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _bool(text: str) -> bool:
-    return text.lower() == "true" if text.lower() in ("true", "false") else bool(int(text))
-
-
-def _instant(text: str) -> str:
-    value = datetime.fromisoformat(text)
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_CASTS: Mapping[str, Callable[[str], Value]] = {
-    "number": _number,
-    "integer": int,
-    "bool": _bool,
-    "date": lambda text: date.fromisoformat(text[:10]).isoformat(),
-    "datetime": _instant,
-}
-
-
 def _task_row(change: Change, task: Task) -> dict[str, Any]:
     link = "WhoId" if change.object_type in WHO else "WhatId"
     owner = {"OwnerId": task.owner} if task.owner else {}
@@ -333,8 +303,8 @@ def _task_row(change: Change, task: Task) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ finding
 
 
-def _parts(changes: Sequence[Change]) -> list[Sequence[Change]]:
-    return [changes[at : at + MAX_COLLECTION] for at in range(0, len(changes), MAX_COLLECTION)]
+def _parts(changes: Sequence[Change]) -> list[list[Change]]:
+    return [list(changes[at : at + MAX_COLLECTION]) for at in range(0, len(changes), MAX_COLLECTION)]
 
 
 def _task_query(changes: Sequence[Change]) -> Subrequest:

@@ -76,7 +76,7 @@ def salesforce_bench(url: str, **chosen: int) -> Bench:
     system = connect("salesforce", options)
     assert system.target is not None
     system.target.install([TASK_KEY_SPEC], is_dry=False)
-    system.source.describe(["Contact", "Task"])  # it is remembered: faults are to hit the writes alone
+    system.source.describe(["Contact", "Lead", "Task"])  # it is remembered: faults are to hit the writes alone
     counter = [int(other.call("GET", "/_sandbox/calls")["last_id"])]
     return Bench(
         adapter=SALESFORCE,

@@ -39,9 +39,8 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: 
     assert written == set(promised)
     for each in applied.json()["delivered"]:
         told = plan["calls"][each["system"]]
-        assert told <= each["calls"] <= told + 1, (
-            "more than the calls of the plan and one that asks for the fields' types"
-        )
+        looks_up = each["system"] == "hubspot"  # whose plan does not count the call that asks for the fields' types
+        assert told <= each["calls"] <= told + looks_up, "more than the calls of the plan"
 
 
 def test_apply_refuses_by_name_what_somebody_edited_since_the_plan(installed: World) -> None:
