@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-from connector import log
+from connector import clock, log
 from connector.app import build
 from connector.config import DEFAULT_FILE, Config, load
 from connector.errors import ConfigError, ConnectorError
@@ -92,12 +100,38 @@ def progress_hooks(*, is_quiet: bool = False) -> Iterator[Hooks]:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=err,
             transient=True,
         ) as bars:
             yield _bars(bars)
     else:
-        yield Hooks(say=lambda step, text: err.print(f"{step:<9} {text}"))
+        yield Hooks(say=lambda step, text: err.print(f"{step:<9} {text}"), pulled=_plain_pulled())
+
+
+_SAID_EVERY_S = 10.0
+
+
+def _plain_pulled() -> Callable[[str, str, int, int | None], None]:
+    """A line for each stream every ten seconds, with how long the rest will take at the pace so far."""
+    began_s = clock.monotonic_s()
+    said_s: dict[str, float] = {}
+
+    def say(system: str, stream: str, rows: int, total: int | None) -> None:
+        now_s, name = clock.monotonic_s(), f"{system} {stream}"
+        if now_s - said_s.setdefault(name, began_s) < _SAID_EVERY_S:
+            return
+        said_s[name] = now_s
+        of, left = "", ""
+        if total is not None and rows and total > rows:
+            left_s = (now_s - began_s) / rows * (total - rows)
+            of, left = (
+                f" of {total:,}",
+                f", about {max(1, round(left_s / 60))} min left" if left_s > 60 else ", a minute left",
+            )
+        err.print(f"pull      {name} {rows:,}{of}{left}")
+
+    return say
 
 
 def _bars(bars: Progress) -> Hooks:
