@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from connector import clock
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, open_house, print_json
+from connector import clock, lifecycle
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, open_house, out, print_json
 from connector.cli.show_person import show_person
 from connector.cli.show_status import show_status
 from connector.report import explain as explaining
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command()(explain)
     app.command()(status)
+    app.command()(stages)
 
 
 def explain(
@@ -44,3 +45,23 @@ def status(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
         print_json(reporting.as_json(told))
     else:
         show_status(told, list(loaded.systems))
+
+
+def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """For each stage: persons in it, their average time, the share that moved up, and their engagement."""
+    _, setup = open_house(config)
+    with setup.mart() as mart:
+        told = lifecycle.stage_metrics(setup.lifecycle, mart.table("stage_interval"), mart.table("score"), clock.now())
+        rows = mart.arrow(told).to_pylist()
+    if as_json:
+        print_json(rows)
+        return
+    out.print(
+        f"[bold]{'stage':<12}{'persons':>9}{'days in it':>12}{'moved up':>10}{'fell back':>11}{'conversion':>12}{'engagement':>12}[/bold]"
+    )
+    for row in rows:
+        days, share, engaged = row["average_days"], row["conversion"], row["average_engagement"]
+        out.print(
+            f"{row['stage']:<12}{row['contacts']:>9,}{'–' if days is None else f'{days:,.1f}':>12}{row['moved_up']:>10,}"
+            f"{row['fell_back']:>11,}{'–' if share is None else f'{share:.0%}':>12}{'–' if engaged is None else f'{engaged + 0:.1f}':>12}"
+        )
