@@ -87,6 +87,7 @@ class Page:
     `malformed` says why a record of the answer could not even be put into a row (no id, not an object).
     `total` is the system's own count of what this read will give, where it tells (for progress only).
     `hidden` are the fields that were asked for and that the system does not show us.
+    `is_place`: the system has begun with something big; its cursor is to be kept at once, before there is a row.
     """
 
     stream: Stream
@@ -96,6 +97,7 @@ class Page:
     malformed: tuple[str, ...] = ()
     total: int | None = None
     hidden: tuple[str, ...] = ()
+    is_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ Developer Guide, "merge()"):
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -204,7 +205,7 @@ def _begun_in_bulk(org: Org, reading: Reading, total: int | None) -> Page | None
         return None
     _log.info("pull.bulk_begun", system=org.system, stream=reading.stream.name, records=total)
     reading.job, reading.next_path, reading.first_page_at = bulk.Place(job), None, literal(at)
-    return _page(org, reading, tables.PAGE.empty_table(), (), total)
+    return replace(_page(org, reading, tables.PAGE.empty_table(), (), total), is_place=True)
 
 
 def _kinds(org: Org, reading: Reading) -> Mapping[str, str]:

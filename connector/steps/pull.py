@@ -194,8 +194,7 @@ def _read(
             pages = gathered.setdefault(item.stream.name, [])
             pages.append(item)
             is_old = clock.monotonic_s() - since > GROUP_S
-            is_place = not item.rows.num_rows  # where the system has begun with much: to be kept before there is a row
-            if item.done or is_old or is_place or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
+            if item.done or is_old or item.is_place or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
                 inbox.put(_map(setup, connected, gathered.pop(item.stream.name), kept, moment))
                 since = clock.monotonic_s()
     except ConnectorError as problem:
@@ -282,7 +281,7 @@ def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment,
             group = _group(read)
             key = (group.system, group.stream)
             counts = Counts()
-            if group.pulled or not read.pages[-1].done:
+            if group.pulled or read.pages[-1].is_place:
                 pulled.quiet.pop(key, None)
                 mart = mart or stack.enter_context(setup.mart(threads=STORING_THREADS))
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
