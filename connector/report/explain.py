@@ -16,6 +16,7 @@ from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
 from connector.state import State, freezes, outbox
+from connector.steps import pair
 from connector.steps.planned import owners
 from connector.steps.resolve import judgements
 from connector.steps.setup import Setup
@@ -44,8 +45,10 @@ class Explained:
 
 
 def explain(setup: Setup, asked: str) -> list[Explained]:
-    """The persons that `asked` may mean; most often one. Raises ConnectorError when there is nobody."""
+    """The persons that `asked` may mean; most often one. Raises ConnectorError when there is nobody, MartError
+    when the mart is not the one that the state knows."""
     with setup.mart() as mart:
+        pair.check(setup.state, mart)
         found = find(setup, mart, asked.strip())
         if not found:
             raise ConnectorError(

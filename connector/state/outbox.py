@@ -18,6 +18,7 @@ from connector.state.models import Delivery, Outbox, Quarantine, Replan, TaskMad
 from connector.state.store import State
 
 PLANNED_THROUGH = "planned_through"
+PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
 TASK_LANE = "task"

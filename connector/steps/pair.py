@@ -37,12 +37,16 @@ def check(state: State, mart: Mart) -> None:
 
 
 def adopt(state: State, mart: Mart) -> None:
-    """Take the stores as they are. Run numbers go on above those in the mart, and no task of the past is made again."""
+    """Take the stores as they are. Run numbers go on above those in the mart, and no task of the past is made again.
+
+    What waited in a lost outbox is not known any more, so the next plan compares every field.
+    """
     row = told(mart)
     state.set_note(_PAIR, row["pair"])
     state.set_note(_GENERATION, str(row["generation"]))
     state.continue_runs_after(row["generation"])
     state.set_note(outbox.PLANNED_THROUGH, str(max(int(state.note(outbox.PLANNED_THROUGH, "0")), row["generation"])))
+    state.set_note(outbox.PLANNED_WITH, "taken as they are")
 
 
 def advance(mart: Mart, run: int) -> None:

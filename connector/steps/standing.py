@@ -15,13 +15,13 @@ from connector import ownership, tables
 from connector.mart import Mart
 from connector.model import Kind
 from connector.ownership import Owner, Rules, owner_of
-from connector.state import freezes, replans
+from connector.state import freezes, outbox, replans
 from connector.state.models import Freeze
 from connector.steps.planned import owners
 from connector.steps.setup import Moment, Setup
 
 DRIFT_NOTE = "drift"  # what others made of our fields, as JSON, for `status`
-PLANNED_AT, PLANNED_WITH = "planned_at", "planned_with"
+PLANNED_AT = "planned_at"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,12 +39,12 @@ def rules(setup: Setup) -> Rules:
 
 def is_changed(setup: Setup) -> bool:
     """Whether what is written where is configured otherwise than when the last plan was made."""
-    return setup.state.note(PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
+    return setup.state.note(outbox.PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
 
 
 def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
     """All differences up to this run are in the outbox, those of the records `anew` too."""
-    notes = {PLANNED_AT: moment.now.isoformat(), PLANNED_WITH: setup.fingerprints.get("writeback", "")}
+    notes = {PLANNED_AT: moment.now.isoformat(), outbox.PLANNED_WITH: setup.fingerprints.get("writeback", "")}
     replans.mark_planned(setup.state, moment.run, anew, notes)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from connector.errors import MartError
 from connector.mart import MartSection, open_mart
 from connector.state import State, StateSection, open_state, outbox
-from connector.steps import pair
+from connector.steps import pair, standing
+from connector.steps.setup import Setup
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -79,7 +82,9 @@ def test_a_store_restored_from_an_older_copy_is_an_error(tmp_path: Path, old: st
         check(open_state(StateSection(), tmp_path), tmp_path)
 
 
-def test_taken_as_they_are_run_numbers_go_on_above_the_marts_and_its_tasks_count_as_planned(tmp_path: Path) -> None:
+def test_taken_as_they_are_runs_go_on_above_the_marts_its_tasks_count_as_planned_and_every_field_is_compared(
+    tmp_path: Path,
+) -> None:
     state = open_state(StateSection(), tmp_path)
     runs = [computed(state, tmp_path) for _ in range(4)]
     state.engine.dispose()
@@ -88,4 +93,5 @@ def test_taken_as_they_are_run_numbers_go_on_above_the_marts_and_its_tasks_count
     with open_mart(MartSection(), tmp_path) as mart:
         pair.adopt(fresh, mart)
     assert int(fresh.note(outbox.PLANNED_THROUGH)) == runs[-1]
+    assert standing.is_changed(cast(Setup, SimpleNamespace(state=fresh, fingerprints={"writeback": "as ever"})))
     assert computed(fresh, tmp_path) > runs[-1]
