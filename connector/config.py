@@ -18,7 +18,7 @@ import orjson
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from connector import lifecycle, scoring
+from connector import lifecycle, scoring, writeback
 from connector.alerts import AlertsSection
 from connector.errors import ConfigError, Problem
 from connector.identity import IdentitySection
@@ -140,6 +140,9 @@ class _Reader:
         }
         named = {name: self._named(model, self._table(raw, name), name) for name, model in NAMED_SECTIONS.items()}
         self._check_rules(single, named)
+        if single["writeback"] is not None and len(adapters) == len(raw.get("systems", {})):
+            written = {name: each.capabilities for name, each in adapters.items()}
+            self.problems += writeback.problems(single["writeback"], written)
         if self.problems:
             return None
         fingerprint = hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -233,26 +233,36 @@ def _is_same(pairs: ir.Table) -> ir.Value:
     )
 
 
-def field_changes(differing: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
+def field_changes(differing: Iterable[Mapping[str, Any]], braked: Collection[str] = ()) -> Iterator[Change]:
     """One change for each record, from the material rows of `diff` (sorted by record): its fields travel together, in the lane
-    of the most urgent of them. The key holds what was observed, so that a value going 30 → 0 → 30 is three changes."""
-    order = {lane: index for index, lane in enumerate(LANES)}
+    of the most urgent of them. Of a record of which something is written over in a `braked` lane, the fields of that lane are a
+    change of their own, for the brake to hold without the others."""
     for record, rows in groupby(differing, key=lambda row: row["record"]):
         fields = sorted(rows, key=lambda row: list(OUTPUTS).index(row["output"]))
-        first = fields[0]
-        after = {row["field"]: as_value(row["output"], row["value"]) for row in fields}
-        before = {row["field"]: as_value(row["output"], row["before"]) for row in fields}
-        yield Change(
-            key=_hash("fields", record, *[f"{name}={before[name]}>{after[name]}" for name in sorted(after)]),
-            system=first["system"],
-            object_type=first["object_type"],
-            native_id=first["native_id"],
-            lane=min((Lane(row["lane"]) for row in fields), key=order.__getitem__),
-            fields=after,
-            before=before,
-            reason=next((row["reason"] for row in fields if row["reason"]), ""),
-            person=first["subject"],
-        )
+        stopped = {row["lane"] for row in fields if row["lane"] in braked and row["before"]}
+        for is_stopped in (False, True):
+            part = [row for row in fields if (row["lane"] in stopped) is is_stopped]
+            if part:
+                yield _field_change(record, part)
+
+
+def _field_change(record: str, fields: Sequence[Mapping[str, Any]]) -> Change:
+    """The key holds what was observed, so that a value going 30 → 0 → 30 is three changes."""
+    order = {lane: index for index, lane in enumerate(LANES)}
+    first = fields[0]
+    after = {row["field"]: as_value(row["output"], row["value"]) for row in fields}
+    before = {row["field"]: as_value(row["output"], row["before"]) for row in fields}
+    return Change(
+        key=_hash("fields", record, *[f"{name}={before[name]}>{after[name]}" for name in sorted(after)]),
+        system=first["system"],
+        object_type=first["object_type"],
+        native_id=first["native_id"],
+        lane=min((Lane(row["lane"]) for row in fields), key=order.__getitem__),
+        fields=after,
+        before=before,
+        reason=next((row["reason"] for row in fields if row["reason"]), ""),
+        person=first["subject"],
+    )
 
 
 def task_changes(drafts: pa.Table) -> Iterator[Change]:
@@ -308,15 +318,21 @@ def make(
     return Plan(tuple(ordered), held, totals)
 
 
+def braked(brakes: Brakes, totals: Totals) -> dict[str, str]:
+    """The lanes of which too many existing values would change, with why. Never the consent lane."""
+    limit = brakes.max_overwritten_share
+    return {
+        lane.value: f"{totals.share(lane.value):.0%} of the existing values of the {lane.value} lane would change (limit {limit:.0%})"
+        for lane in LANES
+        if lane is not Lane.CONSENT
+        and totals.overwritten.get(lane.value, 0) >= brakes.min_overwritten
+        and totals.share(lane.value) > limit
+    }
+
+
 def _held_overwrites(changes: Sequence[Change], brakes: Brakes, totals: Totals) -> dict[str, str]:
-    held: dict[str, str] = {}
-    for lane in LANES:
-        share, limit = totals.share(lane.value), brakes.max_overwritten_share
-        if lane is Lane.CONSENT or totals.overwritten.get(lane.value, 0) < brakes.min_overwritten or share <= limit:
-            continue
-        why = f"{share:.0%} of the existing values of the {lane.value} lane would change (limit {limit:.0%})"
-        held |= {each.key: why for each in changes if each.lane is lane and _overwrites(each)}
-    return held
+    stopped = braked(brakes, totals)
+    return {each.key: stopped[each.lane.value] for each in changes if each.lane.value in stopped and _overwrites(each)}
 
 
 def _overwrites(change: Change) -> bool:

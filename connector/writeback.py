@@ -8,7 +8,7 @@ again blindly. Outcomes go to the state first, then to the mart's observed value
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -17,10 +17,11 @@ from typing import Any
 from pydantic import Field
 
 from connector import clock, settlement
-from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
+from connector.errors import ConnectorError, Problem, QuotaExhausted, SystemFailure, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
 from connector.ownership import Fights, Owner
-from connector.plan import Brakes, Plan, batches
+from connector.plan import OUTPUTS, Brakes, Plan, batches
+from connector.rules import did_you_mean
 from connector.section import Duration, Section
 from connector.state import State, outbox, replans
 
@@ -59,6 +60,42 @@ class WritebackSection(Section):
     brakes: Brakes = Field(
         default_factory=lambda: Brakes.model_validate({}), description="what holds a lane until a person has looked"
     )
+
+
+def problems(section: WritebackSection, systems: Mapping[str, Capabilities]) -> Iterator[Problem]:
+    """Names in the section that mean nothing: systems that are not configured, object types and outputs that are not there."""
+    for number, name in enumerate(section.systems):
+        if name not in systems:
+            yield _unknown(f"writeback.systems[{number}]", f"there is no [systems.{name}]", name, systems)
+    for system, types in section.fields.items():
+        if system not in systems:
+            yield _unknown(f"writeback.fields.{system}", f"there is no [systems.{system}]", system, systems)
+            continue
+        for object_type, fields in types.items():
+            place, known = f"writeback.fields.{system}.{object_type}", systems[system].writable
+            if object_type not in known:
+                yield _unknown(place, f"{system} has no {object_type} that is written", object_type, known)
+            for output in fields.keys() - OUTPUTS.keys():
+                yield _unknown(f"{place}.{output}", f'there is no output "{output}"', output, OUTPUTS)
+    for name in section.ownership:
+        yield from _owned(name, systems)
+
+
+def _owned(name: str, systems: Mapping[str, Capabilities]) -> Iterator[Problem]:
+    """What is wrong with `output`, `system.output` or `system.type.output`."""
+    place, (*way, output) = f"writeback.ownership.{name}", name.split(".")
+    if way and way[0] not in systems:
+        yield _unknown(place, f"there is no [systems.{way[0]}]", way[0], systems)
+    elif len(way) > 1 and way[1] not in systems[way[0]].writable:
+        yield _unknown(place, f"{way[0]} has no {way[1]} that is written", way[1], systems[way[0]].writable)
+    elif len(way) > 2:
+        yield Problem(place, "names an output, system.output or system.type.output", "leave the rest out")
+    elif output not in OUTPUTS:
+        yield _unknown(place, f'there is no output "{output}"', output, OUTPUTS)
+
+
+def _unknown(place: str, what: str, name: str, known: Iterable[str]) -> Problem:
+    return Problem(place, what, did_you_mean(name, list(known)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,14 @@ def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
     """Add changes. Returns how many went in.
 
     A change that is open or set aside already, or a task that was ever made or tried, is left out; an older field change of
-    the same record that still waits, or was set aside, is superseded. One that ended in a conflict keeps count of its attempts.
+    the same record that still waits, or was set aside, is superseded, unless it is among these. One that ended in a conflict
+    keeps count of its attempts.
     """
     with state.session() as session:
         known = _known_keys(session, [row["key"] for row in rows])
         tried = _conflicts(session, rows)
         fresh = [{**row, "attempt": tried.get(row["key"], 0)} for row in rows if row["key"] not in known]
-        _supersede(session, fresh)
+        _supersede(session, fresh, {row["key"] for row in rows})
         for part in parts(fresh, 5_000):
             session.execute(insert(Outbox), part)
     return len(fresh)
@@ -84,7 +85,7 @@ def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
     return known
 
 
-def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]]) -> None:
+def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> None:
     records = {(row["system"], row["object_type"], row["native_id"]) for row in fresh if not row["task"]}
     if not records:
         return
@@ -93,7 +94,11 @@ def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]]) -> None:
     replaced = col(Outbox.status).in_((*OPEN, "quarantined"))
     is_undo = col(Outbox.key).startswith(UNDO)
     waiting = session.execute(query.where(replaced, Outbox.lane != TASK_LANE, ~is_undo)).all()
-    older = [(row_id, key, status) for row_id, key, status, *place in waiting if tuple(place) in records]
+    older = [
+        (row_id, key, status)
+        for row_id, key, status, *place in waiting
+        if tuple(place) in records and key not in wanted
+    ]
     for part in parts([row_id for row_id, _, _ in older]):
         session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(status="superseded"))
     for part in parts([f"change|{key}" for _, key, status in older if status == "quarantined"]):

@@ -96,7 +96,7 @@ def plans(
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)
     rows = mart.rows(differing.filter(differing.is_material & differing.left_because.isnull()).order_by("record"))
-    changes = _writable(setup, planning.field_changes(rows))
+    changes = _writable(setup, planning.field_changes(rows, planning.braked(brakes, totals)))
     while portion := list(islice(changes, PORTION)):
         yield planning.make(portion, brakes, totals)
 

@@ -215,3 +215,25 @@ def test_a_value_of_another_type_is_an_error_and_not_converted(line: str, said: 
 def test_a_half_life_that_no_event_outlives_is_refused() -> None:
     with pytest.raises(ValidationError):
         EngagementRule.model_validate({"on": "email_clicked", "points": 3, "half_life_days": 1e-300})
+
+
+def test_a_misspelled_name_in_writeback_is_told_with_the_nearest_valid_one(tmp_path: Path) -> None:
+    text = (
+        STARTER
+        + """
+[writeback]
+systems = ["salesfroce"]
+fields = { hubspot = { contact = { score = "x" }, contacts = { scoer = "x" } } }
+ownership = { stge = "defer", "salesforce.grad" = "fill", "hubspott.stage" = "own", "salesforce.Contct.stage" = "own" }
+"""
+    )
+    told = said(tmp_path, text)
+    assert told["writeback.systems[0]"].endswith('did you mean "salesforce"?')
+    assert "contacts" in told["writeback.fields.hubspot.contact"]
+    assert told["writeback.fields.hubspot.contacts.scoer"].endswith('did you mean "score"?')
+    assert told["writeback.ownership.stge"].endswith('did you mean "stage"?')
+    assert told["writeback.ownership.salesforce.grad"].endswith('did you mean "grade"?')
+    assert told["writeback.ownership.hubspott.stage"].endswith('did you mean "hubspot"?')
+    assert told["writeback.ownership.salesforce.Contct.stage"].endswith('did you mean "Contact"?')
+    right = 'ownership = { stage = "defer", "salesforce.grade" = "fill", "hubspot.contacts.score" = "alert" }'
+    config.load(write(tmp_path, STARTER + "\n[writeback]\n" + right + "\n"))

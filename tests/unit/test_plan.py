@@ -220,6 +220,27 @@ def test_overwriting_too_large_a_share_holds_the_overwrites_and_lets_first_fills
     assert "40%" in next(iter(plan.held.values()))
 
 
+def test_a_change_of_a_lane_that_goes_leaves_behind_the_fields_of_a_lane_that_is_held() -> None:
+    rows = [
+        {**row, "before": before}
+        for row, before in zip(
+            desired(stage="Buy", score="66", grade="A", reasons="+ demo"),
+            ("Engage", "41", None, "+ visit"),
+            strict=True,
+        )
+    ]
+    held_back = Totals(overwritten={"score": 500, "stage": 1}, existing={"score": 600, "stage": 600})
+    changes = list(field_changes(rows, planning.braked(BRAKES, held_back)))
+    made = make(changes, BRAKES, held_back)
+    going = [change for change in made.changes if change.key not in made.held]
+    held = [change for change in made.changes if change.key in made.held]
+    assert [dict(change.fields) for change in going] == [{"stage__c": "Buy"}]
+    assert [(change.lane, set(change.fields)) for change in held] == [
+        (Lane.SCORE, {"score__c", "grade__c", "reasons__c"})
+    ]
+    assert list(made.held.values()) == ["83% of the existing values of the score lane would change (limit 30%)"]
+
+
 def test_the_consent_lane_is_never_held() -> None:
     changes = [change(n, before=1, lane=Lane.CONSENT) for n in range(400)]
     assert make(changes, BRAKES, totals(overwritten=400, existing=400)).held == {}

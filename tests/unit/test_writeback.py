@@ -441,6 +441,16 @@ def test_a_task_whose_record_is_gone_waits_for_another_record_and_is_made_once(s
     assert enqueue(state, call(1), run=2) == 0
 
 
+def test_what_is_held_of_a_record_is_not_superseded_by_what_goes_beside_it(state: State) -> None:
+    held, first, second = (
+        update(1, 60, 40),
+        *(replace(update(1, at), key=f"stage{at}", lane=Lane.STAGE) for at in (1, 2)),
+    )
+    for number, going in enumerate((first, second)):
+        writeback.enqueue(state, Plan((going, held), {held.key: "too many"}, Totals()), run=number, now=NOW)
+    assert statuses(state) == ["superseded", "held", "pending"]
+
+
 def test_what_the_brakes_hold_is_weighed_anew_when_they_are_set_otherwise(state: State, crm: Crm) -> None:
     held = replace(plan(update(1, before=10), call(2)), held={update(1, before=10).key: "many", "task2": "many"})
     writeback.enqueue(state, held, run=1, now=NOW)
