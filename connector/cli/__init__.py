@@ -1,33 +1,85 @@
-"""The command line. One file per group of verbs; this one puts them together and turns errors into words and exit codes."""
+"""The command line. One file per group of verbs; this one names them all, and turns errors into words and exit codes.
+
+A verb's file is imported when the verb is called: most of them need engines that take a second to load, and `--help` needs none.
+"""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from connector import __version__, clock
-from connector.cli.asides import add_to as add_asides
-from connector.cli.attend import add_to as add_attend
-from connector.cli.keep import add_to as add_keep
-from connector.cli.look import add_to as add_look
-from connector.cli.operate import add_to as add_operate
-from connector.cli.prepare import add_to as add_prepare
 from connector.cli.screen import err, report_error
-from connector.cli.take_back import add_to as add_take_back
-from connector.cli.try_out import add_to as add_try_out
 from connector.errors import ConnectorError
+
+
+class Verb(NamedTuple):
+    """The file that a verb is in, and how `--help` lists it."""
+
+    module: str
+    panel: str
+    line: str
+
+
+_SET_UP, _RUN, _LOOK, _ATTEND, _KEEP, _TRY = "Set up", "Run", "Look", "Attend", "Keep and remove", "Try it out"
+VERBS = {
+    "init": Verb("prepare", _SET_UP, "Ask a few questions and write a commented configuration."),
+    "check": Verb("prepare", _SET_UP, "What is wrong with access and fields, and how to mend it."),
+    "install": Verb("prepare", _SET_UP, "Create the fields that are written; first shows them."),
+    "sync": Verb("operate", _RUN, "One whole run, from pull to deliver."),
+    "run": Verb("operate", _RUN, "Sync on schedule until SIGTERM."),
+    "plan": Verb("operate", _RUN, "What a sync would write, and why. Writes nothing."),
+    "apply": Verb("operate", _RUN, "Write a saved plan, or what a brake holds."),
+    "pull": Verb("operate", _RUN, "Read what changed; compute and write nothing."),
+    "explain": Verb("look", _LOOK, "Everything about one person, and why."),
+    "status": Verb("attend", _LOOK, "How the service is: runs, streams, what waits or is held."),
+    "stages": Verb("look", _LOOK, "For each stage: persons, time, conversion, engagement."),
+    "quarantine": Verb("asides", _ATTEND, "What is set aside, and why: list, explain, try again."),
+    "pause": Verb("attend", _ATTEND, "Leave a system out of every run until it is resumed."),
+    "resume": Verb("attend", _ATTEND, "Let a paused system take part again."),
+    "undo": Verb("take_back", _ATTEND, "Restore what a run changed, where nobody did since."),
+    "unfreeze": Verb("attend", _ATTEND, "Let the next sync write frozen fields again."),
+    "backup": Verb("keep", _KEEP, "Copy both stores, as one pair, while the service runs."),
+    "restore": Verb("keep", _KEEP, "Put a backup in the stores' place."),
+    "purge": Verb("keep", _KEEP, "Remove a person from all that is stored, and keep them out."),
+    "demo": Verb("try_out", _TRY, "The whole product in two minutes, on two imitated CRMs."),
+    "sandbox": Verb("try_out", _TRY, "Serve an imitated Salesforce and an imitated HubSpot."),
+}
+
+
+class Verbs(TyperGroup):
+    """All verbs as `--help` lists them; the one that is called is imported then."""
+
+    def __init__(self, **attributes: Any) -> None:
+        listed = {name: TyperCommand(name, help=verb.line, rich_help_panel=verb.panel) for name, verb in VERBS.items()}
+        super().__init__(**attributes | {"commands": listed})
+
+    def resolve_command(self, context: Any, args: list[str]) -> Any:
+        """The verb that is called, as it works."""
+        name, _, rest = super().resolve_command(context, args)
+        return name, command(name or ""), rest
+
+
+def command(verb: str) -> Any:
+    """A verb as a command that can be called. Raises KeyError when there is none of that name."""
+    group = typer.Typer(rich_markup_mode="rich")
+    import_module(f"connector.cli.{VERBS[verb].module}").add_to(group)
+    return typer.main.get_group(group).commands[verb]
+
 
 app = typer.Typer(
     name="connector",
+    cls=Verbs,
     help="Makes one customer out of the traces in many systems, scores it, and writes the answer back into the CRM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for add in (add_prepare, add_operate, add_look, add_attend, add_asides, add_keep, add_take_back, add_try_out):
-    add(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -45,7 +97,7 @@ def main() -> None:
         err.print("CONNECTOR_NOW is not an instant; write it as 2026-11-24T12:00:00+00:00, or unset it")
         sys.exit(2)
     try:
-        app()
+        app(prog_name="connector")
     except ConnectorError as problem:
         report_error(problem)
         sys.exit(problem.exit_code)

@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from connector import pipeline
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, open_house, out, print_json
+from connector.cli.books import open_books
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, out, print_json
 from connector.errors import ConnectorError
 from connector.state import quarantine as asides
 from connector.state.quarantine import Cause
-from connector.steps.mended import map_again
-from connector.steps.setup import Moment, Setup
 
 _FEW = 20
 _WHAT = {
@@ -50,14 +48,15 @@ def quarantine(
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")] = 0.0,
 ) -> None:
     """What is set aside, by cause: list it, explain it, try it again."""
-    _, setup = open_house(config)
-    found = asides.causes(setup.state, system=system, kind=kind, code=code)
+    found = asides.causes(open_books(config).state, system=system, kind=kind, code=code)
     if cause is not None:
         found = [each for each in found if each.id == cause]
         if not found:
             raise ConnectorError(f"nothing is set aside under {cause}", hint="see `connector quarantine`")
     if action == "retry":
-        _retry(setup, found, as_json=as_json, wait_s=wait)
+        from connector.cli.retry import retry
+
+        retry(config, found, as_json=as_json, wait_s=wait)
     elif as_json:
         print_json([_as_json(each, is_whole=action == "explain") for each in found])
     elif not found:
@@ -104,40 +103,3 @@ def _explain(cause: Cause) -> None:
         out.print(f"    {escape(record.replace('|', ' '))}")
     if len(cause.records) > _FEW:
         out.print(f"    [dim]… {len(cause.records) - _FEW:,} more with --json[/dim]")
-
-
-def _retry(setup: Setup, found: Sequence[Cause], *, as_json: bool, wait_s: float) -> None:
-    keys = [key for each in found if each.kind == "change" for key in each.keys]
-    records: dict[str, list[str]] = {}
-    for each in found:
-        if each.kind != "change":
-            records.setdefault(each.system, []).extend(each.records)
-    mapped = 0
-    before = sum(each.count for each in found if each.kind != "change")
-    with pipeline.running(setup, "retry", wait_s=wait_s) as moment:
-        queued, replaced = asides.requeue(setup.state, keys)
-        if records:
-            mapped = _map_again(setup, records, moment)
-        pipeline.finish(setup, pipeline.Summary(moment.run), is_learning=False)
-    ids = {key for each in found for key in each.keys}
-    left = sum(key in ids for each in asides.causes(setup.state) if each.kind != "change" for key in each.keys)
-    told = {"queued": queued, "replaced": replaced, "mapped": mapped, "released": before - left, "still": left}
-    if as_json:
-        print_json(told)
-        return
-    if keys:
-        newer = f"; {replaced:,} were replaced by newer ones" if replaced else ""
-        out.print(ok(f"{queued:,} changes wait again: the next sync sends them{newer}"))
-    if before:
-        out.print(
-            ok(f"{mapped:,} stored records were mapped again: {before - left:,} released, {left:,} still set aside")
-        )
-    if left:
-        out.print(
-            "  what is still set aside is as it was in the stored records; activities are read again by `connector pull --full`"
-        )
-
-
-def _map_again(setup: Setup, records: dict[str, list[str]], moment: Moment) -> int:
-    with setup.mart() as mart:
-        return sum(map_again(setup, mart, system, keys, moment) for system, keys in records.items())

@@ -1,4 +1,4 @@
-"""Verbs that attend to the service: pause, resume."""
+"""Verbs that attend to the service, and need its books only: status, pause, resume, unfreeze."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import typer
 from rich.markup import escape
 
 from connector import clock
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, open_house, out, print_json
-from connector.state import pauses
-from connector.steps.setup import Setup
+from connector.cli.books import open_books
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, out, print_json
+from connector.cli.show_status import show_status
+from connector.errors import ConnectorError
+from connector.report import status as reporting
+from connector.state import freezes, pauses
 
 SystemArgument = Annotated[str, typer.Argument(help="The system's name in the configuration.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for verb in (pause, resume):
+    for verb in (status, pause, resume, unfreeze):
         app.command()(verb)
 
 
@@ -30,6 +33,16 @@ def whoami() -> str:
         return "somebody"
 
 
+def status(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """How the service is: runs, streams, what waits, what is held, what is set aside."""
+    books = open_books(config)
+    told = reporting.status(books.state, clock.now())
+    if as_json:
+        print_json(reporting.as_json(told))
+    else:
+        show_status(told, books.systems)
+
+
 def pause(
     system: SystemArgument,
     config: ConfigOption = CONFIG,
@@ -37,9 +50,9 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Leave a system out of every run until it is resumed; what is meant for it waits."""
-    _, setup = open_house(config)
-    _check(setup, system)
-    made = pauses.ask(setup.state, system, by=whoami(), reason=reason, now=clock.now())
+    books = open_books(config)
+    books.check(system)
+    made = pauses.ask(books.state, system, by=whoami(), reason=reason, now=clock.now())
     if as_json:
         print_json({"system": system, "paused": True, "since": made.since_at.isoformat(), "by": made.by})
         return
@@ -51,9 +64,9 @@ def pause(
 
 def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """Let a paused system take part again, from where it was."""
-    _, setup = open_house(config)
-    _check(setup, system)
-    lifted = pauses.lift(setup.state, [system])
+    books = open_books(config)
+    books.check(system)
+    lifted = pauses.lift(books.state, [system])
     if as_json:
         print_json({"system": system, "paused": False, "was_paused": bool(lifted)})
     elif lifted:
@@ -64,6 +77,15 @@ def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonO
         out.print(f"{system} was not paused")
 
 
-def _check(setup: Setup, system: str) -> None:
-    if system not in setup.systems:
-        raise typer.BadParameter(f"there is no system {system!r}; the configuration has {', '.join(setup.systems)}")
+def unfreeze(
+    records: Annotated[
+        list[str] | None, typer.Argument(help="Keys of records, as status shows them.", show_default="none")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    everything: Annotated[bool, typer.Option("--all", help="All frozen fields of all records.")] = False,
+) -> None:
+    """Let the next sync write frozen fields again."""
+    if not records and not everything:
+        raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
+    count = freezes.end(open_books(config).state, None if everything else records or [], clock.now())
+    out.print(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))

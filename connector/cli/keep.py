@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from connector import clock
 from connector.cli.attend import whoami
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, open_house, out, print_json
+from connector.cli.house import open_house
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json
 from connector.errors import ConnectorError
 from connector.report import explain as explaining
 from connector.state import erasure, lease

@@ -1,4 +1,4 @@
-"""Verbs that only look: explain, status."""
+"""Verbs that look into the mart: explain, stages."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Annotated
 import typer
 
 from connector import clock, lifecycle
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, open_house, out, print_json
+from connector.cli.house import open_house
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, out, print_json
 from connector.cli.show_person import show_person
-from connector.cli.show_status import show_status
 from connector.report import explain as explaining
-from connector.report import status as reporting
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command()(explain)
-    app.command()(status)
     app.command()(stages)
 
 
@@ -35,16 +33,6 @@ def explain(
         return
     for each in found:
         show_person(each)
-
-
-def status(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
-    """How the service is: runs, streams, what waits, what is held, what is set aside."""
-    loaded, setup = open_house(config)
-    told = reporting.status(setup.state, clock.now())
-    if as_json:
-        print_json(reporting.as_json(told))
-    else:
-        show_status(told, list(loaded.systems))
 
 
 def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:

@@ -13,18 +13,9 @@ from rich.markup import escape
 
 from connector import alerts, log, pipeline, planfile, writeback
 from connector import app as wiring
-from connector.cli.screen import (
-    CONFIG,
-    ConfigOption,
-    JsonOption,
-    err,
-    ok,
-    open_house,
-    out,
-    print_json,
-    progress_hooks,
-    report_error,
-)
+from connector.cli.house import open_house
+from connector.cli.progress import progress_hooks
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, report_error
 from connector.cli.show_plan import show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
@@ -247,7 +238,9 @@ class _Service:
                 err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
                 report_error(problem)
                 text = f"the configuration is broken ({len(problem.problems)} problems); the last good one is used"
-                alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "see `connector status`")
+                alerts.failed(
+                    self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them"
+                )
                 raise
             if config.fingerprint != self.config.fingerprint:
                 self.setup.state.engine.dispose()

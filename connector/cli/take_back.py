@@ -1,4 +1,4 @@
-"""Verbs that take something back: undo, unfreeze."""
+"""The verb that takes a run back: undo."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from connector import clock, pipeline, settlement, undo, writeback
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, open_house, out, print_json, progress_hooks
+from connector import pipeline, settlement, undo, writeback
+from connector.cli.house import open_house
+from connector.cli.progress import progress_hooks
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, out, print_json
 from connector.cli.show_run import show_summary
-from connector.errors import ConnectorError
 from connector.pipeline import Summary
 from connector.scheduler import stopping_on_signals
 from connector.state import freezes
@@ -26,9 +27,8 @@ _FEW = 10
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Register the verb."""
     app.command(name="undo")(undo_run)
-    app.command()(unfreeze)
 
 
 def undo_run(
@@ -94,18 +94,3 @@ def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
     if fields and not is_dry:
         days = setup.writeback.fights.freeze_for.days
         out.print(f"  restored fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")
-
-
-def unfreeze(
-    records: Annotated[
-        list[str] | None, typer.Argument(help="Keys of records, as status shows them.", show_default="none")
-    ] = None,
-    config: ConfigOption = CONFIG,
-    everything: Annotated[bool, typer.Option("--all", help="All frozen fields of all records.")] = False,
-) -> None:
-    """Let the next sync write frozen fields again."""
-    if not records and not everything:
-        raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
-    _, setup = open_house(config)
-    count = freezes.end(setup.state, None if everything else records or [], clock.now())
-    out.print(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))

@@ -11,7 +11,6 @@ import orjson
 
 from connector.state import State, alerts, freezes, outbox, pauses
 from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
-from connector.steps.standing import DRIFT_NOTE
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
 
 
 def _drift(state: State) -> list[Drifted]:
-    return [Drifted(**each) for each in orjson.loads(state.note(DRIFT_NOTE) or "[]")]
+    return [Drifted(**each) for each in orjson.loads(state.note(freezes.DRIFT) or "[]")]
 
 
 def as_json(told: Status) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from connector.state.models import Freeze
 from connector.state.outbox import parts
 from connector.state.store import State
 
+DRIFT = "drift"  # the note that holds what others made of our fields, as JSON, for `status`
+
 
 def add(state: State, rows: Sequence[Freeze]) -> None:
     """Freeze these fields; one that was frozen before is frozen anew."""

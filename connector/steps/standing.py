@@ -20,7 +20,6 @@ from connector.state.models import Freeze
 from connector.steps.planned import owners
 from connector.steps.setup import Moment, Setup
 
-DRIFT_NOTE = "drift"  # what others made of our fields, as JSON, for `status`
 PLANNED_AT = "planned_at"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -114,7 +113,7 @@ def note_drift(setup: Setup, mart: Mart, moment: Moment) -> None:
         differing = pairs.filter(~ownership.is_same_value(pairs.value, pairs.held))
         found = _grouped(mart, differing, names)
         rows += [{**row, "why": "alert"} for row in found if tuple(row[name] for name in names) in watched]
-    setup.state.set_note(DRIFT_NOTE, orjson.dumps(rows).decode())
+    setup.state.set_note(freezes.DRIFT, orjson.dumps(rows).decode())
 
 
 def _grouped(mart: Mart, rows: ir.Table, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.main import get_command
 
-from connector.cli import app
+from connector import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = get_command(app)
-VERBS = COMMAND.commands
+VERBS = {verb: cli.command(verb) for verb in cli.VERBS}
 USAGE_ERROR = typer.BadParameter.__bases__[0]
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 

@@ -1,0 +1,17 @@
+"""Opening the house that a configuration describes: all of it, or only the books of the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connector import log
+from connector.app import build
+from connector.config import Config, load
+from connector.steps.setup import Setup
+
+
+def open_house(file: Path) -> tuple[Config, Setup]:
+    """The configuration and the setup that it makes, with the log set up as it says. Raises ConfigError or StateError."""
+    config = load(file)
+    log.configure(config.log)
+    return config, build(config)
