@@ -200,7 +200,8 @@ def diff(
     since: only records with a row of `desired` or `observed` whose revision is above it; None compares everything. again:
     records (`record`) that are compared in any case. frozen: keys of fields that are left alone.
     `left_because` says why a field is not ours to write (as `ownership.left_because`). `is_material` is the verdict on the
-    whole record: when of what may be written only a score differs, by less than `min_points`, it is not.
+    whole record: when of what may be written only a score differs, by less than `min_points`, it is not; nor when the system
+    says the same stage since an earlier instant than we know of (it was told so by an applied plan, or before the mart was lost).
     """
     if since is not None:
         news = (
@@ -214,11 +215,16 @@ def diff(
         *desired.columns, before=observed.value, observed_at=observed.observed_at, edited_at=observed.edited_at
     )
     differing = pairs.filter(~_is_same(pairs))
-    differing = differing.mutate(left_because=ownership.left_because(differing, rules, frozen, now))
+    differing = differing.mutate(
+        left_because=ownership.left_because(differing, rules, frozen, now),
+        stage_differs=(differing.output == "stage").any().over(group_by="record"),
+    )
     step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
     is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
-    weighs = differing.left_because.isnull() & ~is_small.fill_null(False)
-    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("edited_at")
+    is_earlier = differing.before.try_cast("timestamp") < differing.value.try_cast("timestamp")
+    is_known_longer = (differing.output == "stage_since") & is_earlier & ~differing.stage_differs
+    weighs = differing.left_because.isnull() & ~is_small.fill_null(False) & ~is_known_longer.fill_null(False)
+    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("edited_at", "stage_differs")
 
 
 def _is_same(pairs: ir.Table) -> ir.Value:

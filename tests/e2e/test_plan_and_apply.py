@@ -43,6 +43,15 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: 
         assert told <= each["calls"] <= told + looks_up, "more than the calls of the plan"
 
 
+def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    assert house.run("plan").code == house.run("apply").code == 0
+    applied = crms.versions()
+    done = house.sync()
+    assert done["planned"] == 0
+    assert crms.versions() == applied
+
+
 def test_apply_refuses_by_name_what_somebody_edited_since_the_plan(installed: World) -> None:
     house, crms = installed.house, installed.crms
     assert house.run("plan").code == 0

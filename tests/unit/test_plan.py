@@ -94,6 +94,15 @@ def test_a_score_that_moved_by_too_little_is_not_written_alone() -> None:
     assert planned(desired(score="65", grade="A"), observed(score="66", grade="A")) == ([], 1)
 
 
+def test_a_stage_that_the_system_knows_longer_than_we_is_not_written_anew() -> None:
+    monday, friday = "2026-11-02T10:00:00Z", "2026-11-06T10:00:00.000+0000"
+    assert planned(desired(stage="Buy", stage_since=friday), observed(stage="Buy", stage_since=monday)) == ([], 1)
+    for held in ({"stage": "Explore", "stage_since": monday}, {"stage": "Buy", "stage_since": None}):
+        [change] = planned(desired(stage="Buy", stage_since=friday), observed(**held))[0]
+        assert change.fields["stage_since__c"] == friday
+    assert planned(desired(stage="Buy", stage_since=monday), observed(stage="Buy", stage_since=friday))[0]
+
+
 def test_a_small_move_travels_with_a_change_that_matters() -> None:
     changes, suppressed = planned(desired(score="59.9", grade="B"), observed(score="60", grade="A"))
     assert suppressed == 0
