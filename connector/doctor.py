@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from connector import mapping
+from connector.budget import CONSENT, READ
 from connector.errors import ConnectorError
 from connector.model import Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
 from connector.plan import OUTPUTS
@@ -37,6 +38,8 @@ class Checked:
 def check(setup: Setup, connected: Connected, system: System) -> Checked:
     """Sign in, and hold what we read and write against what the system shows us. Changes nothing."""
     requests = [Request(stream, fields_of(connected, stream)) for stream in connected.streams()]
+    if system.governor is not None:
+        system.governor.admit(CONSENT, 0)  # a check is asked for by a person
     try:
         told = system.source.check([_without_outputs(request, connected) for request in requests])
         objects = dict.fromkeys([request.stream.object_type for request in requests] + list(connected.outputs))
@@ -44,6 +47,7 @@ def check(setup: Setup, connected: Connected, system: System) -> Checked:
     except ConnectorError as problem:
         return Checked(connected.name, connected.adapter.title, None, (), problem)
     findings = [*told.findings, *_mapping_findings(connected, schemas), *_output_findings(setup, connected, schemas)]
+    findings += _quota_findings(connected.name, system)
     if abs(told.clock_skew_s) > _CLOCK_SKEW_S:
         findings.append(
             Finding(
@@ -53,6 +57,16 @@ def check(setup: Setup, connected: Connected, system: System) -> Checked:
             )
         )
     return Checked(connected.name, connected.adapter.title, told, tuple(findings))
+
+
+def _quota_findings(name: str, system: System) -> list[Finding]:
+    told = system.governor.budget() if system.governor is not None else None
+    if told is None or told.left(READ) != 0:
+        return []
+    what = (
+        f"{told.ours:,} of our {told.calls:,} calls of today are used; the system's other clients used {told.others:,}"
+    )
+    return [Finding("warning", what, f"it goes on by itself; [systems.{name}.quota] says how many are ours")]
 
 
 def _without_outputs(request: Request, connected: Connected) -> Request:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from connector.budget import Governor
 from connector.errors import ConnectorError
 from connector.section import Section
 
@@ -321,6 +322,7 @@ class System:
     target: Target | None
     calls: Callable[[], int]  # API calls made since it was connected, as the vendor counts them
     close: Callable[[], None]
+    governor: Governor | None = None  # of its daily calls; None where nothing bounds them
 
 
 @dataclass(frozen=True, slots=True)

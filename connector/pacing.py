@@ -1,83 +1,96 @@
-"""Rate windows and quota budgets: when the next call to a system may be made.
+"""Rate windows and daily budgets: when the next call to a system may be made, and for what.
 
 A window is a sliding log: at most `calls` in any `per_s` seconds. What a system tells about its daily quota is learned
-from the headers of its answers, and calls stop when the configured share of it is used.
+from the headers of its answers; between two that tell, our own calls are added. What we use ourselves is counted by the
+hour and kept from one connection to the next, so that the part of the others is known.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import orjson
 
 from connector import clock
-from connector.errors import QuotaExhausted
+from connector.budget import READ, Budget, Quota
+from connector.errors import ConnectorError, QuotaExhausted
 from connector.model import Window
 
-#: With the quota used up, one call in this many seconds goes out to learn whether that is still so.
+#: With the budget used up, one call in this many seconds goes out to learn whether that is still so.
 PROBE_EVERY_S = 300.0
+DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a system told about its daily quota: calls used by all its clients, the limit, and when it starts anew."""
+    """What a system told about its daily quota: calls used by all its clients, and the limit."""
 
     used: int
     limit: int
-    resets_at: datetime | None = None
 
 
 Learn = Callable[[Mapping[str, str]], Usage | None]
 
 
 class Pacing:
-    """The windows of one system, shared by its threads.
+    """The windows and the budget of one system, shared by its threads.
 
-    `share` is the part of the daily quota (0 to 1) that may be used, by whomever, before we stop; `learn` reads the
-    usage from the headers of an answer, or gives None when they do not tell.
+    `learn` reads the usage from the headers of an answer, or gives None when they do not tell. `ask_reset` asks the system
+    when its day starts anew; without it the day is the last 24 hours.
     """
 
     def __init__(
         self,
         windows: Iterable[Window] = (),
-        share: float = 1.0,
+        quota: Quota | None = None,
         *,
         learn: Learn | None = None,
+        ask_reset: Callable[[], datetime | None] | None = None,
         system: str = "",
         monotonic_s: Callable[[], float] = clock.monotonic_s,
     ) -> None:
         self._logs: dict[str, list[tuple[Window, deque[float]]]] = {}
         for window in windows:
             self._logs.setdefault(window.bucket, []).append((window, deque()))
-        self._share = share
+        self._quota = quota or Quota.model_validate({})
         self._learn = learn
+        self._ask_reset = ask_reset
         self._system = system
         self._monotonic_s = monotonic_s
         self._not_before_s: dict[str, float] = {}
         self._usage: Usage | None = None
-        self._usage_known_at_s = 0.0
-        self._lock = threading.Lock()
+        self._usage_known_at_s: float | None = None
+        self._since_usage = 0
+        self._hours: Counter[datetime] = Counter()
+        self._resets_at: datetime | None = None
+        self._purpose = READ
+        self._unbudgeted = threading.local()
+        self._lock = threading.RLock()
 
-    @property
-    def usage(self) -> Usage | None:
-        """The daily quota as the last answer told it."""
-        return self._usage
+    # -------------------------------------------------------------------------------------------------- the calls
 
     def wait(self, bucket: str) -> None:
         """Wait until a call of this bucket may be made, and take its place.
 
-        Raises QuotaExhausted when the configured share of the daily quota is used.
+        Raises QuotaExhausted when the budget has no room for what calls are made for now.
         """
         while True:
             with self._lock:
                 now_s = self._monotonic_s()
-                self._check_quota(now_s)
+                if not getattr(self._unbudgeted, "is_on", False):
+                    self._check_budget(self._purpose, 1, now_s)
                 free_at_s = self._free_at_s(bucket, now_s)
                 if free_at_s <= now_s:
                     for _, log in self._logs.get(bucket, ()):
                         log.append(now_s)
+                    self._since_usage += 1
+                    self._hours[_hour(clock.now())] += 1
                     return
             clock.sleep(free_at_s - now_s)
 
@@ -92,22 +105,117 @@ class Pacing:
         usage = self._learn(headers) if self._learn else None
         if usage is not None:
             with self._lock:
-                self._usage = usage
+                self._usage, self._since_usage = usage, 0
                 self._usage_known_at_s = self._monotonic_s()
 
-    def _check_quota(self, now_s: float) -> None:
-        usage = self._usage
-        if usage is None or usage.used < self._share * usage.limit:
+    # -------------------------------------------------------------------------------------------------- the budget
+
+    @property
+    def usage(self) -> Usage | None:
+        """The daily quota as the last answer told it."""
+        return self._usage
+
+    def budget(self) -> Budget:
+        """What is left of today's calls, as far as is known; costs no call."""
+        with self._lock:
+            now = clock.now()
+            self._forget(now)
+            ours = self._hours.total()
+            if self._usage is None:
+                return Budget(self._quota, None, 0, ours, self._resets_at)
+            used = self._usage.used + self._since_usage
+            mine = min(ours, used)
+            return Budget(self._quota, self._usage.limit, used - mine, mine, self._resets_at)
+
+    def admit(self, purpose: str, calls: int) -> None:
+        """Calls are made for this from now on, about so many. Raises QuotaExhausted when they do not fit."""
+        with self._lock:
+            self._check_budget(purpose, calls, self._monotonic_s())
+            self._purpose = purpose
+
+    def resets_at(self) -> datetime | None:
+        """When calls that do not fit now may fit: the system's midnight, or when the oldest of ours are a day old."""
+        now = clock.now()
+        self._forget(now)
+        if self._ask_reset is None:
+            oldest = min((hour for hour, calls in self._hours.items() if calls), default=None)
+            return oldest + _HOUR + DAY if oldest is not None else None
+        if self._resets_at is None:
+            with self._without_budget():
+                try:
+                    self._resets_at = self._ask_reset()
+                except ConnectorError:
+                    return None  # the day's calls are used, or the account may not be asked
+        return self._resets_at
+
+    def recall(self, kept: str) -> None:
+        """Take up what `kept` said when the system was connected before."""
+        if not kept:
             return
-        if now_s - self._usage_known_at_s >= PROBE_EVERY_S:
+        said = orjson.loads(kept)
+        with self._lock:
+            self._hours.update({datetime.fromisoformat(hour): calls for hour, calls in said["hours"].items()})
+            if said["resets_at"]:
+                self._resets_at = datetime.fromisoformat(said["resets_at"])
+            if said["limit"] is not None:
+                at = datetime.fromisoformat(said["at"])
+                self._usage = Usage(said["used"], said["limit"])
+                self._usage_known_at_s = self._monotonic_s() - (clock.now() - at).total_seconds()
+            self._forget(clock.now())
+
+    def kept(self) -> str:
+        """What the next connection should know, as JSON; `status` reads it, too."""
+        with self._lock:
+            told, now = self.budget(), clock.now()
+            age_s = self._monotonic_s() - self._usage_known_at_s if self._usage_known_at_s is not None else 0.0
+            said = {
+                "at": (now - timedelta(seconds=age_s)).isoformat(),
+                "used": told.others + told.ours,
+                "hours": {hour.isoformat(): calls for hour, calls in self._hours.items()},
+                **told.as_json(),
+            }
+            return orjson.dumps(said).decode()
+
+    def _check_budget(self, purpose: str, calls: int, now_s: float) -> None:
+        told = self.budget()
+        left = told.left(purpose)
+        if left is None or left >= calls:
+            return
+        is_old = self._usage_known_at_s is not None and now_s - self._usage_known_at_s >= PROBE_EVERY_S
+        if is_old:
             self._usage_known_at_s = now_s
             return
+        part = self._quota.part(purpose)
+        lane = "to read" if purpose == READ else f"for the {purpose} lane"
+        of = f" ({part:.0%} of them {lane})" if part < 1 else ""
         raise QuotaExhausted(
-            f"{usage.used:,} of {usage.limit:,} daily API calls are used, our limit is {self._share:.0%} of them",
-            resets_at=usage.resets_at,
-            hint="calls go on by themselves when the system counts fewer; raise `quota_share` to use more of the quota",
+            f"{told.ours:,} of our {told.calls:,} calls of today are used{of}",
+            resets_at=told.resets_at,
+            hint=f"calls go on by themselves; [systems.{self._system}.quota] says how many are ours",
             system=self._system,
         )
+
+    def _forget(self, now: datetime) -> None:
+        """Calls of another day count no more, and neither does what was told then."""
+        if self._resets_at is not None and self._resets_at > now + DAY + _HOUR:
+            self._resets_at = None  # the clock was moved
+        if self._resets_at is not None and self._resets_at <= now:
+            self._hours = Counter({hour: n for hour, n in self._hours.items() if hour >= _hour(self._resets_at)})
+            self._usage, self._since_usage = Usage(0, self._usage.limit) if self._usage else None, 0
+            self._resets_at += DAY * (1 + (now - self._resets_at) // DAY)
+        for hour in [hour for hour in self._hours if not now - DAY - _HOUR < hour <= now]:
+            del self._hours[hour]
+        known_at_s = self._usage_known_at_s
+        if known_at_s is not None and self._monotonic_s() - known_at_s >= DAY.total_seconds():
+            self._usage = None
+
+    @contextmanager
+    def _without_budget(self) -> Iterator[None]:
+        self._unbudgeted.is_on = True
+        try:
+            yield
+        finally:
+            self._unbudgeted.is_on = False
 
     def _free_at_s(self, bucket: str, now_s: float) -> float:
         free_at_s = self._not_before_s.get(bucket, now_s)
@@ -117,3 +225,7 @@ class Pacing:
             if len(log) >= window.calls:
                 free_at_s = max(free_at_s, log[-window.calls] + window.per_s)
         return free_at_s
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)

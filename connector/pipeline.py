@@ -16,12 +16,13 @@ from connector.log import get
 from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan, Totals
-from connector.state import lease, replans
+from connector.state import lease, outbox, quotas, replans
 from connector.state.models import Pause
 from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
+from connector.steps.preview import Preview, preview
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import Resolved, resolve
 from connector.steps.score import Scored, score
@@ -38,9 +39,14 @@ FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
 class Looked:
     """A plan and how to show it: its persons, and the names of the customer's own people by (system, native id)."""
 
-    plan: Plan
+    preview: Preview
     persons: Sequence[Shown]
     owners: Mapping[tuple[str, str], str]
+
+    @property
+    def plan(self) -> Plan:
+        """What would enter the outbox."""
+        return self.preview.plan
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Summary:
     scored: Scored = field(default_factory=Scored)
     staged: Staged = field(default_factory=Staged)
     planned: int = 0
-    held: Counter[str] = field(default_factory=Counter)  # why -> changes
+    held: Counter[str] = field(default_factory=Counter)  # why -> changes, those of earlier runs too
     totals: Totals | None = None  # None: this run did not plan
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
@@ -123,6 +129,7 @@ def sync(
     summary.pulled = pull(setup, systems, moment, progress)
     if progress.is_stopping():
         return summary
+    _release_mended(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
         with mart.transaction():
@@ -133,6 +140,7 @@ def sync(
         for portion in plans(setup, mart, moment, anew, full=full):
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
     standing.mark_planned(setup, moment, anew)
+    summary.held = Counter(outbox.held(setup.state))
     progress.say("deliver", f"{summary.enqueued} changes")
     summary.delivered = deliver(setup, systems, moment, progress)
     return summary
@@ -165,17 +173,27 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
+    _release_mended(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
         mart.begin()
         try:
             compute(setup, mart, moment, progress, summary)
             plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
-            summary.add(plan, 0)
-            shown = Looked(plan, details(setup, mart, plan), owners(mart))
+            found = preview(setup, mart, systems, plan, moment)
+            summary.add(found.plan, 0)
+            summary.held.update(outbox.held(setup.state))
+            shown = Looked(found, details(setup, mart, found.plan), owners(mart))
         finally:
             mart.rollback()
     return summary, shown
+
+
+def _release_mended(setup: Setup, systems: Mapping[str, System], summary: Summary) -> None:
+    """What was set aside for want of access that is there now takes part in this run's plan."""
+    for name, system in systems.items():
+        if system.target is not None and name not in summary.pulled.failures:
+            writeback.release_mended(setup.state, system, setup.writeback)
 
 
 def remember(setup: Setup, mart: Mart, moment: Moment) -> None:
@@ -239,10 +257,18 @@ def connected(
                 continue
             try:
                 systems[name] = each.connect()
+                _recall_budget(setup, systems[name])
             except ConnectorError as problem:
                 failures[name] = problem
                 _LOG.warning("connect.failed", system=name, error=type(problem).__name__)
         yield systems, failures
     finally:
         for system in systems.values():
+            if system.governor is not None:
+                quotas.keep(setup.state, system.name, system.governor.kept())
             system.close()
+
+
+def _recall_budget(setup: Setup, system: System) -> None:
+    if system.governor is not None:
+        system.governor.recall(quotas.known(setup.state, system.name))

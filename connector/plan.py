@@ -82,13 +82,10 @@ class Plan:
     held: Mapping[str, str]  # key of a change -> why it is held
     totals: Totals
 
-    def calls(self, capabilities: Mapping[str, Capabilities]) -> dict[str, int]:
-        """API calls that delivering what is not held will take, by system."""
-        going = [change for change in self.changes if change.key not in self.held]
-        return {
-            system: each.count_calls(batches([change for change in going if change.system == system], each))
-            for system, each in capabilities.items()
-        }
+    @property
+    def going(self) -> list[Change]:
+        """The changes that no brake holds."""
+        return [change for change in self.changes if change.key not in self.held]
 
 
 # ------------------------------------------------------------------------------------------------------------ desired

@@ -17,13 +17,15 @@ from typing import Any
 from pydantic import Field
 
 from connector import clock, settlement
+from connector.budget import CONSENT, Governor
+from connector.cost import TAKEN_AT_ONCE, Meter, urgency
 from connector.errors import ConnectorError, Problem, QuotaExhausted, SystemFailure, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
 from connector.ownership import Fights, Owner
 from connector.plan import OUTPUTS, Brakes, Plan, batches
 from connector.rules import did_you_mean
 from connector.section import Duration, Section
-from connector.state import State, outbox, replans
+from connector.state import State, outbox, quotas, replans
 
 _ASKED_AT_ONCE = 200
 _ACCESS_NOTE = "access_asked:"
@@ -108,6 +110,7 @@ class Delivered:
     rejected: int = 0
     conflicts: int = 0
     waiting: int = 0
+    pending: Mapping[str, int] = field(default_factory=dict)  # lane -> changes that wait for nobody's word
     unknown: int = 0
     calls: int = 0
     tasks: int = 0
@@ -179,17 +182,35 @@ def deliver(
     if system.target is None:
         return Delivered(system.name)
     delivery = _Delivery(state, system, system.target, section, run)
+    governor, meter = system.governor, Meter(capabilities)
     calls, error = system.calls(), None
     try:
-        _release_where_access_changed(delivery)
+        if governor is not None:
+            governor.admit(CONSENT, 0)  # what was begun is settled, whatever it is
+        release_mended(state, system, section)
         _reconcile(delivery)
         while (waiting := _waiting(state, system.name)) and not is_stopping():
             for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
+                if governor is not None:
+                    governor.admit(urgency(batch).value, meter.calls(batch))
                 _send(delivery, batch)
                 on_progress(len(batch))
     except ConnectorError as problem:
-        error = problem
+        error = _dated(problem, governor)
+    _note_wait(state, system.name, error)
     return delivery.result(system.calls() - calls, error)
+
+
+def _dated(problem: ConnectorError, governor: Governor | None) -> ConnectorError:
+    """The error, with when the quota comes back where that can be found out."""
+    if isinstance(problem, QuotaExhausted) and problem.resets_at is None and governor is not None:
+        problem.resets_at = governor.resets_at()
+    return problem
+
+
+def _note_wait(state: State, system: str, error: ConnectorError | None) -> None:
+    out = quotas.Wait(str(error), error.resets_at) if isinstance(error, QuotaExhausted) else None
+    quotas.note_wait(state, system, out)
 
 
 @dataclass
@@ -209,10 +230,7 @@ class _Delivery:
     def access(self, object_type: str) -> str:
         """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
         if object_type not in self.accesses:
-            try:
-                self.accesses[object_type] = settlement.fingerprint(self.system.source.describe([object_type]))
-            except ConnectorError:
-                self.accesses[object_type] = ""
+            self.accesses[object_type] = _access(self.system, object_type)
         return self.accesses[object_type]
 
     def add(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
@@ -226,16 +244,15 @@ class _Delivery:
     def result(self, calls: int, error: ConnectorError | None) -> Delivered:
         """What it came to."""
         counts = self.state.outbox_counts().items()
-        waiting = sum(
-            count for (status, name, _), count in counts if name == self.system.name and status in outbox.OPEN
-        )
+        mine = {(status, lane): count for (status, name, lane), count in counts if name == self.system.name}
         return Delivered(
             system=self.system.name,
             accepted=self.results[Result.ACCEPTED],
             unchanged=self.results[Result.UNCHANGED],
             rejected=self.results[Result.REJECTED],
             conflicts=self.results[Result.CONFLICT],
-            waiting=waiting,
+            waiting=sum(count for (status, _), count in mine.items() if status in outbox.OPEN),
+            pending={lane.value: mine["pending", lane.value] for lane in LANES if ("pending", lane.value) in mine},
             unknown=self.results[Result.UNKNOWN],
             calls=calls,
             tasks=self.tasks,
@@ -244,25 +261,34 @@ class _Delivery:
         )
 
 
-def _release_where_access_changed(delivery: _Delivery) -> None:
+def release_mended(state: State, system: System, section: WritebackSection) -> None:
     """Let set-aside changes go when the system describes their object otherwise than when it refused them: a permission was
     given, a field lengthened, a picklist value added. Asked once an hour, and not for what was refused too often."""
-    now, note = clock.now(), f"{_ACCESS_NOTE}{delivery.system.name}"
-    asked = delivery.state.note(note)
-    aside = [row for row in replans.refused(delivery.state, delivery.system.name) if row.stream]
+    now, note = clock.now(), f"{_ACCESS_NOTE}{system.name}"
+    asked = state.note(note)
+    aside = [row for row in replans.refused(state, system.name) if row.stream]
     if not aside or (asked and now - datetime.fromisoformat(asked) < _ASK_ACCESS_EVERY):
         return
-    delivery.state.set_note(note, now.isoformat())
-    told = {row.key: delivery.access(row.stream) for row in aside}
-    replans.note_access(delivery.state, {row.key: told[row.key] for row in aside if not row.access})
-    changed = [row for row in aside if row.access and told[row.key] not in ("", row.access)]
-    replans.let_go(delivery.state, [row.key for row in changed if row.attempts < delivery.section.max_attempts], now)
+    state.set_note(note, now.isoformat())
+    accesses = {name: _access(system, name) for name in sorted({row.stream for row in aside})}
+    replans.note_access(state, {row.key: accesses[row.stream] for row in aside if not row.access})
+    changed = [row for row in aside if row.access and accesses[row.stream] not in ("", row.access)]
+    replans.let_go(state, [row.key for row in changed if row.attempts < section.max_attempts], now)
+
+
+def _access(system: System, object_type: str) -> str:
+    """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
+    try:
+        return settlement.fingerprint(system.source.describe([object_type]))
+    except ConnectorError:
+        return ""
 
 
 def _waiting(state: State, system: str) -> list[Change]:
     """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
     return [
-        settlement.as_change(row) for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES])
+        settlement.as_change(row)
+        for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES], limit=TAKEN_AT_ONCE)
     ]
 
 

@@ -21,8 +21,10 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from connector.budget import Quota
 from connector.config import NAMED_SECTIONS, SINGLE_SECTIONS
 from connector.mapping.section import ActivitySection, MappingSection, RoleSection, ScannerRule
+from connector.model import Adapter
 from connector.ownership import Fights
 from connector.plan import Brakes
 from connector.section import Section, in_words
@@ -57,6 +59,7 @@ _APART: Mapping[type[Section], str] = {
     **{shown.model: shown.path for shown in _OF_MAPPING},
     Brakes: "writeback.brakes",
     Fights: "writeback.fights",
+    Quota: "{path}.quota",
 }
 
 #: Values of options that have no default, as TOML.
@@ -68,6 +71,8 @@ _VALUES: Mapping[str, str] = {
     "systems.salesforce.username": '"sync@acme.com"',
     "systems.salesforce.private_key": '"file:server.key"',
     "systems.salesforce.refresh_token": '"env:SF_REFRESH_TOKEN"',
+    "systems.salesforce.quota.calls_per_day": "20_000",
+    "systems.hubspot.quota.calls_per_day": "20_000",
     "systems.salesforce.login_url": '"https://login.salesforce.com"',
     "systems.hubspot.token": '"env:HUBSPOT_TOKEN"',
     "systems.hubspot.client_id": '"env:HUBSPOT_CLIENT_ID"',
@@ -130,7 +135,7 @@ GIVEN = (
 
 def shown() -> tuple[Shown, ...]:
     """All tables of the example, in its order."""
-    systems = [Shown(f"systems.{each.kind}", each.options, each.kind != "memory") for each in ADAPTERS]
+    systems = [part for each in ADAPTERS for part in _system(each)]
     single = {name: Shown(name, model) for name, model in SINGLE_SECTIONS.items()}
     named = {name: Shown(f"{name}.{_NAMES[name]}", model) for name, model in NAMED_SECTIONS.items()}
     tables = {**single, **named}
@@ -145,6 +150,11 @@ def shown() -> tuple[Shown, ...]:
         Shown("writeback.fights", Fights),
         *ordered[at:],
     )
+
+
+def _system(adapter: Adapter) -> list[Shown]:
+    own = Shown(f"systems.{adapter.kind}", adapter.options, adapter.kind != "memory")
+    return [own, Shown(f"{own.path}.quota", Quota, own.is_live)][: 1 + ("quota" in adapter.options.model_fields)]
 
 
 def options(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -188,7 +198,7 @@ def _table(each: Shown, noted: set[type[Section]]) -> Iterator[str]:
     for name, field in options(each.model):
         apart = _APART.get(_section_in(field.annotation)) if _is_one(field.annotation) else None
         if apart:
-            yield f"# {name}: {_said(field)}; see [{apart}]"
+            yield f"# {name}: {_said(field)}; see [{apart.format(path=each.path)}]"
         else:
             yield from _assignment(each, name, field, noted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, report_error
-from connector.cli.show_plan import show_plan
+from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.pipeline import Summary
 from connector.scheduler import Stop, serve, stopping_on_signals
-from connector.state import freezes
+from connector.state import freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
 from connector.steps.setup import Setup
@@ -129,14 +130,11 @@ def plan(
         _finish(loaded, setup, summary)
     file = save or loaded.directory / planfile.DEFAULT
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
-    capabilities = {name: each.adapter.capabilities for name, each in setup.systems.items()}
     if as_json:
-        print_json(
-            planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
-            | {"calls": looked.plan.calls(capabilities)}
-        )
+        values = planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
+        print_json(values | as_json_besides(looked))
     else:
-        show_plan(summary, looked, capabilities, show_all=show_all)
+        show_plan(summary, looked, show_all=show_all)
     if summary.exit_code not in (0, 3):
         sys.exit(summary.exit_code)
     if exit_code and summary.planned:
@@ -149,7 +147,7 @@ def apply(
     ] = None,
     config: ConfigOption = CONFIG,
     held: Annotated[bool, typer.Option("--held", help="Let go what a brake holds in the outbox.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write what the brakes would hold, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write what the brakes hold, in the plan and before.")] = False,
     as_json: JsonOption = False,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -172,7 +170,10 @@ def apply(
             frozen = [row.key for row in freezes.active(setup.state, moment.now)]
             with setup.mart() as mart:
                 kept, refused = planfile.still_holding(saved, mart, frozen=frozen, is_forced=force)
+            if force:
+                writeback.lift(setup.state)
             summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
+        summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     for line in refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,13 @@ def report_error(problem: ConnectorError) -> None:
         err.print(f"  {escape(problem.hint)}")
     if problem.request_id:
         err.print(f"  request id {escape(problem.request_id)}")
+
+
+def when(resets_at: datetime | None) -> str:
+    """When calls are there again, in words."""
+    if resets_at is None:
+        return "as soon as the system counts fewer calls"
+    return f"from about {resets_at:%d %b %H:%M} UTC on"
 
 
 def ok(text: str) -> str:

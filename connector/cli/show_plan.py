@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 
-from connector.cli.screen import out
-from connector.cli.show_run import show_failures
-from connector.model import Capabilities, Change
+from connector.cli.screen import out, when
+from connector.cli.show_run import show_left_out
+from connector.cost import Cost
+from connector.model import Change
 from connector.pipeline import Looked, Summary
 from connector.plan import Totals
 from connector.steps.planned import Shown
+from connector.steps.preview import Again
 from connector.tables import POINT
 
 FEW = 5
@@ -34,7 +36,7 @@ _LABELS = {
 }
 
 
-def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capabilities], *, show_all: bool) -> None:
+def show_plan(summary: Summary, looked: Looked, *, show_all: bool) -> None:
     """The plan as a person would like to see it."""
     plan, shown = looked.plan, looked.persons
     _pulled(summary)
@@ -48,14 +50,70 @@ def show_plan(summary: Summary, looked: Looked, capabilities: Mapping[str, Capab
     fields = sum(len(change.fields) for change in plan.changes)
     tasks = sum(change.task is not None for change in plan.changes)
     _line("writes", f"{len(shown):,} persons · {len(records):,} records · {fields:,} fields · {tasks:,} tasks")
-    calls = plan.calls(capabilities)
-    _line("API calls", " · ".join(f"{system} {count:,}" for system, count in calls.items()) or "none")
-    held = " · ".join(f"{count:,}: {reason}" for reason, count in Counter(plan.held.values()).items())
+    _again(looked, show_all=show_all)
+    _lines("API calls", [_cost(name, each, summary) for name, each in looked.preview.costs.items()] or ["none"])
+    held = [f"{count:,}: {reason}" for reason, count in summary.held.items()]
     share = f"brakes: {plan.totals.largest_share:.0%} of existing values would change"
-    _line("held", (held or "nothing") + f"    [dim]{share}[/dim]")
-    _line("not written", left_out(plan.totals) or "nothing left out")
-    show_failures(summary)
-    out.print("Nothing was written. `connector apply` writes it." if plan.changes else "Nothing to write.")
+    _lines("held", held or [f"nothing    [dim]{share}[/dim]"])
+    aside = looked.preview.aside
+    not_written = [left_out(plan.totals)] + ([f"{aside:,} set aside (connector quarantine)"] if aside else [])
+    _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
+    show_left_out(summary)
+    _end(summary, looked)
+
+
+def _end(summary: Summary, looked: Looked) -> None:
+    if not looked.plan.changes and not looked.preview.again:
+        out.print("Nothing to write.")
+    elif looked.preview.plan.held and len(looked.preview.plan.held) == len(looked.plan.changes):
+        out.print("Nothing was written. `connector apply --force` writes what is held, too.")
+    else:
+        but = f" (without {', '.join(summary.paused)})" if summary.paused else ""
+        out.print(f"Nothing was written. `connector apply` writes it{but}.")
+
+
+def _again(looked: Looked, *, show_all: bool) -> None:
+    """What goes besides the news, with why: few of each kind."""
+    kinds: dict[str, list[Again]] = {}
+    for each in looked.preview.again:
+        kinds.setdefault(each.why, []).append(each)
+    lines = []
+    for why, found in kinds.items():
+        lines.append(f"{len(found):,} {escape(why)}")
+        lines += [f"  {_change(each.change, looked.owners)}" for each in (found if show_all else found[:2])]
+    _lines("goes again", lines)
+
+
+def _cost(name: str, told: Cost, summary: Summary) -> str:
+    """The calls to one system, by lane, and whether today's budget has room for them."""
+    lanes = ", ".join(f"{lane} {calls:,}" for lane, calls in told.calls.items() if calls)
+    text = f"{name} {told.total:,}" + (f" ({lanes})" if len(told.calls) > 1 else "")
+    if name in summary.paused:
+        return f"{text}; paused: they wait for `connector resume {name}`"
+    if told.budget is None or (calls := told.budget.calls) is None:
+        return text + ("; it has not told its limit" if name not in summary.errors else "")
+    text += f" of {max(calls - told.budget.ours, 0):,} left of our {calls:,} today"
+    if not told.waiting:
+        return text
+    waiting = ", ".join(f"{count:,} of the {lane} lane" for lane, count in told.waiting.items())
+    return f"{text}; [yellow]do not fit: {waiting} wait[/yellow], {when(told.budget.resets_at)}"
+
+
+def as_json_besides(looked: Looked) -> dict[str, Any]:
+    """What a script sees besides the plan itself: its calls, what they cost of the budget, and what goes again."""
+    found = looked.preview
+    return {
+        "calls": {name: each.total for name, each in found.costs.items()},
+        "costs": {name: each.as_json() for name, each in found.costs.items()},
+        "again": [_again_json(each) for each in found.again],
+        "aside": found.aside,
+    }  # fmt: skip
+
+
+def _again_json(each: Again) -> dict[str, str]:
+    change = each.change
+    record = f"{change.object_type} {change.native_id}"
+    return {"key": change.key, "system": change.system, "record": record, "why": each.why}
 
 
 def left_out(totals: Totals) -> str:
@@ -80,6 +138,11 @@ def _pulled(summary: Summary) -> None:
 
 def _line(name: str, text: str) -> None:
     out.print(f"  [bold]{name:<13}[/bold] {text}")
+
+
+def _lines(name: str, texts: Sequence[str]) -> None:
+    for number, text in enumerate(texts):
+        _line("" if number else name, text)
 
 
 def _person(person: Shown, owners: Mapping[tuple[str, str], str]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 
-from connector.cli.screen import ok, out
-from connector.errors import ConnectorError
+from connector.cli.screen import ok, out, when
+from connector.errors import ConnectorError, QuotaExhausted
 from connector.pipeline import Summary
 from connector.writeback import Delivered
 
@@ -83,21 +83,34 @@ def show_failures(summary: Summary) -> dict[str, ConnectorError]:
     """Which systems and streams were left out, and why; returns the systems."""
     left_out: dict[str, ConnectorError] = {**summary.failures, **summary.pulled.failures}
     for name, problem in left_out.items():
-        _trouble(f"{name} was left out: {problem}", problem.hint)
+        if isinstance(problem, QuotaExhausted):
+            out.print(
+                f"[yellow]![/yellow] {name} was not read to the end: {escape(str(problem))}\n  it goes on, {when(problem.resets_at)}"
+            )
+        else:
+            _trouble(f"{name} was left out: {problem}", problem.hint)
     for (system, stream), problem in summary.pulled.stream_failures.items():
         _trouble(f"{system} {stream} was left out: {problem}", problem.hint)
     return left_out
 
 
-def _troubles(summary: Summary) -> None:
+def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
+    """As `show_failures`, with the systems that a person paused."""
     left_out = show_failures(summary)
     for name, pause in summary.paused.items():
         out.print(
             f"[yellow]![/yellow] {name} was left out: paused since {pause.since_at:%d %b %H:%M} UTC by {escape(pause.by)}"
             f"\n  `connector resume {name}` lets it take part again"
         )
+    return left_out
+
+
+def _troubles(summary: Summary) -> None:
+    left_out = show_left_out(summary)
     for each in summary.delivered:
-        if each.error is not None and each.system not in left_out:
+        if isinstance(each.error, QuotaExhausted):
+            _waits_for_quota(each, each.error)
+        elif each.error is not None and each.system not in left_out:
             _trouble(f"{each.system} stopped taking changes: {each.error}; {each.waiting:,} wait", each.error.hint)
     lost = [key for key, counts in summary.pulled.counts.items() if not counts.is_conserved]
     for system, stream in lost:
@@ -113,6 +126,15 @@ def _troubles(summary: Summary) -> None:
         out.print(f"exit code {summary.exit_code}")
     elif summary.totals and not summary.planned and not quarantined and not _is_busy(summary.delivered):
         out.print(ok("everything is as it should be"))
+
+
+def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:
+    lanes = ", ".join(f"{lane} {count:,}" for lane, count in each.pending.items())
+    waiting = sum(each.pending.values())
+    changes = f"{waiting:,} change{'' if waiting == 1 else 's'} wait for calls ({lanes})"
+    out.print(
+        f"[yellow]![/yellow] {each.system}: {changes}: {escape(str(problem))}\n  they go by themselves, {when(problem.resets_at)}"
+    )
 
 
 def _is_busy(delivered: Sequence[Delivered]) -> bool:

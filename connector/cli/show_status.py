@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.markup import escape
 
-from connector.cli.screen import ok, out
+from connector.cli.screen import ok, out, when
 from connector.report.status import Status
 from connector.state import pauses
 
@@ -38,6 +38,7 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     _alerts(told)
     _pauses(told)
     _streams(told, systems)
+    _quotas(told, systems)
     _outbox(told)
     _others(told)
 
@@ -104,6 +105,19 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
             out.print(f"  [red]✗[/red] {step.system} {step.stream}: {escape(step.message or step.status)}")
 
 
+def _quotas(told: Status, systems: Sequence[str]) -> None:
+    """What is left of our calls of today, as far as the systems told."""
+    known = {name: each for name, each in told.quotas.items() if name in systems and each["budget"] is not None}
+    if known:
+        out.print("\n[bold]API calls[/bold]")
+    for name, each in known.items():
+        left = max(each["budget"] - each["ours"], 0)
+        of = f" · others {each['others']:,} of {each['limit']:,}" if each["limit"] is not None else ""
+        mark = "[yellow]" if name in told.waits else "[dim]"
+        at = datetime.fromisoformat(each["at"])
+        out.print(f"  {name:<12} {left:,} left of our {each['budget']:,} today{of}  {mark}{_ago(told.now, at)}[/]")
+
+
 def _outbox(told: Status) -> None:
     out.print("\n[bold]Outbox[/bold]")
     waiting = {key: count for key, count in told.waiting.items() if key[0] != "quarantined"}
@@ -111,6 +125,10 @@ def _outbox(told: Status) -> None:
         out.print("  " + ok("nothing waits"))
     for (state, system, lane), count in sorted(waiting.items()):
         out.print(f"  {count:,} {state.replace('_', ' ')}  {system} {lane}")
+    for system, wait in told.waits.items():
+        out.print(
+            f"  [yellow]waits for calls[/yellow] {system}: {escape(wait.why)}    [dim]goes {when(wait.until_at)}[/dim]"
+        )
     for why, count in told.held.items():
         out.print(
             f"  [yellow]held[/yellow] {count:,}: {escape(why)}    [dim]let go with `connector apply --held`[/dim]"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from connector.state import State, alerts, freezes, outbox, pauses
+from connector.state import State, alerts, freezes, outbox, pauses, quotas
 from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
+from connector.state.quotas import Wait
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Status:
     alerts: Sequence[Alert] = ()
     frozen: Sequence[Freeze] = ()
     drift: Sequence[Drifted] = ()
+    quotas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # system -> its budget, as it was last known
+    waits: Mapping[str, Wait] = field(default_factory=dict)  # systems with changes that wait for calls
 
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
@@ -67,6 +70,8 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
         alerts.standing(state),
         freezes.active(state, now),
         _drift(state),
+        quotas.all_known(state),
+        quotas.waits(state),
     )
 
 
@@ -101,6 +106,8 @@ def as_json(told: Status) -> dict[str, Any]:
         "frozen": [
             {"record": f.record, "field": f.field, "writer": f.writer, "why": f.why, "until": f.until_at.isoformat()} for f in told.frozen
         ],
+        "quotas": {s: {k: q[k] for k in ("limit", "others", "ours", "budget", "left", "at")} for s, q in told.quotas.items()},
+        "waits_for_calls": {s: {"why": w.why, "until": w.until_at.isoformat() if w.until_at else None} for s, w in told.waits.items()},
         "drift": [asdict(each) for each in told.drift],
         "quarantine": [{"system": s, "where": f, "reason": r, "count": c} for s, f, r, c in told.quarantine],
     }  # fmt: skip

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from connector import auth, clock, http
+from connector.budget import Quota
 from connector.errors import AuthError, ConfigError, MissingPermission, Problem, QuotaExhausted, RecordRejected
 from connector.model import (
     Adapter,
@@ -88,8 +89,8 @@ class HubSpotOptions(Section):
         "v3", description="v3, or 2026-09 (where the portal's validation rules apply to what we write)"
     )
     portal_id: int | None = Field(None, description="refuse to write to any portal but this one")
-    quota_share: float = Field(
-        0.8, gt=0, le=1, description="stop when this share of the portal's daily calls is used, by whomever"
+    quota: Quota = Field(
+        default_factory=lambda: Quota.model_validate({}), description="our part of the portal's daily calls"
     )
     calls_per_10_s: int = Field(190, gt=0, description="100 on Free and Starter, 190 on Professional and Enterprise")
     searches_per_s: int = Field(5, gt=0, description="searches a second; HubSpot allows the whole account 5")
@@ -315,6 +316,9 @@ def _windows(options: HubSpotOptions | None = None) -> tuple[Window, ...]:
 def connect(name: str, options: HubSpotOptions) -> System:
     """A connected portal. Nothing is sent before the first call."""
     server = ServerClock()
+    pacing = Pacing(
+        _windows(options), options.quota, learn=usage, ask_reset=lambda: account.resets_at(api), system=name
+    )
     session = http.session(
         name,
         options.url,
@@ -322,12 +326,13 @@ def connect(name: str, options: HubSpotOptions) -> System:
         is_idempotent=is_idempotent,
         bucket_of=bucket_of,
         token=_token(name, options),
-        pacing=Pacing(_windows(options), options.quota_share, learn=usage, system=name),
+        pacing=pacing,
         on_answer=server.hear,
     )
     api = Api(session, options.url, options.api_version, name)
     source = HubSpotSource(name, options, api, server)
-    return System(name, "hubspot", source, HubSpotTarget(name, options, api), lambda: session.calls, session.close)
+    target = HubSpotTarget(name, options, api)
+    return System(name, "hubspot", source, target, lambda: session.calls, session.close, governor=pacing)
 
 
 def _token(name: str, options: HubSpotOptions) -> auth.TokenSource:

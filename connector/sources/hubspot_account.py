@@ -7,6 +7,7 @@ information". An OAuth app has no daily limit of its own, and the second call te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from connector.errors import MissingPermission, RecordRejected
 from connector.model import Check, Finding, Request
@@ -43,6 +44,13 @@ def _quota(api: Api) -> tuple[int | None, int | None]:
         return None, None
     counted = [each for each in told if isinstance(each, dict) and each.get("usageLimit")]
     return (int(counted[0]["currentUsage"]), int(counted[0]["usageLimit"])) if counted else (None, None)
+
+
+def resets_at(api: Api) -> datetime | None:
+    """When the portal's daily calls start anew. Raises what a call raises."""
+    told = api.get("/account-info/v3/api-usage/daily/private-apps").get("results") or ()
+    instants = [str(each["resetsAt"]) for each in told if isinstance(each, dict) and each.get("resetsAt")]
+    return datetime.fromisoformat(instants[0]).astimezone(UTC) if instants else None
 
 
 def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector import auth, http, log
+from connector.budget import Quota
 from connector.model import (
     Adapter,
     Capabilities,
@@ -87,8 +88,8 @@ class SalesforceOptions(Section):
         description="Where a JWT is addressed to; default https://login.salesforce.com, test for a sandbox org's URL.",
     )
     api_version: str = Field(default="62.0", pattern=r"^\d{2}\.0$", description="The REST API's version.")
-    quota_share: float = Field(
-        default=0.8, gt=0, le=1, description="We stop when this part of the org's daily calls is used, by whomever."
+    quota: Quota = Field(
+        default_factory=lambda: Quota.model_validate({}), description="Our part of the org's calls of 24 hours."
     )
     bulk_from: int = Field(
         default=BULK_FROM, ge=1, description="A read of more rows than this goes through Bulk API 2.0."
@@ -154,11 +155,10 @@ CAPABILITIES = Capabilities(
 class SalesforceSource:
     """The reading side."""
 
-    def __init__(self, org: Org, pacing: Pacing, quota_share: float, habits: Habits) -> None:
+    def __init__(self, org: Org, pacing: Pacing, habits: Habits) -> None:
         self._org = org
         self._habits = habits
         self._pacing = pacing
-        self._quota_share = quota_share
 
     def check(self, requests: Sequence[Request]) -> Check:
         """See `Source.check`. Two calls, the token apart."""
@@ -166,9 +166,6 @@ class SalesforceSource:
         described = self._org.described([request.stream.object_type for request in requests], is_fresh=True)
         used = self._pacing.usage
         findings = [*_readable(requests, described), *_invisible(self._org.system, requests, described)]
-        if used and used.used >= self._quota_share * used.limit:
-            what = f"{used.used:,} of {used.limit:,} daily API calls are used, our limit is {self._quota_share:.0%}"
-            findings.append(Finding("warning", what, "wait, or raise `quota_share`"))
         return Check(
             system=self._org.system,
             signed_in_as=str(user.get("preferred_username") or "a user whose name we may not read"),
@@ -209,7 +206,7 @@ class SalesforceTarget:
 
 def connect(name: str, options: SalesforceOptions) -> System:
     """A connected org; the first call signs in."""
-    pacing = Pacing((), options.quota_share, learn=usage, system=name)
+    pacing = Pacing((), options.quota, learn=usage, system=name)
     session = http.session(
         name,
         options.url,
@@ -232,10 +229,11 @@ def connect(name: str, options: SalesforceOptions) -> System:
     return System(
         name=name,
         kind="salesforce",
-        source=SalesforceSource(org, pacing, options.quota_share, habits),
+        source=SalesforceSource(org, pacing, habits),
         target=SalesforceTarget(org),
         calls=lambda: session.calls,
         close=session.close,
+        governor=pacing,
     )
 
 

@@ -72,6 +72,21 @@ def _conflicts(session: Session, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     return counts
 
 
+def known(state: State, keys: Sequence[str]) -> set[str]:
+    """Which of these changes `enqueue` would leave out: they wait, are held, on their way or set aside, or were made."""
+    with state.session() as session:
+        return _known_keys(session, keys)
+
+
+def pending(state: State, now: datetime) -> list[Outbox]:
+    """All changes that go with the next delivery, in the order in which they came."""
+    is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
+    with state.session() as session:
+        return list(
+            session.exec(select(Outbox).where(Outbox.status == "pending", is_due).order_by(col(Outbox.id))).all()
+        )
+
+
 def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
     known: set[str] = set()
     for part in parts(keys):
@@ -137,7 +152,7 @@ def tasks_given(state: State, since: datetime) -> dict[tuple[str, str | None], i
     return counts
 
 
-def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int = 10_000) -> list[Outbox]:
+def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int) -> list[Outbox]:
     """The next pending changes of a system whose time has come: in the order of the lanes, then oldest first."""
     rank = case({lane: place for place, lane in enumerate(lanes)}, value=col(Outbox.lane), else_=len(lanes))
     is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)

@@ -23,6 +23,12 @@ def waiting(state: State) -> list[str]:
         return list(session.exec(select(Replan.record)).all())
 
 
+def reasons(state: State) -> dict[str, str]:
+    """Why each record is to be compared again: conflict, released or thawed."""
+    with state.session() as session:
+        return {row.record: row.why for row in session.exec(select(Replan)).all()}
+
+
 def add(session: Session, records: Iterable[str], why: str, now: datetime) -> None:
     """Have these records compared by the next plan; within the caller's transaction."""
     for record in dict.fromkeys(records):

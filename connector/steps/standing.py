@@ -16,7 +16,7 @@ from connector.mart import Mart
 from connector.model import Kind
 from connector.ownership import Owner, Rules, owner_of
 from connector.state import freezes, outbox, replans
-from connector.state.models import Freeze
+from connector.state.models import Freeze, Outbox
 from connector.steps.planned import owners
 from connector.steps.setup import Moment, Setup
 
@@ -125,9 +125,15 @@ def _grouped(mart: Mart, rows: ir.Table, names: Sequence[str]) -> list[dict[str,
 
 def redirect(setup: Setup, mart: Mart) -> None:
     """Send tasks whose record was merged away or deleted to another live record of their person."""
+    replans.redirect(setup.state, {row.key: place for row, place in redirections(setup, mart)})
+
+
+def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]]:
+    """The tasks whose record was merged away or deleted, each with another live record of its person (system, object_type,
+    native_id, person)."""
     lost = replans.astray(setup.state, setup.writeback.max_attempts)
     if not lost:
-        return
+        return []
     issued, members = mart.table("issued"), mart.table("membership")
     record = mart.table(tables.record_table(Kind.PERSON))
     asked = mart.keep("lost", pa.table({"task": [row.key for row in lost], "subject": [row.person for row in lost]}))
@@ -143,7 +149,7 @@ def redirect(setup: Setup, mart: Mart) -> None:
     by_task: dict[str, list[dict[str, str]]] = {}
     for row in mart.arrow(places.order_by("task", "system", "object_type", "native_id")).to_pylist():
         by_task.setdefault(row.pop("task"), []).append(row)
-    chosen = {}
+    chosen = []
     for task in lost:
         gone = (task.system, task.object_type, task.native_id)
         targets = setup.systems[task.system].adapter.capabilities.task_targets if task.system in setup.systems else ()
@@ -154,8 +160,8 @@ def redirect(setup: Setup, mart: Mart) -> None:
             and (place["system"], place["object_type"], place["native_id"]) != gone
         ]  # fmt: skip
         if fitting:
-            chosen[task.key] = min(fitting, key=lambda place: targets.index(place["object_type"]))
-    replans.redirect(setup.state, chosen)
+            chosen.append((task, min(fitting, key=lambda place: targets.index(place["object_type"]))))
+    return chosen
 
 
 def _column(name: str, values: Iterable[str]) -> pa.Table:

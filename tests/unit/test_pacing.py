@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from connector import clock
+from connector.budget import Quota
 from connector.errors import QuotaExhausted
 from connector.model import Window
 from connector.pacing import PROBE_EVERY_S, Pacing, Usage
@@ -108,21 +113,89 @@ def test_threads_together_keep_to_one_window() -> None:
     assert all(later - earlier > 0.15 for earlier, later in zip(made, made[5:], strict=False))
 
 
-def test_calls_stop_when_the_configured_share_of_the_quota_is_used(time: Clock) -> None:
-    pacing = Pacing(share=0.5, learn=lambda headers: Usage(int(headers["used"]), 100), system="crm", monotonic_s=time)
-    pacing.wait("")
-    pacing.observe({"used": "49"})
-    pacing.wait("")
-    pacing.observe({"used": "50"})
-    with pytest.raises(QuotaExhausted, match="50 of 100 daily API calls are used, our limit is 50%") as caught:
+# ------------------------------------------------------------------------------------------------------------ the budget
+
+
+def paced(time: Clock, quota: dict[str, Any] | None = None, **options: Any) -> Pacing:
+    """A pacing that learns from headers such as {"used": "90"}, of a limit of 100."""
+
+    def learn(headers: Mapping[str, str]) -> Usage | None:
+        return Usage(int(headers["used"]), 100) if "used" in headers else None
+
+    return Pacing(quota=Quota(**(quota or {})), learn=learn, system="crm", monotonic_s=time, **options)
+
+
+def test_our_budget_is_a_share_of_what_the_others_leave(time: Clock) -> None:
+    pacing = paced(time, {"share": 0.5})
+    for _ in range(4):
         pacing.wait("")
-    assert caught.value.system == "crm"
-    assert caught.value.exit_code == 0
+    pacing.observe({"used": "64"})
+    told = pacing.budget()
+    assert (told.others, told.ours, told.calls, told.left("consent")) == (60, 4, 20, 16)
+    pacing.wait("")
+    assert pacing.budget().left("consent") == 15, "our own calls count before the system tells of them"
 
 
-def test_with_the_quota_used_up_one_call_in_a_while_asks_whether_it_still_is(time: Clock) -> None:
-    pacing = Pacing(share=0.5, learn=lambda headers: Usage(int(headers["used"]), 100), monotonic_s=time)
-    pacing.observe({"used": "90"})
+def test_the_more_urgent_lane_goes_longer_and_consent_to_the_end(time: Clock) -> None:
+    pacing = paced(time, {"share": 1.0})
+    pacing.observe({"used": "0"})
+    for made in range(100):
+        told = pacing.budget()
+        gone = [lane for lane in ("score", "task", "stage", "consent") if told.left(lane) == 0]
+        assert gone == ["score", "task", "stage"][: (made >= 80) + (made >= 90) + (made >= 95)]
+        pacing.admit("consent", 1)
+        pacing.wait("")
+    with pytest.raises(QuotaExhausted, match="100 of our 100 calls of today are used"):
+        pacing.admit("consent", 1)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_begun_with_its_lane_and_the_option_to_change(time: Clock) -> None:
+    pacing = paced(time, {"share": 1.0})
+    pacing.observe({"used": "0"})
+    pacing.admit("score", 80)
+    with pytest.raises(QuotaExhausted, match="80% of them for the score lane") as caught:
+        pacing.admit("score", 81)
+    assert (caught.value.system, caught.value.exit_code) == ("crm", 0)
+    assert "systems.crm.quota" in caught.value.hint
+    pacing.admit("stage", 81)
+
+
+def test_reading_stops_where_it_would_use_up_what_writes_need(time: Clock) -> None:
+    pacing = paced(time, {"share": 1.0, "read": 0.1})
+    pacing.observe({"used": "0"})
+    for _ in range(10):
+        pacing.wait("")
+    with pytest.raises(QuotaExhausted, match="to read"):
+        pacing.wait("")
+    pacing.admit("score", 1)
+    pacing.wait("")
+
+
+def test_a_fixed_number_of_calls_bounds_a_system_that_tells_nothing_and_lowers_the_share_of_one_that_does(
+    time: Clock,
+) -> None:
+    silent = paced(time, {"calls_per_day": 5})
+    for _ in range(5):
+        silent.admit("consent", 1)
+        silent.wait("")
+    with pytest.raises(QuotaExhausted):
+        silent.wait("")
+    telling = paced(time, {"calls_per_day": 5})
+    telling.observe({"used": "0"})
+    assert telling.budget().calls == 5
+
+
+def test_a_system_that_tells_nothing_and_has_no_fixed_number_is_not_bounded(time: Clock) -> None:
+    pacing = paced(time)
+    pacing.observe({"any": "thing"})
+    pacing.admit("score", 1_000_000)
+    assert pacing.usage is None
+    assert pacing.budget().left("score") is None
+
+
+def test_with_the_budget_used_up_one_call_in_a_while_asks_whether_it_still_is(time: Clock) -> None:
+    pacing = paced(time)
+    pacing.observe({"used": "100"})
     time.now_s += PROBE_EVERY_S
     pacing.wait("")
     with pytest.raises(QuotaExhausted):
@@ -131,8 +204,55 @@ def test_with_the_quota_used_up_one_call_in_a_while_asks_whether_it_still_is(tim
     pacing.wait("")
 
 
-def test_headers_that_do_not_tell_leave_what_was_known(time: Clock) -> None:
-    pacing = Pacing(learn=lambda headers: Usage(1, 2) if headers else None, monotonic_s=time)
-    pacing.observe({"any": "thing"})
-    pacing.observe({})
-    assert pacing.usage == Usage(1, 2)
+def test_what_was_used_and_told_is_known_to_the_next_connection(time: Clock) -> None:
+    first = paced(time, {"share": 0.5})
+    first.wait("")
+    first.observe({"used": "61"})
+    second = paced(time, {"share": 0.5})
+    second.recall(first.kept())
+    assert second.budget() == first.budget()
+    assert (second.budget().others, second.budget().ours) == (60, 1)
+
+
+def test_calls_of_another_day_count_no_more(time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: now)
+    pacing = paced(time, {"share": 0.5})
+    pacing.wait("")
+    pacing.observe({"used": "100"})
+    assert pacing.resets_at() == datetime(2026, 11, 2, 11, tzinfo=UTC), "when the oldest of ours are a day old"
+    kept = pacing.kept()
+    now += timedelta(days=1, hours=2)
+    later = paced(time, {"share": 0.5})
+    later.recall(kept)
+    assert later.budget().left("consent") is None, "what was told a day ago is not known any more"
+    later.observe({"used": "10"})
+    assert (later.budget().others, later.budget().ours) == (10, 0)
+
+
+def test_a_system_with_a_midnight_is_asked_for_it_once_and_starts_anew_then(
+    time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = datetime(2026, 11, 1, 22, tzinfo=UTC), []
+
+    def midnight() -> datetime:
+        asked.append(pacing.wait(""))  # goes out though the budget is used
+        return datetime(2026, 11, 1, 23, tzinfo=UTC)
+
+    monkeypatch.setattr(clock, "now", lambda: now)
+    pacing = paced(time, ask_reset=midnight)
+    pacing.observe({"used": "100"})
+    with pytest.raises(QuotaExhausted):
+        pacing.wait("")
+    assert pacing.resets_at() == pacing.resets_at() == datetime(2026, 11, 1, 23, tzinfo=UTC)
+    assert len(asked) == 1
+    now += timedelta(hours=1, minutes=1)
+    pacing.wait("")
+    assert pacing.budget().calls == 80
+    assert pacing.resets_at() == datetime(2026, 11, 2, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("lanes", [{"score": 0.95, "task": 0.9}, {"task": 1.0, "stage": 0.99}])
+def test_a_less_urgent_lane_may_not_go_longer_than_a_more_urgent_one(lanes: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="the more urgent lane goes longer"):
+        Quota(**lanes)  # type: ignore[arg-type]

@@ -279,13 +279,6 @@ def test_fields_and_tasks_share_a_batch_where_the_system_takes_them_together_and
     assert [len(batch) for batch in batches(changes, HUBSPOT)] == [40, 80], "tasks before scores"
 
 
-def test_the_plan_states_its_calls() -> None:
-    changes = [change(n) for n in range(1001)]
-    plan = make(changes, BRAKES, totals(existing=0))
-    assert plan.calls({"crm": SALESFORCE}) == {"crm": 2}
-    assert plan.calls({"crm": HUBSPOT}) == {"crm": 11}
-
-
 # ------------------------------------------------------------------------------------------------------------ ownership
 
 

@@ -44,8 +44,8 @@ def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"private_key": "k", "username": "u", "refresh_token": "r"}, "not both"),
         ({"url": "http://acme.my.salesforce.com"}, "https"),
         ({"api_version": "62"}, "pattern"),
-        ({"quota_share": 0}, "greater than 0"),
-        ({"quota_share": 1.5}, "less than or equal to 1"),
+        ({"quota": {"share": 0}}, "greater than 0"),
+        ({"quota": {"share": 1.5}}, "less than or equal to 1"),
         ({"clientid": "x"}, "Extra inputs"),
     ],
 )
@@ -182,7 +182,6 @@ def test_check_says_who_we_are_what_is_used_and_what_cannot_be_read() -> None:
     revenue = by_what["Lead.AnnualRevenue is not visible to this user"]
     assert (revenue.level, "[mapping.salesforce.leads]" in revenue.mend) == ("error", True)
     assert "connector install salesforce" in by_what["Lead.Mine__c does not exist or is not visible to this user"].mend
-    assert by_what["85 of 100 daily API calls are used, our limit is 80%"].level == "warning"
     assert not any("CurrencyIsoCode" in what for what in by_what)
 
 

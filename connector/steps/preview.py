@@ -1,0 +1,101 @@
+"""What a sync would send: the plan less what the outbox knows already, what goes besides it and why, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from connector import settlement
+from connector.budget import Budget
+from connector.cost import Cost, cost
+from connector.mart import Mart
+from connector.model import Change, System
+from connector.plan import Plan
+from connector.state import outbox, replans
+from connector.state.models import Outbox
+from connector.steps import standing
+from connector.steps.setup import Moment, Setup
+from connector.tables import record_key
+
+_WHY = {
+    replans.CONFLICT: "its record was not what we thought; planned anew",
+    replans.RELEASED: "was set aside; what refused it is mended",
+    replans.THAWED: "is no longer frozen",
+}
+
+
+@dataclass(frozen=True)
+class Again:
+    """A change that goes although nothing new is known of its record, and why."""
+
+    change: Change
+    why: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`plan`: what would enter the outbox. `again`: what goes besides, or in it again. `aside`: what stays set aside."""
+
+    plan: Plan
+    again: Sequence[Again]
+    aside: int
+    costs: Mapping[str, Cost]
+
+
+def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan, moment: Moment) -> Preview:
+    """What delivering this plan now would send, with what waits in the outbox already."""
+    known = outbox.known(setup.state, [change.key for change in plan.changes])
+    fresh = replace(
+        plan,
+        changes=tuple(change for change in plan.changes if change.key not in known),
+        held={key: why for key, why in plan.held.items() if key not in known},
+    )
+    moved = [
+        Again(
+            settlement.as_change(_at(row, place)),
+            f"its record is gone; goes to {place['object_type']} {place['native_id']}",
+        )
+        for row, place in standing.redirections(setup, mart)
+    ]
+    waiting = [Again(settlement.as_change(row), _waits(row)) for row in _staying(setup, plan, fresh, moment)]
+    reasons = replans.reasons(setup.state)
+    released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
+    going = [*(each.change for each in [*waiting, *moved]), *fresh.going]
+    costs = {
+        name: cost(
+            [each for each in going if each.system == name], connected.adapter.capabilities, _budget(systems, name)
+        )
+        for name, connected in setup.systems.items()
+        if not setup.writeback.systems or name in setup.writeback.systems
+    }
+    aside = {f"change|{each.change.key}" for each in moved}
+    stays = sum(row.key not in aside for row in replans.refused(setup.state))
+    return Preview(fresh, [*moved, *released, *waiting], stays, costs)
+
+
+def _staying(setup: Setup, plan: Plan, fresh: Plan, moment: Moment) -> list[Outbox]:
+    """What waits in the outbox and no change of the plan takes the place of."""
+    replaced = {_record(change) for change in fresh.changes if change.task is None}
+    wanted = {change.key for change in plan.changes}
+    return [
+        row
+        for row in outbox.pending(setup.state, moment.now)
+        if row.task or row.key.startswith(outbox.UNDO) or row.key in wanted or settlement.record_key(row) not in replaced
+    ]  # fmt: skip
+
+
+def _waits(row: Outbox) -> str:
+    return f"waits since run {row.run}" + (f", tried {row.attempt} times" if row.attempt > 1 else "")
+
+
+def _at(row: Outbox, place: Mapping[str, str]) -> Outbox:
+    return Outbox(**{**row.model_dump(), **place})
+
+
+def _record(change: Change) -> str:
+    return record_key(change.system, change.object_type, change.native_id)
+
+
+def _budget(systems: Mapping[str, System], name: str) -> Budget | None:
+    governor = systems[name].governor if name in systems else None
+    return governor.budget() if governor is not None else None
