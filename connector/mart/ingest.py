@@ -59,6 +59,7 @@ class Group:
     malformed: int
     cursor: str | None
     modified_by: str = ""  # the native field that names who changed a record last
+    unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides from us for now
 
 
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
@@ -239,6 +240,8 @@ class _Merge:
         mine = table.filter((table.system == self.group.system) & (table.stream == self.group.stream))
         new, others = self._parted(rows, "native_id", mine)
         applied = self._append_activities(new) if new.num_rows else 0
+        if self.group.unsent:  # known ones say more than what came
+            others = others.filter(fresh.pc.is_valid(others["deleted_at"]))
         if others.num_rows:
             applied += self._merge_activities(others, mine)
         return len(rows["native_id"].unique()), applied

@@ -106,6 +106,11 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
     )
     new = alive.anti_join(living, "key")
     pairs = alive.inner_join(living, "key", rname="{name}_before")
+    is_kept = pairs.task_key.isnull() & pairs.task_key_before.notnull()  # our own task, whose key is hidden from us now
+    pairs = pairs.mutate(
+        task_key=pairs.task_key.fill_null(pairs.task_key_before),
+        filtered_because=ibis.ifelse(is_kept, pairs.filtered_because_before, pairs.filtered_because),
+    )
     compared = [column for column in tables.ACTIVITY.names if column not in ("key", "run")]
     differs = reduce(or_, [~pairs[column].identical_to(pairs[f"{column}_before"]) for column in compared])
     names = tables.ACTIVITY.names

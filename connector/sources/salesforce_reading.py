@@ -195,8 +195,8 @@ def cursor(org: Org, reading: Reading) -> str:
         said |= {"low": reading.low} if reading.low else {}
     if reading.deleted_low:
         said["deleted_low"] = reading.deleted_low
-    if reading.hidden:
-        said |= {"hidden": reading.hidden, "hidden_at": reading.hidden_at}
+    if still := [name for name in reading.hidden if known is None or not known.allows(name) or not is_over]:
+        said |= {"hidden": still, "hidden_at": reading.hidden_at}
     return orjson.dumps(said).decode()
 
 

@@ -57,7 +57,7 @@ def _hidden(system: str, stream: Stream, pages: Sequence[Page], now: datetime) -
             stream=stream.name,
             field=", ".join(names),
             code="HIDDEN_FIELD",
-            reason=f"{stream.object_type} does not show us {', '.join(names)}: records come without",
+            reason=f"{stream.object_type} does not show us {', '.join(names)}: what we knew of it stays, what is new comes without",
             hint=f"run `connector check {system}`: it says what to do about each",
             first_at=now,
             last_at=now,

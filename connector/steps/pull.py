@@ -22,7 +22,7 @@ from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides, mended
+from connector.steps import asides, hidden, mended
 from connector.steps import suppress as suppressing
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
@@ -68,6 +68,7 @@ class _Read:
     rows: int = 0
     mapped: tuple[mapping.Mapped, ...] = ()
     seen_again: tuple[str, ...] = ()  # records of which something was set aside before
+    unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides
     failure: ConnectorError | None = None
     calls: int = 0
 
@@ -223,6 +224,10 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
     rows = pa.concat_tables([page.rows for page in pages])
     if not rows.num_rows:
         return _Read(connected.name, stream, tuple(pages))
+    unsent = hidden.of_pages(connected, stream, pages)
+    if unsent and stream.kind in tables.FIELDS:
+        with setup.mart(threads=STORING_THREADS) as mart:
+            rows = hidden.remembered(mart, connected.name, stream, rows, unsent)
     mapped = mapping.apply(
         rows,
         connected.mappings[stream.name],
@@ -236,7 +241,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
     told = tuple(
         replace(page, rows=page.rows.schema.empty_table()) for page in pages
     )  # the rows are mapped: let them go
-    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen)
+    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen, unsent)
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
@@ -305,6 +310,7 @@ def _group(read: _Read) -> Group:
         malformed,
         cursors[-1] if cursors else None,
         read.stream.modified_by,
+        read.unsent,
     )
 
 

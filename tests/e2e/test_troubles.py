@@ -64,6 +64,28 @@ def test_storms_of_refusals_and_failures_are_waited_out(installed: World) -> Non
     assert differing(house.desired(), crms.written()) == []
 
 
+def test_a_hidden_field_is_named_keeps_what_was_known_and_is_read_again_when_it_is_shown(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    one, other = (row["Id"] for row in crms.query("SELECT Id FROM Contact WHERE Title != null ORDER BY Id LIMIT 2"))
+
+    def titles() -> dict[str, str]:
+        return dict(house.mart("SELECT native_id, title FROM person_record WHERE object_type = 'Contact'"))
+
+    before = titles()
+    crms.tell("act", system="salesforce", action="field_security", field="Contact.Title", access="none")
+    crms.tell("act", system="salesforce", action="update", id=one, values={"LastName": "Renamed"})
+    crms.tell("act", system="salesforce", action="update", id=other, values={"Title": "Head of Logistics"})
+    house.sync()
+    assert titles() == before
+    assert house.mart(f"SELECT last_name FROM person_record WHERE native_id = '{one}'") == [("Renamed",)]
+    assert "Contact does not show us Title" in house.run("quarantine").out
+    crms.tell("act", system="salesforce", action="field_security", field="Contact.Title", access="edit")
+    for _ in range(2):
+        house.sync()
+    assert titles() == before | {other: "Head of Logistics"}
+    assert "does not show us" not in house.run("quarantine").out
+
+
 def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_written(installed: World) -> None:
     house, crms = installed.house, installed.crms
     contact = crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 1")[0]["Id"]

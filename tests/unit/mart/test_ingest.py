@@ -211,3 +211,33 @@ def test_a_record_without_an_id_is_quarantined_and_the_counts_still_add_up(mart:
 
 def test_counts_that_lose_a_record_are_not_conserved() -> None:
     assert not Counts(pulled=3, applied=1, unchanged=1).is_conserved
+
+
+# ------------------------------------------------------------------------------------------------ hidden fields
+
+
+def test_a_known_activity_stays_as_it_was_while_a_field_is_hidden_a_deleted_one_goes_and_a_new_one_comes(
+    mart: Mart,
+) -> None:
+    at = "2026-10-01T10:00:00Z"
+    call = {"hs_call_title": "Discovery", "hs_timestamp": at, "associations.contacts": ["1"]}
+    pull(mart, "calls", row("c1", **call), row("c2", **call))
+    blurred = {"hs_timestamp": at, "associations.contacts": ["1"]}
+    rows = [row("c1", **blurred), row("c2", is_deleted=True), row("c3", **blurred)]
+    page = pa.Table.from_pylist([{**each, "object_type": "calls"} for each in rows], schema=tables.PAGE)
+    mapped = mapping.apply(page, MAPPINGS["calls"], system="hubspot", region="DE", outputs=(), now=NOW)
+    group = Group("hubspot", "calls", Kind.ACTIVITY, (mapped,), 3, 0, "c2", unsent=frozenset({"hs_call_title"}))
+    assert ingest(mart, group, run=2, now=NOW) == Counts(3, 2, 1, 0, 0)
+    found = {each["native_id"]: (each["subject"], each["deleted_at"] is None) for each in table(mart, "activity")}
+    assert found == {"c1": ("Discovery", True), "c2": ("Discovery", False), "c3": (None, True)}
+
+
+def test_a_task_of_ours_stays_ours_while_its_key_is_hidden(mart: Mart) -> None:
+    done = {"hs_task_status": "COMPLETED", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1"]}
+    key = MAPPINGS["tasks"].activity.task_key  # type: ignore[union-attr]
+    assert key
+    KINDS["tasks"] = Kind.ACTIVITY
+    pull(mart, "tasks", row("t1", **done, **{key: "ours"}))
+    pull(mart, "tasks", row("t1", NOW + timedelta(hours=1), **done, hs_task_subject="Other"), run=2)
+    (task,) = table(mart, "activity")
+    assert (task["task_key"], task["filtered_because"], task["subject"]) == ("ours", "own", "Other")
