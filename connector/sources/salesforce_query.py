@@ -40,6 +40,7 @@ from connector.errors import (
 from connector.model import Page, Request, StreamFailure, Verdict
 from connector.sources import salesforce_bulk as bulk
 from connector.sources.salesforce_reading import (
+    DELETED_WITHIN,
     NOT_KNOWN,
     SETTLED_AFTER,
     WITHOUT_BIN,
@@ -49,6 +50,7 @@ from connector.sources.salesforce_reading import (
     cursor,
     formulate,
     hidden_of,
+    keep_held,
     literal,
     wanted,
 )
@@ -63,7 +65,8 @@ MAX_LOOKS = 2
 EXPIRED_CURSOR = "INVALID_QUERY_LOCATOR"
 UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
 TOO_SLOW = "QUERY_TIMEOUT"
-DELETED_WITHIN = timedelta(days=15)
+#: /deleted tells no more than 600,000 ids.
+TOO_MANY_DELETED = "EXCEEDED_ID_LIMIT"
 #: What Bulk API cannot select: compound fields and files.
 NOT_IN_BULK = ("other",)
 
@@ -81,7 +84,7 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
         if not readings:
             following = in_bulk.pop(0)
             yield from _in_bulk(org, following)
-            if following.first_page_at is None:  # to be read anew
+            if not following.is_over:  # to be read anew, or its other part comes next
                 readings.append(following)
             continue
         readings.sort(key=lambda reading: -reading.remaining)
@@ -91,7 +94,7 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
                 continue
             if reading.job is not None:
                 in_bulk.append(reading)
-            if isinstance(said, StreamFailure) or said.done or reading.job is not None:
+            if isinstance(said, StreamFailure) or reading.is_over or reading.job is not None:
                 readings.remove(reading)
             yield said
 
@@ -120,7 +123,7 @@ def _asked(org: Org, group: Sequence[Reading]) -> Iterator[tuple[Reading, Answer
 
 
 def _path(reading: Reading) -> str:
-    return reading.next_path or f"queryAll?q={quote(reading.soql, safe='')}"
+    return reading.next_path or f"queryAll?q={quote(reading.query, safe='')}"
 
 
 def _taken(
@@ -138,8 +141,9 @@ def _taken(
         reading.first_page_at = literal(asked_at)
         if reading.object_type in WITHOUT_BIN and not reading.deleted_low:
             reading.deleted_low = literal(asked_at - SETTLED_AFTER)
-        if total > reading.habits.bulk_from and (begun := _begun_in_bulk(org, reading, total)):
-            return begun
+    is_first = reading.next_path is None
+    if is_first and total > reading.habits.bulk_from and (begun := _begun_in_bulk(org, reading, total)):
+        return begun
     if reading.remaining == NOT_KNOWN:
         reading.remaining = total
     reading.attempts = 0
@@ -153,9 +157,15 @@ def _taken(
 def _page(org: Org, reading: Reading, rows: pa.Table, malformed: tuple[str, ...], total: int | None) -> Page:
     if reading.deletions is not None:
         rows, reading.deletions = pa.concat_tables([rows, reading.deletions]), None
-    is_done = reading.next_path is None and reading.job is None
-    told = hidden_of(reading)
-    return Page(reading.stream, rows, cursor(org, reading), is_done, malformed, total, told)
+    if reading.sweep is not None:
+        reading.sweep.alive += rows["native_id"].chunks
+        rows, total = rows.slice(0, 0), None
+    if reading.next_path is None and reading.job is None:
+        gone = reading.end_part()
+        if gone is not None and gone.num_rows:
+            _log.warning("pull.deletions_found", system=org.system, stream=reading.stream.name, records=gone.num_rows)
+            rows = gone
+    return Page(reading.stream, rows, cursor(org, reading), reading.is_over, malformed, total, hidden_of(reading))
 
 
 def _refused(org: Org, reading: Reading, answer: Answer, object_types: Sequence[str]) -> Page | StreamFailure | None:
@@ -198,13 +208,14 @@ def _begun_in_bulk(org: Org, reading: Reading, total: int | None) -> Page | None
     if any(reading.kinds.get(name) in NOT_IN_BULK for name in names):
         return None
     try:
-        job, at = bulk.create(org, reading.soql.partition(" ORDER BY ")[0])
+        job, at = bulk.create(org, reading.query.partition(" ORDER BY ")[0])
     except (RecordRejected, MissingPermission, SystemUnavailable) as error:
         _log.info("pull.bulk_refused", system=org.system, stream=reading.stream.name, error=str(error))
         reading.may_bulk = False
         return None
     _log.info("pull.bulk_begun", system=org.system, stream=reading.stream.name, records=total)
-    reading.job, reading.next_path, reading.first_page_at = bulk.Place(job), None, literal(at)
+    reading.job, reading.next_path = bulk.Place(job), None
+    reading.first_page_at = literal(at) if reading.sweep is None else reading.first_page_at
     return replace(_page(org, reading, tables.PAGE.empty_table(), (), total), is_place=True)
 
 
@@ -233,6 +244,7 @@ def _in_bulk(org: Org, reading: Reading) -> Iterator[Page | StreamFailure]:
     except (AuthError, QuotaExhausted):
         raise
     except ConnectorError as error:
+        reading.is_over = True
         yield StreamFailure(reading.stream, error)
 
 
@@ -249,6 +261,8 @@ def _deleted_path(org: Org, reading: Reading) -> str:
 def _take_deletions(org: Org, reading: Reading, answer: Answer, asked_at: datetime) -> None:
     """Deletions become rows of the first page. Where they were not told, they are asked for again by the next read."""
     if answer.told.verdict is not Verdict.OK or not isinstance(answer.body, dict):
+        if answer.told.code == TOO_MANY_DELETED:
+            keep_held(reading)
         _log.warning("pull.deletions_not_told", system=org.system, stream=reading.stream.name, code=answer.told.code)
         return
     gone = [one for one in answer.body.get("deletedRecords", ()) if isinstance(one, dict) and one.get("id")]

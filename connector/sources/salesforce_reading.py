@@ -3,9 +3,9 @@
 The cursor is a JSON object. Between two reads: `low`, the SystemModstamp to go on from (instants are SOQL literals);
 `reconciled`, when a read last went back a day; `deleted_low`, from when deletions are still to be asked for; `hidden`,
 the fields that were asked for and not shown, as of `hidden_at`; `formulas`, that some are read, all of them last at
-`refreshed`; `whole`, that the next read is to read everything. In the middle of a read also `at`, the instant of its
-first page, `of`, a fingerprint of its query, `mode`, and where it is: `next`, a page's address, or `job`, a place in the
-results of a bulk query.
+`refreshed`; `whole`, that the next read is to read everything; `sweep`, that it is to look which records are gone. In the
+middle of a read also `at`, the instant of its first page, `of`, a fingerprint of its query, `mode`, and where it is:
+`next`, a page's address, or `job`, a place in the results of a bulk query.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from connector import clock
 from connector.model import Request, Stream
 from connector.sources.salesforce_bulk import Place
 from connector.sources.salesforce_rest import Described, Org
+from connector.sources.salesforce_rows import deleted_rows, pc
 
 SETTLED_AFTER = timedelta(minutes=10)
 #: A standard field that was found hidden is left out for so long without a look. Custom ones may be created any minute.
@@ -36,6 +37,10 @@ ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
 WITHOUT_DELETION = ("User",)
 WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole")
 MERGEABLE = ("Lead", "Contact", "Account")
+
+#: Deleted rows stay in the recycle bin for 15 days, and /deleted looks back as far (REST API Developer Guide, "sObject Get
+#: Deleted"; Salesforce Help, "Recycle Bin").
+DELETED_WITHIN = timedelta(days=15)
 
 #: How much a read takes: what changed, what changed in the last day, everything.
 NEWS, DAY, WHOLE = "news", "day", "whole"
@@ -54,6 +59,27 @@ class Habits:
     formulas_every: timedelta
     described: Collection[str] = ()
     own: Collection[str] = ()
+
+
+@dataclass
+class Sweep:
+    """The ids that we hold, and those that are alive as far as they have been read."""
+
+    held: Any
+    alive: list[Any] = field(default_factory=list)
+
+    def gone(self, object_type: str) -> pa.Table | None:
+        """Deletions of the ids that are not alive; None where the org shows no record at all: that is a permission."""
+        alive = pa.chunked_array(self.alive, pa.string())
+        if not len(alive):
+            return None
+        missing = self.held.filter(pc.invert(pc.is_in(self.held, value_set=alive)))
+        return deleted_rows(object_type, [{"id": each} for each in missing.to_pylist()])
+
+
+def sweep_soql(object_type: str) -> str:
+    """The ids that are alive; by `queryAll`, which alone shows archived activities."""
+    return f"SELECT Id FROM {object_type} WHERE IsDeleted = false"  # noqa: S608
 
 
 @dataclass
@@ -79,6 +105,10 @@ class Reading:
     hidden: tuple[str, ...] = ()
     hidden_at: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
+    held: Any = ()  # the ids that we held alive when it began, where deletions may have been missed since
+    sweep: Sweep | None = None
+    is_swept: bool = False
+    is_over: bool = False
 
     @property
     def stream(self) -> Stream:
@@ -95,10 +125,33 @@ class Reading:
         """Whether the object's description should come with the first page: it is written to, or a day has passed."""
         return self.mode != NEWS or self.object_type in self.habits.described
 
+    @property
+    def query(self) -> str:
+        """The query of the present part of the read."""
+        return self.soql if self.sweep is None else sweep_soql(self.object_type)
+
     def restart(self) -> None:
         """Read from the bound again: the place where we were is not there any more."""
-        self.next_path = self.first_page_at = self.job = None
+        self.next_path = self.job = None
         self.remaining = NOT_KNOWN
+        if self.sweep is not None:
+            self.sweep = Sweep(self.sweep.held)
+        else:
+            self.first_page_at = None
+
+    def end_part(self) -> pa.Table | None:
+        """The part of the read that is under way came to its end: the ids that are alive come next, or it is over.
+
+        Gives the rows of what turned out to be gone.
+        """
+        gone = None
+        if self.sweep is not None:
+            gone = self.sweep.gone(self.object_type)
+            self.held, self.sweep, self.is_swept = (), None, True
+        elif len(self.held):
+            self.sweep, self.remaining = Sweep(self.held), NOT_KNOWN
+        self.is_over = self.sweep is None
+        return gone
 
 
 def begin(org: Org, request: Request, habits: Habits) -> Reading:
@@ -116,11 +169,25 @@ def begin(org: Org, request: Request, habits: Habits) -> Reading:
     if saved.get("hidden") and now - datetime.fromisoformat(saved["hidden_at"]) < HIDDEN_FOR:
         hidden = [name for name in saved["hidden"] if not name.endswith("__c")]
         reading.hidden, reading.hidden_at = tuple(hidden), saved["hidden_at"]
+    if saved.get("sweep") or (not is_midway and _may_have_missed(saved, now)):
+        keep_held(reading)
     formulate(org, reading)
     if is_midway and saved["of"] == _fingerprint(reading.soql):
         reading.first_page_at, reading.next_path = saved.get("at"), saved.get("next")
         reading.job = Place(**saved["job"]) if saved.get("job") else None
     return reading
+
+
+def keep_held(reading: Reading) -> None:
+    """Deletions may have been missed: at its end the read is to look which of the ids that we hold are gone."""
+    if reading.request.held and reading.object_type not in WITHOUT_DELETION:
+        reading.held = reading.request.held()
+
+
+def _may_have_missed(saved: Mapping[str, Any], now: datetime) -> bool:
+    """Whether something was deleted so long ago, since the last read, that nothing tells it any more."""
+    since = [saved[key] for key in ("low", "deleted_low") if saved.get(key)]
+    return not since or now - datetime.fromisoformat(min(since)) >= DELETED_WITHIN
 
 
 def _mode(saved: Mapping[str, Any], habits: Habits, now: datetime) -> str:
@@ -186,15 +253,19 @@ def cursor(org: Org, reading: Reading) -> str:
     assert reading.first_page_at is not None
     said = {key: reading.saved[key] for key in _KEPT if key in reading.saved}
     known = org.remembered(reading.object_type)
-    is_over = reading.next_path is None and reading.job is None
+    is_over = reading.sweep is not None or (reading.next_path is None and reading.job is None)
     if is_over:
         said |= _settled(reading, known)
     else:
         said |= {"at": reading.first_page_at, "of": _fingerprint(reading.soql), "mode": reading.mode}
         said |= {"next": reading.next_path} if reading.job is None else {"job": asdict(reading.job)}
         said |= {"low": reading.low} if reading.low else {}
+    if len(reading.held):
+        said["sweep"] = True
     if reading.deleted_low:
         said["deleted_low"] = reading.deleted_low
+    if reading.is_swept and "deleted_low" in said:
+        said["deleted_low"] = said["low"]
     if still := [name for name in reading.hidden if known is None or not known.allows(name) or not is_over]:
         said |= {"hidden": still, "hidden_at": reading.hidden_at}
     return orjson.dumps(said).decode()

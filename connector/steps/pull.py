@@ -134,7 +134,7 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
         if poll and every and now - poll.polled_at < every:
             continue
-        held = partial(_held, setup, connected.name, stream) if stream.kind in tables.FIELDS else None
+        held = partial(_held, setup, connected.name, stream)
         made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name), held))
     return made
 
@@ -142,6 +142,11 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
 def _held(setup: Setup, system: str, stream: Stream) -> pa.Array[Any]:
     """The native ids of a stream's records that are alive as far as we know; asked for while others are stored."""
     with setup.mart(threads=STORING_THREADS) as mart:
+        if stream.kind not in tables.FIELDS:
+            activity = mart.table("activity")
+            mine = activity.filter((activity.system == system) & (activity.stream == stream.name))
+            ids = mine.filter(mine.deleted_at.isnull()).select("native_id").distinct()
+            return mart.arrow(ids)["native_id"].combine_chunks()
         table = mart.table(tables.record_table(stream.kind))
         mine = table.filter((table.system == system) & (table.object_type == stream.object_type))
         alive = mine.filter(mine.deleted_at.isnull() & mine.merged_into.isnull()).select("native_id")
