@@ -95,8 +95,9 @@ CASE_FIELDS = _schema(
 
 CAMPAIGN_FIELDS = _schema(name=TEXT, campaign_type=TEXT, status=TEXT, starts_on=DATE, ends_on=DATE)
 
-#: The people of the customer's own company who own records: `native_id` is what `owner` columns hold.
-OWNER_FIELDS = _schema(name=TEXT, email=TEXT, is_active=BOOL)
+#: The people of the customer's own company who own records: `native_id` is what `owner` columns hold. `user_id` is what the
+#: system calls them where it says who changed a record, if that is another id.
+OWNER_FIELDS = _schema(name=TEXT, email=TEXT, is_active=BOOL, user_id=TEXT)
 
 #: Which persons take part in which opportunity. `opportunity` and `person` are record keys.
 CONTACT_ROLE_FIELDS = _schema(opportunity=TEXT, person=TEXT, role=TEXT, is_primary=BOOL)

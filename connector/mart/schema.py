@@ -51,8 +51,13 @@ def _add_drift(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS drift ({_columns(tables.DRIFT)})")
 
 
+def _add_user_ids(connection: duckdb.DuckDBPyConnection) -> None:
+    """Who changed a record is told by another id than who owns it."""
+    connection.execute("ALTER TABLE owner_record ADD COLUMN IF NOT EXISTS user_id VARCHAR")
+
+
 #: Numbered from 1; a migration is never changed once released, only followed by another.
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift)
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids)
 
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:

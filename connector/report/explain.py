@@ -17,7 +17,7 @@ from connector.mart import Mart
 from connector.model import Kind
 from connector.state import State, freezes, outbox
 from connector.steps import pair
-from connector.steps.planned import owners
+from connector.steps.planned import editors, owners
 from connector.steps.resolve import judgements
 from connector.steps.setup import Setup
 
@@ -211,7 +211,7 @@ def _inputs(
 def _others(state: State, mart: Mart, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Who changed what we had written, newest first, and how long a field is frozen for it."""
     keys = [record["key"] for record in records]
-    drift, names = mart.table("drift"), owners(mart)
+    drift, names = mart.table("drift"), editors(mart)
     rows = mart.arrow(drift.filter(drift.record.isin(keys)).order_by(drift.seen_at.desc()).limit(_WRITES)).to_pylist()
     frozen = {row.key: row for row in freezes.known(state, keys)}
     made: list[dict[str, Any]] = []

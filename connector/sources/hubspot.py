@@ -104,6 +104,9 @@ class HubSpotOptions(Section):
         timedelta(days=1),
         description="how often people, companies, deals and tickets are all listed anew, for what no modified date shows",
     )
+    refresh_activities: Duration = Field(
+        timedelta(days=30), description="activities made in this time are then read anew too, at most 20,000 of a type"
+    )
     events_since: Duration = Field(timedelta(days=540), description="how far back the first pull of events goes")
     lifecycle_backward: bool = Field(
         False, description="move a lifecycle stage backward, by clearing it first; else HubSpot keeps the later stage"
@@ -135,6 +138,9 @@ OWNERS_EVERY = timedelta(days=1)
 #: Streams whose rows are no CRM objects.
 WITHOUT_PROPERTIES = ("form_submissions", "email_events", "web_events", "owners")
 MODIFIED, CONTACT_MODIFIED = "hs_lastmodifieddate", "lastmodifieddate"
+#: The user who changed a record last ("Updated by user ID" of the default properties); what an app writes carries the
+#: user who installed the app.
+EDITOR = "hs_updated_by_user_id"
 #: Our outputs and the properties that `install` creates for them.
 OUTPUTS: Mapping[str, str] = {
     "score": "connector_score",
@@ -197,6 +203,7 @@ class HubSpotSource:
             settled_after_ms=_ms(self._options.settled_after),
             deletes_every_ms=_ms(self._options.deletes_every),
             refresh_every_ms=_ms(self._options.refresh_every),
+            refresh_activities_ms=_ms(self._options.refresh_activities),
         )
         since_ms = milliseconds(begun_at - self._options.events_since)
         match request.stream.name:
@@ -351,7 +358,7 @@ def _token(name: str, options: HubSpotOptions) -> auth.TokenSource:
 
 
 def _object(name: str, kind: Kind, modified: str = MODIFIED, *, has_own_tasks: bool = False) -> Stream:
-    return Stream(name, kind, name, modified, lookback=SETTLED_AFTER, own_tasks=has_own_tasks)
+    return Stream(name, kind, name, modified, SETTLED_AFTER, modified_by=EDITOR, own_tasks=has_own_tasks)
 
 
 HUBSPOT = Adapter(

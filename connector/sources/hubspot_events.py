@@ -14,6 +14,7 @@ The client library has none of the first three. Values are as HubSpot sends them
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -209,27 +210,27 @@ def _iso(ms: int) -> str:
 
 
 def form_submissions(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
-    """Every form's submissions, newest first, down to those that were read.
+    """Every form's submissions, newest first, down to where the last look began, less the overlap; once in `settled_after`
+    down to what was settled then, for submissions that HubSpot listed late. A page holds 50: that costs no further call
+    but where more came in that time.
 
-    The cursor holds for each form the newest submission that was read, and for the one being read where to go on.
+    The cursor holds for each form up to when it is read and settled, and for the one being read where to go on.
     """
-    done: dict[str, int] = {}
+    done: dict[str, EventPosition] = {}
     going: Json = {}
     if request.cursor is not None:
-        held = _held_cursor(request.cursor)
-        done, going = held["forms"], held["going"] or {}
+        done, going = _held_cursor(request.cursor)
     for form in _forms(api):
-        guid = str(form["id"])
-        resumes = going if going.get("form") == guid else {}
-        yield from _submissions(api, request.stream, form, done, resumes=resumes, overlap_ms=horizons.overlap_ms)
+        resumes = going if going.get("form") == str(form["id"]) else {}
+        yield from _submissions(api, request.stream, form, done, resumes=resumes, horizons=horizons)
     yield _page(request.stream, [], _held(done), ("submittedAt", ("id",)), is_done=True)
 
 
-def _held_cursor(cursor: str) -> Json:
+def _held_cursor(cursor: str) -> tuple[dict[str, EventPosition], Json]:
     try:
         held = orjson.loads(cursor)
-        return {"forms": dict(held["forms"]), "going": held.get("going")}
-    except (TypeError, KeyError, ValueError):
+        return {guid: EventPosition(*each) for guid, each in held["forms"].items()}, held.get("going") or {}
+    except (TypeError, KeyError, AttributeError, ValueError):
         raise ProtocolError(
             "the saved cursor is not one of ours", hint="run a full pull of this stream: `connector pull --full`"
         ) from None
@@ -246,13 +247,13 @@ def _forms(api: Api) -> Iterator[Json]:
 
 
 def _submissions(
-    api: Api, stream: Stream, form: Json, done: dict[str, int], *, resumes: Json, overlap_ms: int
+    api: Api, stream: Stream, form: Json, done: dict[str, EventPosition], *, resumes: Json, horizons: Horizons
 ) -> Iterator[Page]:
     guid = str(form["id"])
-    down_to_ms = done.get(guid, 0) - overlap_ms
-    newest_ms: int = resumes.get("newest_ms", done.get(guid, 0))
-    after: str | None = resumes.get("after")
+    at = done.get(guid)
+    going = resumes
     while True:
+        after = going.get("after")
         params: dict[str, str | int] = {"limit": SUBMISSIONS_PAGE} | ({} if after is None else {"after": after})
         try:
             answer = api.get(f"/form-integrations/v1/submissions/forms/{guid}", **params)
@@ -260,21 +261,38 @@ def _submissions(
             if error.code == FORM_TYPE_NOT_ALLOWED:
                 return
             raise
-        submissions = [row for row in results(answer) if (instant_ms(row.get("submittedAt")) or 0) >= down_to_ms]
-        newest_ms = max([newest_ms, *(instant_ms(row.get("submittedAt")) or 0 for row in submissions)])
+        if not going:
+            down_to_ms = looked_back_ms(at.read_ms, at.settled_ms, horizons) if at else 0
+            going = {"form": guid, "begun_ms": horizons.begun_ms(), "down_to_ms": down_to_ms}
+        submissions = [row for row in results(answer) if _submitted_ms(row) >= going["down_to_ms"]]
         after = next_after(answer) if len(submissions) == len(results(answer)) else None
         if after is None:
-            done[guid] = newest_ms
-        going = None if after is None else {"form": guid, "after": after, "newest_ms": newest_ms}
+            done[guid] = _settled(at, going["begun_ms"], going["down_to_ms"], horizons)
+        going = going | {"after": after}
         if submissions:
-            rows = [_submission(form, row) for row in submissions]
-            yield _page(stream, rows, _held(done, going), ("submittedAt", ("id",)), is_done=False)
+            rows = [_submission(form, row) if isinstance(row, dict) else row for row in submissions]
+            cursor = _held(done, going if after is not None else None)
+            yield _page(stream, rows, cursor, ("submittedAt", ("id",)), is_done=False)
         if after is None:
             return
 
 
-def _held(done: Mapping[str, int], going: Json | None = None) -> str:
-    return orjson.dumps({"forms": dict(done)} | ({"going": going} if going else {})).decode()
+def _submitted_ms(row: Any) -> int:
+    """When a form was sent; what does not tell is taken for new, so that it is looked at and told."""
+    stamped = instant_ms(row.get("submittedAt")) if isinstance(row, dict) else None
+    return sys.maxsize if stamped is None else stamped
+
+
+def _settled(at: EventPosition | None, begun_ms: int, down_to_ms: int, horizons: Horizons) -> EventPosition:
+    """Where a form stands after a look that read down to an instant."""
+    before_ms = at.settled_ms if at else 0
+    is_settling = down_to_ms <= before_ms
+    return EventPosition(begun_ms, max(before_ms, begun_ms - horizons.settled_after_ms if is_settling else 0))
+
+
+def _held(done: Mapping[str, EventPosition], going: Json | None = None) -> str:
+    forms = {guid: [each.read_ms, each.settled_ms] for guid, each in done.items()}
+    return orjson.dumps({"forms": forms} | ({"going": going} if going else {})).decode()
 
 
 def _submission(form: Json, row: Json) -> Json:

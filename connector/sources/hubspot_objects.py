@@ -18,7 +18,7 @@ from connector.model import Page, Request, Stream
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_search as search
 from connector.sources.hubspot_client import Api, Json
-from connector.sources.hubspot_refresh import MERGED, refreshed
+from connector.sources.hubspot_refresh import MERGED, refreshed, younger
 from connector.sources.hubspot_search import Found, Horizons, Position, Wanted, instant_ms
 from connector.tables import BOOL, INSTANT, PAGE, TEXT
 
@@ -49,8 +49,12 @@ def _found(api: Api, request: Request, wanted: Wanted, start: Position, horizons
         at = found.position
         yield found
     is_due = horizons.begun_ms() - at.refreshed_ms >= horizons.refresh_every_ms
-    if start.read_ms and wanted.object_type in MERGEABLE and (is_due or at.refreshing):
+    if not start.read_ms or not (is_due or at.refreshing):
+        return
+    if wanted.object_type in MERGEABLE:
         yield from refreshed(api, wanted, at, horizons, request.held)
+    else:
+        yield from younger(api, wanted, at, horizons)
 
 
 def properties(request: Request) -> list[str]:

@@ -5,6 +5,10 @@ that is erased under GDPR is in no list and answers 404; one that was merged awa
 (HubSpot knowledge base "Perform a GDPR delete", "Merge records"). So every record is listed again once in
 `refresh_every`, and an id that we hold and the list does not is asked for by batch read: it is there after all (made
 meanwhile), lives on in another record, or is gone.
+
+Activities are many and hardly change once they are old, so of them only the younger ones are read anew, for what was
+linked to them or calculated since: at most 20,000 of a type, 100 calls. They cannot be merged, their archived ones are in
+the archived list like all others, and an erased person's go with the person.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ import numpy as np
 import pyarrow as pa
 
 from connector.sources import hubspot_search as search
-from connector.sources.hubspot_client import Api, results
+from connector.sources.hubspot_client import Api, next_after, results
 from connector.sources.hubspot_search import Found, Going, Horizons, Position, Wanted
 
 MERGED = "hs_merged_object_ids"
 READ_AT_ONCE = 100
+#: Of a type, in one reading anew.
+MOST_ACTIVITIES = 20_000
 _NO_END = 2**63 - 1
 
 
@@ -40,6 +46,26 @@ def refreshed(
         going = None if after is None else Going(begun_ms, after, (going.rows if going else 0) + len(records))
         at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
         yield Found(records, at, total=total, vanished=vanished)
+        if going is None:
+            return
+
+
+def younger(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
+    """Every activity that was made in the last `refresh_activities_ms`, by growing id; of too many the youngest."""
+    going = start.refreshing
+    begun_ms = going.begun_ms if going else horizons.begun_ms()
+    since_ms = going.from_ms if going else max(begun_ms - horizons.refresh_activities_ms, search.BEGINNING_MS)
+    while True:
+        answer = search.created_since(api, wanted, since_ms, going.after if going else "")
+        total = answer.get("total")
+        if going is None and isinstance(total, int) and total > MOST_ACTIVITIES:
+            since_ms = begun_ms - (begun_ms - since_ms) // 2
+            continue
+        records = results(answer)
+        after = search.last_id(records, going.after if going else "") if next_after(answer) else None
+        before = going.rows if going else 0
+        going = None if after is None else Going(begun_ms, after, before + len(records), since_ms)
+        yield Found(records, replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms))
         if going is None:
             return
 

@@ -41,6 +41,8 @@ QUERY_CHARACTERS = 6000
 #: Searching from the very beginning of time is answered with 500; no record is this old.
 BEGINNING_MS = 1
 BY_ID = "hs_object_id"
+#: When an activity was made.
+CREATED = "hs_createdate"
 
 
 def milliseconds(instant: datetime) -> int:
@@ -69,6 +71,7 @@ class Horizons:
     settled_after_ms: int
     deletes_every_ms: int
     refresh_every_ms: int = sys.maxsize
+    refresh_activities_ms: int = 0
 
 
 def looked_back_ms(read_ms: int, settled_ms: int, horizons: Horizons) -> int:
@@ -196,7 +199,7 @@ def page_by_id(api: Api, wanted: Wanted, after: str | None) -> tuple[list[Any], 
         answer = api.listed(wanted.object_type, wanted.properties, after)
         return results(answer), next_after(answer)
     answer = api.search(wanted.object_type, _query(wanted, BEGINNING_MS, after or ""))
-    return results(answer), _last_id(results(answer), after or "") if next_after(answer) else None
+    return results(answer), last_id(results(answer), after or "") if next_after(answer) else None
 
 
 def count(api: Api, object_type: str) -> int | None:
@@ -222,12 +225,17 @@ def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> I
             at = replace(start, searching=None, read_ms=begun_ms, settled_ms=max(start.settled_ms, settled_ms))
             yield Found(records, at, total=total)
             return
-        after = _last_id(records, after)
+        after = last_id(records, after)
         yield Found(records, replace(start, searching=Going(begun_ms, after, rows_before, from_ms)), total=total)
 
 
-def _query(wanted: Wanted, from_ms: int, after: str) -> Json:
-    filters: list[Json] = [{"propertyName": wanted.modified, "operator": "GTE", "value": str(from_ms)}]
+def created_since(api: Api, wanted: Wanted, since_ms: int, after: str) -> Json:
+    """One page of the records made since an instant, by growing id."""
+    return api.search(wanted.object_type, _query(wanted, since_ms, after, CREATED))
+
+
+def _query(wanted: Wanted, from_ms: int, after: str, by: str = "") -> Json:
+    filters: list[Json] = [{"propertyName": by or wanted.modified, "operator": "GTE", "value": str(from_ms)}]
     if after:
         filters.append({"propertyName": BY_ID, "operator": "GT", "value": after})
     return {
@@ -262,7 +270,7 @@ def _archived_ms(row: Any) -> int:
     return sys.maxsize if stamped is None else stamped
 
 
-def _last_id(rows: Sequence[Any], after: str) -> str:
+def last_id(rows: Sequence[Any], after: str) -> str:
     """The last id of a page that is not the last one.
 
     Raises ProtocolError when the ids do not grow: reading would miss some, or never end.

@@ -79,6 +79,15 @@ def _outputs_by_field(setup: Setup) -> dict[tuple[str, str, str], str]:
 
 def owners(mart: Mart) -> dict[tuple[str, str], str]:
     """The names of the customer's own people: (system, native id) -> name."""
+    return _names(mart, "native_id")
+
+
+def editors(mart: Mart) -> dict[tuple[str, str], str]:
+    """The same people by the ids under which a system says who changed a record: (system, user id) -> name."""
+    return _names(mart, "native_id") | _names(mart, "user_id")
+
+
+def _names(mart: Mart, by: str) -> dict[tuple[str, str], str]:
     table = mart.table(tables.record_table(Kind.OWNER))
-    rows = mart.arrow(table.select("system", "native_id", "name")).to_pylist()
-    return {(row["system"], row["native_id"]): row["name"] for row in rows if row["name"]}
+    rows = mart.arrow(table.select("system", "name", id=table[by])).to_pylist()
+    return {(row["system"], row["id"]): row["name"] for row in rows if row["id"] and row["name"]}

@@ -17,7 +17,7 @@ from connector.model import Kind
 from connector.ownership import Owner, Rules, owner_of
 from connector.state import freezes, outbox, replans
 from connector.state.models import Freeze, Outbox
-from connector.steps.planned import owners
+from connector.steps.planned import editors
 from connector.steps.setup import Moment, Setup
 
 PLANNED_AT = "planned_at"
@@ -62,7 +62,7 @@ def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Tabl
     """The keys (`key`) of frozen fields; first freezes those that somebody keeps changing after us (not when `is_dry`)."""
     found = mart.arrow(ownership.fights(mart.table("drift"), setup.writeback.fights, moment.now)).to_pylist()
     known = {row.key: row for row in freezes.known(setup.state, sorted({row["record"] for row in found}))}
-    names = owners(mart) if found else {}
+    names = editors(mart) if found else {}
     fresh = []
     for row in found:
         key = f"{row['record']}|{row['field']}"

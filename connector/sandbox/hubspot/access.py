@@ -19,6 +19,8 @@ from connector.sandbox.hubspot.object_types import OBJECT_TYPES
 
 PORTAL_ID = 4711
 APP_ID = 31_415
+APP_USER_ID = 1
+"""The user who made the private app and installed the OAuth app: what they write carries this id."""
 
 ALL_SCOPES: tuple[str, ...] = tuple(
     sorted(

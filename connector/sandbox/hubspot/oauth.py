@@ -17,7 +17,7 @@ import orjson
 
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot.access import ALL_SCOPES, APP_ID, OAUTH, PORTAL_ID, store_token
+from connector.sandbox.hubspot.access import ALL_SCOPES, APP_ID, APP_USER_ID, OAUTH, PORTAL_ID, store_token
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.instants import to_ms
 from connector.sandbox.hubspot.serving import Answer, Call
@@ -149,7 +149,13 @@ def describe_refresh_token(call: Call) -> Answer:
 
 
 def _details(call: Call, scopes: Sequence[str], kind: str) -> dict[str, Any]:
-    account = {"user": USER, "hub_domain": "northwind.example", "hub_id": PORTAL_ID, "user_id": 1, "app_id": APP_ID}
+    account = {
+        "user": USER,
+        "hub_domain": "northwind.example",
+        "hub_id": PORTAL_ID,
+        "user_id": APP_USER_ID,
+        "app_id": APP_ID,
+    }
     return {"token": call.parts["token"], "token_type": kind, "scopes": list(scopes), **account}
 
 

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from connector.sandbox.hubspot import demands, records, webhooks
+from connector.sandbox.hubspot.access import APP_USER_ID
+from connector.sandbox.hubspot.answers import RowProblem
+from connector.sandbox.hubspot.drafting import draft
 from connector.sandbox.hubspot.instants import iso, parse_ms
 from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS, ObjectType
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Call
 from connector.sandbox.hubspot.values import as_text
+from connector.sandbox.hubspot.writing import save
 
 
 def import_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,13 +49,24 @@ def import_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def touch_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     """All live records of type `objects` get the present modified date, as all deals do when their pipeline is edited."""
-    kind = _kind(payload)
+    kind, now_ms = _kind(payload), call.now_ms
     changed = call.context.database.execute(
         f"UPDATE {kind.table} SET modified_ms = ?1, properties = json_set(properties, '$.{kind.modified_property}', ?2)"
         " WHERE archived_ms IS NULL",
-        (call.now_ms, iso(call.now_ms)),
+        (now_ms, iso(now_ms)),
     )
-    return {"count": changed.rowcount, "at": iso(call.now_ms)}
+    return {"count": changed.rowcount, "at": iso(now_ms)}
+
+
+def edit_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The person `user` (a user id of an owner) changes `properties` of record `id` of type `objects` at the screen."""
+    kind = _kind(payload)
+    record = _record(call, kind, payload)
+    made = draft(call, kind, 0, {"properties": payload["properties"]}, record)
+    if isinstance(made, RowProblem):
+        raise ValueError(made.message or "; ".join(each.message for each in made.values))
+    save(call, kind, [made], user_id=int(payload.get("user") or APP_USER_ID))
+    return {"id": str(record.id)}
 
 
 def restore_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,9 +119,11 @@ def demand_property(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
 ACTIONS = {
     "import": import_records,
     "touch": touch_records,
+    "edit": edit_record,
     "restore": restore_record,
     "set_hidden": set_hidden,
     "demand": demand_property,
 }
-"""The actions of `POST /_sandbox/act`: import (`objects`, `count`, `at`, `properties`), touch (`objects`), restore
-(`objects`, `id`), set_hidden (`objects`, `id`, `properties`), demand (`objects`, `property`, `when`)."""
+"""The actions of `POST /_sandbox/act`: import (`objects`, `count`, `at`, `properties`), touch (`objects`), edit (`objects`,
+`id`, `properties`, `user`), restore (`objects`, `id`), set_hidden (`objects`, `id`, `properties`), demand (`objects`,
+`property`, `when`)."""

@@ -14,6 +14,7 @@ from typing import Any
 from connector.sandbox.context import HUBSPOT
 from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import linking, records, webhooks
+from connector.sandbox.hubspot.access import APP_USER_ID
 from connector.sandbox.hubspot.answers import Refused, RowProblem, not_found, row_error, row_refused
 from connector.sandbox.hubspot.derived import derived
 from connector.sandbox.hubspot.drafting import Draft, Drafts, draft, refuse_faulty, refuse_taken
@@ -34,11 +35,13 @@ from connector.sandbox.hubspot.reading import (
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
+UPDATED_BY = "hs_updated_by_user_id"
 
-def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
+
+def save(call: Call, kind: ObjectType, drafts: Sequence[Draft], *, user_id: int = APP_USER_ID) -> list[Record]:
     """Write the drafts, with what the portal's workflows add; the records in their order. To call in a transaction.
 
-    A draft that changes no value leaves its record as it is, the modified date too.
+    A draft that changes no value leaves its record as it is, the modified date too. `user_id` is who writes.
     """
     context = call.context
     is_watched = context.workflows.watches(HUBSPOT, kind.name)
@@ -58,6 +61,7 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft]) -> list[Record]:
         if old is not None and properties == old.properties:
             saved[record_id] = old
             continue
+        properties[UPDATED_BY] = str(user_id)
         modified_ms = max(call.now_ms, old.modified_ms if old else 0)
         created_ms = old.created_ms if old else call.now_ms
         saved[record_id] = written[record_id] = records.stamped(kind, record_id, properties, created_ms, modified_ms)

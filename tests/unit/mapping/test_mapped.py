@@ -267,10 +267,10 @@ def test_an_opened_case_is_an_activity_of_its_person() -> None:
 
 
 def test_owners_have_a_name_made_of_its_parts() -> None:
-    mapped = applied(
-        "hubspot", "owners", {"firstName": "Joe", "lastName": "Diaz", "email": "joe@us.com", "archived": False}
-    )
-    assert values(mapped.records, "name", "email", "is_active") == [("Joe Diaz", "joe@us.com", True)]
+    native = {"firstName": "Joe", "lastName": "Diaz", "email": "joe@us.com", "archived": False}
+    mapped = applied("hubspot", "owners", native | {"userIdIncludingInactive": 11203})
+    names = ("name", "email", "is_active", "user_id")
+    assert values(mapped.records, *names) == [("Joe Diaz", "joe@us.com", True, "11203")]
 
 
 # ---------------------------------------------------------------------------------------------------------- activities

@@ -156,6 +156,16 @@ def test_editing_a_pipeline_moves_the_modified_date_of_all_its_deals(hub: Portal
     assert {hub.properties("deals", each, "dealname")["hs_lastmodifieddate"] for each in deals} == {at}
 
 
+def test_a_record_names_the_user_who_changed_it_last_and_for_an_app_the_one_who_installed_it(hub: Portal) -> None:
+    record_id = hub.create(email="a@x.com")
+    assert hub.properties("contacts", record_id, "hs_updated_by_user_id")["hs_updated_by_user_id"] == "1"
+    act(hub, "edit", id=record_id, properties={"firstname": "Ann"}, user=11_203)
+    edited = hub.properties("contacts", record_id, "firstname", "hs_updated_by_user_id")
+    assert (edited["firstname"], edited["hs_updated_by_user_id"]) == ("Ann", "11203")
+    refused = {"system": "hubspot", "action": "edit", "id": record_id, "properties": {"email": "nobody"}}
+    assert "is invalid" in hub.call("POST", "/_sandbox/act", refused, 400)["error"]
+
+
 def test_a_calculated_property_changes_and_the_modified_date_does_not(hub: Portal) -> None:
     record_id = hub.create(email="a@x.com")
     before = hub.properties("contacts", record_id, "hubspotscore")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import ProtocolError
-from connector.sources.hubspot_refresh import refreshed
+from connector.sources.hubspot_refresh import MOST_ACTIVITIES, refreshed, younger
 from connector.sources.hubspot_search import (
     QUERY_CHARACTERS,
     SEARCH_PAGE,
@@ -22,7 +22,7 @@ from connector.sources.hubspot_search import (
     position,
     read,
 )
-from tests.unit.sources.hubspot_portal import Portal, record
+from tests.unit.sources.hubspot_portal import Json, Portal, record
 
 WANTED = Wanted("contacts", ("email",), "lastmodifieddate")
 HOUR_MS = 3_600_000
@@ -144,6 +144,36 @@ def test_listing_anew_goes_on_after_a_kill_and_does_not_touch_what_is_known_of_c
     resumed = refreshing(portal, at, [50, 300])
     assert ids([first, *resumed]) == list(range(1, 251))
     assert [each for page in resumed for each in page.vanished] == [("300", None)]
+
+
+CALLS = Wanted("calls", ("hs_call_title",), "hs_lastmodifieddate")
+
+
+def test_of_activities_those_of_a_month_are_read_anew_and_the_reading_goes_on_after_a_kill() -> None:
+    portal = Portal(dict.fromkeys(range(1, 451), NOW_MS - HOUR_MS) | {999: NOW_MS - 100 * HOUR_MS})
+    horizons = replace(HORIZONS, refresh_activities_ms=24 * HOUR_MS)
+    found = list(younger(portal, CALLS, AT, horizons))  # type: ignore[arg-type]
+    assert ids(found) == list(range(1, 451))
+    assert len(portal.searches) == 3
+    assert {each["filterGroups"][0]["filters"][0]["propertyName"] for each in portal.searches} == {"hs_createdate"}
+    assert found[-1].position == replace(AT, refreshed_ms=NOW_MS)
+    resumed = list(younger(portal, CALLS, position(str(found[0].position)), later(NOW_MS + HOUR_MS)))  # type: ignore[arg-type]
+    assert ids([found[0], *resumed]) == list(range(1, 451))
+
+
+def test_of_too_many_activities_the_youngest_are_read_anew() -> None:
+    class Busy(Portal):
+        def search(self, object_type: str, body: Json) -> Json:
+            since_ms = int(body["filterGroups"][0]["filters"][0]["value"])
+            self.searches.append(body)
+            return {"total": (NOW_MS - since_ms) // 1000, "results": [record(1, NOW_MS)]}
+
+    portal = Busy()
+    horizons = replace(HORIZONS, refresh_activities_ms=100_000_000)
+    assert ids(list(younger(portal, CALLS, AT, horizons))) == [1]  # type: ignore[arg-type]
+    told = [(NOW_MS - int(each["filterGroups"][0]["filters"][0]["value"])) // 1000 for each in portal.searches]
+    assert told == [100_000, 50_000, 25_000, 12_500]
+    assert told[-1] <= MOST_ACTIVITIES < told[-2]
 
 
 def test_a_row_that_is_indexed_late_is_read_by_the_pass_that_settles() -> None:

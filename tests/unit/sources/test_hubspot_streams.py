@@ -211,9 +211,10 @@ def test_an_event_without_an_id_is_told() -> None:
     assert sum(len(page.malformed) for page in pages) == 2 * len(pages)
 
 
-def form_pages(api: Events, cursor: str | None) -> list[Page]:
+def form_pages(api: Events, cursor: str | None, now_ms: int = NOW_MS) -> list[Page]:
+    horizons = Horizons(lambda: now_ms, HORIZONS.overlap_ms, HORIZONS.settled_after_ms, DAY_MS)
     request = Request(STREAMS["form_submissions"], (), cursor)
-    return list(events.form_submissions(api, request, HORIZONS))  # type: ignore[arg-type]
+    return list(events.form_submissions(api, request, horizons))  # type: ignore[arg-type]
 
 
 def test_submissions_are_read_down_to_those_that_were_read() -> None:
@@ -234,7 +235,31 @@ def test_submissions_are_read_down_to_those_that_were_read() -> None:
     api.calls.clear()
     api.stamps.append(NOW_MS)
     new = {row["native"]["submittedAt"] for row in rows_of(form_pages(api, pages[-1].cursor))}
-    assert new == {NOW_MS, NOW_MS - DAY_MS}
+    assert new == {NOW_MS}
+    assert len(api.calls) == 2
+
+
+def test_a_submission_that_is_listed_late_is_read_by_the_look_that_settles_and_no_call_is_added() -> None:
+    api = Events([NOW_MS - days * DAY_MS for days in range(1, 8)])
+    cursor = form_pages(api, None)[-1].cursor
+    api.stamps.append(NOW_MS - 50_000)  # sent before the first look, listed after it
+    soon = form_pages(api, cursor, NOW_MS + 600_000)
+    assert rows_of(soon) == []
+    api.calls.clear()
+    settling = form_pages(api, soon[-1].cursor, NOW_MS + 3_700_000)
+    assert [row["native"]["submittedAt"] for row in rows_of(settling)] == [NOW_MS - 50_000] * 2
+    assert len(api.calls) == 2
+    assert rows_of(form_pages(api, settling[-1].cursor, NOW_MS + 4_300_000)) == []
+
+
+def test_a_submission_that_is_no_object_is_told_and_the_others_are_read() -> None:
+    class Odd(Events):
+        def get(self, path: str, **params: Any) -> Json:
+            return {"results": ["odd", *super().get(path, **params)["results"]]}
+
+    pages = form_pages(Odd([NOW_MS - DAY_MS]), None)
+    assert len(rows_of(pages)) == 2
+    assert sum(len(page.malformed) for page in pages) == 2
 
 
 def test_a_quiet_look_at_the_forms_is_one_call_each() -> None:
