@@ -136,9 +136,7 @@ def _store(org: Org, job: Job, content: bytes) -> None:
 
 def read(call: Call, job_id: str) -> Answer:
     """`GET /jobs/ingest/{id}`."""
-    job = job_of(call, job_id, is_query=False)
-    jobs.start(call.org, job, _run)
-    return Answer(200, jobs.description(job))
+    return jobs.told(call, job_id, _run, is_query=False)
 
 
 def change(call: Call, job_id: str) -> Answer:

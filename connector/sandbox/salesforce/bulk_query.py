@@ -127,9 +127,7 @@ def _prepare(org: Org, job: Job) -> tuple[str, array[int]]:
 
 def read(call: Call, job_id: str) -> Answer:
     """`GET /jobs/query/{id}`."""
-    job = job_of(call, job_id, is_query=True)
-    jobs.start(call.org, job, _run)
-    return Answer(200, jobs.description(job))
+    return jobs.told(call, job_id, _run, is_query=True)
 
 
 def change(call: Call, job_id: str) -> Answer:

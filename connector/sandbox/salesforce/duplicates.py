@@ -35,10 +35,7 @@ def check_duplicates(
         value = written.get(field_name)
         if value is None or (saves_duplicates and action == ALERT):
             continue
-        other = org.database.execute(
-            f'SELECT 1 FROM {one.table} WHERE "{field_name}" = ? AND IsDeleted = 0 AND Id IS NOT ?', (value, native)
-        ).fetchone()
-        if other is not None:
+        if org.other_with(one, field_name, value, native) is not None:
             raise RefusedError(
                 "DUPLICATES_DETECTED",
                 "Use one of these records?"

@@ -187,6 +187,13 @@ def start(org: Org, job: Job, run: Callable[[Org, Job], Coroutine[Any, Any, None
         task.add_done_callback(lambda _: org.running.pop(job.number, None))
 
 
+def told(call: Call, job_id: str, run: Callable[[Org, Job], Coroutine[Any, Any, None]], *, is_query: bool) -> Answer:
+    """`GET /jobs/{kind}/{id}`: what the job says of itself; one that has waited its turn begins."""
+    job = job_of(call, job_id, is_query=is_query)
+    start(call.org, job, run)
+    return Answer(200, description(job))
+
+
 async def _run(org: Org, number: int, run: Callable[[Org, Job], Coroutine[Any, Any, None]]) -> None:
     job = load(org, number)
     if job is None or job.state not in (UPLOADED, RUNNING):

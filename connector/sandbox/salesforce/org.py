@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from connector.sandbox.context import SALESFORCE, Context
 from connector.sandbox.database import read_setting, write_setting
@@ -128,6 +129,13 @@ class Org:
         self.duplicate_rules = {}
         for row in self.database.execute("SELECT object, field, action FROM sf_duplicate_rule"):
             self.duplicate_rules.setdefault(row["object"], []).append((row["field"], row["action"]))
+
+    def other_with(self, one: SObject, field_name: str, value: Any, native: str | None) -> str | None:
+        """The id of another live record that has this value."""
+        row = self.database.execute(
+            f'SELECT Id FROM {one.table} WHERE "{field_name}" = ? AND IsDeleted = 0 AND Id IS NOT ?', (value, native)
+        ).fetchone()
+        return None if row is None else str(row["Id"])
 
     def look_again_at(self, at: datetime) -> None:
         """See at `at`, or before, whether something is due (see `settling`)."""

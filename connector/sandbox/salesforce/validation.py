@@ -215,12 +215,10 @@ def check_unique(org: Org, one: SObject, written: Mapping[str, Any], native: str
         field = one.fields.get(name)
         if field is None or not field.is_unique or value is None:
             continue
-        other = org.database.execute(
-            f'SELECT Id FROM {one.table} WHERE "{name}" = ? AND IsDeleted = 0 AND Id IS NOT ?', (value, native)
-        ).fetchone()
+        other = org.other_with(one, name, value, native)
         if other is not None:
             raise RefusedError(
                 "DUPLICATE_VALUE",
-                f"duplicate value found: {name} duplicates value on record with id: {other['Id'][:15]}",
+                f"duplicate value found: {name} duplicates value on record with id: {other[:15]}",
                 (),
             )
