@@ -42,6 +42,7 @@ def _system(config: Config, name: str) -> Connected:
     return Connected(
         name=name,
         adapter=adapter,
+        capabilities=adapter.suited(options) if adapter.suited else adapter.capabilities,
         connect=partial(adapter.connect, name, options),
         mappings=mapping.load(adapter.kind, config.mapping.get(name, {}), system=name),
         outputs=_outputs(adapter, config.writeback.fields.get(name, {})),

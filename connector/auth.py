@@ -21,8 +21,8 @@ from pydantic import SecretStr
 
 from connector import clock, http
 from connector.errors import AuthError
-from connector.model import Classified, Verdict
 from connector.pacing import Pacing
+from connector.verdicts import Classified, Verdict
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: An assertion lives three minutes; Salesforce refuses one that lives longer than five.

@@ -14,8 +14,6 @@ from connector.budget import Budget
 from connector.model import LANES, Capabilities, Change, Lane
 from connector.plan import batches
 
-#: Changes that are taken out of the outbox at once, and cut into batches together.
-TAKEN_AT_ONCE = 10_000
 _ORDER = {lane: place for place, lane in enumerate(LANES)}
 
 
@@ -79,5 +77,5 @@ def urgency(batch: Sequence[Change]) -> Lane:
 def _in_order(changes: Iterable[Change], capabilities: Capabilities) -> Iterator[list[Change]]:
     """The batches as delivering sends them: lane by lane, the oldest first, so many at once."""
     ordered = sorted(changes, key=lambda change: _ORDER[change.lane])
-    for start in range(0, len(ordered), TAKEN_AT_ONCE):
-        yield from batches(ordered[start : start + TAKEN_AT_ONCE], capabilities)
+    for start in range(0, len(ordered), capabilities.window):
+        yield from batches(ordered[start : start + capabilities.window], capabilities)

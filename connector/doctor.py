@@ -71,7 +71,7 @@ def _quota_findings(name: str, system: System) -> list[Finding]:
 
 def _without_outputs(request: Request, connected: Connected) -> Request:
     """Our own output fields are reported by their own rule, with `install` as the mend."""
-    own = {*connected.outputs.get(request.stream.object_type, {}).values(), connected.adapter.capabilities.task_key[1]}
+    own = {*connected.outputs.get(request.stream.object_type, {}).values(), connected.capabilities.task_key[1]}
     return replace(request, fields=tuple(name for name in request.fields if name not in own))
 
 
@@ -127,7 +127,7 @@ def specs(setup: Setup, connected: Connected) -> list[FieldSpec]:
         for object_type, fields in connected.outputs.items()
         for output, native in fields.items()
     ]
-    object_type, native = connected.adapter.capabilities.task_key
+    object_type, native = connected.capabilities.task_key
     if native:
         described = "Written by the connector: makes sure that a task is made once."
         made.append(

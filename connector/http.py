@@ -37,8 +37,8 @@ from connector.errors import (
     TransientError,
 )
 from connector.log import redact
-from connector.model import Classified, Classify, Verdict
 from connector.pacing import Pacing
+from connector.verdicts import Classified, Classify, Verdict
 
 POOL_SIZE = 16
 _FIRST_NOT_OK = 300

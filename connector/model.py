@@ -16,6 +16,7 @@ import pyarrow as pa
 from connector.budget import Governor
 from connector.errors import ConnectorError
 from connector.section import Section
+from connector.verdicts import Classify
 
 Value = str | int | float | bool | None
 
@@ -211,7 +212,8 @@ class Task:
 class Change:
     """One intended write, with one outcome. Either `fields` (native field -> value after) or `task` is given.
 
-    `before` holds the values that were observed when it was planned; `expected_version` the record's version then.
+    `before` holds the values that were observed when it was planned; `expected_version` the record's version then. `parent` is
+    the record that some systems lock with this one; `receipt` what its system is to be asked by (see `Target.write`).
     """
 
     key: str
@@ -225,6 +227,8 @@ class Change:
     reason: str = ""
     expected_version: str | None = None
     person: str | None = None
+    parent: str = ""
+    receipt: str = ""
 
 
 class Result(StrEnum):
@@ -243,7 +247,7 @@ class Result(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one change in one attempt. `native_id` is the id of a created or found task; `retry_after_s` is how long
-    the system asked to be left alone, where it did (for RETRY and WAIT)."""
+    the system asked to be left alone, where it did (for RETRY and WAIT), or is still at work on it (UNKNOWN)."""
 
     key: str
     result: Result
@@ -260,13 +264,24 @@ class Found:
     """What the system holds for a change whose outcome is unknown.
 
     For a task: `native_id` of the task with our key, or None. For fields: `values` as the system holds them now, None if gone.
-    `is_certain` is False while the answer may still be stale (an index that lags): ask again later.
+    `outcome` instead of either where the system keeps one. `is_certain` is False while the answer may still be stale (an index
+    that lags) or the system is still at work: ask again later.
     """
 
     key: str
     native_id: str | None = None
     values: Mapping[str, Value] | None = None
     is_certain: bool = True
+    outcome: Outcome | None = None
+
+
+#: Keeps a receipt with every change of the batch that is being written: kept when it returns, whatever breaks then.
+Keep = Callable[[str], None]
+
+
+def forget(receipt: str) -> None:
+    """A `Keep` for those who write without an outbox."""
+    del receipt
 
 
 # ---------------------------------------------------------------------------------------------------------- ports
@@ -299,16 +314,18 @@ class Target(Protocol):
         """Create the fields that do not exist, and grant access to them; with `is_dry` only say what would be done."""
         ...
 
-    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+    def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """Deliver one batch (at most `capabilities.batch_size`): exactly one outcome per change, in order.
 
         Never raises for what one record did; raises AuthError, QuotaExhausted or ProtocolError only when certainly nothing
-        of the batch was sent. A lost reply gives UNKNOWN outcomes.
+        of the batch was sent. A lost reply gives UNKNOWN outcomes. Where a system works on a batch by itself, the receipt to
+        ask by is kept before it can begin; "" when reading the records tells instead.
         """
         ...
 
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
-        """Read what became of changes whose outcome is unknown: one answer per change, in order."""
+        """Read what became of changes whose outcome is unknown, those of one receipt together: one answer per change, in
+        order."""
         ...
 
 
@@ -329,8 +346,9 @@ class System:
 class Capabilities:
     """What a kind of system can do; the contract suite holds an adapter to it.
 
-    `cut` puts changes, in the order of their lanes, into what one `write` takes (else: batches of `batch_size`). `count_calls`
-    is how many API calls `write` makes for such batches over a new connection when nothing is refused, lost or there already.
+    `cut` puts changes, in the order of their lanes, into what one `write` takes (else: batches of `batch_size`); it sees
+    `window` of them at a time. `count_calls` is how many API calls `write` makes for such batches over a new connection when
+    nothing is refused, lost or there already; `count_waiting` how many more it makes at most where it asks a system at work.
     """
 
     batch_size: int
@@ -343,6 +361,8 @@ class Capabilities:
     tells_deletes: bool = False
     cut: Callable[[Sequence[Change]], list[list[Change]]] | None = None
     count_calls: Callable[[Sequence[Sequence[Change]]], int] = len
+    count_waiting: Callable[[Sequence[Sequence[Change]]], int] = lambda batches: 0
+    window: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,35 +372,6 @@ class Window:
     bucket: str
     calls: int
     per_s: float
-
-
-class Verdict(StrEnum):
-    """What `classify` decides about an answer."""
-
-    OK = "ok"
-    RETRY = "retry"  # safe to send the same call again
-    RETRY_IF_IDEMPOTENT = "retry_if_idempotent"  # may have taken effect: again only for reads and idempotent writes
-    REFRESH = "refresh"  # the token is old: refresh once, then again
-    QUOTA = "quota"
-    AUTH = "auth"
-    FORBIDDEN = "forbidden"
-    REJECTED = "rejected"
-    CONFLICT = "conflict"
-    PROTOCOL = "protocol"
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """A verdict on one answer, with what the vendor said."""
-
-    verdict: Verdict
-    code: str = ""
-    message: str = ""
-    retry_after_s: float | None = None
-    hint: str = ""
-
-
-Classify = Callable[[int, Mapping[str, str], Any], Classified]
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,3 +386,4 @@ class Adapter:
     windows: tuple[Window, ...]
     classify: Classify
     connect: Callable[[str, Any], System]  # (name of the system, its options) -> connected system
+    suited: Callable[[Any], Capabilities] | None = None  # its options -> what it can do with them, where they matter

@@ -237,9 +237,9 @@ def _is_same(pairs: ir.Table) -> ir.Value:
 
 
 def field_changes(differing: Iterable[Mapping[str, Any]], braked: Collection[str] = ()) -> Iterator[Change]:
-    """One change for each record, from the material rows of `diff` (sorted by record): its fields travel together, in the lane
-    of the most urgent of them. Of a record of which something is written over in a `braked` lane, the fields of that lane are a
-    change of their own, for the brake to hold without the others."""
+    """One change for each record, from the material rows of `diff` (those of a record together; `parent` where it has one): its
+    fields travel together, in the lane of the most urgent of them. Of a record of which something is written over in a `braked`
+    lane, the fields of that lane are a change of their own, for the brake to hold without the others."""
     for record, rows in groupby(differing, key=lambda row: row["record"]):
         fields = sorted(rows, key=lambda row: list(OUTPUTS).index(row["output"]))
         stopped = {row["lane"] for row in fields if row["lane"] in braked and row["before"]}
@@ -265,6 +265,7 @@ def _field_change(record: str, fields: Sequence[Mapping[str, Any]]) -> Change:
         before=before,
         reason=next((row["reason"] for row in fields if row["reason"]), ""),
         person=first["subject"],
+        parent=first.get("parent") or "",
     )
 
 
@@ -315,7 +316,8 @@ def make(
     """
     order = {lane: index for index, lane in enumerate(LANES)}
     ordered = sorted(
-        changes, key=lambda each: (order[each.lane], each.system, each.object_type, each.native_id, each.key)
+        changes,
+        key=lambda each: (order[each.lane], each.system, each.object_type, each.parent, each.native_id, each.key),
     )
     held = {**_held_overwrites(ordered, brakes, totals), **_held_tasks(ordered, brakes, given or {})}
     return Plan(tuple(ordered), held, totals)

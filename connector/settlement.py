@@ -21,7 +21,7 @@ from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Re
 from connector.plan import as_text
 from connector.state import State, outbox
 from connector.state.models import Outbox, Quarantine
-from connector.state.outbox import Settlement
+from connector.state.outbox import Entry, Settlement
 
 _TEXT = 500  # characters kept of what a system says
 _STATUS_AFTER = {
@@ -43,6 +43,8 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
         wait_s = max(2 ** min(attempt, 8), outcome.retry_after_s or 0)
         not_before_at = now + timedelta(seconds=wait_s)
         status = "quarantined" if outcome.code and attempt >= max_attempts else status
+    if outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None:
+        not_before_at = now + timedelta(seconds=outcome.retry_after_s)
     if outcome.result is Result.CONFLICT and (change.task is not None or attempt >= max_attempts):
         status = "quarantined"
     return Settlement(
@@ -86,13 +88,21 @@ def fingerprint(schemas: Mapping[str, ObjectSchema]) -> str:
 
 
 def judge(change: Change, found: Found) -> Outcome:
-    """What the system's present values say about a change of unknown outcome."""
-    if change.task is not None:
-        if found.native_id is not None:
-            return Outcome(change.key, Result.ACCEPTED, native_id=found.native_id, message="found in the system")
-        if not found.is_certain:
-            return Outcome(change.key, Result.UNKNOWN, message="the system's index may still lag")
-        return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
+    """What the system's own record of it, or its present values, say about a change of unknown outcome."""
+    if found.outcome is not None:
+        return found.outcome
+    return _judge_fields(change, found) if change.task is None else _judge_task(change, found)
+
+
+def _judge_task(change: Change, found: Found) -> Outcome:
+    if found.native_id is not None:
+        return Outcome(change.key, Result.ACCEPTED, native_id=found.native_id, message="found in the system")
+    if not found.is_certain:
+        return Outcome(change.key, Result.UNKNOWN, message="the system's index may still lag")
+    return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
+
+
+def _judge_fields(change: Change, found: Found) -> Outcome:
     if found.values is None:
         return Outcome(change.key, Result.CONFLICT, code="GONE", message="the record is gone")
     if all(_is_equal(found.values.get(name), value) for name, value in change.fields.items()):
@@ -164,7 +174,7 @@ def record_key(change: Change | Outbox) -> str:
     return tables.record_key(change.system, change.object_type, change.native_id)
 
 
-def as_change(row: Outbox) -> Change:
+def as_change(row: Outbox | Entry) -> Change:
     """A row of the outbox as the change that it stands for."""
     task = None
     if row.task:
@@ -172,4 +182,5 @@ def as_change(row: Outbox) -> Change:
     return Change(
         key=row.key, system=row.system, object_type=row.object_type, native_id=row.native_id, lane=Lane(row.lane), fields=row.fields,
         before=row.before, task=task, reason=row.reason, expected_version=row.expected_version, person=row.person,
+        parent=row.parent, receipt=row.receipt,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from connector import clock, settlement
 from connector.budget import CONSENT, Governor
-from connector.cost import TAKEN_AT_ONCE, Meter, urgency
+from connector.cost import Meter, urgency
 from connector.errors import ConnectorError, Problem, QuotaExhausted, SystemFailure, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
 from connector.ownership import Fights, Owner
@@ -149,6 +150,7 @@ def _row(change: Change, held: str, run: int, now: datetime) -> dict[str, Any]:
         "before": dict(change.before),
         "task": task,
         "reason": change.reason,
+        "parent": change.parent,
         "expected_version": change.expected_version,
         "status": "held" if held else "pending",
         "held_because": held,
@@ -189,7 +191,7 @@ def deliver(
             governor.admit(CONSENT, 0)  # what was begun is settled, whatever it is
         release_mended(state, system, section)
         _reconcile(delivery)
-        while (waiting := _waiting(state, system.name)) and not is_stopping():
+        while (waiting := _waiting(state, system.name, capabilities.window)) and not is_stopping():
             for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
                 if governor is not None:
                     governor.admit(urgency(batch).value, meter.calls(batch))
@@ -284,12 +286,10 @@ def _access(system: System, object_type: str) -> str:
         return ""
 
 
-def _waiting(state: State, system: str) -> list[Change]:
+def _waiting(state: State, system: str, limit: int) -> list[Change]:
     """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
-    return [
-        settlement.as_change(row)
-        for row in outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES], limit=TAKEN_AT_ONCE)
-    ]
+    rows = outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES], limit=limit)
+    return [settlement.as_change(row) for row in rows]
 
 
 def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
@@ -297,7 +297,7 @@ def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
     keys = [change.key for change in batch]
     attempts = outbox.mark_in_flight(delivery.state, keys)
     try:
-        outcomes = delivery.target.write(batch)
+        outcomes = delivery.target.write(batch, partial(outbox.note_receipt, delivery.state, keys))
     except ConnectorError:
         outbox.put_back(delivery.state, keys)
         raise
@@ -325,8 +325,16 @@ def _stop_where_told(system: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def _is_unanswered(outcome: Outcome) -> bool:
-    """Whether the system said nothing about this change; a record that it asks to try again comes with its code."""
-    return outcome.result is Result.UNKNOWN or (outcome.result is Result.RETRY and not outcome.code)
+    """Whether the system said nothing about this change: no code to a record that it asks to try again, nor when it will be
+    done with one."""
+    if outcome.result is Result.UNKNOWN:
+        return not _is_at_work(outcome)
+    return outcome.result is Result.RETRY and not outcome.code
+
+
+def _is_at_work(outcome: Outcome) -> bool:
+    """Whether the system is not done with this change, and is to be asked again."""
+    return outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None
 
 
 def _record(
@@ -365,14 +373,26 @@ def _record(
 
 
 def _reconcile(delivery: _Delivery) -> None:
-    """Settle by reading what a kill or a lost reply left in flight or unknown."""
+    """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
     now = clock.now()
-    rows = outbox.in_doubt(delivery.state, delivery.system.name, now)
-    for start in range(0, len(rows), _ASKED_AT_ONCE):
-        part = rows[start : start + _ASKED_AT_ONCE]
+    for part in _asked_together(outbox.in_doubt(delivery.state, delivery.system.name, now)):
         changes = [settlement.as_change(row) for row in part]
         found = delivery.target.find(changes)
         outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
-        _record(delivery, changes, outcomes, {row.key: row.attempt for row in part}, is_read=True)
+        told = [pair for pair in zip(changes, outcomes, strict=True) if not _is_at_work(pair[1])]
+        if told:
+            attempts = {row.key: row.attempt for row in part}
+            _record(delivery, [change for change, _ in told], [outcome for _, outcome in told], attempts, is_read=True)
+        delivery.results[Result.UNKNOWN] += len(changes) - len(told)
         unsure = [each.key for each in found if not each.is_certain]
         outbox.ask_again(delivery.state, unsure, now + delivery.section.ask_again_after)
+
+
+def _asked_together(rows: Sequence[outbox.Entry]) -> Iterator[Sequence[outbox.Entry]]:
+    """Some at a time; those of one receipt all at once, for there is one answer for them."""
+    by_receipt: dict[str, list[outbox.Entry]] = {}
+    for row in rows:
+        by_receipt.setdefault(row.receipt, []).append(row)
+    for receipt, alike in by_receipt.items():
+        size = len(alike) if receipt else _ASKED_AT_ONCE
+        yield from (alike[start : start + size] for start in range(0, len(alike), size))

@@ -33,6 +33,7 @@ from connector.model import (
     FieldSpec,
     Found,
     InstallStep,
+    Keep,
     Kind,
     ObjectSchema,
     Outcome,
@@ -43,6 +44,7 @@ from connector.model import (
     StreamFailure,
     System,
     Window,
+    forget,
 )
 from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
@@ -242,8 +244,9 @@ class HubSpotTarget:
         self._definitions.forget()
         return properties.install(self._api, self._name, specs, is_dry=is_dry)
 
-    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+    def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """Deliver at most 100 changes: one outcome for each, in order."""
+        del keep  # HubSpot answers when it is done
         self._guard()
         outcomes: dict[str, Outcome] = {}
         try:

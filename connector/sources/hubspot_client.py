@@ -25,8 +25,8 @@ from hubspot.discovery.discovery_base import DiscoveryBase
 
 from connector import clock, http
 from connector.errors import ProtocolError
-from connector.model import Classified, Verdict
 from connector.pacing import Usage
+from connector.verdicts import Classified, Verdict
 
 ApiVersion = Literal["v3", "2026-09"]
 Json = dict[str, Any]

@@ -21,12 +21,12 @@ from connector.model import (
     Capabilities,
     Change,
     Check,
-    Classified,
     FieldSchema,
     FieldSpec,
     Finding,
     Found,
     InstallStep,
+    Keep,
     Kind,
     ObjectSchema,
     Outcome,
@@ -37,11 +37,12 @@ from connector.model import (
     Stream,
     StreamFailure,
     System,
-    Verdict,
+    forget,
 )
 from connector.section import Section
 from connector.sources.memory_store import TASK_KEY, Record, Store
 from connector.tables import PAGE
+from connector.verdicts import Classified, Verdict
 
 PAGE_ROWS = 100
 OUTPUTS = ("score", "grade", "stage", "stage_since", "reasons", "person_id")
@@ -149,8 +150,9 @@ class MemoryTarget:
         self.store.save()
         return steps
 
-    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+    def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """Apply each change by itself."""
+        del keep
         self.store.calls += 1
         if self.store.faults.refused_connections:
             self.store.faults.refused_connections -= 1

@@ -30,6 +30,7 @@ from connector.model import (
     Finding,
     Found,
     InstallStep,
+    Keep,
     Kind,
     ObjectSchema,
     Outcome,
@@ -38,6 +39,7 @@ from connector.model import (
     Stream,
     StreamFailure,
     System,
+    forget,
 )
 from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
@@ -195,7 +197,7 @@ class SalesforceTarget:
         """See `Target.install`. One deployment."""
         return salesforce_metadata.install(self._org, specs, is_dry=is_dry)
 
-    def write(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+    def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """See `Target.write`. One call for 1,000 changes."""
         return salesforce_collections.write(self._org, changes)
 

@@ -32,7 +32,7 @@ from connector.errors import (
     SystemUnavailable,
 )
 from connector.log import redact
-from connector.model import Change, Found, Outcome, Result, Task, Verdict
+from connector.model import Change, Found, Outcome, Result, Task
 from connector.sources import salesforce_values as values
 from connector.sources.salesforce_rest import (
     MAX_COLLECTION,
@@ -43,6 +43,7 @@ from connector.sources.salesforce_rest import (
     Subrequest,
     code_and_message,
 )
+from connector.verdicts import Verdict
 
 TASK_KEY = "Task_Key__c"
 WRITE_HEADERS: Mapping[str, str] = {

@@ -37,7 +37,7 @@ from connector.errors import (
     SystemUnavailable,
     TransientError,
 )
-from connector.model import Page, Request, StreamFailure, Verdict
+from connector.model import Page, Request, StreamFailure
 from connector.sources import salesforce_bulk as bulk
 from connector.sources.salesforce_reading import (
     DELETED_WITHIN,
@@ -56,6 +56,7 @@ from connector.sources.salesforce_reading import (
 )
 from connector.sources.salesforce_rest import MAX_QUERIES, Answer, Org, Subrequest
 from connector.sources.salesforce_rows import deleted_rows, instants, rows_of
+from connector.verdicts import Verdict
 
 #: A part that failed for a passing reason is asked for again so often, with growing waits.
 ATTEMPTS = 4

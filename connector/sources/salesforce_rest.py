@@ -28,8 +28,9 @@ from simple_salesforce import Salesforce
 
 from connector import clock, http
 from connector.errors import AuthError, MissingPermission, ProtocolError, RecordRejected
-from connector.model import Classified, FieldSchema, Verdict
+from connector.model import FieldSchema
 from connector.pacing import Usage
+from connector.verdicts import Classified, Verdict
 
 MAX_SUBREQUESTS = 25
 MAX_QUERIES = 5  # of the subrequests, counting queries and collections together

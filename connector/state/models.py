@@ -91,6 +91,8 @@ class Outbox(SQLModel, table=True):
     status: str = "pending"
     held_because: str = ""
     attempt: int = 0
+    parent: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    receipt: str = Field(default="", sa_column_kwargs={"server_default": ""})  # what its system is to be asked by
     created_at: datetime = _instant(nullable=False)
     not_before_at: datetime | None = _instant()
 

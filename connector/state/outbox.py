@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, func, insert, update
+from sqlalchemy import Row, case, func, insert, or_, tuple_, update
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
@@ -24,6 +24,14 @@ IN_DOUBT = ("in_flight", "unknown")
 TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 _MANY = 500  # keys in one statement
+_PLACE = [getattr(Outbox, name) for name in ("id", "key", "attempt", "system", "object_type", "native_id", "lane")]
+_AS_CHANGE = [
+    *_PLACE,
+    *(getattr(Outbox, name) for name in ("fields", "before", "task", "reason", "expected_version", "person")),
+    *(getattr(Outbox, name) for name in ("parent", "receipt", "status", "not_before_at")),
+]
+
+Entry = Row[Any]  # as much of a row of the outbox as makes a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,86 +160,102 @@ def tasks_given(state: State, since: datetime) -> dict[tuple[str, str | None], i
     return counts
 
 
-def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int) -> list[Outbox]:
-    """The next pending changes of a system whose time has come: in the order of the lanes, then oldest first."""
+def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int) -> list[Entry]:
+    """The next pending changes of a system whose time has come: in the order of the lanes, then oldest first.
+
+    A record that an earlier change may still be written to has to wait until that is known; a task does not.
+    """
     rank = case({lane: place for place, lane in enumerate(lanes)}, value=col(Outbox.lane), else_=len(lanes))
     is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
     with state.session() as session:
-        query = select(Outbox).where(Outbox.system == system, Outbox.status == "pending", is_due)
-        return list(session.exec(query.order_by(rank, col(Outbox.id)).limit(limit)).all())
+        query = columns(*_AS_CHANGE).where(Outbox.system == system, Outbox.status == "pending", is_due)  # type: ignore[arg-type]
+        doubted = (Outbox.system == system, col(Outbox.status).in_(IN_DOUBT), Outbox.lane != TASK_LANE)
+        if session.exec(select(Outbox.id).where(*doubted).limit(1)).first() is not None:
+            records = columns(Outbox.object_type, Outbox.native_id).where(*doubted)  # type: ignore[call-overload]
+            record = tuple_(col(Outbox.object_type), col(Outbox.native_id))
+            query = query.where(or_(col(Outbox.lane) == TASK_LANE, record.not_in(records)))
+        return list(session.execute(query.order_by(rank, col(Outbox.id)).limit(limit)).all())
 
 
-def in_doubt(state: State, system: str, now: datetime) -> list[Outbox]:
+def in_doubt(state: State, system: str, now: datetime) -> list[Entry]:
     """What a kill or a lost reply left in flight or unknown, and may be asked about now, oldest first."""
     with state.session() as session:
-        query = select(Outbox).where(Outbox.system == system, col(Outbox.status).in_(IN_DOUBT)).order_by(col(Outbox.id))
-        return [row for row in session.exec(query) if row.not_before_at is None or row.not_before_at <= now]
+        query = columns(*_AS_CHANGE).where(Outbox.system == system, col(Outbox.status).in_(IN_DOUBT))  # type: ignore[arg-type]
+        rows = session.execute(query.order_by(col(Outbox.id))).all()
+        return [row for row in rows if row.not_before_at is None or row.not_before_at <= now]
 
 
 def mark_in_flight(state: State, keys: Sequence[str]) -> dict[str, int]:
     """The changes are being sent. Returns the number of this attempt for each."""
     with state.session() as session:
-        attempts = {}
-        for row in _going(session, keys):
-            row.status, row.attempt = "in_flight", row.attempt + 1
-            attempts[row.key] = row.attempt
-        return attempts
+        _set(session, keys, status="in_flight", attempt=col(Outbox.attempt) + 1, receipt="")
+        return {row.key: row.attempt for row in _going(session, keys)}
+
+
+def note_receipt(state: State, keys: Sequence[str], receipt: str) -> None:
+    """What the system is to be asked by that is about to work on these; "" when reading their records tells."""
+    with state.session() as session:
+        _set(session, keys, receipt=receipt)
 
 
 def put_back(state: State, keys: Sequence[str]) -> None:
     """Certainly nothing of these was sent: they wait again, and the attempt does not count."""
     with state.session() as session:
-        for row in _going(session, keys):
-            row.status, row.attempt = "pending", row.attempt - 1
+        _set(session, keys, status="pending", attempt=col(Outbox.attempt) - 1)
 
 
 def ask_again(state: State, keys: Sequence[str], at: datetime) -> None:
     """These stay in doubt, and are not asked about before `at`."""
     with state.session() as session:
-        for row in _going(session, keys):
-            row.not_before_at = at
+        _set(session, keys, not_before_at=at)
 
 
 def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: datetime) -> None:
     """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made."""
+    alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
         rows = {row.key: row for row in _going(session, [each.key for each in settlements])}
+        session.execute(insert(Delivery), [_delivery(rows[each.key], each, run, now) for each in settlements])
         for each in settlements:
             row = rows[each.key]
-            row.status, row.not_before_at = each.status, each.not_before_at
-            session.add(_delivery(row, each, run, now))
-            row.attempt -= not each.costs_attempt
+            alike.setdefault((each.status, each.not_before_at, each.costs_attempt), []).append(row.id)
+            record = f"{row.system}|{row.object_type}|{row.native_id}"
             if each.result == "conflict" and row.lane != TASK_LANE:
-                record = f"{row.system}|{row.object_type}|{row.native_id}"
                 session.merge(Replan(record=record, why="conflict", at=now))
             if each.made_task:
-                record = f"{row.system}|{row.object_type}|{row.native_id}"
                 made = TaskMade(
                     key=row.key, system=row.system, native_id=each.native_id, record=record, run=run, created_at=now
                 )
                 session.merge(made)
+        for (status, not_before_at, costs_attempt), ids in alike.items():
+            values: dict[str, Any] = {"status": status, "not_before_at": not_before_at}
+            if not costs_attempt:
+                values["attempt"] = col(Outbox.attempt) - 1
+            for part in parts(ids):
+                session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(**values))
 
 
-def _delivery(row: Outbox, each: Settlement, run: int, now: datetime) -> Delivery:
-    assert row.id is not None
-    return Delivery(
-        outbox=row.id,
-        run=run,
-        attempt=row.attempt,
-        result=each.result,
-        native_id=each.native_id,
-        code=each.code,
-        message=each.message,
-        hint=each.hint,
-        request_id=each.request_id,
-        at=now,
-    )
+def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str, Any]:
+    return {
+        "outbox": row.id, "run": run, "attempt": row.attempt, "result": each.result, "native_id": each.native_id,
+        "code": each.code, "message": each.message, "hint": each.hint, "request_id": each.request_id, "at": now,
+        "is_applied": False,
+    }  # fmt: skip
 
 
-def _going(session: Session, keys: Sequence[str]) -> Iterator[Outbox]:
+def _going(session: Session, keys: Sequence[str]) -> Iterator[Entry]:
+    """The rows of these keys that are on their way."""
     for part in parts(keys):
-        query = select(Outbox).where(col(Outbox.key).in_(part), col(Outbox.status).in_(("pending", *IN_DOUBT)))
-        yield from session.exec(query).all()
+        yield from session.execute(columns(*_PLACE).where(*_is_going(part)))
+
+
+def _set(session: Session, keys: Sequence[str], **values: Any) -> None:
+    for part in parts(keys):
+        session.execute(update(Outbox).where(*_is_going(part)).values(**values))
+
+
+def _is_going(keys: Sequence[str]) -> tuple[Any, Any]:
+    return col(Outbox.key).in_(keys), col(Outbox.status).in_(("pending", *IN_DOUBT))
 
 
 def unapplied(state: State, *, limit: int = 10_000) -> list[tuple[Delivery, Outbox]]:

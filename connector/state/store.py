@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 from pydantic import Field
 from sqlalchemy import Engine, create_engine, event, func, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -21,7 +22,7 @@ from connector.section import Secret, Section
 from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_HEAD = "0003"
+_HEAD = "0004"
 _MANY = 500  # keys in one statement
 
 
@@ -202,7 +203,12 @@ def open_state(section: StateSection, directory: Path) -> State:
     path, url = directory / section.path, section.url.get_secret_value() if section.url else ""
     if not url:
         _make_file(path)
-    engine = create_engine(url or f"sqlite:///{path}", connect_args={} if url else {"timeout": 30})
+    engine = create_engine(
+        url or f"sqlite:///{path}",
+        connect_args={} if url else {"timeout": 30},
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+    )
     if not url:
         event.listen(engine, "connect", _prepare_sqlite)
     try:

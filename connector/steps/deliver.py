@@ -41,7 +41,7 @@ def _one(setup: Setup, system: System, moment: Moment, progress: Progress) -> De
     return writeback.deliver(
         setup.state,
         system,
-        setup.systems[system.name].adapter.capabilities,
+        setup.systems[system.name].capabilities,
         setup.writeback,
         run=moment.run,
         is_stopping=progress.is_stopping,

@@ -95,10 +95,17 @@ def plans(
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)
-    rows = mart.rows(differing.filter(differing.is_material & differing.left_because.isnull()).order_by("record"))
+    rows = mart.rows(_by_parent(mart, differing.filter(differing.is_material & differing.left_because.isnull())))
     changes = _writable(setup, planning.field_changes(rows, planning.braked(brakes, totals)))
     while portion := list(islice(changes, PORTION)):
         yield planning.make(portion, brakes, totals)
+
+
+def _by_parent(mart: Mart, differing: ir.Table) -> ir.Table:
+    """The rows with the account of their record as `parent`, those of one account together: a system may lock it with each."""
+    people = mart.table(tables.record_table(Kind.PERSON)).select("key", parent="account")
+    placed = differing.left_join(people, differing.record == people.key, rname="person_{name}").drop("person_key")
+    return placed.order_by("system", "object_type", "parent", "record")
 
 
 def _differing(

@@ -159,8 +159,8 @@ def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
     names.update(dict.fromkeys(connected.outputs.get(stream.object_type, {}).values()))
     if stream.modified_by and stream.object_type in connected.outputs:
         names[stream.modified_by] = None
-    if stream.own_tasks and connected.adapter.capabilities.task_key[1]:
-        names[connected.adapter.capabilities.task_key[1]] = None
+    if stream.own_tasks and connected.capabilities.task_key[1]:
+        names[connected.capabilities.task_key[1]] = None
     return tuple(names)
 
 

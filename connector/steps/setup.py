@@ -12,7 +12,7 @@ from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
 from connector.mapping import StreamMapping
 from connector.mart import Mart, MartSection, open_mart
-from connector.model import Adapter, Stream, System
+from connector.model import Adapter, Capabilities, Stream, System
 from connector.scoring import ScoringModel
 from connector.state import State
 from connector.survivorship import SurvivorshipSection
@@ -25,6 +25,7 @@ class Connected:
 
     name: str
     adapter: Adapter
+    capabilities: Capabilities  # of the adapter, as the options have them
     connect: Callable[[], System]
     mappings: Mapping[str, StreamMapping]
     outputs: Mapping[str, Mapping[str, str]]  # object type -> output -> native field

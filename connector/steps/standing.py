@@ -152,7 +152,7 @@ def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]
     chosen = []
     for task in lost:
         gone = (task.system, task.object_type, task.native_id)
-        targets = setup.systems[task.system].adapter.capabilities.task_targets if task.system in setup.systems else ()
+        targets = setup.systems[task.system].capabilities.task_targets if task.system in setup.systems else ()
         fitting = [
             place
             for place in by_task.get(task.key, ())

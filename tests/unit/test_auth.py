@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from connector import auth, clock
 from connector.errors import AuthError, SystemUnavailable
-from connector.model import Verdict
+from connector.verdicts import Verdict
 
 URL = "https://acme.example.com/token"
 SECRET = "hunter2-hunter2"

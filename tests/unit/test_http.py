@@ -27,8 +27,9 @@ from connector.errors import (
     RecordRejected,
     SystemUnavailable,
 )
-from connector.model import Classified, Verdict, Window
+from connector.model import Window
 from connector.pacing import Pacing
+from connector.verdicts import Classified, Verdict
 
 BASE = "http://127.0.0.1:9"
 URL = f"{BASE}/things"

@@ -14,7 +14,19 @@ from sqlmodel import select
 from connector import settlement, writeback
 from connector.errors import AuthError, QuotaExhausted, SystemUnavailable
 from connector.mart import MartSection, open_mart
-from connector.model import Capabilities, Change, FieldSchema, Found, Lane, ObjectSchema, Outcome, Result, System, Task
+from connector.model import (
+    Capabilities,
+    Change,
+    FieldSchema,
+    Found,
+    Keep,
+    Lane,
+    ObjectSchema,
+    Outcome,
+    Result,
+    System,
+    Task,
+)
 from connector.plan import Brakes, Plan, Totals, make
 from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
@@ -34,8 +46,10 @@ class Crm:
         self.answer: Callable[[Change], Outcome | None] = lambda _: None
         self.before: Callable[[], None] = lambda: None
         self.is_index_fresh = True
+        self.receipts: Callable[[Keep], None] = lambda _: None
 
-    def write(self, changes: Sequence[Change]) -> list[Outcome]:
+    def write(self, changes: Sequence[Change], keep: Keep) -> list[Outcome]:
+        self.receipts(keep)
         self.before()
         self.writes.append([change.key for change in changes])
         return [self.answer(change) or self.take(change) for change in changes]
@@ -330,7 +344,7 @@ def test_asked_to_stop_it_ends_between_two_batches(state: State, crm: Crm) -> No
 def test_a_missing_outcome_is_an_error_and_not_a_wait(state: State, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue(state, update(1), update(2))
     real = crm.write
-    monkeypatch.setattr(crm, "write", lambda changes: real(changes)[:1])
+    monkeypatch.setattr(crm, "write", lambda changes, keep: real(changes, keep)[:1])
     delivered = deliver(state, crm)
     assert delivered.error is not None
     assert statuses(state) == ["in_flight", "in_flight"]

@@ -14,11 +14,12 @@ from pydantic import SecretStr
 
 from connector import clock
 from connector.errors import AuthError, MissingPermission, ProtocolError, QuotaExhausted, RecordRejected
-from connector.model import Request, Verdict
+from connector.model import Request
 from connector.pacing import Usage
 from connector.section import in_words
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
 from connector.sources.hubspot_client import Api, aimed, bucket_of, classify, is_idempotent, usage
+from connector.verdicts import Verdict
 
 URL = "https://api.hubapi.com"
 

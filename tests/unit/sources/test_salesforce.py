@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from connector import clock
 from connector.errors import AuthError
-from connector.model import FieldSpec, Finding, InstallStep, Request, Step, System, Verdict
+from connector.model import FieldSpec, Finding, InstallStep, Request, Step, System
 from connector.pacing import Usage
 from connector.sources.salesforce import SALESFORCE, STREAMS
 from connector.sources.salesforce_metadata import NAMESPACE, package
 from connector.sources.salesforce_rest import classify, usage
+from connector.verdicts import Verdict
 from tests.unit.sources.salesforce_double import DATE, PREFIX, URL, Org, described, options, path_of, refused
 
 LEADS = STREAMS[0]
