@@ -206,7 +206,7 @@ def open_state(section: StateSection, directory: Path) -> State:
     engine = create_engine(
         url or f"sqlite:///{path}",
         connect_args={} if url else {"timeout": 30},
-        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
         json_deserializer=orjson.loads,
     )
     if not url:
