@@ -62,9 +62,7 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
     going = [*(each.change for each in [*waiting, *moved]), *fresh.going]
     costs = {
-        name: cost(
-            [each for each in going if each.system == name], connected.capabilities, _budget(systems, name)
-        )
+        name: cost([each for each in going if each.system == name], connected.capabilities, _budget(systems, name))
         for name, connected in setup.systems.items()
         if not setup.writeback.systems or name in setup.writeback.systems
     }
