@@ -245,8 +245,7 @@ class HubSpotTarget:
         return properties.install(self._api, self._name, specs, is_dry=is_dry)
 
     def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
-        """Deliver at most 100 changes: one outcome for each, in order."""
-        del keep  # HubSpot answers when it is done
+        """Deliver at most 100 changes: one outcome for each, in order. HubSpot gives no receipt: it answers when it is done."""
         self._guard()
         outcomes: dict[str, Outcome] = {}
         try:
