@@ -27,6 +27,8 @@ DAY_S = 86_400
 REASONS = 5
 HORIZON_S = 3_650 * DAY_S
 _NEVER_S = 1e18
+#: A capped line may stay as it is for long: a score that it holds exactly at a level is looked at again after this time, not at once.
+_AT_CAP_S = 3_600
 
 # ----------------------------------------------------------------------------------------------------------- folding
 
@@ -271,7 +273,11 @@ def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
     if speeds:
         speed = ibis.cases(*((lines.rule == rule, factor) for rule, factor in speeds.items()), else_=0.0)
     pace = (lines.points.abs() * speed).ceil().cast("int64")
-    rows = lines.select("subject", "points", pace=pace, is_done=lines.half == "engagement")
+    capped = [
+        (lines.rule == rule.id) & (lines.points.abs() == _billionths(rule.cap)) for rule in model.engagement if rule.cap
+    ]
+    is_capped = reduce(lambda left, right: left | right, capped, ibis.literal(False))
+    rows = lines.select("subject", "points", pace=pace, is_done=lines.half == "engagement", is_capped=is_capped)
     is_falling, is_rising = (rows.pace > 0) & (rows.points > 0), (rows.pace > 0) & (rows.points < 0)
     return rows.group_by(of="subject").agg(
         score=rows.points.sum(),
@@ -281,6 +287,7 @@ def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
         rises=rows.pace.sum(where=is_rising),
         falls_by=rows.points.sum(where=is_falling),
         rises_by=-rows.points.sum(where=is_rising),
+        is_capped=rows.is_capped.any(),
     )
 
 
@@ -319,7 +326,8 @@ def _grade(model: ScoringModel, score: ir.Value) -> ir.Value:
 
 
 def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: datetime) -> ir.Value:
-    """A tangent under the falling and over the rising lines: decay is convex, so it is never late."""
+    """A tangent under the falling and over the rising lines: decay is convex, so it is never late (see `_AT_CAP_S` for the
+    one exception)."""
     falls_to, rises_to = [], []
     for column, given in watched.items():
         levels = sorted({_billionths(level) for level in given})
@@ -335,7 +343,11 @@ def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: floa
         *((room, rows.falls, rows.falls_by) for room in falls_to),
         *((room, rows.rises, rows.rises_by) for room in rises_to),
     ]
-    waits = [ibis.ifelse(room <= most, (room * (DAY_S / speed.nullif(0))).floor(), None) for room, speed, most in both]
+    least = ibis.ifelse(rows.is_capped, _AT_CAP_S, 0)
+    waits = [
+        ibis.ifelse(room <= most, ibis.ifelse(room == 0, least, (room * (DAY_S / speed.nullif(0))).floor()), None)
+        for room, speed, most in both
+    ]
     soonest = reduce(ibis.least, [wait.fill_null(_NEVER_S) for wait in waits], ibis.literal(_NEVER_S))
     bounded = ibis.least(soonest, HORIZON_S).cast("int64").as_interval("s")
     return ibis.ifelse(soonest < _NEVER_S, _instant(now) + bounded, None)

@@ -246,6 +246,13 @@ def test_decay_makes_due_before_a_grade_is_lost(backend: Any) -> None:
     assert store.scores(model, due_at - timedelta(seconds=1))["ann"]["grade"] == "A"
 
 
+def test_a_cap_that_holds_a_score_exactly_at_a_grade_does_not_keep_it_due(backend: Any) -> None:
+    model = a_model(engagement=[CLICK | {"points": 80, "half_life_days": 10, "cap": 60}])
+    store = ann(backend, an_activity("email_clicked", timedelta(0)))
+    assert store.scores(model)["ann"]["grade"] == "A"
+    assert store.scores(model)["ann"]["next_due_at"] == NOW + timedelta(hours=1)
+
+
 def test_what_does_not_decay_is_never_due(backend: Any) -> None:
     store = ann(backend, an_activity("email_clicked", timedelta(0)))
     assert store.scores(a_model(engagement=[CLICK]))["ann"]["next_due_at"] is None
