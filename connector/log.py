@@ -48,6 +48,10 @@ def _redact_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
+def _without_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: value for key, value in event.items() if value not in ("", None)}
+
+
 def configure(section: LogSection) -> None:
     """Set the process's log up; to be called once, by the command line."""
     renderer: Any = (
@@ -58,6 +62,7 @@ def configure(section: LogSection) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_empty,
             _redact_event,
             renderer,
         ],

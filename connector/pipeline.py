@@ -260,7 +260,7 @@ def connected(
                 _recall_budget(setup, systems[name])
             except ConnectorError as problem:
                 failures[name] = problem
-                _LOG.warning("connect.failed", system=name, error=type(problem).__name__)
+                _LOG.info("connect.failed", system=name, error=type(problem).__name__)
         yield systems, failures
     finally:
         for system in systems.values():

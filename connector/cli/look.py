@@ -27,7 +27,7 @@ def explain(
 ) -> None:
     """Everything about one person, and why: records, evidence, score lines, stages, writes."""
     _, setup = open_house(config)
-    found = explaining.explain(setup, person)
+    found = explaining.explain(setup, person, clock.now())
     if as_json:
         print_json([asdict(each) for each in found])
         return

@@ -31,7 +31,7 @@ def show_person(told: Explained) -> None:
     )
     _evidence(told)
     _score(told)
-    _stages(told.stages)
+    _stages(told.stages, told.waits)
     _writes(told)
     _others(told.others)
 
@@ -91,7 +91,7 @@ def _score(told: Explained) -> None:
     out.print(
         f"  [bold]{score['score'] / POINT:.1f}[/bold] · grade {score['grade']} · fit {score['fit'] / POINT:.1f} "
         f"({score['coverage_known']} of {score['coverage_of']} inputs known) · engagement {score['engagement'] / POINT:.1f}"
-        + (f" · next change by time alone {_day(score['next_due_at'])}" if score.get("next_due_at") else "")
+        + _crossing(told.crossing)
     )
     for line in told.lines:
         points = line["points"] / POINT
@@ -101,6 +101,16 @@ def _score(told: Explained) -> None:
         text = f"{escape(str(line['text']))}{count}  [dim]{escape(said)}[/dim]"
         out.print(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
     out.print(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
+
+
+def _crossing(crossing: Mapping[str, Any] | None) -> str:
+    """What decay alone will change next, and when."""
+    if crossing is None:
+        return ""
+    what = "" if crossing["half"] == "score" else f"{crossing['half']} "
+    way = "below" if crossing["is_down"] else "up to"
+    grade = f" (grade {crossing['grade']})" if crossing["grade"] else ""
+    return f" · {what}{way} {crossing['level']:g}{grade} on {_day(crossing['at'])} if nothing happens"
 
 
 def _read(inputs: Sequence[Mapping[str, Any]]) -> str:
@@ -113,7 +123,15 @@ def _read(inputs: Sequence[Mapping[str, Any]]) -> str:
     return "fit" + (": " + ", ".join(parts) if parts else "")
 
 
-def _stages(stages: Sequence[Mapping[str, Any]]) -> None:
+#: why time alone may change something -> how that reads
+_WAITS = {
+    "dwell": "has been low for long enough to leave its stage",
+    "fact": "a window or an age that a condition looks at ends",
+    "event": "something that is planned happens",
+}
+
+
+def _stages(stages: Sequence[Mapping[str, Any]], waits: Sequence[Mapping[str, Any]]) -> None:
     out.print("\n[bold]Stage[/bold]")
     if not stages:
         out.print("  none yet")
@@ -122,6 +140,8 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> None:
         out.print(
             f"  {interval['stage']:<9} {_day(interval['entered_at'])} – {until}  [dim]{escape(interval['why'] or '')}[/dim]"
         )
+    for wait in waits:
+        out.print(f"  looked at again {_day(wait['due_at'])}  [dim]{_WAITS.get(wait['why'], wait['why'])}[/dim]")
 
 
 def _writes(told: Explained) -> None:

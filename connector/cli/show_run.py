@@ -40,7 +40,10 @@ def show_summary(summary: Summary) -> None:
         _line("resolve", f"{summary.resolved.records:,} records looked at: {found}")
     if summary.scored.subjects:
         records = f"{summary.scored.records:,} record{'' if summary.scored.records == 1 else 's'}"
-        _line("score", f"{summary.scored.subjects:,} person{'' if summary.scored.subjects == 1 else 's'}, from the events of {records}")
+        _line(
+            "score",
+            f"{summary.scored.subjects:,} person{'' if summary.scored.subjects == 1 else 's'}, from the events of {records}",
+        )
     if summary.staged.moved or summary.staged.fired:
         _line("stage", _parts({"moved": summary.staged.moved, "fired a task": summary.staged.fired}))
     if summary.totals is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ from connector import clock, tables
 from connector.errors import Busy, MartError
 from connector.mart import schema
 from connector.section import Section
+
+#: Calls that Ibis 12 makes of its own and DuckDB 1.5 deprecates: nothing here can avoid them.
+warnings.filterwarnings(
+    "ignore", r"fetch_(arrow_table|record_batch)\(\) is deprecated", DeprecationWarning, r"ibis\.backends\.duckdb"
+)
 
 _WAIT_STEP_S = 0.1
 #: Closing the file writes what is in its log to its place; to do so after every transaction of a back-fill costs a fifth more.
@@ -86,7 +92,7 @@ class Mart:
 
     def count(self, expression: ir.Table) -> int:
         """How many rows an expression has."""
-        return int(self.backend.execute(expression.count()))
+        return int(self.backend.to_pyarrow(expression.count()).as_py())
 
     def keep(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """The rows, computed now and kept in a scratch table until the session ends or the name is kept again."""

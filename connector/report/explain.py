@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import ibis
@@ -11,7 +12,7 @@ import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
 
-from connector import identifiers, identity, tables
+from connector import forecast, identifiers, identity, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
@@ -37,6 +38,10 @@ class Explained:
     score: Mapping[str, Any] | None
     lines: Sequence[Mapping[str, Any]]
     inputs: Mapping[str, Sequence[Mapping[str, Any]]]  # fit rule -> what it read: field, value, record that gave it
+    crossing: (
+        Mapping[str, Any] | None
+    )  # what decay alone will change next: half, level, is_down, at, grade (if it changes)
+    waits: Sequence[Mapping[str, Any]]  # what else time alone may change: why (dwell, fact, event) and due_at
     stages: Sequence[Mapping[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     writes: Sequence[Mapping[str, Any]]
@@ -44,7 +49,7 @@ class Explained:
     owner: str
 
 
-def explain(setup: Setup, asked: str) -> list[Explained]:
+def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
     """The persons that `asked` may mean; most often one. Raises ConnectorError when there is nobody, MartError
     when the mart is not the one that the state knows."""
     with setup.mart() as mart:
@@ -54,7 +59,7 @@ def explain(setup: Setup, asked: str) -> list[Explained]:
             raise ConnectorError(
                 "nobody is known by that", hint="try an e-mail, a phone number, a CRM record id or a person id"
             )
-        return [_explained(setup, mart, key) for key in found]
+        return [_explained(setup, mart, key, now) for key in found]
 
 
 # ------------------------------------------------------------------------------------------------------------ finding
@@ -95,7 +100,7 @@ def values_of(setup: Setup, asked: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ one person
 
 
-def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
+def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
     person = _one(mart, mart.table("person"), key)
     account = _one(mart, mart.table("account"), person["account"]) if person.get("account") else None
     records = _records(mart, key)
@@ -104,7 +109,7 @@ def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
     model = setup.writeback.model
     score, line = mart.table("score"), mart.table("score_line")
     scores = mart.arrow(score.filter((score.subject == key) & (score.model == model))).to_pylist()
-    interval, draft = mart.table("stage_interval"), mart.table("desired_task")
+    interval, draft, due = mart.table("stage_interval"), mart.table("desired_task"), mart.table("due")
     return Explained(
         person=_without_provenance(person),
         account=_without_provenance(account) if account else None,
@@ -117,6 +122,10 @@ def _explained(setup: Setup, mart: Mart, key: str) -> Explained:
             line.filter((line.subject == key) & (line.model == model)).order_by(line.points.abs().desc())
         ).to_pylist(),
         inputs=_inputs(setup, person, account),
+        crossing=_crossing(setup, mart, keys, scores[0], now) if scores else None,
+        waits=mart.arrow(
+            due.filter((due.subject == key) & (due.why != "decay")).select("why", "due_at").order_by("due_at")
+        ).to_pylist(),
         stages=mart.arrow(interval.filter(interval.subject == key).order_by(interval.entered_at.desc())).to_pylist(),
         tasks=mart.arrow(draft.filter(draft.subject == key).order_by(draft.due_at.desc())).to_pylist(),
         writes=_writes(setup.state, records),
@@ -206,6 +215,23 @@ def _inputs(
                 given = {"field": field, "value": value, "record": origin[table].get(name)}
                 read.setdefault(rule.id, []).append(given)
     return read
+
+
+def _crossing(
+    setup: Setup, mart: Mart, keys: pa.Table, score: Mapping[str, Any], now: datetime
+) -> dict[str, Any] | None:
+    """When decay alone takes the score across a grade, or across a level that a stage or a task looks at."""
+    model, day = setup.models[setup.writeback.model], mart.table("engagement_day")
+    mine = day.filter((day.model == setup.writeback.model) & day.record.isin(keys["record"].to_pylist()))
+    days = [forecast.Day(**row) for row in mart.arrow(mine.select("rule", "day", "events", "points")).to_pylist()]
+    found = forecast.next_crossing(model, score["fit"], days, setup.levels, now)
+    if found is None:
+        return None
+    begins = {level: grade for grade, level in model.grades.items()} if found.half == "score" else {}
+    grade = begins.get(found.level)
+    if grade is not None and found.is_down:
+        grade = model.grade_names[model.grade_names.index(grade) + 1]
+    return asdict(found) | {"grade": grade}
 
 
 def _others(state: State, mart: Mart, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -275,7 +275,7 @@ def _note_failure(read: _Read, pulled: Pulled) -> None:
     pulled.calls[read.system] = read.calls
     if read.failure is not None:
         pulled.failures[read.system] = read.failure
-        _LOG.warning("pull.failed", system=read.system, error=type(read.failure).__name__)
+        _LOG.info("pull.failed", system=read.system, error=type(read.failure).__name__)
 
 
 def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment, progress: Progress) -> int:

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from connector import scoring, tables
+from connector.forecast import Day, engagement_at
 from connector.scoring import ScoringModel
 from connector.tables import POINT
 
@@ -206,3 +207,17 @@ def test_threads_do_not_change_a_billionth() -> None:
     finally:
         BACKEND.raw_sql("set threads = 2")
     assert answers[0] == answers[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(worlds, st.booleans())
+def test_the_forecast_counts_as_the_ledger_does(world: World, is_capped: bool) -> None:
+    model = CAPPED if is_capped else MODEL
+    rows = scores(world, is_capped=is_capped)
+    folded = BACKEND.table("engagement_day").to_pyarrow().to_pylist()
+    for row in rows:
+        mine = {f"r{at}" for at, owner in enumerate(world.owners) if row["subject"] == f"p{owner}"}
+        days = [
+            Day(each["rule"], each["day"], each["events"], each["points"]) for each in folded if each["record"] in mine
+        ]
+        assert abs(engagement_at(model, days, NOW) - row["engagement"]) <= len(days)  # ties of rounding

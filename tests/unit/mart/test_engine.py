@@ -6,6 +6,7 @@ import multiprocessing
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import duckdb
@@ -36,6 +37,13 @@ def test_a_merge_inserts_what_is_new_and_replaces_what_has_the_same_key(tmp_path
             mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
             mart.merge("dirty", rows(("b", "b", 2), ("c", "c", 2)))
         assert held(mart) == {"a": 1, "b": 2, "c": 2}
+
+
+def test_counting_takes_no_detour_that_warns(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart, warnings.catch_warnings():
+        mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
+        warnings.simplefilter("error")
+        assert mart.count(mart.table("dirty")) == 2
 
 
 def test_a_merge_of_many_rows_does_the_same_as_one_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
