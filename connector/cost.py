@@ -6,7 +6,7 @@ Pure; cuts the changes as delivering does, so that what it states is what will b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from connector.budget import Budget
 from connector.model import LANES, Capabilities, Change, Lane
 from connector.plan import batches
 
+#: The calls that writing batches takes.
+CountCalls = Callable[[Sequence[Sequence[Change]]], int]
 _ORDER = {lane: place for place, lane in enumerate(LANES)}
 
 
@@ -40,26 +42,31 @@ class Cost:
 class Meter:
     """How many calls each batch adds to those before it, over one connection: what is asked once is counted once."""
 
-    capabilities: Capabilities
+    count_calls: CountCalls
     _seen: dict[tuple[str, bool], list[Change]] = field(default_factory=dict)
 
     def calls(self, batch: list[Change]) -> int:
         """The calls of the next batch."""
         before = list(self._seen.values())
-        added = self.capabilities.count_calls([*before, batch]) - self.capabilities.count_calls(before)
+        added = self.count_calls([*before, batch]) - self.count_calls(before)
         for change in batch:
             self._seen.setdefault((change.object_type, change.task is not None), [change])
         return added
 
 
-def cost(changes: Iterable[Change], capabilities: Capabilities, budget: Budget | None) -> Cost:
-    """The cost of changes of one system that are pending in this order.
+def cost(
+    changes: Iterable[Change],
+    capabilities: Capabilities,
+    budget: Budget | None,
+    count_calls: CountCalls | None = None,
+) -> Cost:
+    """The cost of changes of one system that are pending in this order; `count_calls` if the account has its own.
 
     A batch counts for the lane of its most urgent change. Where one does not fit, it and all that come after it wait.
     """
     calls: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
-    meter = Meter(capabilities)
+    meter = Meter(count_calls or capabilities.count_calls)
     for batch in _in_order(changes, capabilities):
         lane = urgency(batch).value
         calls[lane] += meter.calls(batch)

@@ -340,6 +340,7 @@ class System:
     calls: Callable[[], int]  # API calls made since it was connected, as the vendor counts them
     close: Callable[[], None]
     governor: Governor | None = None  # of its daily calls; None where nothing bounds them
+    count_calls: Callable[[Sequence[Sequence[Change]]], int] | None = None  # of this account; None: as of its kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def deliver(
     if system.target is None:
         return Delivered(system.name)
     delivery = _Delivery(state, system, system.target, section, run)
-    governor, meter = system.governor, Meter(capabilities)
+    governor, meter = system.governor, Meter(system.count_calls or capabilities.count_calls)
     calls, error = system.calls(), None
     try:
         if governor is not None:

@@ -24,7 +24,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connector import auth, clock, http
 from connector.budget import Quota
-from connector.errors import AuthError, ConfigError, MissingPermission, Problem, QuotaExhausted, RecordRejected
+from connector.errors import (
+    AuthError,
+    ConfigError,
+    MissingPermission,
+    Problem,
+    QuotaExhausted,
+    RecordRejected,
+)
 from connector.model import (
     Adapter,
     Capabilities,
@@ -50,6 +57,7 @@ from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
 from connector.sources import hubspot_account as account
 from connector.sources import hubspot_batch as batch
+from connector.sources import hubspot_cost as cost
 from connector.sources import hubspot_events as events
 from connector.sources import hubspot_objects as objects
 from connector.sources import hubspot_properties as properties
@@ -245,11 +253,11 @@ class HubSpotTarget:
         return properties.install(self._api, self._name, specs, is_dry=is_dry)
 
     def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
-        """Deliver at most 100 changes: one outcome for each, in order. HubSpot gives no receipt: it answers when it is done."""
+        """Deliver at most 100 changes: one outcome for each, in order. Where a key is not unique, the receipt is when it was."""
         self._guard()
         outcomes: dict[str, Outcome] = {}
         try:
-            for outcome in self._delivered(changes):
+            for outcome in self._delivered(changes, keep):
                 outcomes[outcome.key] = outcome
         except (AuthError, QuotaExhausted) as error:
             if not outcomes:
@@ -259,6 +267,11 @@ class HubSpotTarget:
                 outcomes.setdefault(change.key, Outcome(change.key, result, message=str(error), hint=error.hint))
         return [outcomes[change.key] for change in changes]
 
+    def count_calls(self, batches: Sequence[Sequence[Change]]) -> int:
+        """The calls that `write` makes for these batches when nothing is refused, lost or there already."""
+        moves_back, asks_portal = self._options.lifecycle_backward, not self._is_right_portal
+        return cost.counted(batches, self._definitions, asks_portal=asks_portal, moves_back=moves_back)
+
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
         """What the portal holds for changes whose outcome is unknown."""
         found: dict[str, Found] = {}
@@ -266,22 +279,16 @@ class HubSpotTarget:
             found |= {each.key: each for each in batch.find(self._api, object_type, part)}
         made = [change for change in changes if change.task is not None]
         if made:
-            found |= {each.key: each for each in tasks.find(self._api, self._key_mode(), made)}
+            found |= {each.key: each for each in tasks.find(self._api, self._definitions, made)}
         return [found[change.key] for change in changes]
 
-    def _delivered(self, changes: Sequence[Change]) -> Iterator[Outcome]:
+    def _delivered(self, changes: Sequence[Change], keep: Keep) -> Iterator[Outcome]:
         for object_type, part in _by_object(changes):
             moves_back = self._options.lifecycle_backward
             yield from batch.update(self._api, object_type, part, self._definitions, moves_back=moves_back)
         made = [change for change in changes if change.task is not None]
         if made:
-            yield from tasks.create(self._api, self._key_mode(), made)
-
-    def _key_mode(self) -> tasks.KeyMode:
-        mode = tasks.key_mode(self._definitions)
-        if mode is tasks.KeyMode.ABSENT:
-            self._definitions.forget()  # it may be installed meanwhile
-        return mode
+            yield from tasks.deliver(self._api, self._definitions, made, keep)
 
     def _guard(self) -> None:
         """Raises ConfigError before anything is written to a portal that is not the configured one."""
@@ -292,13 +299,6 @@ class HubSpotTarget:
             path = f"systems.{self._name}.portal_id"
             raise ConfigError([Problem(path, f"is {self._options.portal_id}, the token belongs to portal {portal}")])
         self._is_right_portal = True
-
-
-def count_calls(batches: Sequence[Sequence[Change]]) -> int:
-    """The calls that writing these batches takes when nothing is refused, lost or there already: one for each batch, and
-    one for the properties of each object type that is written."""
-    written = {"tasks" if change.task else change.object_type for each in batches for change in each}
-    return len(batches) + len(written)
 
 
 def _by_object(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
@@ -341,7 +341,7 @@ def connect(name: str, options: HubSpotOptions) -> System:
     api = Api(session, options.url, options.api_version, name)
     source = HubSpotSource(name, options, api, server)
     target = HubSpotTarget(name, options, api)
-    return System(name, "hubspot", source, target, lambda: session.calls, session.close, governor=pacing)
+    return System(name, "hubspot", source, target, lambda: session.calls, session.close, pacing, target.count_calls)
 
 
 def _token(name: str, options: HubSpotOptions) -> auth.TokenSource:
@@ -392,7 +392,7 @@ HUBSPOT = Adapter(
         has_unique_task_key=True,  # where the portal refuses a unique property, keys are looked up before each write
         mixes_in_batch=False,
         tells_deletes=True,
-        count_calls=count_calls,
+        count_calls=cost.count_calls,
     ),
     windows=_windows(),
     classify=classify,

@@ -79,26 +79,33 @@ def update(
     try:
         known = definitions.of(object_type)
     except SystemUnavailable as error:
-        for change in changes:
-            yield Outcome(change.key, Result.RETRY, message=f"could not read the properties: {error}", hint=error.hint)
+        yield from (unread(change, "properties", error) for change in changes)
         return
     except (MissingPermission, RecordRejected):
         known = None  # they may be hidden from us and writable all the same: HubSpot judges the values
-    sound = list(changes)
+    sound, stages = list(changes), dict[str, tuple[str, str]]()
     if known is not None:
         wrong = {each.key: told for each in changes if (told := refusal(each, _texts(each), known)) is not None}
         yield from wrong.values()
         sound = [change for change in changes if change.key not in wrong]
-        if moves_back:
-            _clear_lifecycle(api, object_type, [change for change in sound if goes_back(change, known)])
+        back = [change for change in sound if moves_back and goes_back(change, known)]
+        _set_lifecycle(api, object_type, {change.native_id: "" for change in back})
+        stages = {change.key: (change.native_id, native_value(change.before[LIFECYCLE])) for change in back}
     if sound:
-        yield from _sent(api, object_type, sound)
+        to_put_back: dict[str, str] = {}
+        for outcome in _sent(api, object_type, sound):
+            if outcome.result is Result.REJECTED and outcome.key in stages:
+                record_id, before = stages[outcome.key]
+                to_put_back[record_id] = before
+            yield outcome
+        _set_lifecycle(api, object_type, to_put_back)
 
 
-def _clear_lifecycle(api: Api, object_type: str, changes: Sequence[Change]) -> None:
-    """The first of the two steps of a move backward. Where it fails, the second changes nothing, which its outcome tells."""
-    ids = list(dict.fromkeys(change.native_id for change in changes))
-    inputs = [{"id": each, "properties": {LIFECYCLE: ""}, "objectWriteTraceId": each} for each in ids]
+def _set_lifecycle(api: Api, object_type: str, stages: Mapping[str, str]) -> None:
+    """Set the lifecycle stage of records by their ids: "" is the first of the two steps of a move backward, and where the
+    second is refused, the stage that was there is put back. Where the first fails, the second changes nothing, as it tells.
+    """
+    inputs = [{"id": each, "properties": {LIFECYCLE: to}, "objectWriteTraceId": each} for each, to in stages.items()]
     if inputs:
         with suppress(SystemUnavailable, MissingPermission, RecordRejected):
             api.batch(object_type, "update", {"inputs": inputs})
@@ -173,6 +180,13 @@ def failed(change: Change, error: ConnectorError) -> Outcome:
     if isinstance(error, MissingPermission):
         code = MISSING_SCOPES
     return Outcome(change.key, result, None, code, str(error), error.hint, error.request_id)
+
+
+def unread(change: Change, what: str, error: ConnectorError) -> Outcome:
+    """The outcome of a change that was not sent, since what decides how it is sent could not be read."""
+    if isinstance(error, SystemUnavailable):
+        return Outcome(change.key, Result.RETRY, message=f"could not read the {what}: {error}", hint=error.hint)
+    return failed(change, error)
 
 
 def refused(change: Change, error: Json) -> Outcome:

@@ -8,19 +8,23 @@ goes through the search index, which lags.
 Why create and not upsert: an upsert takes no associations (a kill between the two calls leaves a task that nobody
 sees), and it would reopen a task that a salesperson has completed.
 
-A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Property names and
-required values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
+A create that got no answer is never repeated: its outcome is unknown until `find` has looked. Where the key is not unique,
+such a create may still be at work when we look, and nothing would refuse the second one: so the instant of sending is
+kept as its receipt, and that a task is not there counts only `LATE_COMMIT` later.
+
+Property names and required values: HubSpot documentation "Tasks"; type ids of the links: "Associations".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from connector import clock
 from connector.errors import MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
-from connector.model import Change, Found, Outcome, Result, Task
+from connector.model import Change, Found, Keep, Outcome, Result, Task, forget
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_batch as batch
 from connector.sources.hubspot_client import Api, Json, results
@@ -28,6 +32,11 @@ from connector.sources.hubspot_properties import TASK_KEY
 from connector.sources.hubspot_values import UNKNOWN_PROPERTY, Definitions
 
 PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW"}
+
+
+#: How long after it was sent a create that got no answer may still take effect: an edge that gives up waiting (524) does so
+#: after minutes, and HubSpot's answers to batches never take that long (documentation "Error handling").
+LATE_COMMIT = timedelta(minutes=15)
 
 
 class KeyMode(StrEnum):
@@ -44,6 +53,25 @@ def key_mode(definitions: Definitions) -> KeyMode:
     if ours is None:
         return KeyMode.ABSENT
     return KeyMode.UNIQUE if ours.get("hasUniqueValue") else KeyMode.PLAIN
+
+
+def deliver(api: Api, definitions: Definitions, changes: Sequence[Change], keep: Keep = forget) -> Iterator[Outcome]:
+    """Make the tasks that do not exist, in the way that this portal takes. Raises as `create` does."""
+    try:
+        mode = _fresh_mode(definitions)
+    except (SystemUnavailable, MissingPermission, RecordRejected) as error:
+        yield from (batch.unread(change, "properties of tasks", error) for change in changes)
+    else:
+        if mode is KeyMode.PLAIN:
+            keep(clock.now().isoformat())
+        yield from create(api, mode, changes)
+
+
+def _fresh_mode(definitions: Definitions) -> KeyMode:
+    mode = key_mode(definitions)
+    if mode is KeyMode.ABSENT:
+        definitions.forget()  # it may be installed meanwhile
+    return mode
 
 
 def create(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
@@ -103,10 +131,19 @@ def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]
     return {row[TASK_KEY]: row["hs_object_id"] for row in held.values() if row.get(TASK_KEY)}
 
 
-def find(api: Api, mode: KeyMode, changes: Sequence[Change]) -> list[Found]:
+def find(api: Api, definitions: Definitions, changes: Sequence[Change]) -> list[Found]:
     """Which of the tasks exist: one answer per change, in order."""
+    mode = _fresh_mode(definitions)
     known = {} if mode is KeyMode.ABSENT else lookup(api, mode, changes)
-    return [Found(change.key, known.get(_key(change))) for change in changes]
+    return [
+        Found(change.key, known.get(_key(change)), is_certain=_key(change) in known or not _may_be_at_work(change))
+        for change in changes
+    ]
+
+
+def _may_be_at_work(change: Change) -> bool:
+    """Whether HubSpot may still be making the task that it did not answer for."""
+    return bool(change.receipt) and clock.now() - datetime.fromisoformat(change.receipt) < LATE_COMMIT
 
 
 def _settled(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from connector import settlement
-from connector.budget import Budget
 from connector.cost import Cost, cost
 from connector.mart import Mart
 from connector.model import Change, System
@@ -14,7 +13,7 @@ from connector.plan import Plan
 from connector.state import outbox, replans
 from connector.state.models import Outbox
 from connector.steps import standing
-from connector.steps.setup import Moment, Setup
+from connector.steps.setup import Connected, Moment, Setup
 from connector.tables import record_key
 
 _WHY = {
@@ -62,7 +61,7 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
     going = [*(each.change for each in [*waiting, *moved]), *fresh.going]
     costs = {
-        name: cost([each for each in going if each.system == name], connected.capabilities, _budget(systems, name))
+        name: _cost([each for each in going if each.system == name], connected, systems.get(name))
         for name, connected in setup.systems.items()
         if not setup.writeback.systems or name in setup.writeback.systems
     }
@@ -94,6 +93,8 @@ def _record(change: Change) -> str:
     return record_key(change.system, change.object_type, change.native_id)
 
 
-def _budget(systems: Mapping[str, System], name: str) -> Budget | None:
-    governor = systems[name].governor if name in systems else None
-    return governor.budget() if governor is not None else None
+def _cost(changes: Sequence[Change], connected: Connected, system: System | None) -> Cost:
+    if system is None:
+        return cost(changes, connected.capabilities, None)
+    budget = system.governor.budget() if system.governor is not None else None
+    return cost(changes, connected.capabilities, budget, system.count_calls)

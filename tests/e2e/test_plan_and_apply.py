@@ -20,6 +20,7 @@ def _promised(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: World) -> None:
     house, crms = installed.house, installed.crms
+    house.edit('token = "file:hubspot_token"', 'token = "file:hubspot_token"\nportal_id = 4711')  # one more call
     before = crms.versions()
     looked = house.run("plan", "--json", "--exit-code")
     assert looked.code == 10, str(looked)
@@ -31,15 +32,18 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: 
     besides = {name: plan[name] for name in ("calls", "costs", "again", "aside")}
     assert plan == json.loads((house.directory / "plan.json").read_text()) | besides
 
+    mark = crms.mark()
     applied = house.run("apply", "--json")
     assert applied.code == 0, str(applied)
+    counted = {name: len(crms.calls_of(name, mark)) for name in ("salesforce", "hubspot")}
     held = crms.written()
     assert differing(promised, held) == []
     after = crms.versions()
     written = {record for record in after if after[record] != before.get(record)}
     assert written == set(promised)
     for each in applied.json()["delivered"]:
-        assert each["calls"] == plan["calls"][each["system"]], "the plan states the calls that are made"
+        told = plan["calls"][each["system"]]
+        assert each["calls"] == told == counted[each["system"]], "the plan states the calls that are made"
 
 
 def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World) -> None:

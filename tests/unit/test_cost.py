@@ -53,7 +53,7 @@ def test_calls_are_stated_by_the_lane_that_they_are_made_for(
 def test_the_calls_of_batches_add_up_to_those_of_all_of_them() -> None:
     changes = [*[change(n, Lane.STAGE) for n in range(1_500)], *[task(n) for n in range(1_300)]]
     sent = SALESFORCE.cut(changes) if SALESFORCE.cut else []
-    meter = Meter(SALESFORCE)
+    meter = Meter(SALESFORCE.count_calls)
     assert sum(meter.calls(batch) for batch in sent) == SALESFORCE.count_calls(sent)
 
 

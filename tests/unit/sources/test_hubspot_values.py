@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.errors import MissingPermission, SystemUnavailable
+from connector.errors import MissingPermission, RecordRejected, SystemUnavailable
 from connector.model import FieldSchema, Result
 from connector.sources import hubspot_batch as batch
 from connector.sources.hubspot_properties import field_schema
@@ -93,6 +93,22 @@ def test_a_lifecycle_stage_goes_back_in_two_steps_and_only_where_that_is_configu
     assert told.result is result
     assert told.code == ("" if result is Result.ACCEPTED else batch.SILENT_NO_OP)
     assert len(portal.calls) == calls
+
+
+def test_where_the_second_step_back_is_refused_the_stage_that_was_there_is_put_back() -> None:
+    portal = Forward("customer")
+    accept = portal.on_batch
+
+    def refuse(object_type: str, verb: str, body: Json) -> Json:
+        if body["inputs"][0]["properties"]["lifecyclestage"] == "lead":
+            raise RecordRejected("a rule of the portal", code="MISSING_REQUIRED_PROPERTY")
+        return accept(object_type, verb, body)
+
+    portal.answer = refuse
+    one = replace(change("1", lifecyclestage="lead"), before={"lifecyclestage": "customer"})
+    [told] = batch.update(portal, "contacts", [one], Definitions(portal), moves_back=True)  # type: ignore[arg-type]
+    assert (told.result, told.code) == (Result.REJECTED, "MISSING_REQUIRED_PROPERTY")
+    assert portal.stage == "customer"
 
 
 def test_a_value_that_another_record_has_names_that_record() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.errors import ProtocolError, QuotaExhausted, RecordRejected, SystemUnavailable
+from connector.errors import MissingPermission, ProtocolError, QuotaExhausted, RecordRejected, SystemUnavailable
 from connector.model import Change, Lane, Outcome, Result, Task, Value
 from connector.plan import batches
 from connector.sources import hubspot_batch as batch
@@ -324,6 +324,25 @@ def test_when_the_look_up_fails_nothing_is_sent() -> None:
     [told] = created(api, KeyMode.PLAIN, task("a"))  # type: ignore[arg-type]
     assert told.result is Result.RETRY
     assert [verb for _, verb, _ in api.calls] == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("error", "result"), [(MissingPermission("scope"), Result.REJECTED), (SystemUnavailable("timed out"), Result.RETRY)]
+)
+def test_where_the_properties_of_tasks_cannot_be_read_none_is_sent_and_fields_are(
+    error: Exception, result: Result
+) -> None:
+    def refuse(object_type: str) -> list[Json]:
+        if object_type == "tasks":
+            raise error
+        return [{"name": "score"}]
+
+    api = Scripted(echo)
+    api.properties = refuse  # type: ignore[method-assign]
+    target = HubSpotTarget("hubspot", HubSpotOptions(token="t"), api)  # type: ignore[arg-type]
+    told = target.write([task("a"), change("1", score=1)])
+    assert [outcome.result for outcome in told] == [result, Result.ACCEPTED]
+    assert [kind for kind, _, _ in api.calls] == ["contacts"]
 
 
 def test_the_calls_of_a_plan_are_those_that_its_delivery_makes() -> None:

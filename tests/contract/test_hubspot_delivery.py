@@ -1,0 +1,156 @@
+"""Delivering to an imitated portal of one's own: what it is said to cost is what is counted, and a task is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from connector import clock
+from connector.cost import cost
+from connector.model import Change, Lane, Outcome, Result, System, Task
+from connector.plan import batches
+from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
+from connector.sources.hubspot_properties import TASK_KEY
+from connector.sources.hubspot_tasks import LATE_COMMIT
+from tests.contract.bench import DUE
+from tests.contract.hubspot_bench import QUICK, TASK_KEY_SPEC
+from tests.unit.sandbox.hubspot_portal import TOKEN, Portal, portal
+
+PORTAL_ID = 4711
+STAGE = "lifecyclestage"
+WORDS = {True: "unique", False: "plain"}
+
+
+@pytest.fixture
+def hub() -> Iterator[Portal]:
+    with portal() as made:
+        yield made
+
+
+def connected(hub: Portal, **more: Any) -> System:
+    return connect("hubspot", HubSpotOptions(token=SecretStr(TOKEN), url=hub.url, **QUICK, **more))
+
+
+def install_key(hub: Portal, *, is_unique: bool) -> None:
+    allowed = {"system": "hubspot", "action": "allow_unique_on_activities", "is_allowed": is_unique}
+    hub.call("POST", "/_sandbox/act", allowed, 200)
+    system = connected(hub)
+    assert system.target is not None
+    system.target.install([TASK_KEY_SPEC], is_dry=False)
+    system.close()
+
+
+def task(key: str, record_id: str, object_type: str = "contacts") -> Change:
+    made = Task(key, "Call Ann", "Because", DUE, "high", None)
+    return Change(f"task-{key}", "hubspot", object_type, record_id, Lane.TASK, task=made)
+
+
+def stage(record_id: str, before: str, after: str) -> Change:
+    values: dict[str, Any] = {"fields": {STAGE: after}, "before": {STAGE: before}}
+    return Change(f"stage-{record_id}", "hubspot", "contacts", record_id, Lane.STAGE, **values)
+
+
+def written(system: System, lots: Sequence[Sequence[Change]]) -> list[Outcome]:
+    assert system.target is not None
+    return [outcome for lot in lots for outcome in system.target.write(lot)]
+
+
+def tasks_of(hub: Portal) -> list[str]:
+    """The keys of all tasks, from the list, which does not lag."""
+    rows = hub.call("GET", f"/crm/v3/objects/tasks?limit=100&properties={TASK_KEY}", status=200)["results"]
+    return [row["properties"][TASK_KEY] for row in rows]
+
+
+@pytest.mark.parametrize("is_unique", [True, False], ids=WORDS.get)
+def test_the_calls_that_are_stated_are_those_that_the_portal_counts(hub: Portal, *, is_unique: bool) -> None:
+    install_key(hub, is_unique=is_unique)
+    people = [hub.create(email=f"{number}@x.com", lifecyclestage="customer") for number in range(3)]
+    hub.create("tasks", hs_timestamp="2026-11-24T09:30:00Z")
+    changes = [
+        *(task(f"before{place}", each) for place, each in enumerate(people)),
+        *(stage(each, "customer", "lead") for each in people),
+    ]
+    system = connected(hub, portal_id=PORTAL_ID, lifecycle_backward=True)
+    assert {each.result for each in written(system, [[task("older", people[0])]])} == {Result.ACCEPTED}
+    system.close()
+
+    system = connected(hub, portal_id=PORTAL_ID, lifecycle_backward=True)
+    assert system.count_calls is not None
+    told = cost(changes, HUBSPOT.capabilities, None, system.count_calls)
+    mark = hub.call("GET", "/_sandbox/calls", status=200)["last_id"]
+    asked = system.calls()
+    fresh = connected(hub, portal_id=PORTAL_ID, lifecycle_backward=True)
+    outcomes = written(fresh, batches(changes, HUBSPOT.capabilities))
+    assert {each.result for each in outcomes} == {Result.ACCEPTED}
+    counted = hub.call("GET", f"/_sandbox/calls?since={mark}&list=1", status=200)
+    assert told.total == sum(row["cost"] for row in counted) == fresh.calls()
+    assert dict(told.calls) == {"stage": 4, "task": 2 if is_unique else 4}
+    assert asked <= 2, "stating it asks for the properties, and for nothing else"
+    system.close()
+    fresh.close()
+
+
+def test_without_our_property_a_task_costs_the_call_that_finds_out(hub: Portal) -> None:
+    person = hub.create(email="a@x.com")
+    system = connected(hub)
+    assert system.count_calls is not None
+    assert cost([task("a", person)], HUBSPOT.capabilities, None, system.count_calls).total == 1
+    before = system.calls()
+    [told] = written(connected(hub), [[task("a", person)]])
+    assert told.result is Result.REJECTED
+    assert system.calls() == before
+    system.close()
+
+
+def fault(hub: Portal, kind: str) -> None:
+    rule = {"system": "hubspot", "kind": kind, "match": "POST .*tasks/batch/create", "times": 1}
+    hub.call("POST", "/_sandbox/faults", rule, 200)
+
+
+@pytest.mark.parametrize("is_unique", [True, False], ids=WORDS.get)
+def test_a_task_whose_reply_is_lost_is_found_and_made_once_while_the_index_lags(
+    hub: Portal, *, is_unique: bool
+) -> None:
+    install_key(hub, is_unique=is_unique)
+    person = hub.create(email="a@x.com")
+    hub.context.settings.index_lag_s = 3_600
+    target = connected(hub).target
+    assert target is not None
+    fault(hub, "drop_after")
+    [told] = target.write([task("a", person)])
+    assert told.result is Result.UNKNOWN
+    [found] = target.find([task("a", person)])
+    assert found.native_id is not None
+    [again] = target.write([task("a", person)])
+    assert (again.result, again.native_id) == (Result.UNCHANGED, found.native_id)
+    assert tasks_of(hub) == ["a"]
+
+
+def test_where_a_key_is_not_unique_a_task_that_may_still_be_made_is_waited_for(
+    hub: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_key(hub, is_unique=False)
+    person = hub.create(email="a@x.com")
+    target, receipts = connected(hub).target, list[str]()
+    assert target is not None
+    fault(hub, "drop_before")
+    [told] = target.write([task("a", person)], receipts.append)
+    assert told.result is Result.UNKNOWN
+    sent = replace(task("a", person), receipt=receipts[-1])
+    [soon] = target.find([sent])
+    assert (soon.native_id, soon.is_certain) == (None, False)
+    later = clock.now() + LATE_COMMIT
+    monkeypatch.setattr(clock, "now", lambda: later)
+    [then] = target.find([sent])
+    assert (then.native_id, then.is_certain) == (None, True)
+    link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 204}
+    late = {"hs_timestamp": "2026-11-24T09:30:00Z", TASK_KEY: "a"}
+    body = {"properties": late, "associations": [{"to": {"id": person}, "types": [link]}]}
+    made = hub.call("POST", "/crm/v3/objects/tasks", body, 201)["id"]
+    assert target.find([sent])[0].native_id == made
+    [again] = target.write([sent])
+    assert (again.result, tasks_of(hub)) == (Result.UNCHANGED, ["a"])
