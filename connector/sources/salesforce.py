@@ -6,14 +6,16 @@ What decides the shape (REST API Developer Guide; each file beside this one name
 - an access token has no told life: it is used until a 401 says INVALID_SESSION_ID;
 - client credentials must be asked for at the org's own My Domain URL, a JWT's audience is login or test.salesforce.com.
 
-`salesforce_rest` (calls, descriptions, `classify`), `salesforce_query` (reading), `salesforce_collections` (writing),
+`salesforce_rest` (calls, descriptions, `classify`), `salesforce_query` (reading), `salesforce_writing`,
 `salesforce_metadata` (set-up).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -43,7 +45,8 @@ from connector.model import (
 )
 from connector.pacing import Pacing
 from connector.section import Duration, Secret, Section
-from connector.sources import salesforce_collections, salesforce_metadata, salesforce_query
+from connector.sources import salesforce_metadata, salesforce_query, salesforce_writing
+from connector.sources.salesforce_bulk_ingest import MAX_JOB_ROWS
 from connector.sources.salesforce_collections import TASK_KEY
 from connector.sources.salesforce_reading import FEATURE_FIELDS, SETTLED_AFTER, Habits
 from connector.sources.salesforce_rest import (
@@ -55,6 +58,7 @@ from connector.sources.salesforce_rest import (
     is_idempotent,
     usage,
 )
+from connector.sources.salesforce_writing import BULK_WRITE_FROM
 
 PRODUCTION_LOGIN = "https://login.salesforce.com"
 SANDBOX_LOGIN = "https://test.salesforce.com"
@@ -95,6 +99,11 @@ class SalesforceOptions(Section):
     )
     bulk_from: int = Field(
         default=BULK_FROM, ge=1, description="A read of more rows than this goes through Bulk API 2.0."
+    )
+    bulk_write_from: int = Field(
+        default=BULK_WRITE_FROM,
+        ge=1,
+        description="So many changes of one object or more go as one job of Bulk API 2.0.",
     )
     reconcile_every: Duration = Field(
         default=timedelta(days=1),
@@ -149,9 +158,19 @@ CAPABILITIES = Capabilities(
     task_key=("Task", TASK_KEY),
     has_unique_task_key=True,
     tells_deletes=True,
-    cut=salesforce_collections.cut,
-    count_calls=salesforce_collections.count_calls,
 )
+
+
+def suited(options: SalesforceOptions) -> Capabilities:
+    """What can be done with these options: they say from how many changes on a bulk job is made."""
+    bulk_from = options.bulk_write_from
+    return replace(
+        CAPABILITIES,
+        cut=partial(salesforce_writing.cut, bulk_from=bulk_from),
+        count_calls=partial(salesforce_writing.count_calls, bulk_from=bulk_from),
+        count_waiting=partial(salesforce_writing.count_waiting, bulk_from=bulk_from),
+        window=MAX_JOB_ROWS,
+    )
 
 
 class SalesforceSource:
@@ -190,20 +209,21 @@ class SalesforceSource:
 class SalesforceTarget:
     """The writing side."""
 
-    def __init__(self, org: Org) -> None:
+    def __init__(self, org: Org, bulk_from: int) -> None:
         self._org = org
+        self._bulk_from = bulk_from
 
     def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
         """See `Target.install`. One deployment."""
         return salesforce_metadata.install(self._org, specs, is_dry=is_dry)
 
     def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
-        """See `Target.write`. One call for 1,000 changes."""
-        return salesforce_collections.write(self._org, changes)
+        """See `Target.write`. One call for 1,000 changes, or a bulk job."""
+        return salesforce_writing.write(self._org, changes, keep, self._bulk_from)
 
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
-        """See `Target.find`. One call for 1,000 changes."""
-        return salesforce_collections.find(self._org, changes)
+        """See `Target.find`. One call for 1,000 changes; for those of a bulk job, what it says."""
+        return salesforce_writing.find(self._org, changes)
 
 
 def connect(name: str, options: SalesforceOptions) -> System:
@@ -232,7 +252,7 @@ def connect(name: str, options: SalesforceOptions) -> System:
         name=name,
         kind="salesforce",
         source=SalesforceSource(org, pacing, habits),
-        target=SalesforceTarget(org),
+        target=SalesforceTarget(org, options.bulk_write_from),
         calls=lambda: session.calls,
         close=session.close,
         governor=pacing,
@@ -309,4 +329,5 @@ SALESFORCE = Adapter(
     windows=(),
     classify=classify,
     connect=connect,
+    suited=suited,
 )

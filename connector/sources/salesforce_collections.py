@@ -4,8 +4,8 @@ Facts this stands on (REST API Developer Guide, "sObject Collections", "Composit
 Rule Header"; Object Reference, "Task"):
 - A collection answers 200 even if every row failed: each row has its own result, in order.
 - `Sforce-Auto-Assign` is TRUE unless we say otherwise, also for updates: a score would give a lead another owner.
-- One collection takes rows of at most ten changes of type: so rows are sorted by type, and by the record that they are
-  of or for, so that tasks that lock the same parent share a transaction.
+- One collection takes rows of at most ten changes of type: so rows are sorted by type, by the account that is locked with
+  them, and by the record that they are of or for, so that what locks the same parent shares a transaction.
 - The same record twice in one collection is refused: so its second change goes into another one.
 - A task is inserted with a unique key, never upserted: a replayed upsert would undo what a salesperson changed since. A
   replayed insert gives DUPLICATE_VALUE with the id of the task that is there.
@@ -31,14 +31,14 @@ from connector.errors import (
     RecordRejected,
     SystemUnavailable,
 )
-from connector.log import redact
 from connector.model import Change, Found, Outcome, Result, Task
+from connector.sources import salesforce_outcomes as outcomes
 from connector.sources import salesforce_values as values
 from connector.sources.salesforce_rest import (
     MAX_COLLECTION,
     MAX_QUERIES,
-    PERMISSION_HINT,
     Answer,
+    Described,
     Org,
     Subrequest,
     code_and_message,
@@ -50,7 +50,6 @@ WRITE_HEADERS: Mapping[str, str] = {
     "Sforce-Auto-Assign": "FALSE",
     "Sforce-Duplicate-Rule-Header": "allowSave=true; includeRecordDetails=false; runAsCurrentUser=false",
 }
-MAX_QUOTED = 3  # longer values of ours are taken out of messages
 MAX_SUBJECT = 255
 MAX_BODY = 32_000
 PRIORITIES: Mapping[str, str] = {"high": "High", "normal": "Normal", "low": "Low"}
@@ -60,57 +59,7 @@ WHO = ("Lead", "Contact")
 SHORT_ID = 15
 CHECKSUM_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
-#: Results and hints by the error codes of rows (SOAP API Developer Guide, "StatusCode").
-_BY_RESULT: Sequence[tuple[Result, str, str]] = (
-    (
-        Result.RETRY,
-        "",
-        "UNABLE_TO_LOCK_ROW UNABLE_TO_LOCK_RECORD API_TEMPORARILY_UNAVAILABLE SERVER_UNAVAILABLE TOO_MANY_APEX_REQUESTS"
-        " QUERY_TIMEOUT REQUEST_RUNNING_TOO_LONG UNKNOWN_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED",
-    ),
-    (
-        Result.WAIT,
-        "a quota of the org is used up; it goes again when it is not",
-        "REQUEST_LIMIT_EXCEEDED LIMIT_EXCEEDED",
-    ),
-    (Result.STOP, "the org's data storage is full: free some or buy more", "STORAGE_LIMIT_EXCEEDED"),
-    (
-        Result.CONFLICT,
-        "the record was merged, converted or deleted; it is read again and planned anew",
-        "ENTITY_IS_DELETED INVALID_CROSS_REFERENCE_KEY CANNOT_UPDATE_CONVERTED_LEAD MALFORMED_ID NOT_FOUND",
-    ),
-    (
-        Result.REJECTED,
-        "the field does not take this value: mend the mapping or the field",
-        "STRING_TOO_LONG NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST INVALID_FIELD"
-        " INVALID_TYPE_ON_FIELD_IN_RECORD REQUIRED_FIELD_MISSING JSON_PARSER_ERROR INVALID_EMAIL_ADDRESS"
-        " FIELD_INTEGRITY_EXCEPTION DUPLICATE_VALUE",
-    ),
-    (
-        Result.REJECTED,
-        PERMISSION_HINT,
-        "INVALID_FIELD_FOR_INSERT_UPDATE INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY",
-    ),
-    (
-        Result.REJECTED,
-        "a rule or permission of the org forbids it: show it to the org's administrator",
-        "FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
-        " CANNOT_EXECUTE_FLOW_TRIGGER FLOW_EXCEPTION DUPLICATES_DETECTED ENTITY_IS_LOCKED TRANSFER_REQUIRES_READ"
-        " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER",
-    ),
-)
-OUTCOMES: Mapping[str, tuple[Result, str]] = {
-    code: (result, hint) for result, hint, codes in _BY_RESULT for code in codes.split()
-}
-
 _EXISTING_ID = re.compile(r"record with id: ?([a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?)\b")
-
-
-def outcome_of(code: str, message: str) -> tuple[Result, str]:
-    """What a row's error means, with a hint. A trigger that got no lock is tried again; an unknown code is not."""
-    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "UNABLE_TO_LOCK_ROW" in message:
-        return Result.RETRY, ""
-    return OUTCOMES.get(code, (Result.REJECTED, ""))
 
 
 def long_id(native_id: str) -> str:
@@ -124,35 +73,24 @@ def long_id(native_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A change as a row of a collection, or its outcome if it need not be sent."""
+    """A change as a row of a collection."""
 
     change: Change
     body: Mapping[str, Any]
 
 
-def write(org: Org, changes: Sequence[Change]) -> list[Outcome]:
-    """Deliver changes, 1,000 rows a call: one outcome each, in order. Raises as `Target.write` says."""
-    try:
-        types = {change.object_type for change in changes if change.task is None}
-        described = org.described(sorted({*types, *WHO})) if types else {}  # both, so that it is one call in all
-    except SystemUnavailable as error:
-        return [Outcome(change.key, Result.RETRY, message=str(error), hint=error.hint) for change in changes]
-    outcomes: dict[str, Outcome] = {}
-    rows: list[_Row] = []
-    for change in changes:
-        fields = described[change.object_type].fields if change.object_type in described else {}
-        refused = values.misfit(change, fields)
-        if refused:
-            outcomes[change.key] = refused
-        else:
-            body = _task_row(change, change.task) if change.task else values.field_row(change, fields)
-            rows.append(_Row(change, body))
+def write(org: Org, changes: Sequence[Change], described: Mapping[str, Described]) -> Iterator[Outcome]:
+    """Deliver changes that their fields take, 1,000 rows a call: one outcome each. Raises as `Target.write` says."""
+    rows = [_Row(change, _body(change, described)) for change in changes]
     collections = _collections(rows)
     for start in range(0, len(collections), MAX_QUERIES):
-        group = collections[start : start + MAX_QUERIES]
-        for outcome in _sent(org, group, is_first=start == 0):
-            outcomes[outcome.key] = outcome
-    return [outcomes[change.key] for change in changes]
+        yield from _sent(org, collections[start : start + MAX_QUERIES], is_first=start == 0)
+
+
+def _body(change: Change, described: Mapping[str, Described]) -> dict[str, Any]:
+    if change.task is not None:
+        return _task_row(change, change.task)
+    return values.field_row(change, described[change.object_type].fields)
 
 
 def cut(changes: Sequence[Change]) -> list[list[Change]]:
@@ -167,11 +105,9 @@ def cut(changes: Sequence[Change]) -> list[list[Change]]:
     return [[change for part in group for change in part] for group in groups]
 
 
-def count_calls(batches: Sequence[Sequence[Change]]) -> int:
-    """How many calls `write` makes for these batches, the one that asks for the fields' types included."""
-    sent = (len(_collections([_Row(change, {}) for change in batch])) for batch in batches)
-    asks = any(change.task is None for batch in batches for change in batch)
-    return sum(ceil(count / MAX_QUERIES) for count in sent) + asks
+def count_calls(changes: Sequence[Change]) -> int:
+    """How many calls `write` makes for them."""
+    return ceil(len(_collections([_Row(change, {}) for change in changes])) / MAX_QUERIES)
 
 
 def find(org: Org, changes: Sequence[Change]) -> list[Found]:
@@ -208,7 +144,7 @@ def _collections(rows: Sequence[_Row]) -> list[list[_Row]]:
         layers.setdefault((is_task, layer), []).append(row)
     collections: list[list[_Row]] = []
     for _, layer_rows in sorted(layers.items(), key=lambda item: item[0]):
-        layer_rows.sort(key=lambda row: (row.change.object_type, row.change.native_id))
+        layer_rows.sort(key=lambda row: (row.change.object_type, row.change.parent, row.change.native_id))
         collections += [layer_rows[at : at + MAX_COLLECTION] for at in range(0, len(layer_rows), MAX_COLLECTION)]
     return collections
 
@@ -244,7 +180,7 @@ def _settled(collection: Sequence[_Row], answer: Answer) -> Iterable[Outcome]:
     """One outcome for each row of a collection that was answered."""
     if answer.told.verdict is not Verdict.OK or not isinstance(answer.body, list):
         code, message = code_and_message(answer.body)
-        result, hint = outcome_of(code, message)
+        result, hint = outcomes.outcome_of(code, message)
         if not code or answer.told.verdict is Verdict.RETRY_IF_IDEMPOTENT:
             result = Result.UNKNOWN
         for row in collection:
@@ -256,31 +192,19 @@ def _settled(collection: Sequence[_Row], answer: Answer) -> Iterable[Outcome]:
 
 def _row_outcome(row: _Row, said: Any) -> Outcome:
     if not isinstance(said, dict):
-        return _outcome(row, Result.UNKNOWN, code="NO_RESULT", message="the answer holds no result for this row")
+        return _outcome(row, Result.UNKNOWN, code=outcomes.NO_RESULT, message="the answer holds no result for this row")
     if said.get("success") is True:
         return _outcome(row, Result.ACCEPTED, native_id=said.get("id") if row.change.task else None)
     code, message = code_and_message(said.get("errors"))
     existing = _EXISTING_ID.search(message) if row.change.task and code == "DUPLICATE_VALUE" else None
     if existing and TASK_KEY in message:
         return _outcome(row, Result.UNCHANGED, native_id=long_id(existing.group(1)), code=code)
-    result, hint = outcome_of(code, message)
+    result, hint = outcomes.outcome_of(code, message)
     return _outcome(row, result, code=code, message=message, hint=hint)
 
 
-def _outcome(
-    row: _Row,
-    result: Result,
-    *,
-    native_id: str | None = None,
-    code: str = "",
-    message: str = "",
-    hint: str = "",
-    request_id: str = "",
-) -> Outcome:
-    for value in row.body.values():  # the vendor quotes what it refuses
-        if isinstance(value, str) and len(value) > MAX_QUOTED:
-            message = message.replace(value, "***")
-    return Outcome(row.change.key, result, native_id, code, redact(message), hint, request_id)
+def _outcome(row: _Row, result: Result, **told: Any) -> Outcome:
+    return outcomes.outcome(row.change, result, row.body.values(), **told)
 
 
 # ------------------------------------------------------------------------------------------------------------ payloads

@@ -130,6 +130,8 @@ def is_idempotent(request: requests.PreparedRequest) -> bool:
     method, path = request.method or "", (request.url or "").split("?")[0]
     if method in ("GET", "HEAD", "PATCH", "DELETE"):
         return True
+    if path.endswith("/jobs/ingest"):
+        return True  # a second job without data does nothing
     if not path.endswith("/composite"):
         return False
     body = request.body if isinstance(request.body, bytes) else (request.body or "").encode()

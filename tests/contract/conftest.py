@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from connector import clock
+from connector.sources import salesforce_bulk_ingest
 from tests.contract.bench import Bench
 from tests.contract.hubspot_bench import hubspot_bench
 from tests.contract.memory_bench import memory_bench
@@ -25,7 +26,7 @@ BENCHES = {
     "hubspot": hubspot_bench,
     "hubspot_dated": partial(hubspot_bench, api_version="2026-09"),
     "salesforce": salesforce_bench,
-    "salesforce_bulk": partial(salesforce_bench, bulk_from=1),
+    "salesforce_bulk": partial(salesforce_bench, bulk_from=1, bulk_write_from=1),
 }
 
 
@@ -58,6 +59,7 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         return
     urls = request.getfixturevalue("sandbox")
     monkeypatch.setattr(clock, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))
+    monkeypatch.setattr(salesforce_bulk_ingest, "WAITS_S", (0.01,) * 500)
     made = BENCHES[request.param](urls[request.param.partition("_")[0]])
     yield made
     made.system.close()

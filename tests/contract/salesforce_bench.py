@@ -87,7 +87,7 @@ def salesforce_bench(url: str, **chosen: int) -> Bench:
         change=other.change,
         delete=other.delete,
         settle=lambda: None,
-        losing_replies=lambda: other.fault(kind="drop_after", match="(POST|PATCH) .*composite"),
+        losing_replies=lambda: other.fault(kind="drop_after", match="(POST .*composite)|(PATCH .*jobs/ingest)"),
         refusing=lambda: other.fault(kind="drop_before", match="(POST|PATCH) .*composite"),
         tasks_with=other.tasks_with,
         spec=FieldSpec("Contact", f"Score_{counter[0]}__c", "Score", "number"),

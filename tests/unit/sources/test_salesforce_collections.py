@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connector import clock
 from connector.errors import AuthError, MissingPermission, QuotaExhausted
 from connector.model import Change, Found, Lane, Outcome, Result, Task, Value
-from connector.sources.salesforce_collections import OUTCOMES, outcome_of
+from connector.sources.salesforce_outcomes import OUTCOMES, outcome_of
 from connector.sources.salesforce_rest import is_idempotent
 from connector.sources.salesforce_values import as_native
 from tests.unit.sources.salesforce_double import PREFIX, URL, Org, Part, Reply, described, path_of, records, refused

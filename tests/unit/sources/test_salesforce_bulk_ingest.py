@@ -1,0 +1,105 @@
+"""What goes as a bulk job, in which order, and what it costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.model import Change, FieldSchema, Lane, Task, Value
+from connector.plan import batches
+from connector.sources import salesforce_bulk_ingest as bulk
+from connector.sources.salesforce import suited
+from connector.sources.salesforce_outcomes import outcome_of
+from tests.unit.sources.salesforce_double import options
+from tests.unit.sources.test_salesforce_values import TASK
+
+
+def change(number: int, *, parent: str = "", object_type: str = "Contact", lane: Lane = Lane.SCORE) -> Change:
+    return Change(f"k{number}", "salesforce", object_type, f"003{number:06}", lane, {"Score__c": number}, parent=parent)
+
+
+def shapes(cut: Sequence[Sequence[Change]], bulk_from: int) -> list[tuple[bool, int]]:
+    return [(bulk.is_job(batch, bulk_from), len(batch)) for batch in cut]
+
+
+def test_from_ten_thousand_changes_of_one_object_on_they_are_one_job_and_the_rest_goes_by_collection() -> None:
+    capabilities = suited(options())
+    contacts = [change(number) for number in range(10_000)]
+    leads = [change(number, object_type="Lead") for number in range(20_000, 22_500)]
+    cut = batches([*contacts, *leads], capabilities)
+    assert shapes(cut, 10_000) == [(False, 1000), (False, 1000), (False, 500), (True, 10_000)]
+    assert capabilities.count_calls(cut) == 3 + bulk.JOB_CALLS + 1
+    assert capabilities.count_waiting(cut) == len(bulk.WAITS_S) - 1
+    below = batches(contacts[1:], capabilities)
+    assert not any(is_job for is_job, _ in shapes(below, 10_000))
+    assert capabilities.count_calls(below) == 10 + 1
+
+
+def test_a_job_takes_fewer_calls_than_collections_from_where_it_is_used() -> None:
+    few_questions = 4
+    assert bulk.JOB_CALLS + few_questions <= options().bulk_write_from / 1000
+
+
+def test_consent_tasks_second_changes_of_a_record_and_a_text_that_would_clear_go_by_collection() -> None:
+    many = [change(number) for number in range(10)]
+    twice = replace(many[0], key="again")
+    consent = change(11, lane=Lane.CONSENT)
+    task = replace(change(12), task=Task("t", TASK.subject, "", TASK.due_at, "high", None), fields={})
+    clearing = replace(change(13), fields={"Title": bulk.NULL})
+    [job] = bulk.jobs([*many, twice, consent, task, clearing], 9)
+    assert [each.key for each in job] == [f"k{number}" for number in range(1, 10)]
+
+
+def test_more_than_a_job_takes_is_cut_into_equal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [change(number) for number in range(10)]
+    monkeypatch.setattr(bulk, "MAX_JOB_ROWS", 6)
+    assert [len(job) for job in bulk.jobs(many, 3)] == [5, 5]
+    monkeypatch.setattr(bulk, "MAX_JOB_BYTES", 200)
+    assert [len(job) for job in bulk.jobs(many, 1)] == [4, 4, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=60), st.integers(1, 12))
+def test_rows_of_one_account_stand_on_one_side_of_each_batch_as_long_as_something_fits(
+    rows: list[tuple[int, bool]], size: int
+) -> None:
+    changes = [change(number, parent=f"A{at}" if has else "") for number, (at, has) in enumerate(rows)]
+    ordered = bulk.by_parent(changes, size)
+    assert Counter(each.key for each in ordered) == Counter(each.key for each in changes)
+    parents = [each.parent for each in ordered]
+    for parent in {each.parent for each in changes} - {""}:
+        first, count = parents.index(parent), parents.count(parent)
+        assert parents[first : first + count] == [parent] * count
+        if first // size == (first + count - 1) // size:
+            continue
+        room = size - first % size
+        assert not any(place > first and Counter(parents)[each] <= room for place, each in enumerate(parents) if each)
+        assert "" not in parents[first + count :]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(66.5, "66.5"), (0, "0"), (True, "true"), (None, "#N/A"), ("", "#N/A"), ('a "b",\nc', 'a "b",\nc'), ("é", "é")],
+)
+def test_a_value_is_written_so_that_it_is_read_the_same(value: Value, text: str) -> None:
+    fields = {"Any__c": FieldSchema("Any__c", "other"), "Other__c": FieldSchema("Other__c", "text")}
+    changes = [replace(change(1), fields={"Any__c": value}), replace(change(2), fields={"Other__c": "x"})]
+    content = bulk._content(changes, fields).decode("utf-8")
+    assert list(csv.reader(io.StringIO(content, newline=""))) == [
+        ["Id", "Any__c", "Other__c"],
+        ["003000001", text, ""],
+        ["003000002", "", "x"],
+    ]
+    assert "\r" not in content
+
+
+def test_a_rows_error_tells_its_code_its_message_and_what_it_means() -> None:
+    told = bulk._refused(change(1), "UNABLE_TO_LOCK_ROW:unable to obtain: exclusive access:--")
+    assert (told.code, told.message) == ("UNABLE_TO_LOCK_ROW", "unable to obtain: exclusive access:--")
+    assert told.result is outcome_of("UNABLE_TO_LOCK_ROW", "")[0]
