@@ -21,11 +21,15 @@ _ORDER = {lane: place for place, lane in enumerate(LANES)}
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What delivering takes at one system: calls by lane, and the changes by lane that today's budget has no room for."""
+    """What delivering takes at one system: calls by lane, and the changes by lane that today's budget has no room for.
+
+    `asking` is how many calls may come on top, at most, to ask again whether the system is done with what it does by itself.
+    """
 
     calls: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     budget: Budget | None = None
+    asking: int = 0
 
     @property
     def total(self) -> int:
@@ -35,7 +39,10 @@ class Cost:
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         told = self.budget.as_json() if self.budget else None
-        return {"calls": self.total, "by_lane": dict(self.calls), "waiting": dict(self.waiting), "budget": told}
+        return {
+            "calls": self.total, "by_lane": dict(self.calls), "asking": self.asking, "waiting": dict(self.waiting),
+            "budget": told,
+        }  # fmt: skip
 
 
 @dataclass
@@ -66,14 +73,15 @@ def cost(
     """
     calls: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
-    meter = Meter(count_calls or capabilities.count_calls)
+    meter, asking = Meter(count_calls or capabilities.count_calls), 0
     for batch in _in_order(changes, capabilities):
+        asking += capabilities.count_waiting([batch])
         lane = urgency(batch).value
         calls[lane] += meter.calls(batch)
         left = budget.left(lane) if budget is not None else None
         if waiting or (left is not None and calls.total() > left):
             waiting.update(change.lane.value for change in batch)
-    return Cost(dict(calls), dict(waiting), budget)
+    return Cost(dict(calls), dict(waiting), budget, asking)
 
 
 def urgency(batch: Sequence[Change]) -> Lane:

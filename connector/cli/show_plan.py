@@ -88,6 +88,7 @@ def _cost(name: str, told: Cost, summary: Summary) -> str:
     """The calls to one system, by lane, and whether today's budget has room for them."""
     lanes = ", ".join(f"{lane} {calls:,}" for lane, calls in told.calls.items() if calls)
     text = f"{name} {told.total:,}" + (f" ({lanes})" if len(told.calls) > 1 else "")
+    text += f" and up to {told.asking} to ask again whether its bulk jobs are done" if told.asking else ""
     if name in summary.paused:
         return f"{text}; paused: they wait for `connector resume {name}`"
     if told.budget is None or (calls := told.budget.calls) is None:

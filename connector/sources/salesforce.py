@@ -13,7 +13,6 @@ What decides the shape (REST API Developer Guide; each file beside this one name
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal, Self
@@ -150,27 +149,26 @@ OUTPUTS: Mapping[str, str] = {
     "reasons": "Score_Reasons__c",
     "person_id": "Person_Id__c",
 }
-CAPABILITIES = Capabilities(
-    batch_size=MAX_QUERIES * MAX_COLLECTION,
-    writable=("Lead", "Contact"),
-    task_targets=("Contact", "Lead", "Account", "Opportunity", "Case"),
-    outputs={"Lead": OUTPUTS, "Contact": OUTPUTS},
-    task_key=("Task", TASK_KEY),
-    has_unique_task_key=True,
-    tells_deletes=True,
-)
 
 
-def suited(options: SalesforceOptions) -> Capabilities:
-    """What can be done with these options: they say from how many changes on a bulk job is made."""
-    bulk_from = options.bulk_write_from
-    return replace(
-        CAPABILITIES,
+def capabilities(bulk_from: int = BULK_WRITE_FROM) -> Capabilities:
+    """What can be done: from so many changes on a bulk job is made."""
+    return Capabilities(
+        batch_size=MAX_QUERIES * MAX_COLLECTION,
+        writable=("Lead", "Contact"),
+        task_targets=("Contact", "Lead", "Account", "Opportunity", "Case"),
+        outputs={"Lead": OUTPUTS, "Contact": OUTPUTS},
+        task_key=("Task", TASK_KEY),
+        has_unique_task_key=True,
+        tells_deletes=True,
         cut=partial(salesforce_writing.cut, bulk_from=bulk_from),
         count_calls=partial(salesforce_writing.count_calls, bulk_from=bulk_from),
         count_waiting=partial(salesforce_writing.count_waiting, bulk_from=bulk_from),
         window=MAX_JOB_ROWS,
     )
+
+
+CAPABILITIES = capabilities()
 
 
 class SalesforceSource:
@@ -329,5 +327,5 @@ SALESFORCE = Adapter(
     windows=(),
     classify=classify,
     connect=connect,
-    suited=suited,
+    suited=lambda options: capabilities(options.bulk_write_from),
 )

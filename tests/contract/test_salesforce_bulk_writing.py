@@ -13,9 +13,9 @@ from connector import clock
 from connector.model import Change, Found, Result, Value
 from connector.plan import batches
 from connector.sources import salesforce_bulk_ingest
-from connector.sources.salesforce import SalesforceOptions, suited
+from connector.sources.salesforce import capabilities
 from tests.contract.bench import Bench
-from tests.contract.salesforce_bench import CLIENT_ID, DATA, OtherUser, salesforce_bench
+from tests.contract.salesforce_bench import DATA, OtherUser, salesforce_bench
 
 ODD = ('A "quoted", name', "two\nlines\r\nand a tab\t", "naïve — 日本", "'#N/A", " spaces ", "=1+1", "#N/A")
 
@@ -218,15 +218,14 @@ def test_the_calls_of_a_plan_are_those_that_are_made_up_to_the_questions_whether
     url: str, count: int
 ) -> None:
     bench = salesforce_bench(url, bulk_write_from=400)
-    options: dict[str, Any] = {"kind": "salesforce", "url": url, "client_id": CLIENT_ID, "client_secret": "x"}
-    capabilities = suited(SalesforceOptions(**options, bulk_write_from=400))
+    able = capabilities(400)
     changes = [bench.change_of(each, {"Title": "counted"}) for each in people(bench, count)]
-    cut = batches([*changes, bench.change_of(changes[0].native_id, {"Phone": "1"})], capabilities)
+    cut = batches([*changes, bench.change_of(changes[0].native_id, {"Phone": "1"})], able)
     before = bench.system.calls()
     outcomes = [outcome for batch in cut for outcome in bench.write(*batch)]
     made = bench.system.calls() - before + 1  # the bench has seen the fields' types already
     assert {outcome.result for outcome in outcomes} == {Result.ACCEPTED}
-    least, more = capabilities.count_calls(cut), capabilities.count_waiting(cut)
+    least, more = able.count_calls(cut), able.count_waiting(cut)
     assert least <= made <= least + more
     assert (more > 0) is (count == 500)
     assert len(cut) == (2 if count == 500 else 1)

@@ -71,4 +71,4 @@ def test_what_does_not_fit_todays_budget_waits_lane_by_lane() -> None:
 
 def test_a_budget_that_nobody_told_holds_nothing_back() -> None:
     assert cost([change(1)], PLAIN, Budget(Quota())).waiting == {}  # type: ignore[call-arg]
-    assert Cost().as_json() == {"calls": 0, "by_lane": {}, "waiting": {}, "budget": None}
+    assert Cost().as_json() == {"calls": 0, "by_lane": {}, "asking": 0, "waiting": {}, "budget": None}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from connector.model import Change, FieldSchema, Lane, Task, Value
 from connector.plan import batches
 from connector.sources import salesforce_bulk_ingest as bulk
-from connector.sources.salesforce import suited
+from connector.sources.salesforce import CAPABILITIES
 from connector.sources.salesforce_outcomes import outcome_of
 from tests.unit.sources.salesforce_double import options
 from tests.unit.sources.test_salesforce_values import TASK
@@ -30,16 +30,15 @@ def shapes(cut: Sequence[Sequence[Change]], bulk_from: int) -> list[tuple[bool, 
 
 
 def test_from_ten_thousand_changes_of_one_object_on_they_are_one_job_and_the_rest_goes_by_collection() -> None:
-    capabilities = suited(options())
     contacts = [change(number) for number in range(10_000)]
     leads = [change(number, object_type="Lead") for number in range(20_000, 22_500)]
-    cut = batches([*contacts, *leads], capabilities)
+    cut = batches([*contacts, *leads], CAPABILITIES)
     assert shapes(cut, 10_000) == [(False, 1000), (False, 1000), (False, 500), (True, 10_000)]
-    assert capabilities.count_calls(cut) == 3 + bulk.JOB_CALLS + 1
-    assert capabilities.count_waiting(cut) == len(bulk.WAITS_S) - 1
-    below = batches(contacts[1:], capabilities)
+    assert CAPABILITIES.count_calls(cut) == 3 + bulk.JOB_CALLS + 1
+    assert CAPABILITIES.count_waiting(cut) == len(bulk.WAITS_S) - 1
+    below = batches(contacts[1:], CAPABILITIES)
     assert not any(is_job for is_job, _ in shapes(below, 10_000))
-    assert capabilities.count_calls(below) == 10 + 1
+    assert CAPABILITIES.count_calls(below) == 10 + 1
 
 
 def test_a_job_takes_fewer_calls_than_collections_from_where_it_is_used() -> None:

@@ -9,9 +9,9 @@ import responses
 
 from connector.model import Change, FieldSchema, Lane, Result, Task, Value
 from connector.plan import batches
-from connector.sources.salesforce import suited
+from connector.sources.salesforce import CAPABILITIES
 from connector.sources.salesforce_values import misfit
-from tests.unit.sources.salesforce_double import Org, Part, Reply, described, options, path_of
+from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of
 
 TASK = Task("key", "Call", "why", datetime(2026, 11, 25, 9, tzinfo=UTC), "high", None)
 FIELDS = {
@@ -84,7 +84,7 @@ def test_the_number_of_calls_that_a_plan_tells_is_the_number_that_is_made(update
         made = Task(f"task-{number}", TASK.subject, TASK.body, TASK.due_at, TASK.priority, TASK.owner)
         changes.append(Change(f"t{number}", "salesforce", "Lead", f"00Q{number}", Lane.TASK, task=made))
     system = Org(accept).connect()
-    capabilities = suited(options())
+    capabilities = CAPABILITIES
     cut = batches(changes, capabilities)
     assert (capabilities.count_calls(cut), capabilities.count_waiting(cut)) == (calls, 0)
     assert system.target is not None
