@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ warnings.filterwarnings(
 )
 
 _WAIT_STEP_S = 0.1
+#: Threads that read a system open the file, too; the engine refuses to open what another thread is just about to close.
+_OPENING = threading.Lock()
 #: Closing the file writes what is in its log to its place; to do so after every transaction of a back-fill costs a fifth more.
 _CHECKPOINT_FROM = "256MB"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
@@ -219,7 +222,8 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "") -> Ite
         schema.migrate(connection, path)
         yield Mart(backend, connection)
     finally:
-        connection.close()
+        with _OPENING:
+            connection.close()
 
 
 def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyConnection:
@@ -237,7 +241,8 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
     while True:
         try:
             is_new = not path.exists()
-            connection = duckdb.connect(str(path), config=config)
+            with _OPENING:
+                connection = duckdb.connect(str(path), config=config)
             if is_new:
                 os.chmod(path, 0o600)
             return connection

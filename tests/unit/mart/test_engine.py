@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -37,6 +38,18 @@ def test_a_merge_inserts_what_is_new_and_replaces_what_has_the_same_key(tmp_path
             mart.merge("dirty", rows(("a", "a", 1), ("b", "b", 1)))
             mart.merge("dirty", rows(("b", "b", 2), ("c", "c", 2)))
         assert held(mart) == {"a": 1, "b": 2, "c": 2}
+
+
+def test_threads_open_and_close_the_store_side_by_side(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path):
+        pass
+
+    def look(_: int) -> int:
+        with open_mart(MartSection(), tmp_path) as mart:
+            return mart.count(mart.table("dirty"))
+
+    with ThreadPoolExecutor(3) as threads:
+        assert set(threads.map(look, range(60))) == {0}
 
 
 def test_counting_takes_no_detour_that_warns(tmp_path: Path) -> None:
