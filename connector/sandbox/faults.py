@@ -1,6 +1,6 @@
 """Faults on request: rules that make the imitated systems misbehave as the real ones do.
 
-A rule is `{system, kind, match?, times?, share?, seed?, seconds?, status?, code?, message?, body?}`:
+A rule is `{system, kind, match?, contains?, times?, share?, seed?, seconds?, status?, code?, message?, body?}`:
 
 - `match` is a regular expression: on "METHOD /path" for the kinds that hit a request, on "ObjectType id" for those that
   hit one record. No `match` hits everything of that system.
@@ -35,6 +35,7 @@ class Fault:
     system: str
     kind: str
     match: str = ""
+    contains: str = ""
     times: int | None = None
     share: float = 1.0
     seed: int = 0
@@ -46,11 +47,11 @@ class Fault:
     hits: int = 0
     _draw: random.Random = field(default_factory=random.Random, repr=False)
 
-    def hit(self, subject: str) -> bool:
-        """Whether the rule applies to `subject` now; if so, one of its `times` is used up."""
+    def hit(self, subject: str, sent: str = "") -> bool:
+        """Whether the rule applies to `subject`, which sends this, now; if so, one of its `times` is used up."""
         if self.times is not None and self.hits >= self.times:
             return False
-        if self.match and not re.search(self.match, subject):
+        if not (re.search(self.match, subject) and re.search(self.contains, sent)):
             return False
         if self.share < 1.0 and self._draw.random() >= self.share:
             return False
@@ -59,7 +60,20 @@ class Fault:
 
     def as_dict(self) -> dict[str, Any]:
         """The rule as the admin endpoint shows it."""
-        names = ("id", "system", "kind", "match", "times", "share", "seed", "seconds", "status", "code", "hits")
+        names = (
+            "id",
+            "system",
+            "kind",
+            "match",
+            "contains",
+            "times",
+            "share",
+            "seed",
+            "seconds",
+            "status",
+            "code",
+            "hits",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -86,7 +100,8 @@ class Faults:
         unknown = set(spec) - allowed
         if unknown or spec.get("kind") not in KINDS or "system" not in spec:
             raise ValueError(f"a fault needs system and kind (one of {', '.join(KINDS)}); unknown: {sorted(unknown)}")
-        re.compile(spec.get("match") or "")
+        for pattern in ("match", "contains"):
+            re.compile(spec.get(pattern) or "")
         self._last_id += 1
         fault = Fault(id=self._last_id, **spec)
         fault._draw.seed(fault.seed)
@@ -101,12 +116,14 @@ class Faults:
         """All rules, with their hits."""
         return [rule.as_dict() for rule in self._rules]
 
-    def for_request(self, system: str, method: str, path: str) -> list[Fault]:
+    def looks_inside(self, system: str) -> bool:
+        """Whether a rule of this system looks at what requests send."""
+        return any(rule.contains for rule in self._rules if rule.system == system)
+
+    def for_request(self, system: str, method: str, path: str, sent: str = "") -> list[Fault]:
         """The request-level rules that hit this request, in the order in which they were added."""
-        subject = f"{method} {path}"
-        return [
-            rule for rule in self._rules if rule.system == system and rule.kind in REQUEST_KINDS and rule.hit(subject)
-        ]
+        rules = [rule for rule in self._rules if rule.system == system and rule.kind in REQUEST_KINDS]
+        return [rule for rule in rules if rule.hit(f"{method} {path}", sent)]
 
     def record_errors(self, system: str, object_type: str, ids: Sequence[str | None]) -> dict[int, tuple[str, str]]:
         """Which records of a batch to refuse: index in `ids` -> (vendor's error code, message).

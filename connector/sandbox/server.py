@@ -40,6 +40,7 @@ GZIP_FROM_BYTES = 1_400
 GZIP_LEVEL = 1
 MAX_LINE_BYTES = 65_536
 STOP_AFTER_S = 1.0
+_LOOKED_EVERY_S = 0.05
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -125,7 +126,8 @@ def _observe(context: Context, name: str) -> Any:
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(admin.PREFIX):
             return await handler(request)
-        faults = context.faults.for_request(name, request.method, request.path)
+        sent = await request.text() if context.faults.looks_inside(name) else ""
+        faults = context.faults.for_request(name, request.method, request.path, sent)
         refused = await _apply_before(request, faults)
         if refused is not None:
             status = refused.status
@@ -158,7 +160,8 @@ def _observe(context: Context, name: str) -> Any:
 async def _apply_before(request: web.Request, faults: list[Fault]) -> web.StreamResponse | None:
     for fault in faults:
         if fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
+            if not await _held(request, fault.seconds):
+                return _aborted(request)
         elif fault.kind in ("gone", "drop_before"):
             return _aborted(request)
         elif fault.kind in ("status", "expired_token", "not_json"):
@@ -167,6 +170,15 @@ async def _apply_before(request: web.Request, faults: list[Fault]) -> web.Stream
             headers = {**given.headers, "Content-Type": given.content_type}
             return web.Response(status=given.status, body=given.body.encode(), headers=headers)
     return None
+
+
+async def _held(request: web.Request, seconds: float) -> bool:
+    """Hold a request on its way; whether its sender is still there then. One whose sender has gone does not arrive."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while request.transport is not None and loop.time() < until:
+        await asyncio.sleep(min(_LOOKED_EVERY_S, max(until - loop.time(), 0)))
+    return request.transport is not None
 
 
 def _aborted(request: web.Request) -> web.StreamResponse:

@@ -59,6 +59,17 @@ def test_a_fault_hits_as_often_as_it_says_and_only_what_it_matches() -> None:
     assert not faults.for_request("salesforce", "GET", "/x/composite")
 
 
+def test_a_fault_can_look_at_what_is_sent() -> None:
+    faults = Faults()
+    assert not faults.looks_inside("salesforce")
+    faults.add({"system": "salesforce", "kind": "slow", "match": "composite$", "contains": '"PATCH"'})
+    assert faults.looks_inside("salesforce")
+    assert not faults.looks_inside("hubspot")
+    assert faults.for_request("salesforce", "POST", "/x/composite", '{"method": "PATCH"}')
+    assert not faults.for_request("salesforce", "POST", "/x/composite", '{"method": "GET"}')
+    assert not faults.for_request("salesforce", "POST", "/x", '{"method": "PATCH"}')
+
+
 def test_a_share_hits_about_that_part_and_the_same_part_again_with_the_same_seed() -> None:
     def hits(seed: int) -> list[int]:
         faults = Faults()
