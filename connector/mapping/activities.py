@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import orjson
 import pyarrow as pa
@@ -28,12 +29,12 @@ _TYPES: Mapping[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Activities:
-    """Rows of ACTIVITY, the visitors that they made, and how many native rows are no activity."""
+    """Rows of ACTIVITY, the visitors that they made, and the native ids of the rows that are no activity."""
 
     activities: pa.Table
     visitors: pa.Table
     identifiers: pa.Table
-    filtered: int
+    none: Column
 
 
 def of_stream(group: Group, mapping: StreamMapping) -> Activities:
@@ -44,7 +45,12 @@ def of_stream(group: Group, mapping: StreamMapping) -> Activities:
     kinds, channels, own_instants = _kinds(group, section.kinds)
     task_key = group.natives.text(section.task_key) if section.task_key else nulls(group.size)
     is_deleted = group.rows["is_deleted"].combine_chunks()
-    is_activity = pc.or_(pc.or_(pc.is_valid(kinds), pc.is_valid(task_key)), is_deleted)
+    is_activity = pc.or_(pc.is_valid(kinds), pc.is_valid(task_key))
+    if section.unless_same:
+        first, *others = map(group.natives.text, section.unless_same)
+        are_same = reduce(pc.and_, (pc.equal(first, other) for other in others), pa.repeat(True, group.size))
+        is_activity = pc.and_not(is_activity, pc.fill_null(are_same, False))
+    is_activity = pc.or_(is_activity, is_deleted)
     happened_at = pc.coalesce(
         own_instants,
         value(group, section.happened_at, "happened_at", INSTANT),
@@ -67,7 +73,7 @@ def of_stream(group: Group, mapping: StreamMapping) -> Activities:
     }
     table = _table(group, {name: column.take(at) for name, column in columns.items()}, records)
     table = identities.first_of_each(table, "key")
-    return Activities(table, *visitors, group.size - pc.sum(is_activity).as_py() if group.size else 0)
+    return Activities(table, *visitors, columns["native_id"].filter(pc.invert(is_activity)))
 
 
 def of_traces(group: Group, mapping: StreamMapping, persons: Column) -> pa.Table:

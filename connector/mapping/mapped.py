@@ -25,6 +25,7 @@ class Mapped:
 
     rows given = rows mapped + `filtered` (no activity, or superseded by a newer row of the same record in this group) +
     `refused` (no record at all: the rows of `quarantined` whose field is "").
+    `no_activities` are the native ids of rows that are no activity, be it that they were one before.
     The keys of `records` and of `identifiers` are distinct. `records` and `visitors` have `ingestion` and `run` null;
     `identifiers` have `component` null and hold those of
     visitors too; `observed` have `revision` null.
@@ -39,6 +40,7 @@ class Mapped:
     quarantined: pa.Table
     filtered: int
     refused: int
+    no_activities: Column  # native ids of an activity stream's rows that are none
 
 
 def apply(
@@ -67,8 +69,9 @@ def apply(
             visitors=identities.first_of_each(found.visitors, "key"),
             observed=OBSERVED.empty_table(),
             quarantined=_noted(group),
-            filtered=superseded + found.filtered,
+            filtered=superseded + len(found.none),
             refused=refused,
+            no_activities=found.none,
         )
     group = _located(group, mapping, region)
     canonical = records.canonical(group, mapping)
@@ -83,6 +86,7 @@ def apply(
         quarantined=_noted(group),
         filtered=superseded,
         refused=refused,
+        no_activities=nulls(0),
     )
 
 

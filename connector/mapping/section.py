@@ -139,6 +139,9 @@ class ActivitySection(_Rule):
 
     kinds: tuple[KindRule, ...] = Field((), description="kinds of activity, tried in order; a row of none is filtered")
     links: tuple[LinkRule, ...] = Field((), description="whom it belongs to; the first that names somebody counts")
+    unless_same: Names = Field(
+        (), description="native fields; a row in which they all say the same is filtered: another stream tells it"
+    )
     happened_at: Rule | None = Field(None, description="when it happened")
     subject: Rule | None = Field(None, description="subject line or title")
     campaign: Rule | None = Field(None, description="the campaign's record")

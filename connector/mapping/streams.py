@@ -65,6 +65,7 @@ def _named_by_activity(activity: ActivitySection) -> Iterable[tuple[str, str]]:
     for kind in activity.kinds:
         yield from ((name, "activity.kinds") for name in (*kind.when, *kind.happened_at))
     yield from ((link.from_, "activity.links") for link in activity.links)
+    yield from ((name, "activity.unless_same") for name in activity.unless_same)
     for target in ACTIVITY_FIELDS:
         rule: FieldRule | None = getattr(activity, target)
         yield from ((name, f"activity.{target}") for name in (rule.from_ if rule else ()))

@@ -110,11 +110,14 @@ class _Merge:
     def _all(self, part: str) -> pa.Table:
         return pa.concat_tables([getattr(mapped, part) for mapped in self.group.mapped])
 
+    def _there(self, column: str, values: Any, table: ir.Table) -> Any:
+        """Which of these values of `column` the table has."""
+        asked = self.mart.keep("asked", pa.table({column: values}))
+        return self.mart.arrow(table.select(column).semi_join(asked, column))[column].unique()
+
     def _parted(self, rows: pa.Table, column: str, table: ir.Table) -> tuple[pa.Table, pa.Table]:
         """The rows whose `column` the table does not have, and the others."""
-        asked = self.mart.keep("asked", rows.select([column]))
-        there = self.mart.arrow(table.select(column).semi_join(asked, column))
-        return fresh.parted(rows, column, there[column].unique())
+        return fresh.parted(rows, column, self._there(column, rows[column], table))
 
     def _parted_by_record(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         """The rows of records that this group brings for the first time, and the others."""
@@ -234,17 +237,29 @@ class _Merge:
     def activities(self) -> tuple[int, int]:
         """Merge the stream's activities; returns how many native records there are, and how many gave something new."""
         rows = fresh.one_for_each_key(self._all("activities"))
-        if not rows.num_rows:
+        none = fresh.pc.unique(pa.chunked_array([mapped.no_activities for mapped in self.group.mapped], tables.TEXT))
+        if not rows.num_rows and not len(none):
             return 0, 0
         table = self.mart.table("activity")
         mine = table.filter((table.system == self.group.system) & (table.stream == self.group.stream))
-        new, others = self._parted(rows, "native_id", mine)
+        there = self._there("native_id", pa.chunked_array([*rows["native_id"].chunks, none], tables.TEXT), mine)
+        if not self.group.unsent and fresh.pc.any(fresh.pc.is_in(none, value_set=there)).as_py():
+            self._withdraw_activities(none, mine)
+        new, others = fresh.parted(rows, "native_id", there)
         applied = self._append_activities(new) if new.num_rows else 0
         if self.group.unsent:  # known ones say more than what came
             others = others.filter(fresh.pc.is_valid(others["deleted_at"]))
         if others.num_rows:
             applied += self._merge_activities(others, mine)
         return len(rows["native_id"].unique()), applied
+
+    def _withdraw_activities(self, native_ids: Any, mine: ir.Table) -> None:
+        """What was an activity and is none any more: a task that was opened again, a mail that a task tells now."""
+        asked = self.mart.keep("no_activities", pa.table({"native_id": native_ids}))
+        gone = self.mart.keep("gone_activities", mine.filter(mine.deleted_at.isnull()).semi_join(asked, "native_id"))
+        at, run = ibis.literal(self.now, known.INSTANT), ibis.literal(self.run, "int64")
+        self.mart.merge("activity", gone.mutate(deleted_at=at, run=run))
+        self._dirty("event", gone.filter(gone.record.notnull()).select("record"))
 
     def _append_activities(self, rows: pa.Table) -> int:
         alive = rows.filter(fresh.pc.is_null(rows["deleted_at"]))

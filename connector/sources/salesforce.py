@@ -138,6 +138,9 @@ STREAMS = (
     Stream("campaign_members", Kind.ACTIVITY, "CampaignMember", "SystemModstamp", SETTLED_AFTER),
     Stream("campaigns", Kind.CAMPAIGN, "Campaign", "SystemModstamp", SETTLED_AFTER),
     Stream("cases", Kind.CASE, "Case", "SystemModstamp", SETTLED_AFTER),
+    Stream("email_messages", Kind.ACTIVITY, "EmailMessage", "SystemModstamp", SETTLED_AFTER, optional=True),
+    Stream("task_relations", Kind.ACTIVITY, "TaskRelation", "SystemModstamp", SETTLED_AFTER, optional=True),
+    Stream("event_relations", Kind.ACTIVITY, "EventRelation", "SystemModstamp", SETTLED_AFTER, optional=True),
     Stream("users", Kind.OWNER, "User", "SystemModstamp", SETTLED_AFTER, every=timedelta(days=1)),
 )
 #: Our outputs and the fields that `install` creates for them on Lead and Contact.

@@ -24,6 +24,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+import orjson
 import pyarrow as pa
 
 from connector import clock, http, log, tables
@@ -39,11 +40,13 @@ from connector.errors import (
 )
 from connector.model import Page, Request, StreamFailure
 from connector.sources import salesforce_bulk as bulk
+from connector.sources import salesforce_probe as probe
 from connector.sources.salesforce_reading import (
     DELETED_WITHIN,
     NOT_KNOWN,
     SETTLED_AFTER,
-    WITHOUT_BIN,
+    SHARED,
+    TOLD_DELETED,
     Habits,
     Reading,
     begin,
@@ -55,7 +58,7 @@ from connector.sources.salesforce_reading import (
     wanted,
 )
 from connector.sources.salesforce_rest import MAX_QUERIES, Answer, Org, Subrequest
-from connector.sources.salesforce_rows import deleted_rows, instants, rows_of
+from connector.sources.salesforce_rows import CHILD, deleted_rows, instants, rows_of
 from connector.verdicts import Verdict
 
 #: A part that failed for a passing reason is asked for again so often, with growing waits.
@@ -64,7 +67,8 @@ FIRST_WAIT_S = 1.0
 #: A query that names an unseen field is made again after a look at the description, and after a fresh one.
 MAX_LOOKS = 2
 EXPIRED_CURSOR = "INVALID_QUERY_LOCATOR"
-UNSEEN_FIELD = ("INVALID_FIELD", "INVALID_TYPE")
+UNSEEN_OBJECT = "INVALID_TYPE"
+UNSEEN_FIELD = ("INVALID_FIELD", UNSEEN_OBJECT)
 TOO_SLOW = "QUERY_TIMEOUT"
 #: /deleted tells no more than 600,000 ids.
 TOO_MANY_DELETED = "EXCEEDED_ID_LIMIT"
@@ -78,18 +82,20 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
     """Read every stream to its present end. Five queries share a call, those with the most rows to come first; what is
     too much for that becomes a bulk query, on which the server works while the others are read."""
     begun = [begin(org, request, habits) for request in requests]
-    readings = [reading for reading in begun if reading.job is None]
+    yield from (_absent(reading, reading.absent_at) for reading in begun if reading.absent_at)
+    begun = [reading for reading in begun if not reading.absent_at]
     in_bulk = [reading for reading in begun if reading.job is not None]
+    readings, probed = _parted(org, [reading for reading in begun if reading.job is None])
     object_types = [request.stream.object_type for request in requests]
-    while readings or in_bulk:
-        if not readings:
+    while readings or in_bulk or probed:
+        if not readings and not probed:
             following = in_bulk.pop(0)
             yield from _in_bulk(org, following)
             if not following.is_over:  # to be read anew, or its other part comes next
                 readings.append(following)
             continue
         readings.sort(key=lambda reading: -reading.remaining)
-        for reading, answer, asked_at in _asked(org, readings[:MAX_QUERIES]):
+        for reading, answer, asked_at in _asked(org, readings[:MAX_QUERIES], probed):
             said = _taken(org, reading, answer, asked_at, object_types)
             if said is None:
                 continue
@@ -98,20 +104,47 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
             if isinstance(said, StreamFailure) or reading.is_over or reading.job is not None:
                 readings.remove(reading)
             yield said
+        for reading in probed:
+            if probe.is_quiet(reading, _parent(begun, reading)):
+                reading.first_page_at = reading.quiet_at
+                yield _page(org, reading, tables.PAGE.empty_table(), (), 0)
+            else:
+                readings.append(reading)
+        probed = []
+
+
+def _parted(org: Org, begun: Sequence[Reading]) -> tuple[list[Reading], list[Reading]]:
+    """Those that are queried in any case, as many as the first call has room for at least, and those that are probed."""
+    probed = [reading for reading in begun if probe.is_probed(org, reading)]
+    sure = [reading for reading in begun if reading not in probed]
+    room = max(0, MAX_QUERIES - len(sure))
+    return sure + probed[:room], probed[room:]
+
+
+def _parent(begun: Sequence[Reading], reading: Reading) -> Reading | None:
+    """The reading of the activities that this one's records take part in."""
+    return next((one for one in begun if one.object_type == SHARED.get(reading.object_type)), None)
+
+
+def _absent(reading: Reading, at: str) -> Page:
+    """The end of a stream whose object is not there, which its adapter takes to be possible."""
+    said = orjson.dumps({**reading.saved, "absent_at": at}).decode()
+    return Page(reading.stream, tables.PAGE.empty_table(), said, done=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------- calls
 
 
-def _asked(org: Org, group: Sequence[Reading]) -> Iterator[tuple[Reading, Answer, datetime]]:
+def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Iterator[tuple[Reading, Answer, datetime]]:
     """Ask for the next page of each, and in the same call for what goes with a first page. Gives the queries' answers."""
     new = [reading for reading in group if reading.first_page_at is None]
-    losing = [reading for reading in new if reading.deleted_low]
+    losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
     unknown = [one for one in new if one.wants_description and org.remembered(one.object_type) is None]
     asked = [
         *(Subrequest(_path(one)) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
         *(org.describing(one.object_type) for one in unknown),
+        *(probe.asking(org, one) for one in probed),
     ]
     answers, asked_at = org.composite(asked)
     extra = iter(answers[len(group) :])
@@ -119,6 +152,8 @@ def _asked(org: Org, group: Sequence[Reading]) -> Iterator[tuple[Reading, Answer
         _take_deletions(org, reading, next(extra), asked_at)
     for reading in unknown:
         org.note_description(reading.object_type, next(extra))
+    for reading in probed:
+        probe.take(reading, next(extra), asked_at)
     for reading, answer in zip(group, answers, strict=False):
         yield reading, answer, asked_at
 
@@ -140,9 +175,10 @@ def _taken(
     total = int(body.get("totalSize") or 0)
     if reading.first_page_at is None:
         reading.first_page_at = literal(asked_at)
-        if reading.object_type in WITHOUT_BIN and not reading.deleted_low:
+        if reading.object_type in TOLD_DELETED and not reading.deleted_low:
             reading.deleted_low = literal(asked_at - SETTLED_AFTER)
     is_first = reading.next_path is None
+    reading.total = total if is_first else reading.total
     if is_first and total > reading.habits.bulk_from and (begun := _begun_in_bulk(org, reading, total)):
         return begun
     if reading.remaining == NOT_KNOWN:
@@ -175,6 +211,9 @@ def _refused(org: Org, reading: Reading, answer: Answer, object_types: Sequence[
         _log.info("pull.cursor_expired", system=org.system, stream=reading.stream.name)
         reading.restart()
         return None
+    if told.code == UNSEEN_OBJECT and reading.stream.optional:
+        reading.is_over = True
+        return _absent(reading, literal(clock.now()))
     if told.code in UNSEEN_FIELD and reading.looks < MAX_LOOKS:
         reading.looks += 1
         before, name = reading.soql, reading.object_type
@@ -206,7 +245,7 @@ def _begun_in_bulk(org: Org, reading: Reading, total: int | None) -> Page | None
         return None
     reading.kinds = _kinds(org, reading)
     names = [name for name in wanted(reading.stream, reading.request.fields) if name not in reading.hidden]
-    if any(reading.kinds.get(name) in NOT_IN_BULK for name in names):
+    if any(reading.kinds.get(name) in NOT_IN_BULK or name.startswith(CHILD) for name in names):
         return None
     try:
         job, at = bulk.create(org, reading.query.partition(" ORDER BY ")[0])

@@ -5,7 +5,7 @@ The cursor is a JSON object. Between two reads: `low`, the SystemModstamp to go 
 the fields that were asked for and not shown, as of `hidden_at`; `formulas`, that some are read, all of them last at
 `refreshed`; `whole`, that the next read is to read everything; `sweep`, that it is to look which records are gone. In the
 middle of a read also `at`, the instant of its first page, `of`, a fingerprint of its query, `mode`, and where it is:
-`next`, a page's address, or `job`, a place in the results of a bulk query.
+`next`, a page's address, or `job`, a place in the results of a bulk query. `absent_at`: there was no such object then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connector import clock
 from connector.model import Request, Stream
 from connector.sources.salesforce_bulk import Place
 from connector.sources.salesforce_rest import Described, Org
-from connector.sources.salesforce_rows import deleted_rows, pc
+from connector.sources.salesforce_rows import CHILD, deleted_rows, pc
 
 SETTLED_AFTER = timedelta(minutes=10)
 #: A standard field that was found hidden is left out for so long without a look. Custom ones may be created any minute.
@@ -35,7 +35,14 @@ FEATURE_FIELDS = ("CurrencyIsoCode",)
 #: What is read beside the fields asked for, where the object has it.
 ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
 WITHOUT_DELETION = ("User",)
-WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole")
+#: Who takes part in an activity -> the activity: a change of either changes what is to be known.
+SHARED: Mapping[str, str] = {"TaskRelation": "Task", "EventRelation": "Event"}
+#: Their deletions are asked for at every read: they know no recycle bin, or are not queried at every read.
+TOLD_DELETED = ("CampaignMember", "OpportunityContactRole", "EmailMessage", *SHARED)
+#: An object that is not there (an edition, a feature, a permission) is looked for again after this.
+ABSENT_FOR = timedelta(days=1)
+#: Ids of child records are asked for as `associations.<relationship>`: relationship -> the field of the child that is read.
+CHILDREN: Mapping[str, str] = {"EmailMessageRelations": "RelationId"}
 MERGEABLE = ("Lead", "Contact", "Account")
 
 #: Deleted rows stay in the recycle bin for 15 days, and /deleted looks back as far (REST API Developer Guide, "sObject Get
@@ -95,6 +102,8 @@ class Reading:
     first_page_at: str | None = None
     deleted_low: str | None = None  # from when deletions that queryAll does not show are asked for
     deletions: pa.Table | None = None  # to go out with the first page
+    quiet_at: str | None = None  # nothing has changed up to then
+    total: int | None = None  # how many rows the first page told
     next_path: str | None = None
     job: Place | None = None
     may_bulk: bool = True
@@ -105,6 +114,7 @@ class Reading:
     hidden: tuple[str, ...] = ()
     hidden_at: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
+    absent_at: str = ""
     held: Any = ()  # the ids that we held alive when it began, where deletions may have been missed since
     sweep: Sweep | None = None
     is_swept: bool = False
@@ -157,12 +167,16 @@ class Reading:
 def begin(org: Org, request: Request, habits: Habits) -> Reading:
     """A reading of what its cursor says is to come."""
     saved: dict[str, Any] = orjson.loads(request.cursor) if request.cursor else {}
+    absent_at = saved.pop("absent_at", None)
     now = clock.now() + timedelta(seconds=org.clock_skew_s)
     reading = Reading(request, habits, saved)
+    if absent_at and now - datetime.fromisoformat(absent_at) < ABSENT_FOR:
+        reading.absent_at = absent_at
+        return reading
     is_midway = bool(saved.get("of"))
     reading.mode = str(saved["mode"]) if saved.get("mode") else _mode(saved, habits, now)
     reading.low = saved.get("low") if is_midway else _low(saved, reading.mode)
-    if reading.object_type in WITHOUT_BIN:
+    if reading.object_type in TOLD_DELETED:
         reading.deleted_low = saved.get("deleted_low", saved.get("low"))
     elif reading.object_type not in WITHOUT_DELETION and reading.mode != NEWS and not is_midway:
         reading.deleted_low = saved.get("deleted_low", saved.get("reconciled"))
@@ -213,7 +227,7 @@ def formulate(org: Org, reading: Reading) -> None:
     stream, fields = reading.stream, reading.request.fields
     reading.described = org.remembered(stream.object_type)
     if reading.described is not None:
-        reading.hidden = _hidden(reading, reading.described)
+        reading.hidden = _hidden(org, reading, reading.described)
         reading.hidden_at = literal(clock.now())
     reading.soql = soql_of(stream, fields, reading.low, reading.hidden)
 
@@ -222,6 +236,9 @@ def soql_of(stream: Stream, fields: Sequence[str], low: str | None, hidden: Coll
     """The query of a stream: what was asked for, with what tells identity, change and deletion, but nothing hidden."""
     names = [name for name in wanted(stream, fields) if name not in hidden]
     where = f" WHERE SystemModstamp >= {low}" if low else ""
+    if low and stream.object_type in SHARED:
+        where += f" OR {SHARED[stream.object_type]}.SystemModstamp >= {low}"
+    names = [_child_query(name) if name.startswith(CHILD) else name for name in names]
     return f"SELECT {', '.join(names)} FROM {stream.object_type}{where} ORDER BY SystemModstamp, Id"  # noqa: S608 _NAME
 
 
@@ -229,6 +246,11 @@ def wanted(stream: Stream, fields: Sequence[str]) -> list[str]:
     """The names to select, hidden ones included."""
     names = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
     return [name for name in names if _NAME.fullmatch(name)]
+
+
+def _child_query(name: str) -> str:
+    relationship = name.removeprefix(CHILD)
+    return f"(SELECT {CHILDREN[relationship]} FROM {relationship})"  # noqa: S608
 
 
 def _telling(object_type: str) -> tuple[str, ...]:
@@ -239,8 +261,17 @@ def _telling(object_type: str) -> tuple[str, ...]:
     )
 
 
-def _hidden(reading: Reading, described: Described) -> tuple[str, ...]:
-    return tuple(name for name in wanted(reading.stream, reading.request.fields) if not described.allows(name))
+def _hidden(org: Org, reading: Reading, described: Described) -> tuple[str, ...]:
+    names = wanted(reading.stream, reading.request.fields)
+    return tuple(name for name in names if not described.allows(name) or _is_hidden_there(org, described, name))
+
+
+def _is_hidden_there(org: Org, described: Described, name: str) -> bool:
+    """Whether a field of another object (`Task.Subject`) is one that we know to be hidden."""
+    relationship, _, field_name = name.partition(".")
+    targets = described.relationships.get(relationship, ()) if field_name else ()
+    target = org.remembered(targets[0]) if len(targets) == 1 else None
+    return target is not None and not target.allows(field_name)
 
 
 def hidden_of(reading: Reading) -> tuple[str, ...]:

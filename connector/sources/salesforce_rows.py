@@ -28,6 +28,8 @@ _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$"
 _LITERALS: Mapping[str, str] = {"bool": r"^(true|false)$", "number": _NUMBER, "integer": _NUMBER}
 _TO_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
 _NONE = pa.scalar(None, tables.TEXT)
+#: What begins the name of a list of ids of child records (see `tables.PAGE`).
+CHILD = "associations."
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSON
@@ -38,8 +40,12 @@ def rows_of(object_type: str, fields: Sequence[str], records: Sequence[Any]) -> 
     good = [record for record in records if isinstance(record, dict) and isinstance(record.get("Id"), str)]
     malformed = ("a record without an Id",) * (len(records) - len(good))
     nested = _nested(fields)
+    children = [name.removeprefix(CHILD) for name in fields if name.startswith(CHILD)]
     for record in good:
         record.pop("attributes", None)
+        for relationship in children:
+            if relationship in record:
+                record[CHILD + relationship] = _ids_of(record.pop(relationship))
         for relationship, names in nested.items():
             inner = record.pop(relationship, None)
             for dotted, path in names:
@@ -57,9 +63,16 @@ def _nested(fields: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:
     nested: dict[str, list[tuple[str, list[str]]]] = {}
     for name in fields:
         relationship, *path = name.split(".")
-        if path:
+        if path and not name.startswith(CHILD):
             nested.setdefault(relationship, []).append((name, path))
     return nested
+
+
+def _ids_of(children: Any) -> list[str]:
+    """The ids that child records hold, each once; of a child one field is asked for."""
+    rows = children.get("records", ()) if isinstance(children, dict) else ()
+    values = [value for row in rows for name, value in row.items() if name != "attributes" and value]
+    return list(dict.fromkeys(values))
 
 
 def _inside(value: Any, path: Sequence[str]) -> Any:

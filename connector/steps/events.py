@@ -15,6 +15,8 @@ from connector.model import Kind
 _COPY_WINDOW_S = 120
 #: Kinds that the vendors' own synchronisation copies from one CRM to the other.
 _COPIED = ("call_made", "meeting_booked", "meeting_held", "email_sent", "email_received")
+#: Kinds of which one activity may belong to several records.
+_SHARED = (*_COPIED, "task_done", "note_added", "sms_sent", "sms_received", "social_message")
 
 
 def events(mart: Mart) -> ir.Table:
@@ -78,25 +80,34 @@ def _as_events(source: ir.Table, **columns: Any) -> ir.Table:
 
 def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
     """ACTIVITY rows of these persons whose verdict on being a copy changes: the same call, mail or meeting logged in two
-    systems counts once. The earlier one stays."""
+    systems counts once, and so does one activity that two records of a person share. The earlier one stays."""
     activity, membership = mart.table("activity"), mart.table("membership")
     owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(
         record="key", owner="owner_id"
     )
     judged = activity.filter(
-        activity.kind.isin(_COPIED)
+        activity.kind.isin(_SHARED)
         & activity.deleted_at.isnull()
         & (activity.filtered_because.isnull() | (activity.filtered_because == "copy"))
     )
     mine = judged.inner_join(owned, "record")
-    named = mine.mutate(topic=_topic(mine))
+    named = mine.mutate(topic=_topic(mine), activity_id=_activity_id(mine))
     before = ibis.window(group_by=["owner", "kind", "topic"], order_by=["happened_at", "key"])
     beside = named.mutate(system_before=named.system.lag().over(before), at_before=named.happened_at.lag().over(before))
     apart_s = beside.happened_at.epoch_seconds() - beside.at_before.epoch_seconds()
-    is_copy = ((beside.system != beside.system_before) & (apart_s <= _COPY_WINDOW_S)).fill_null(False)
+    is_synced = beside.kind.isin(_COPIED) & (beside.system != beside.system_before) & (apart_s <= _COPY_WINDOW_S)
+    shared = ibis.window(group_by=["owner", "system", "activity_id"], order_by=["happened_at", "key"])
+    beside = beside.mutate(is_synced=is_synced, is_shared=ibis.row_number().over(shared) > 0)
+    is_copy = (beside.is_synced | beside.is_shared).fill_null(False)
     verdict = beside.mutate(because=ibis.ifelse(is_copy, ibis.literal("copy"), ibis.null("string")))
     changed = verdict.filter(~verdict.because.identical_to(verdict.filtered_because))
     return changed.mutate(filtered_because=changed.because).select(*tables.ACTIVITY.names)
+
+
+def _activity_id(activity: ir.Table) -> ir.Value:
+    """The native id of an activity, be it told by the activity itself or by who takes part in it."""
+    told = activity.properties.cast("json")["activity_id"].unwrap_as("string")
+    return ibis.ifelse(activity.properties.contains('"activity_id"'), told, activity.native_id)
 
 
 def _topic(activity: ir.Table) -> ir.Value:

@@ -12,6 +12,7 @@ KEY_PREFIXES = {
     "Task": "00T", "Event": "00U", "Campaign": "701", "CampaignMember": "00v", "Case": "500", "User": "005",
     "Group": "00G", "EmailMessage": "02s", "Organization": "00D", "Profile": "00e", "PermissionSet": "0PS",
     "PermissionSetAssignment": "0Pa", "FieldPermissions": "01k", "ObjectPermissions": "110",
+    "TaskRelation": "0RT", "EventRelation": "0RE", "EmailMessageRelation": "0CZ",
 }  # fmt: skip
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -12,6 +12,7 @@ from connector.sandbox.world.marks import DAY_S, day_of, hex_of, hubspot_time, s
 from connector.sandbox.world.model import LOGIN_EVENT, PAGE_VIEW_EVENT, Moment, Person, Row
 from connector.sandbox.world.portal import ENGAGEMENT_TYPE_IDS
 from connector.sandbox.world.records import Scene
+from connector.sandbox.world.sharing import log_mail, mail_on_case, share
 
 _PAGES = (
     ("/", "Harbourline"), ("/product", "Product tour"), ("/product/sensors", "Dock and pallet sensors"),
@@ -86,9 +87,9 @@ def _activity_fields(scene: Scene, person: Person) -> Row:
     }
 
 
-def _task(scene: Scene, person: Person, at: int, values: Row, *, is_done: bool = True) -> None:
+def _task(scene: Scene, person: Person, at: int, values: Row, *, is_done: bool = True) -> str:
     created = min(at, scene.today - 1)
-    scene.org.add("Task", created, created + 60 if is_done else created, {
+    return scene.org.add("Task", created, created + 60 if is_done else created, {
         **_activity_fields(scene, person), "ActivityDate": day_of(at),
         "Status": "Completed" if is_done else "Not Started",
         "Priority": "Normal", "TaskSubtype": "Task", "IsClosed": is_done, "IsArchived": False,
@@ -99,21 +100,25 @@ def _task(scene: Scene, person: Person, at: int, values: Row, *, is_done: bool =
 
 def _call_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     is_reached = choice % 10 < 7
-    _task(scene, person, moment.at, {
+    task_id = _task(scene, person, moment.at, {
         "Subject": _CALLS[choice % len(_CALLS)], "TaskSubtype": "Call", "Type": "Call",
         "CallType": "Inbound" if choice % 13 == 0 else "Outbound",
         "CallDurationInSeconds": 120 + choice % 1900 if is_reached else 0,
         "CallDisposition": "Connected" if is_reached else "No answer",
     })  # fmt: skip
+    if choice % 11 == 0:
+        share(scene, person, "Task", task_id, min(moment.at, scene.today - 1), choice)
 
 
 def _mail_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     subject = _MAILS[choice % len(_MAILS)]
     is_reply = moment.kind == "reply"
-    _task(scene, person, moment.at, {
+    task_id = _task(scene, person, moment.at, {
         "Subject": f"Email: {'<< Re: ' if is_reply else '>> '}{subject}", "TaskSubtype": "Email", "Type": "Email",
         "Description": f"From: {person.work_email}" if is_reply else f"From: {scene.owner_email(person)}",
     })  # fmt: skip
+    if choice % 2 == 0:
+        log_mail(scene, person, task_id, min(moment.at, scene.today - 1), subject, is_reply=is_reply)
 
 
 def _todo_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
@@ -134,7 +139,7 @@ def _sms_task(scene: Scene, person: Person, moment: Moment, choice: int) -> None
 def _meeting_event(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     minutes = (30, 45, 60, 90)[choice % 4]
     created = min(moment.at - (1 + choice % 9) * DAY_S, scene.today - 3600)
-    scene.org.add("Event", created, min(max(created, moment.at), scene.today), {
+    event_id = scene.org.add("Event", created, min(max(created, moment.at), scene.today), {
         **_activity_fields(scene, person), "Subject": _MEETINGS[choice % len(_MEETINGS)], "Type": "Meeting",
         "EventSubtype": "Event",
         "StartDateTime": salesforce_time(moment.at), "EndDateTime": salesforce_time(moment.at + minutes * 60),
@@ -142,6 +147,8 @@ def _meeting_event(scene: Scene, person: Person, moment: Moment, choice: int) ->
         "IsAllDayEvent": False, "IsPrivate": False, "IsArchived": False, "ShowAs": "Busy",
         "Location": ("Video call", person.company.city[0], "Harbourline, Hamburg")[choice % 3], "Description": None,
     })  # fmt: skip
+    if choice % 4 == 0:
+        share(scene, person, "Event", event_id, created, choice)
 
 
 def _case(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
@@ -149,17 +156,20 @@ def _case(scene: Scene, person: Person, moment: Moment, choice: int) -> None:
     is_closed = closed_at < scene.today
     if not person.contact_id:
         return
-    scene.org.add("Case", moment.at, closed_at if is_closed else moment.at, {
+    origin = ("Email", "Phone", "Web")[choice % 3]
+    case_id = scene.org.add("Case", moment.at, closed_at if is_closed else moment.at, {
         "CaseNumber": f"{len(scene.org.rows['Case']) + 1001:08}", "ContactId": person.contact_id,
         "AccountId": person.company.salesforce_id or None,
         "Subject": _CASES[choice % len(_CASES)],
         "Status": "Closed" if is_closed else ("New", "Working", "Escalated")[choice % 3],
-        "Priority": ("Medium", "Low", "High")[choice % 3], "Origin": ("Email", "Phone", "Web")[choice % 3],
+        "Priority": ("Medium", "Low", "High")[choice % 3], "Origin": origin,
         "Type": "Problem", "Reason": None,
         "IsClosed": is_closed, "ClosedDate": salesforce_time(closed_at) if is_closed else None,
         "OwnerId": scene.org.users[7],
         "Description": None,
     })  # fmt: skip
+    if origin == "Email":
+        mail_on_case(scene, person, case_id, moment.at, _CASES[choice % len(_CASES)])
 
 
 def _respond(scene: Scene, person: Person, moment: Moment, marketing: Marketing, kind: str) -> None:
@@ -198,9 +208,9 @@ def send_campaigns(scene: Scene, person: Person, marketing: Marketing) -> None:
     """Direct mail and outbound sequences reach people in Salesforce whether they care or not; a few answer."""
     if not (person.contact_id or person.lead_id):
         return
-    for kind, share in (("Direct Mail", 0.08), ("Email", 0.1)):
+    for kind, rate in (("Direct Mail", 0.08), ("Email", 0.1)):
         for day, campaign_id in marketing.campaigns[kind]:
-            if person.salesforce_since <= day < scene.today and scene.chance(share):
+            if person.salesforce_since <= day < scene.today and scene.chance(rate):
                 has_responded = scene.chance(0.06 * min(person.liveliness, 4))
                 join(
                     scene, person, campaign_id, day, day + scene.rng.randint(1, 9) * DAY_S, has_responded=has_responded

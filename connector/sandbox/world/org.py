@@ -16,7 +16,7 @@ from connector.sandbox.world.words import words
 
 SOBJECTS = (
     "User", "Account", "Contact", "Lead", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMember", "Task",
-    "Event", "Case",
+    "Event", "Case", "TaskRelation", "EventRelation", "EmailMessage", "EmailMessageRelation",
 )  # fmt: skip
 
 LEAD_SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other", "Trade Show", "Event")

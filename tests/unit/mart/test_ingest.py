@@ -232,6 +232,20 @@ def test_a_known_activity_stays_as_it_was_while_a_field_is_hidden_a_deleted_one_
     assert found == {"c1": ("Discovery", True), "c2": ("Discovery", False), "c3": (None, True)}
 
 
+def test_a_task_that_is_opened_again_is_no_activity_any_more_and_one_again_when_it_is_done(mart: Mart) -> None:
+    KINDS["tasks"] = Kind.ACTIVITY
+    done = {"hs_task_status": "COMPLETED", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1"]}
+    pull(mart, "tasks", row("t1", **done), row("t2", **done))
+    clear(mart)
+    opened = row("t1", NOW + timedelta(hours=1), **done | {"hs_task_status": "NOT_STARTED"})
+    assert pull(mart, "tasks", opened, run=2) == Counts(1, 0, 0, 1, 0)
+    alive = {each["native_id"]: each["deleted_at"] is None for each in table(mart, "activity")}
+    assert alive == {"t1": False, "t2": True}
+    assert [each["kind"] for each in table(mart, "dirty")] == ["event"]
+    assert pull(mart, "tasks", row("t1", NOW + timedelta(hours=2), **done), run=3) == Counts(1, 1, 0, 0, 0)
+    assert all(each["deleted_at"] is None for each in table(mart, "activity"))
+
+
 def test_a_task_of_ours_stays_ours_while_its_key_is_hidden(mart: Mart) -> None:
     done = {"hs_task_status": "COMPLETED", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1"]}
     key = MAPPINGS["tasks"].activity.task_key  # type: ignore[union-attr]

@@ -18,8 +18,6 @@ from connector.sources.salesforce_rows import rows_of
 from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
 
 BY_NAME = {stream.name: stream for stream in STREAMS}
-#: A cursor of a read that was not the first.
-LATER = '{"low":"2026-11-24T12:00:00Z"}'
 LEADS, TASKS, USERS = BY_NAME["leads"], BY_NAME["tasks"], BY_NAME["users"]
 
 
@@ -45,17 +43,6 @@ def page(org: Org, *requests: Request) -> Page:
 
 
 @responses.activate
-def test_a_quiet_cycle_over_ten_streams_costs_two_calls() -> None:
-    org = Org(lambda part: records())
-    system = org.connect()
-    read = list(system.source.pages([Request(stream, ("Name",), LATER) for stream in STREAMS[:10]]))
-    assert [sum("queryAll" in part["url"] for part in call) for call in org.calls] == [5, 5]
-    assert system.calls() == 2
-    assert sorted(page.stream.name for page in read) == sorted(stream.name for stream in STREAMS[:10])
-    assert all(isinstance(page, Page) and page.done for page in read)
-
-
-@responses.activate
 def test_later_pages_share_calls_and_the_longest_stream_is_not_kept_waiting() -> None:
     lengths = {stream.object_type: 2 for stream in STREAMS} | {"User": 6}
 
@@ -71,7 +58,7 @@ def test_later_pages_share_calls_and_the_longest_stream_is_not_kept_waiting() ->
 
     org = Org(answer)
     read = pages(org, *[Request(stream, ()) for stream in STREAMS])
-    assert len(read) == sum(lengths.values()) == 26
+    assert len(read) == sum(lengths.values()) == 32
     assert len(org.calls) == 8  # users come in the third call, their six pages take five more
     for stream in STREAMS:
         own = [page for page in read if isinstance(page, Page) and page.stream == stream]
@@ -351,6 +338,15 @@ def test_rows_are_flat_and_keep_every_value_as_it_was_sent() -> None:
     assert got["created_at"] == datetime(2026, 1, 1, tzinfo=UTC)
     assert got["modified_at"] == datetime(2026, 11, 1, 10, tzinfo=UTC)
     assert (got["native_id"], got["object_type"], malformed) == ("00T1", "Task", ())
+
+
+def test_ids_of_child_records_come_as_a_list_each_once() -> None:
+    name = "associations.EmailMessageRelations"
+    assert "(SELECT RelationId FROM EmailMessageRelations)" in soql_of(BY_NAME["email_messages"], (name,), None)
+    related = [{"attributes": {}, "RelationId": one} for one in ("003a", "00Qb", None, "003a")]
+    sent = [row("02s1", EmailMessageRelations={"records": related}), row("02s2", EmailMessageRelations=None)]
+    table, _ = rows_of("EmailMessage", (name,), sent)
+    assert [orjson.loads(text)[name] for text in table["native"].to_pylist()] == [["003a", "00Qb"], []]
 
 
 def test_a_merged_loser_names_its_survivor_and_a_mere_deletion_does_not() -> None:

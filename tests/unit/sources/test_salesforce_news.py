@@ -1,0 +1,164 @@
+"""Which streams of Salesforce are asked whether they have news at all, and what is queried then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+import responses
+
+from connector import clock
+from connector.model import Page, Request, StreamFailure
+from connector.sources.salesforce import STREAMS
+from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
+
+BY_NAME = {stream.name: stream for stream in STREAMS}
+#: A cursor of a read that was not the first.
+LATER = '{"low":"2026-11-24T12:00:00Z"}'
+POLLED = [stream for stream in STREAMS if not stream.every]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "sleep", lambda seconds: None)
+    monkeypatch.setattr(clock, "monotonic_s", lambda: 0.0)
+
+
+def pages(org: Org, *requests: Request) -> list[Page | StreamFailure]:
+    return list(org.connect().source.pages(requests))
+
+
+def page(org: Org, *requests: Request) -> Page:
+    (only,) = pages(org, *requests)
+    assert isinstance(only, Page), only
+    return only
+
+
+def told(*changed: str) -> Callable[[Part], Reply]:
+    """An org where only these objects have news, and says so when it is asked."""
+
+    def answer(part: Part) -> Reply:
+        path = path_of(part)
+        name = path.split("/")[1] if path.startswith("sobjects/") else path.split(" FROM ")[-1].split()[0]
+        if "/updated/" in path:
+            ids = ["new"] if name in changed else []
+            return 200, {"ids": ids, "latestDateCovered": "2026-11-24T13:59:00.000+0000"}
+        if "/deleted/" in path:
+            return 200, {"deletedRecords": [], "latestDateCovered": "2026-11-24T13:59:00.000+0000"}
+        return records(row(f"{name}1")) if name in changed else records()
+
+    return answer
+
+
+@pytest.fixture
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 24, 14, tzinfo=UTC))
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_a_quiet_cycle_over_all_streams_costs_one_call() -> None:
+    org = Org(told())
+    system = org.connect()
+    read = list(system.source.pages([Request(stream, ("Name",), LATER) for stream in POLLED]))
+    (call,) = org.calls
+    assert (sum("queryAll" in part["url"] for part in call), len(call) <= 25, system.calls()) == (5, True, 1)
+    assert sorted(page.stream.name for page in read) == sorted(stream.name for stream in POLLED)
+    assert all(isinstance(page, Page) and page.done for page in read)
+    assert {orjson.loads(page.cursor or "")["low"] for page in read if isinstance(page, Page)} == {
+        "2026-11-24T13:50:00Z"
+    }
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_only_streams_with_news_are_queried_and_five_of_them_take_one_call_more() -> None:
+    changed = ("Lead", "Case", "Campaign", "Opportunity", "EmailMessage", "CampaignMember")
+    org = Org(told(*changed))
+    read = pages(org, *[Request(stream, ("Name",), LATER) for stream in POLLED])
+    assert [sum("queryAll" in part["url"] for part in call) for call in org.calls] == [5, 5]
+    found = {page.rows["object_type"][0].as_py() for page in read if isinstance(page, Page) and page.rows.num_rows}
+    assert found == set(changed)
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_who_takes_part_is_read_anew_when_the_activity_changes() -> None:
+    org = Org(told("Task"))
+    pages(org, *[Request(stream, ("RelationId",), LATER) for stream in POLLED])
+    (query,) = [asked for asked in org.asked()[1] if "SELECT" in asked]
+    assert " FROM TaskRelation WHERE SystemModstamp >= 2026-11-24T12:00:00Z OR Task.SystemModstamp >= " in query
+
+
+@pytest.mark.parametrize(
+    "reply", [refused("EXCEEDED_ID_LIMIT"), refused("INVALID_REPLICATION_DATE"), (200, {}), (200, None)]
+)
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_a_question_that_is_not_answered_leads_to_the_query(reply: Reply) -> None:
+    org = Org(lambda part: reply if "/updated/" in path_of(part) else records())
+    pages(org, *[Request(stream, ("Name",), LATER) for stream in POLLED])
+    assert [sum("queryAll" in part["url"] for part in call) for call in org.calls] == [5, 5, 3]
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_what_a_long_transaction_holds_back_is_asked_for_again() -> None:
+    held_back = 200, {"ids": [], "latestDateCovered": "2026-11-24T12:30:00.000+0000"}
+    org = Org(lambda part: held_back if "/updated/" in path_of(part) else told()(part))
+    read = pages(org, *[Request(stream, ("Name",), LATER) for stream in POLLED])
+    lows = {page.stream.name: orjson.loads(page.cursor or "")["low"] for page in read if isinstance(page, Page)}
+    assert (lows["leads"], lows["cases"]) == ("2026-11-24T13:50:00Z", "2026-11-24T12:30:00Z")
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_what_was_deleted_in_a_stream_without_other_news_comes_without_a_query() -> None:
+    gone = {"id": "02s1", "deletedDate": "2026-11-24T13:55:00.000+0000"}
+    deleted = 200, {"deletedRecords": [gone], "latestDateCovered": "2026-11-24T13:59:00.000+0000"}
+    org = Org(lambda part: deleted if "EmailMessage/deleted/" in path_of(part) else told()(part))
+    at = '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T12:00:00Z"}'
+    read = pages(org, *[Request(stream, ("Name",), at) for stream in POLLED])
+    assert len(org.calls) == 1
+    rows = [one for page in read if isinstance(page, Page) for one in page.rows.to_pylist()]
+    assert [(one["native_id"], one["is_deleted"]) for one in rows] == [("02s1", True)]
+
+
+@responses.activate
+def test_an_object_that_may_be_missing_ends_its_stream_quietly_and_is_looked_for_once_a_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 24, 14, tzinfo=UTC))
+    org = Org(lambda part: refused("INVALID_TYPE") if " FROM TaskRelation" in path_of(part) else records())
+    relations = BY_NAME["task_relations"]
+    first = page(org, Request(relations, ("RelationId",)))
+    assert (first.done, first.rows.num_rows, len(org.calls)) == (True, 0, 1)
+    page(org, Request(relations, ("RelationId",), first.cursor))
+    assert len(org.calls) == 1
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 25, 14, 1, tzinfo=UTC))
+    page(org, Request(relations, ("RelationId",), first.cursor))
+    assert len(org.calls) == 2
+
+
+@responses.activate
+def test_a_field_that_the_activity_itself_hides_is_left_out_of_who_takes_part() -> None:
+    def answer(part: Part) -> Reply:
+        path = path_of(part)
+        if path.startswith("sobjects/Task/"):
+            return described("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "Subject")
+        if path.startswith("sobjects/"):
+            fields = [{"name": name, "type": "string"} for name in ("Id", "CreatedDate", "SystemModstamp", "IsDeleted")]
+            task = {"name": "TaskId", "type": "reference", "relationshipName": "Task", "referenceTo": ["Task"]}
+            return 200, {"fields": [*fields, task]}
+        return refused("INVALID_FIELD") if "TaskSubtype" in path else records(row("0RT1"))
+
+    names = ("Task.Subject", "Task.TaskSubtype")
+    read = pages(
+        Org(answer), Request(BY_NAME["task_relations"], names), Request(BY_NAME["tasks"], ("Subject", "TaskSubtype"))
+    )
+    assert {one.stream.name: one.hidden for one in read if isinstance(one, Page)} == {
+        "task_relations": ("Task.TaskSubtype",),
+        "tasks": ("TaskSubtype",),
+    }
