@@ -129,7 +129,7 @@ def sync(
     summary.pulled = pull(setup, systems, moment, progress)
     if progress.is_stopping():
         return summary
-    _release_mended(setup, systems, summary)
+    _after_pull(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
         with mart.transaction():
@@ -173,7 +173,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
-    _release_mended(setup, systems, summary)
+    _after_pull(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
         mart.begin()
@@ -189,10 +189,13 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     return summary, shown
 
 
-def _release_mended(setup: Setup, systems: Mapping[str, System], summary: Summary) -> None:
-    """What was set aside for want of access that is there now takes part in this run's plan."""
+def _after_pull(setup: Setup, systems: Mapping[str, System], summary: Summary) -> None:
+    """What was set aside for want of access that is there now takes part in this run's plan; a used budget says until when."""
     for name, system in systems.items():
-        if system.target is not None and name not in summary.pulled.failures:
+        error = summary.pulled.failures.get(name)
+        if isinstance(error, QuotaExhausted) and system.governor is not None:
+            error.resets_at = error.resets_at or system.governor.resets_at()
+        if system.target is not None and error is None:
             writeback.release_mended(setup.state, system, setup.writeback)
 
 

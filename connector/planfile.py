@@ -126,11 +126,13 @@ def _change(values: Mapping[str, Any]) -> Change:
     return Change(**{**values, "lane": Lane(values["lane"]), "task": made})
 
 
-def still_holding(saved: Saved, mart: Mart, *, frozen: Collection[str], is_forced: bool) -> tuple[Plan, list[str]]:
+def still_holding(
+    saved: Saved, mart: Mart, *, frozen: Collection[str], written: Mapping[str, int], is_forced: bool
+) -> tuple[Plan, list[str]]:
     """The plan less the records for which what it was computed from does not hold any more, with a line for each.
 
-    Compares with what the last pull saw; no system is asked. frozen: keys of fields that are left alone now. With
-    `is_forced` the brakes of the plan are lifted.
+    Compares with what the last pull saw; no system is asked. frozen: keys of fields that are left alone now. written: changes
+    that were written since, by which run. With `is_forced` the brakes of the plan are lifted.
     """
     plan = saved.plan
     drifted = {
@@ -138,6 +140,7 @@ def still_holding(saved: Saved, mart: Mart, *, frozen: Collection[str], is_force
         **_with_news(saved, mart),
         **dict.fromkeys(_changed(plan, mart), "its values changed since the plan was made"),
         **dict.fromkeys((key.rsplit("|", 1)[0] for key in frozen), "a field of it is frozen"),
+        **{_record(each): f"run {written[each.key]} wrote it already" for each in plan.changes if each.key in written},
         **dict.fromkeys(_gone(plan, mart), "it was deleted, merged or converted since the plan was made"),
     }
     kept = tuple(change for change in plan.changes if _record(change) not in drifted)

@@ -21,6 +21,8 @@ from connector.settlement import record_key
 from connector.state import State, outbox
 from connector.state.models import Outbox
 
+_RESTORED = "what was there before is there again"
+
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
@@ -43,11 +45,13 @@ def undoing(state: State, mart: Mart, run: int) -> Undoing:
             key = f"{record_key(row)}|{name}"
             before = written[key][2] if key in written else row.before.get(name)
             written[key] = (row, name, before, after)
-    states = _states(mart, {key: as_text(after) for key, (_, _, _, after) in written.items()})
+    states = _states(mart, {key: (as_text(before), as_text(after)) for key, (_, _, before, after) in written.items()})
     by_record: dict[str, list[tuple[Outbox, str, Any, Any]]] = {}
     restored = []
     for key, each in written.items():
-        if (why := states.get(key)) is not None:
+        if (why := states.get(key)) == _RESTORED:
+            continue
+        if why is not None:
             kept.append(f"{key.replace('|', ' ')}: {why}")
         elif each[2] != each[3]:
             restored.append(key)
@@ -72,15 +76,16 @@ def _restoring(run: int, fields: Sequence[tuple[Outbox, str, Any, Any]]) -> Chan
     )
 
 
-def _states(mart: Mart, written: Mapping[str, str | None]) -> dict[str, str]:
-    """Why a value cannot be taken back, by key, for those that cannot."""
+def _states(mart: Mart, written: Mapping[str, tuple[str | None, str | None]]) -> dict[str, str]:
+    """Why a value is not taken back, by key, for those that are not; `written` has what was there before and after."""
     if not written:
         return {}
     table = pa.table(
         {
             "key": pa.array(list(written), tables.TEXT),
             "record": pa.array([key.rsplit("|", 1)[0] for key in written], tables.TEXT),
-            "after": pa.array(list(written.values()), tables.TEXT),
+            "before": pa.array([before for before, _ in written.values()], tables.TEXT),
+            "after": pa.array([after for _, after in written.values()], tables.TEXT),
         }
     )
     asked = mart.keep("asked_undo", table)
@@ -91,12 +96,15 @@ def _states(mart: Mart, written: Mapping[str, str | None]) -> dict[str, str]:
     )
     told = seen.mutate(
         is_ours=is_same_value(seen.after, seen.ours), is_there=is_same_value(seen.after, seen.value),
+        is_back=is_same_value(seen.before, seen.value),
         is_gone=seen.key_r.isnull() | seen.deleted_at.notnull() | seen.merged_into.notnull(),
     )  # fmt: skip
     reasons = {}
-    for row in mart.arrow(told.select("key", "is_ours", "is_there", "is_gone")).to_pylist():
+    for row in mart.arrow(told.select("key", "is_ours", "is_there", "is_back", "is_gone")).to_pylist():
         if row["is_gone"]:
             reasons[row["key"]] = "the record is gone"
+        elif row["is_back"]:
+            reasons[row["key"]] = _RESTORED
         elif not row["is_ours"]:
             reasons[row["key"]] = "a later run wrote another value"
         elif not row["is_there"]:

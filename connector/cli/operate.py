@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -30,6 +30,7 @@ from connector.steps.setup import Setup
 
 WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
 _LOG = log.get("cli")
+_FEW = 20  # refused records that are named on the screen
 
 
 def add_to(app: typer.Typer) -> None:
@@ -101,9 +102,9 @@ def _run(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool
     return summary
 
 
-def _end(summary: Summary, as_json: bool) -> None:
+def _end(summary: Summary, as_json: bool, **besides: Any) -> None:
     if as_json:
-        print_json({"run": summary.run, "exit_code": summary.exit_code} | summary.as_json())
+        print_json({"run": summary.run, "exit_code": summary.exit_code} | summary.as_json() | besides)
     else:
         show_summary(summary)
     if summary.exit_code:
@@ -168,17 +169,20 @@ def apply(
             path = file or loaded.directory / planfile.DEFAULT
             saved = planfile.read(path, fingerprint=loaded.fingerprint)
             frozen = [row.key for row in freezes.active(setup.state, moment.now)]
+            written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
             with setup.mart() as mart:
-                kept, refused = planfile.still_holding(saved, mart, frozen=frozen, is_forced=force)
+                kept, refused = planfile.still_holding(saved, mart, frozen=frozen, written=written, is_forced=force)
             if force:
                 writeback.lift(setup.state)
             summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
         summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
-    for line in refused:
+    for line in refused[:_FEW]:
         err.print(f"[yellow]![/yellow] {escape(line)}")
-    _end(summary, as_json)
+    if len(refused) > _FEW:
+        err.print(f"  … {len(refused) - _FEW:,} more records left out (--json names them)")
+    _end(summary, as_json, refused=refused)
 
 
 def run(

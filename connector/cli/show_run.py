@@ -74,7 +74,8 @@ def _resolved(kind: str, counts: Mapping[str, int]) -> str:
 def _delivered(each: Delivered) -> str:
     counts = {
         "accepted": each.accepted, "there already": each.unchanged, "rejected": each.rejected, "gone": each.conflicts,
-        "of unknown outcome": each.unknown, "waiting": each.waiting,
+        "of unknown outcome": each.unknown, "waiting": sum(each.pending.values()),
+        "held": each.waiting - sum(each.pending.values()),
     }  # fmt: skip
     what = _parts(counts) or "nothing to write"
     tasks = f", {each.tasks:,} task{'' if each.tasks == 1 else 's'}" if each.tasks else ""

@@ -76,7 +76,7 @@ from connector.sources.hubspot_client import (
     usage,
 )
 from connector.sources.hubspot_search import Horizons, milliseconds
-from connector.sources.hubspot_values import Definitions
+from connector.sources.hubspot_values import Definitions, Remembered, remembered_of
 from connector.sources.parallel import interleaved
 
 SETTLED_AFTER = timedelta(hours=1)
@@ -239,11 +239,11 @@ def _ms(duration: timedelta) -> int:
 class HubSpotTarget:
     """The writing side of one portal."""
 
-    def __init__(self, name: str, options: HubSpotOptions, api: Api) -> None:
+    def __init__(self, name: str, options: HubSpotOptions, api: Api, remembered: Remembered | None = None) -> None:
         self._name = name
         self._options = options
         self._api = api
-        self._definitions = Definitions(api)
+        self._definitions = Definitions(api, remembered)
         self._is_right_portal = options.portal_id is None
 
     def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
@@ -340,7 +340,7 @@ def connect(name: str, options: HubSpotOptions) -> System:
     )
     api = Api(session, options.url, options.api_version, name)
     source = HubSpotSource(name, options, api, server)
-    target = HubSpotTarget(name, options, api)
+    target = HubSpotTarget(name, options, api, remembered_of(options))
     return System(name, "hubspot", source, target, lambda: session.calls, session.close, pacing, target.count_calls)
 
 

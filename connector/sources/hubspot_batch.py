@@ -85,7 +85,11 @@ def update(
         known = None  # they may be hidden from us and writable all the same: HubSpot judges the values
     sound, stages = list(changes), dict[str, tuple[str, str]]()
     if known is not None:
-        wrong = {each.key: told for each in changes if (told := refusal(each, _texts(each), known)) is not None}
+        wrong = _refusals(changes, known)
+        if wrong and definitions.is_old(object_type):
+            definitions.forget()
+            known = definitions.of(object_type)
+            wrong = _refusals(changes, known)
         yield from wrong.values()
         sound = [change for change in changes if change.key not in wrong]
         back = [change for change in sound if moves_back and goes_back(change, known)]
@@ -99,6 +103,11 @@ def update(
                 to_put_back[record_id] = before
             yield outcome
         _set_lifecycle(api, object_type, to_put_back)
+
+
+def _refusals(changes: Sequence[Change], known: Mapping[str, Json]) -> dict[str, Outcome]:
+    """The outcomes of the changes that the portal would not take, by key."""
+    return {each.key: told for each in changes if (told := refusal(each, _texts(each), known)) is not None}
 
 
 def _set_lifecycle(api: Api, object_type: str, stages: Mapping[str, str]) -> None:

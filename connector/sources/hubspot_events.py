@@ -32,8 +32,9 @@ from connector.sources.hubspot_search import Horizons, instant_ms, looked_back_m
 EMAIL_EVENTS_PAGE = 1000
 WEB_EVENTS_PAGE = 100
 SUBMISSIONS_PAGE = 50
-#: A window of events is read to its end before the cursor moves behind it.
-WINDOW_MS = int(timedelta(days=30).total_seconds() * 1000)
+#: A window of events is read to its end before the cursor moves behind it. As long as the first pull usually goes back: a window
+#: costs a call at least, and what a kill left goes on in its middle.
+WINDOW_MS = int(timedelta(days=600).total_seconds() * 1000)
 FORM_TYPE_NOT_ALLOWED = "FORM_TYPE_NOT_ALLOWED"
 
 

@@ -8,9 +8,11 @@ read-only. "" clears any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
+from connector import clock
 from connector.model import Change, FieldSchema, Outcome, Result
 from connector.sources.hubspot_client import Api, Json
 from connector.sources.hubspot_properties import field_schema
@@ -22,22 +24,44 @@ READ_ONLY = "READ_ONLY_VALUE"
 LIFECYCLE = "lifecyclestage"
 
 
-class Definitions:
-    """The property definitions of a portal, asked for once for each object type of a delivery."""
+#: What a process remembers of a portal: object type -> (when it was asked, its properties by name).
+Remembered = dict[str, tuple[float, dict[str, Json]]]
+REMEMBERED_FOR_S = 900.0
 
-    def __init__(self, api: Api) -> None:
+
+@lru_cache(maxsize=16)
+def remembered_of(portal: Hashable) -> Remembered:
+    """What this process knows of a portal's properties, from one connection with the same options to the next."""
+    del portal
+    return {}
+
+
+class Definitions:
+    """The property definitions of a portal, asked for once for each object type of a delivery, and not again for a quarter of an
+    hour in a process that stays (`remembered`)."""
+
+    def __init__(self, api: Api, remembered: Remembered | None = None) -> None:
         self._api = api
-        self._known: dict[str, dict[str, Json]] = {}
+        self._known: Remembered = {} if remembered is None else remembered
+        self._asked: set[str] = set()
 
     def of(self, object_type: str) -> Mapping[str, Json]:
         """Every property of an object type by its name. Raises what asking for them raises."""
-        if object_type not in self._known:
-            self._known[object_type] = {str(each["name"]): each for each in self._api.properties(object_type)}
-        return self._known[object_type]
+        known = self._known.get(object_type)
+        if known is None or clock.monotonic_s() - known[0] > REMEMBERED_FOR_S:
+            told = {str(each["name"]): each for each in self._api.properties(object_type)}
+            known = self._known[object_type] = (clock.monotonic_s(), told)
+            self._asked.add(object_type)
+        return known[1]
+
+    def is_old(self, object_type: str) -> bool:
+        """Whether an earlier connection asked for them: too old to refuse a value by."""
+        return object_type in self._known and object_type not in self._asked
 
     def forget(self) -> None:
-        """Ask again: something was installed."""
+        """Ask again: something was installed, or may have been changed."""
         self._known.clear()
+        self._asked.clear()
 
 
 def refusal(change: Change, sent: Mapping[str, str], definitions: Mapping[str, Json]) -> Outcome | None:

@@ -86,6 +86,19 @@ def known(state: State, keys: Sequence[str]) -> set[str]:
         return _known_keys(session, keys)
 
 
+def written_since(state: State, run: int, keys: Sequence[str]) -> dict[str, int]:
+    """Which of these changes entered the outbox after this run and were written, and by which run."""
+    found: dict[str, int] = {}
+    with state.session() as session:
+        for part in parts(keys):
+            query = select(Outbox.key, Delivery.run).join(Delivery, col(Delivery.outbox) == Outbox.id)
+            query = query.where(
+                col(Outbox.key).in_(part), Outbox.run > run, col(Delivery.result).in_(("accepted", "unchanged"))
+            )
+            found |= dict(session.exec(query).all())
+    return found
+
+
 def pending(state: State, now: datetime) -> list[Outbox]:
     """All changes that go with the next delivery, in the order in which they came."""
     is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)

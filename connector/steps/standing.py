@@ -139,7 +139,8 @@ def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]
     asked = mart.keep("lost", pa.table({"task": [row.key for row in lost], "subject": [row.person for row in lost]}))
     anchored = asked.inner_join(issued, asked.subject == issued.key).select("task", anchor="anchor")
     now_of = anchored.inner_join(members, anchored.anchor == members.key).select("task", person="owner_id")
-    theirs = now_of.inner_join(members, now_of.person == members.owner_id).select("task", "person", record="key")
+    all_of = mart.table("membership").view()
+    theirs = now_of.inner_join(all_of, now_of.person == all_of.owner_id).select("task", "person", record="key")
     live = record.filter(
         record.deleted_at.isnull() & record.merged_into.isnull() & ~record.is_converted.fill_null(False)
     )

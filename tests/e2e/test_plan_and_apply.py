@@ -45,6 +45,11 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: 
         told = plan["calls"][each["system"]]
         assert each["calls"] == told == counted[each["system"]], "the plan states the calls that are made"
 
+    again = house.run("apply")
+    assert again.code == 0, str(again)
+    assert f"run {applied.json()['run']} wrote it already" in again.err
+    assert crms.versions() == after
+
 
 def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World) -> None:
     house, crms = installed.house, installed.crms

@@ -100,3 +100,14 @@ def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_wr
     house.sync()
     refused = {line.split(" ")[0] for line in differing(house.desired(), crms.written())}
     assert refused == {f"salesforce|Contact|{contact}"}
+    cause = next(each["id"] for each in house.run("quarantine", "--json").json() if "validation rule" in each["reason"])
+    retried = house.run("quarantine", "retry", str(cause), "--json")
+    assert retried.code == 0, str(retried)
+    house.sync()
+    assert {line.split(" ")[0] for line in differing(house.desired(), crms.written())} == refused, "refused once more"
+    crms.mend()
+    house.run("quarantine", "retry", str(cause))
+    assert "waits since run" in house.run("plan").out
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+    assert house.run("status", "--json").json()["quarantine"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.e2e.crm import eventually
 from tests.e2e.world import World
 
 
@@ -29,3 +30,21 @@ def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(inst
     assert house.run("unfreeze", "--all").code == 0
     house.sync()
     assert crms.written()[contact]["Grade__c"] is not None
+
+
+def test_undo_that_was_killed_half_way_is_run_again_and_ends_what_it_began(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    run = house.sync()["run"]
+    crms.tell("faults", system="salesforce", kind="slow", match="POST .*/composite", seconds=1.5)
+    running = house.start("undo", str(run))
+    eventually(lambda: house.in_flight("salesforce") > 0, "nothing is restored in salesforce")
+    running.kill()
+    crms.mend()
+    assert any(
+        fields["Score__c"] is not None for record, fields in crms.written().items() if record.startswith("sales")
+    )
+    again = house.run("undo", str(run), "--json")
+    assert again.code == 0, str(again)
+    assert again.json()["kept"] == []
+    assert [record for record, fields in crms.written().items() if any(fields.values())] == []
+    assert "0 values of 0 records would be restored" in house.run("undo", str(run), "--dry-run").out

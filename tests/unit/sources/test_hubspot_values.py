@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connector.errors import MissingPermission, RecordRejected, SystemUnavailable
-from connector.model import FieldSchema, Result
+from connector.model import Change, FieldSchema, Outcome, Result
 from connector.sources import hubspot_batch as batch
 from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_values import Definitions, wrong
@@ -59,6 +59,28 @@ def test_a_wrong_value_costs_no_call_and_stops_nobody_else() -> None:
     assert "customer" in told["a"].message
     assert told["b"].result is Result.ACCEPTED
     assert [len(body["inputs"]) for _, _, body in api.calls] == [1]
+
+
+def test_what_an_earlier_connection_knew_costs_no_call_and_refuses_no_value_by_itself() -> None:
+    api, remembered, asked = Scripted(echo), {}, []  # type: ignore[var-annotated]
+    told = api.properties
+
+    def counting(object_type: str) -> list[Json]:
+        asked.append(object_type)
+        return told(object_type)
+
+    api.properties = counting  # type: ignore[method-assign]
+
+    def connected(one: Change) -> Outcome:
+        [outcome] = batch.update(api, "contacts", [one], Definitions(api, remembered))  # type: ignore[arg-type]
+        return outcome
+
+    assert connected(change("1", lifecyclestage="lead")).result is Result.ACCEPTED
+    assert connected(change("1", lifecyclestage="customer")).result is Result.ACCEPTED
+    assert asked == ["contacts"]
+    api.known = ["lifecyclestage"]  # takes any text from now on
+    assert connected(change("1", lifecyclestage="fan")).result is Result.ACCEPTED
+    assert asked == ["contacts"] * 2
 
 
 class Forward(Scripted):

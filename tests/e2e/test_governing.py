@@ -1,0 +1,174 @@
+"""What holds changes back, and what lets them go: brakes, budgets, owners, fights, records that are gone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.e2e.crm import differing
+from tests.e2e.world import World
+
+BRAKES = "\n[writeback.brakes]\nmax_overwritten_share = 0.1\nmin_overwritten = 2\n"
+
+
+def _later(days: float) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+def _prospects(world: World, system: str, kind: str) -> str:
+    """The native id of the prospect's first record of a kind."""
+    records = world.crms.look("cast")["prospect"]["records"]
+    return str(next(each[2] for each in records if each[:2] == [system, kind]))
+
+
+def _asks_for_a_demo(world: World) -> None:
+    crms = world.crms
+    crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
+
+
+def _owner(world: World, contact: str) -> str:
+    return str(world.crms.query(f"SELECT OwnerId FROM Contact WHERE Id = '{contact}'")[0]["OwnerId"])
+
+
+def _edits(world: World, contact: str, **values: Any) -> None:
+    world.crms.tell("act", system="salesforce", action="update", id=contact, values=values)
+
+
+def _held(world: World) -> int:
+    return int(world.house.state("SELECT count(*) FROM outbox WHERE status = 'held'")[0][0])
+
+
+def test_a_service_that_brakes_goes_on_with_its_other_lanes_and_says_so_until_somebody_decides(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    contact = _prospects(synced, "salesforce", "Contact")
+    record = f"salesforce|Contact|{contact}"
+    before = crms.written()
+    house.config.write_text(house.config.read_text() + BRAKES)
+    house.edit("points = 15", "points = 18")
+    _asks_for_a_demo(synced)
+
+    for _ in range(2):
+        ran = house.run("run", "--once")
+        assert "of the existing values of the score lane would change (limit 10%)" in ran.out, str(ran)
+        assert "connector apply --held" in ran.out
+    assert _held(synced) > 20
+    assert [task["who"] for task in crms.tasks()] == [contact], "the lane of tasks goes on"
+    held = crms.written()
+    assert (before[record]["Stage__c"], held[record]["Stage__c"]) == ("Engage", "Buy"), "so does that of stages"
+    assert held[record]["Score__c"] == before[record]["Score__c"], "which does not take the held fields along"
+    told = house.run("status")
+    assert "let go with `connector apply --held`" in told.out
+    assert [each["kind"] for each in house.run("status", "--json").json()["alerts"]] == ["brake"]
+    assert house.run("sync").code == 3
+
+    assert house.run("pause", "hubspot").code == 0
+    looked = house.run("plan")
+    assert "paused: they wait for `connector resume hubspot`" in looked.out, str(looked)
+    assert "hubspot was left out: paused" in looked.out
+    applied = house.run("apply", "--held")
+    assert applied.code == 0, str(applied)
+    assert "hubspot was left out: paused" in applied.out
+    now = crms.written()
+    assert now[record]["Score__c"] > held[record]["Score__c"]
+    assert all(now[each] == held[each] for each in now if each.startswith("hubspot|"))
+    assert house.run("resume", "hubspot").code == 0
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+    assert house.run("status", "--json").json()["alerts"] == []
+
+
+def test_what_todays_calls_have_no_room_for_waits_is_shown_and_goes_by_itself(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    used = len(crms.calls_of("hubspot"))
+    house.edit(
+        "[schedule]\n", "[systems.hubspot.quota]\nstage = 0.25\ntask = 0.25\nscore = 0.25\nread = 1.0\n[schedule]\n"
+    )
+    crms.tell(
+        "limits",
+        enabled=True,
+        hubspot_calls_per_day=used * 4,
+        hubspot_searches_per_s=1_000,
+        hubspot_calls_per_10_s=1_000,
+    )
+    _asks_for_a_demo(synced)
+
+    looked = house.run("plan")
+    assert "do not fit" in looked.out, str(looked)
+    cost = house.run("plan", "--json").json()["costs"]["hubspot"]
+    assert (cost["budget"]["limit"], cost["budget"]["left"]["stage"]) == (used * 4, 0)
+    assert sum(cost["waiting"].values()) > 0
+    done = house.run("sync")
+    assert done.code == 0, str(done)
+    assert "wait for calls" in done.out
+    assert "they go by themselves, from about" in done.out
+    told = house.run("status", "--json").json()
+    assert list(told["waits_for_calls"]) == ["hubspot"]
+    wrong = differing(house.desired(), crms.written())
+    assert wrong
+    assert all(line.startswith("hubspot|") for line in wrong), "the other system is served"
+    assert "waits since run" in house.run("plan").out
+
+    crms.tell("limits", enabled=True, hubspot_calls_per_day=used * 40)
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+    assert house.run("status", "--json").json()["waits_for_calls"] == {}
+
+
+def test_who_fights_over_a_field_is_named_and_a_persons_edit_stands_until_it_expires(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    contact = _prospects(synced, "salesforce", "Contact")
+    record = f"salesforce|Contact|{contact}"
+    ours = crms.written()[record]
+    section = '\n[writeback]\ndefer_for = "2 days"\nownership = { "salesforce.Contact.grade" = "defer" }\n'
+    house.config.write_text(house.config.read_text() + section + "\n[writeback.fights]\nedits = 2\n")
+
+    _edits(synced, contact, Score__c=1, Grade__c="D")
+    assert "are a person's for now (owner defer)" in house.run("plan").out
+    house.sync()
+    assert (crms.written()[record]["Score__c"], crms.written()[record]["Grade__c"]) == (ours["Score__c"], "D")
+    _edits(synced, contact, Score__c=2)
+    house.sync()
+    held = crms.written()[record]
+    assert held["Score__c"] == 2, "changed again and again: frozen"
+    told = house.run("status").out
+    assert "frozen" in told, told
+    assert f"we write {ours['Score__c']:g}" in told, told
+    assert f"connector unfreeze '{record}'" in told
+    assert house.run("unfreeze", record).code == 0
+    looked = house.run("plan").out
+    assert "is no longer frozen" in looked, looked
+    house.sync()
+    assert crms.written()[record]["Score__c"] == ours["Score__c"]
+    assert crms.written()[record]["Grade__c"] == "D"
+
+    crms.pass_days(3)
+    house.sync(now=_later(3))
+    assert crms.written()[record]["Grade__c"] == ours["Grade__c"], "the edit has had its time"
+
+
+def test_a_task_whose_record_was_merged_goes_to_its_survivor_and_apply_refuses_what_is_gone(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    loser = _prospects(synced, "salesforce", "Contact")
+    email = crms.email_of("prospect")
+    values = {"LastName": "Meyer", "FirstName": "Ann", "Email": email, "OwnerId": _owner(synced, loser)}
+    made = crms.tell("act", system="salesforce", action="create", object="Contact", values=values)
+    winner = made["id"]
+    house.sync()
+    _asks_for_a_demo(synced)
+    assert house.run("plan").code == 0
+    (who,) = [
+        each["native_id"] for each in json.loads((house.directory / "plan.json").read_text())["changes"] if each["task"]
+    ]
+    gone, stays = (loser, winner) if who == loser else (winner, loser)
+    crms.tell("act", system="salesforce", action="merge", winner=stays, loser=gone)
+    assert house.run("apply").code == 0
+    assert crms.tasks() == []
+    looked = house.run("plan")
+    assert f"its record is gone; goes to Contact {stays}" in looked.out, str(looked)
+    refused = house.run("apply", "plan.json")
+    assert refused.code == 0, str(refused)
+    house.sync()
+    house.sync()
+    assert [task["who"] for task in crms.tasks()] == [stays]
+    assert len(crms.tasks()) == 1
