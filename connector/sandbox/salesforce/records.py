@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from connector.sandbox.context import SALESFORCE
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.describe import object_describe, object_summary
 from connector.sandbox.salesforce.ids import full_id
-from connector.sandbox.salesforce.instants import instant_text, read_instant
+from connector.sandbox.salesforce.instants import instant_text, parse_instant, read_instant
 from connector.sandbox.salesforce.lateness import oldest_open
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.schema import SObject
@@ -75,15 +75,23 @@ def _last_modified(call: Call) -> dict[str, str]:
 
 
 def _is_unchanged(call: Call) -> bool:
-    since = call.headers.get("if-modified-since")
-    if not since:
-        return False
+    at = _instant_of(call, "if-modified-since")
+    return at is not None and call.org.schema_changed_at <= at
+
+
+def _instant_of(call: Call, header: str) -> datetime | None:
     try:
-        at = parsedate_to_datetime(since)
-    except ValueError:
-        return False
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return call.org.schema_changed_at <= at
+        at = parsedate_to_datetime(call.headers[header])
+    except (KeyError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _require_unmodified(call: Call, changed: str) -> None:
+    """412 where the record changed after `If-Unmodified-Since` (REST API Developer Guide, "Conditional Requests")."""
+    at = _instant_of(call, "if-unmodified-since")
+    if at is not None and parse_instant(changed) > at:
+        raise RefusedError("PRECONDITION_FAILED", "the record was modified after the given date")
 
 
 def basic_information(call: Call, name: str) -> Answer:
@@ -150,11 +158,14 @@ def remove(call: Call, name: str, text: str) -> Answer:
 
 
 def _require_live(call: Call, one: SObject, native: str) -> None:
-    row = call.org.database.execute(f"SELECT IsDeleted FROM {one.table} WHERE Id = ?", (native,)).fetchone()
+    statement = f"SELECT IsDeleted, LastModifiedDate FROM {one.table} WHERE Id = ?"
+    row = call.org.database.execute(statement, (native,)).fetchone()
     if row is None:
         _raise_missing(call, one, native)
     elif row["IsDeleted"]:
         raise RefusedError("ENTITY_IS_DELETED", "entity is deleted")
+    else:
+        _require_unmodified(call, row["LastModifiedDate"])
 
 
 def upsert(call: Call, name: str, key_name: str, key: str) -> Answer:

@@ -15,6 +15,7 @@ STATUS_BY_CODE = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_API_VERSION": 410,
     "VERSION_CONFLICT": 409,
+    "PRECONDITION_FAILED": 412,
 }
 
 NOT_FOUND_TEXT = "The requested resource does not exist"

@@ -21,7 +21,7 @@ from connector.sandbox.salesforce.refusal import RefusedError, no_such_relations
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, parse, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Shape
-from connector.sandbox.salesforce.soql_where import sql_where
+from connector.sandbox.salesforce.soql_where import sql_having, sql_where
 
 LOCATOR_PREFIX = "01g"
 LOCATOR_LIFE = timedelta(days=2)
@@ -140,13 +140,10 @@ class Queries:
 
     def _groups(self, compiler: Compiler, include_deleted: bool) -> dict[str, Any]:
         names, expressions = compiler.grouped()
-        where, group, order = (
-            sql_where(compiler, include_deleted=include_deleted),
-            compiler.sql_group(),
-            compiler.sql_order(),
-        )
+        where, group = sql_where(compiler, include_deleted=include_deleted), compiler.sql_group()
+        having, order = sql_having(compiler), compiler.sql_order()
         rows = self._fetch(
-            f"SELECT {', '.join(expressions)}{compiler.sql_from()}{where}{group}{order}{compiler.sql_limit()}",
+            f"SELECT {', '.join(expressions)}{compiler.sql_from()}{where}{group}{having}{order}{compiler.sql_limit()}",
             compiler.parameters,
         )
         attributes = {"type": "AggregateResult"}

@@ -112,6 +112,7 @@ class Query:
     order_by: tuple[Ordering, ...] = ()
     limit: int | None = None
     offset: int | None = None
+    having: Comparison | Junction | None = None
 
 
 def refused(text: str, at: int, message: str, code: str = "MALFORMED_QUERY") -> RefusedError:
@@ -215,10 +216,13 @@ class _Parser:
             alias = self.word().text
         where = self.condition() if self.accept("WHERE") else None
         group_by = self.listed(self.operand) if self.accept("GROUP", "BY") else ()
+        having = self.condition() if group_by and self.accept("HAVING") else None
         order_by = self.listed(self.ordering) if self.accept("ORDER", "BY") else ()
         limit = self.integer() if self.accept("LIMIT") else None
         offset = self.integer() if self.accept("OFFSET") else None
-        return Query(tuple(items), source.text, source.at, alias, is_count, where, group_by, order_by, limit, offset)
+        return Query(
+            tuple(items), source.text, source.at, alias, is_count, where, group_by, order_by, limit, offset, having
+        )
 
     def listed(self, one: Any) -> tuple[Any, ...]:
         found = [one()]

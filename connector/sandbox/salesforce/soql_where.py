@@ -12,9 +12,11 @@ from typing import Any
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import named_range, read_instant
 from connector.sandbox.salesforce.schema import NUMBER_TYPES, Field
-from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, refused
+from connector.sandbox.salesforce.soql_parser import AGGREGATES, Comparison, Junction, Literal, Operand, Query, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Resolved
 
+#: The type of what a function gives; numbers where it is not named.
+_FUNCTION_TYPES = {"day_only": "date", "min": "same", "max": "same", "sum": "double", "avg": "double"}
 _TYPE_NAMES = {"datetime": "dateTime", "reference": "id", "id": "id", "int": "integer"}
 
 
@@ -26,8 +28,22 @@ def sql_where(compiler: Compiler, *, include_deleted: bool) -> str:
         if compiler.source.is_activity:
             parts.append("t.IsArchived = 0")
     if compiler.query.where is not None:
+        _refuse_aggregates(compiler, compiler.query.where)
         parts.append(_condition(compiler, compiler.query.where))
     return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def sql_having(compiler: Compiler) -> str:
+    """The HAVING clause; to be asked for after WHERE, because its parameters follow."""
+    return f" HAVING {_condition(compiler, compiler.query.having)}" if compiler.query.having else ""
+
+
+def _refuse_aggregates(compiler: Compiler, node: Comparison | Junction) -> None:
+    if isinstance(node, Junction):
+        for part in node.parts:
+            _refuse_aggregates(compiler, part)
+    elif node.operand.function in AGGREGATES:
+        raise refused(compiler.text, node.operand.at, "Aggregate functions are not allowed in WHERE: use HAVING")
 
 
 def _condition(compiler: Compiler, node: Comparison | Junction) -> str:
@@ -50,8 +66,8 @@ def _comparison(compiler: Compiler, node: Comparison) -> str:
         )
     if node.operand.function is not None:
         sql = compiler.sql_operand(node.operand)
-        as_date = Field(name, "date" if node.operand.function == "day_only" else "int")
-        resolved = Resolved(sql, as_date)
+        kind = _FUNCTION_TYPES.get(node.operand.function, "int")
+        resolved = Resolved(sql, resolved.field if kind == "same" else Field(name, kind))
     if isinstance(node.value, Query):
         return _semi_join(compiler, node, resolved, node.value)
     if isinstance(node.value, tuple):

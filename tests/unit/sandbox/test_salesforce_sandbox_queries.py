@@ -201,3 +201,21 @@ def test_an_error_shows_the_place(client: OrgClient) -> None:
 def test_a_uri_that_is_too_long_is_refused(client: OrgClient) -> None:
     assert client.raw("GET", "/query", params={"q": "SELECT Id FROM Lead" + " " * 17_000}).status_code == 414
     assert client.raw("GET", "/query?q=x", headers={"X": "a" * 16_400}).status_code == 431
+
+
+def test_having_picks_groups_by_what_they_add_up_to(client: OrgClient) -> None:
+    groups = "SELECT Status, COUNT(Id) many FROM Task WHERE Subject != 'x' GROUP BY Status"
+    assert found(client, f"{groups} HAVING COUNT(Id) > 1", "Status") == ["Not Started"]
+    assert found(client, f"{groups} HAVING COUNT(Id) = 1 AND Status LIKE 'C%'", "Status") == ["Completed"]
+    assert found(client, f"{groups} HAVING MAX(Subject) >= 'Write' ORDER BY Status", "Status") == ["Not Started"]
+    assert client.refusal("SELECT Id FROM Task HAVING COUNT(Id) > 1")[0] == "MALFORMED_QUERY"
+    assert client.refusal("SELECT Status FROM Task WHERE COUNT(Id) > 1 GROUP BY Status")[0] == "MALFORMED_QUERY"
+
+
+def test_who_a_mail_is_from_comes_with_it(client: OrgClient) -> None:
+    person = client.query("SELECT Id FROM Contact WHERE LastName = 'Byte'")["records"][0]["Id"]
+    mail = client.create("EmailMessage", Subject="Hello", Incoming=True, Status="1")
+    client.create("EmailMessageRelation", EmailMessageId=mail, RelationId=person, RelationType="FromAddress")
+    soql = f"SELECT Id, (SELECT RelationId FROM EmailMessageRelations) FROM EmailMessage WHERE Id = '{mail}'"
+    (record,) = client.query(soql)["records"]
+    assert [each["RelationId"] for each in record["EmailMessageRelations"]["records"]] == [person]

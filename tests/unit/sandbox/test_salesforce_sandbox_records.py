@@ -37,6 +37,16 @@ def test_a_record_is_made_changed_and_read(client: OrgClient) -> None:
     assert record["attributes"]["type"] == "Lead"
 
 
+def test_a_record_that_changed_since_is_neither_read_nor_written_on_that_condition(client: OrgClient) -> None:
+    path = f"/sobjects/Lead/{client.lead()}"
+    before, after = "Mon, 02 Jan 2023 10:00:00 GMT", "Mon, 02 Jan 2090 10:00:00 GMT"
+    for method, body in (("GET", None), ("PATCH", {"Title": "CEO"}), ("DELETE", None)):
+        (told,) = client.call(method, path, body, 412, headers={"If-Unmodified-Since": before})
+        assert told["errorCode"] == "PRECONDITION_FAILED"
+    client.call("PATCH", path, {"Title": "CEO"}, 204, headers={"If-Unmodified-Since": after} | UNMOVED)
+    assert client.call("GET", path)["Title"] == "CEO"
+
+
 def test_each_write_moves_the_stamp_in_whole_seconds(client: OrgClient) -> None:
     native = client.lead()
     before = client.field("Lead", native, "SystemModstamp")
