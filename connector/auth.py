@@ -161,6 +161,12 @@ def refreshing(
     return TokenSource(fetch)
 
 
+#: What to do about a refresh token that is refused.
+REFRESH_HINT = (
+    "authorise again and give the new refresh token; where the app rotates them, each is good once: switch that off"
+)
+
+
 def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
     """What a token endpoint's answer means (RFC 6749, section 5.2). A grant that was refused is never tried again."""
     if status < 300:
@@ -172,7 +178,8 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
     if status >= 500:
         return Classified(Verdict.RETRY_IF_IDEMPOTENT, code, f"the token endpoint answered {status}")
     message = str(said.get("error_description") or said.get("message") or f"the token endpoint answered {status}")
-    return Classified(Verdict.AUTH, code, message)
+    hint = REFRESH_HINT if code == "invalid_grant" and "refresh" in message else ""
+    return Classified(Verdict.AUTH, code, message, hint=hint)
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

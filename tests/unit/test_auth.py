@@ -205,3 +205,14 @@ def test_secrets_do_not_show_in_representations() -> None:
 )
 def test_what_a_token_endpoints_status_means(status: int, verdict: Verdict) -> None:
     assert auth.classify(status, {"retry-after": "3"}, None).verdict is verdict
+
+
+@responses.activate
+def test_a_refresh_token_that_was_used_up_by_rotation_says_so() -> None:
+    told = {"error": "invalid_grant", "error_description": "expired access/refresh token"}
+    responses.post(URL, status=400, json=told)
+    source = auth.refreshing("acme", URL, client_id="id", client_secret=None, refresh_token=SecretStr(SECRET))
+    with pytest.raises(AuthError) as raised:
+        source.token()
+    assert "rotates" in raised.value.hint
+    assert SECRET not in str(raised.value)

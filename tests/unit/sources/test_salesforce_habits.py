@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+import requests
 import responses
 
 from connector import clock
@@ -263,3 +264,24 @@ def test_a_timeout_that_lasts_fails_the_stream_by_name() -> None:
     (failure,) = org.connect().source.pages([Request(ACCOUNTS, ("Name",), cursor())])
     assert isinstance(failure, StreamFailure)
     assert isinstance(failure.error, TransientError)
+
+
+@responses.activate
+def test_a_result_page_whose_connection_breaks_is_fetched_again_and_every_row_comes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    org = Org(answering(query=records(row("x"), total=30), describe=described(*STANDARD)))
+    bulk_job("001a", "001b")
+    whole, breaks = requests.Response.iter_content, iter([2, 1])
+
+    def broken(response: requests.Response, size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        pieces = list(whole(response, 40, decode_unicode))
+        if "/results?" in str(response.url) and (kept := next(breaks, None)):
+            yield from pieces[:kept]
+            raise requests.exceptions.ChunkedEncodingError("cut")
+        yield from pieces
+
+    monkeypatch.setattr(requests.Response, "iter_content", broken)
+    read = pages(org, Request(ACCOUNTS, ("Name",), cursor()), bulk_from=20)
+    assert [one["native_id"] for page in read for one in page.rows.to_pylist()] == ["001a", "001b"]
+    assert next(breaks, None) is None, "no connection broke"
