@@ -18,7 +18,7 @@ from connector.report import explain as explaining
 from connector.state import erasure, lease
 from connector.steps import copies
 from connector.steps import purge as purging
-from connector.steps.purge import Receipt
+from connector.steps.purge import Person, Receipt
 from connector.steps.setup import Setup
 
 WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")]
@@ -96,32 +96,46 @@ def purge(
         _allow_again(setup, person)
         return
     with lease.hold(setup.state, wait_s=wait):
-        with setup.mart() as mart:
-            found = explaining.find(setup, mart, person.strip())
-            if len(found) != 1:
-                many = f"{len(found)} persons are known by that: {', '.join(found)}"
-                hint = (
-                    "give the person id" if found else "try an e-mail, a phone number, a CRM record id or a person id"
-                )
-                raise ConnectorError(many if found else "nobody is known by that", hint=hint)
-            whom = purging.person(mart, found[0])
-            receipt = None if yes else purging.look(setup, mart, whom, by=whoami())
-        if receipt is None:
+        ended = purging.resume(setup)
+        whom = _whom(setup, person.strip(), is_ended=bool(ended))
+        if whom is None:
+            receipt, file = ended[-1]
+        elif yes:
             receipt, file = purging.purge(setup, whom, by=whoami())
+        else:
+            receipt, file = purging.look(setup, whom, by=whoami()), None
+    is_done, records = file is not None, len(whom.records) if whom else 0
     if as_json:
-        print_json(receipt.as_json() | {"is_done": yes, "records": len(whom.records), "persons": whom.subjects})
+        print_json(
+            receipt.as_json() | {"is_done": is_done, "records": records, "persons": whom.subjects if whom else []}
+        )
         return
-    _show(receipt, len(whom.records), whom.subjects, is_done=yes)
-    if yes:
+    out.print(
+        f"person {', '.join(whom.subjects)}: {records} records"
+        if whom
+        else "a purge that had been cut off is ended now"
+    )
+    _show(receipt, records, is_done=is_done)
+    if is_done:
         out.print(ok(f"the receipt is in {escape(str(file))}"))
     else:
         err.print("[yellow]Nothing was removed.[/yellow] The same with --yes removes it; that cannot be undone.")
 
 
-def _show(receipt: Receipt, records: int, subjects: object, *, is_done: bool) -> None:
-    out.print(
-        f"person {escape(', '.join(map(str, subjects)))}: {records} records" if isinstance(subjects, list) else ""
-    )
+def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:
+    """Who is meant; None when nobody is left by that name and a purge has just been ended. Raises ConnectorError."""
+    with setup.mart() as mart:
+        found = explaining.find(setup, mart, asked)
+        if not found and is_ended:
+            return None
+        if len(found) != 1:
+            many = f"{len(found)} persons are known by that: {', '.join(found)}"
+            hint = "give the person id" if found else "try an e-mail, a phone number, a CRM record id or a person id"
+            raise ConnectorError(many if found else "nobody is known by that", hint=hint)
+        return purging.person(mart, found[0])
+
+
+def _show(receipt: Receipt, records: int, *, is_done: bool) -> None:
     verb = "removed" if is_done else "to be removed"
     for place, counts in receipt.removed.items():
         told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()) or (
@@ -129,9 +143,8 @@ def _show(receipt: Receipt, records: int, subjects: object, *, is_done: bool) ->
         )
         out.print(f"  {escape(place):<12} {verb}: {told}")
     kept_out = len(receipt.hashes)
-    out.print(
-        f"  kept out     {records} records and {kept_out} identifiers, as keyed hashes: no back-fill brings them back"
-    )
+    named = f"{records} records and " if records else ""
+    out.print(f"  kept out     {named}{kept_out} identifiers, as keyed hashes: no back-fill brings them back")
     out.print("  not reached:")
     for each in receipt.unreached:
         out.print(f"    [yellow]![/yellow] {escape(each)}")

@@ -31,6 +31,7 @@ from connector.state.store import State
 _KEY = "suppression_key"
 _MANY = 500
 RECORD = "record"
+OPEN = "open"  # among the counts of a receipt: the purge has not ended
 
 
 def key_of(state: State) -> bytes:
@@ -45,10 +46,11 @@ def hashed(key: bytes, kind: str, value: str) -> str:
     return hashlib.blake2b(f"{kind}\x1f{value}".encode(), key=key, digest_size=16).hexdigest()
 
 
-def suppressions(state: State) -> frozenset[str]:
-    """The hashes of all that is not to be taken in again."""
+def suppressions(state: State, *, purge: str = "") -> frozenset[str]:
+    """The hashes of all that is not to be taken in again, or of one purge."""
     with state.session() as session:
-        return frozenset(session.exec(select(Suppression.hash)))
+        query = select(Suppression.hash)
+        return frozenset(session.exec(query.where(Suppression.purge == purge) if purge else query))
 
 
 def suppress(state: State, purge: str, hashes: Mapping[str, str]) -> None:
@@ -155,6 +157,12 @@ def keep_receipt(state: State, receipt: Purge) -> None:
     """Keep, or complete, the receipt of a purge."""
     with state.session() as session:
         session.merge(receipt)
+
+
+def open_receipts(state: State) -> list[Purge]:
+    """Of purges that began and have not ended, oldest first."""
+    with state.session() as session:
+        return [row for row in session.exec(select(Purge).order_by(col(Purge.at))) if OPEN in row.counts]
 
 
 def keep_backup(state: State, path: Path, *, now: datetime, pair: str, generation: int) -> None:

@@ -125,8 +125,13 @@ def _files(setup: Setup) -> tuple[Path, Path]:
     return Path(database), setup.directory / setup.mart_section.path
 
 
+def dialect(state: State) -> str:
+    """What the state is on: sqlite, postgresql."""
+    return state.engine.dialect.name
+
+
 def _check_sqlite(setup: Setup) -> None:
-    if setup.state.engine.dialect.name != "sqlite":
+    if dialect(setup.state) != "sqlite":
         raise ConnectorError(
             "the state is on a database server, whose backup is that server's own",
             hint="stop the service, dump that database, and copy the mart's file beside it",

@@ -1,13 +1,13 @@
 """Removing a person from everything that we hold, with a receipt; and keeping them out.
 
-The list that keeps them out is written first, and the mart, by which a person is found, is the last to forget: killed in between, the
-command is given again. What it cannot reach is said in the receipt.
+The list that keeps them out is written first, then an open receipt, and the mart, by which a person is found, is the last to forget. What
+is removed is counted before it goes: killed in between, `resume` ends it, with one receipt. What it cannot reach is said in the receipt.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -74,17 +74,18 @@ def person(mart: Mart, key: str) -> Person:
     return Person(records, sorted({key, *map(str, ids)}), [(row["type"], row["value"]) for row in own])
 
 
-def look(setup: Setup, mart: Mart, whom: Person, *, by: str) -> Receipt:
+def look(setup: Setup, whom: Person, *, by: str) -> Receipt:
     """What a purge would remove; nothing is changed."""
     receipt = _receipt(setup, whom, by)
-    mart.begin()
-    try:
-        receipt.removed["mart"] = dict(erasure.erase_in(mart, whom.records, whom.subjects))
-    finally:
-        mart.rollback()
+    with setup.mart() as mart:
+        mart.begin()
+        try:
+            receipt.removed["mart"] = dict(erasure.erase_in(mart, whom.records, whom.subjects))
+        finally:
+            mart.rollback()
     receipt.removed["state"] = state_erasure.erase(setup.state, whom.records, whom.subjects, is_dry=True)
     for file in _plans(setup):
-        _note(receipt, file.name, "changes", planfile.without(file, whom.records, whom.subjects, is_dry=True))
+        receipt.removed[file.name] = _rows("changes", planfile.without(file, whom.records, whom.subjects, is_dry=True))
     for place in (*_copies(setup), *_backups(setup, receipt)):
         receipt.removed[str(place)] = {}
     return receipt
@@ -100,42 +101,72 @@ def purge(setup: Setup, whom: Person, *, by: str) -> tuple[Receipt, Path]:
     named = {state_erasure.hashed(key, kind, value): kind for kind, value in whom.identifiers}
     keys = {state_erasure.hashed(key, state_erasure.RECORD, record): state_erasure.RECORD for record in whom.records}
     state_erasure.suppress(setup.state, receipt.id, named | keys)
-    state_erasure.keep_receipt(setup.state, _kept(receipt))
-    receipt.removed["state"] = state_erasure.erase(setup.state, whom.records, whom.subjects)
+    state_erasure.keep_receipt(setup.state, _kept(receipt, is_open=True))
+    return receipt, _remove(setup, whom, receipt)
+
+
+def resume(setup: Setup) -> list[tuple[Receipt, Path]]:
+    """End the purges that were cut off, each under the receipt that it began; to be called with the lease held."""
+    ended = []
+    for row in state_erasure.open_receipts(setup.state):
+        removed = {place: counts for place, counts in row.counts.items() if place != state_erasure.OPEN}
+        receipt = Receipt(row.id, row.at, row.by, row.hashes, removed)
+        hashes = state_erasure.suppressions(setup.state, purge=row.id)
+        ended.append((receipt, _remove(setup, _kept_out(setup, hashes), receipt)))
+    return ended
+
+
+def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
+    """Everything but the list that keeps out; the receipt is kept after each place. Returns the receipt's file."""
+
+    def count(place: str, counts: Mapping[str, int]) -> None:
+        before = receipt.removed.get(place, {})
+        receipt.removed[place] = {name: max(before.get(name, 0), counts.get(name, 0)) for name in {**before, **counts}}
+        state_erasure.keep_receipt(setup.state, _kept(receipt, is_open=True))
+
+    count("state", state_erasure.erase(setup.state, whom.records, whom.subjects, is_dry=True))
+    state_erasure.erase(setup.state, whom.records, whom.subjects)
     for file in _plans(setup):
-        _note(receipt, file.name, "changes", planfile.without(file, whom.records, whom.subjects))
+        count(file.name, _rows("changes", planfile.without(file, whom.records, whom.subjects)))
     for file in _copies(setup):
-        _note(receipt, file.name, "rows", erasure.erase_file(file, whom.records, whom.subjects))
+        count(file.name, _rows("rows", erasure.erase_file(file, whom.records, whom.subjects)))
     for folder in _backups(setup, receipt):
-        _note(receipt, str(folder), "rows", _erase_backup(folder, whom))
+        count(str(folder), _rows("rows", _erase_backup(folder, whom)))
     with setup.mart() as mart:
         with mart.transaction():
-            receipt.removed["mart"] = dict(erasure.erase_in(mart, whom.records, whom.subjects))
+            count("mart", erasure.erase_in(mart, whom.records, whom.subjects))
         erasure.rewrite(mart.connection, setup.directory / setup.mart_section.path)
     state_erasure.compact(setup.state)
+    file = _write(setup, receipt)
     state_erasure.keep_receipt(setup.state, _kept(receipt))
-    return receipt, _write(setup, receipt)
+    return file
 
 
 def enforce(setup: Setup) -> int:
     """Remove everybody on the suppression list from the stores (after an older pair was restored). Returns how many records."""
-    key, hashes = state_erasure.key_of(setup.state), state_erasure.suppressions(setup.state)
+    hashes = state_erasure.suppressions(setup.state)
     if not hashes:
         return 0
+    whom = _kept_out(setup, hashes)
+    if not whom.records:
+        return 0
+    state_erasure.erase(setup.state, whom.records, whom.subjects)
+    with setup.mart() as mart:
+        with mart.transaction():
+            erasure.erase_in(mart, whom.records, whom.subjects)
+        erasure.rewrite(mart.connection, setup.directory / setup.mart_section.path)
+    state_erasure.compact(setup.state)
+    return len(whom.records)
+
+
+def _kept_out(setup: Setup, hashes: Collection[str]) -> Person:
+    """Those in the mart whose records are on the suppression list, as one."""
+    key = state_erasure.key_of(setup.state)
     with setup.mart() as mart:
         members = mart.table("membership")
         rows = mart.arrow(members.filter(members.kind == Kind.PERSON.value).select("key", "owner_id")).to_pylist()
-        found = [row for row in rows if state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes]
-        if not found:
-            return 0
-        records = [row["key"] for row in found]
-        subjects = sorted({row["owner_id"] for row in found})
-        state_erasure.erase(setup.state, records, subjects)
-        with mart.transaction():
-            erasure.erase_in(mart, records, subjects)
-        erasure.rewrite(mart.connection, setup.directory / setup.mart_section.path)
-    state_erasure.compact(setup.state)
-    return len(records)
+    found = [row for row in rows if state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes]
+    return Person([row["key"] for row in found], sorted({row["owner_id"] for row in found}), ())
 
 
 def _receipt(setup: Setup, whom: Person, by: str) -> Receipt:
@@ -146,12 +177,13 @@ def _receipt(setup: Setup, whom: Person, by: str) -> Receipt:
     return Receipt(clock.token(6), now, by, hashes)
 
 
-def _kept(receipt: Receipt) -> Purge:
-    return Purge(id=receipt.id, at=receipt.at, by=receipt.by, counts=receipt.removed, hashes=receipt.hashes)
+def _kept(receipt: Receipt, *, is_open: bool = False) -> Purge:
+    counts = receipt.removed | ({state_erasure.OPEN: {}} if is_open else {})
+    return Purge(id=receipt.id, at=receipt.at, by=receipt.by, counts=counts, hashes=receipt.hashes)
 
 
-def _note(receipt: Receipt, place: str, what: str, count: int) -> None:
-    receipt.removed[place] = {what: count} if count else {}
+def _rows(what: str, count: int) -> dict[str, int]:
+    return {what: count} if count else {}
 
 
 def _plans(setup: Setup) -> list[Path]:

@@ -1,0 +1,161 @@
+"""An operator's commands on a house whose one system lives in a file: cut off in the middle, in another order, in another place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from connector.sources.memory_store import Store
+from tests.e2e.house import House
+
+ANN = "ann@acme.example"
+CONFIG = """
+[systems.crm]
+kind = "memory"
+path = "crm.json"
+
+[scoring.default]
+fit = [{ when = "person.title is not null", points = 30 }]
+engagement = [{ on = "form_submitted", points = 40, half_life_days = 30 }]
+
+[tasks.call]
+when = "score crosses 60"
+rearm_below = 50
+subject = "Call {{ person.first_name }}"
+system = "crm"
+first_run_days = 30
+"""
+
+
+def _filled(file: Path) -> None:
+    store = Store(file)
+    for name in ("ann", "bob", "cyd"):
+        contact = store.put("contacts", None, {"email": f"{name}@acme.example", "first_name": name, "title": "CEO"})
+        store.put(
+            "activities", None, {"kind": "form_submitted", "contact": contact, "happened_at": "2026-11-20T10:00:00Z"}
+        )
+    store.save()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A house that has synced twice: what it wrote has come back."""
+    house = House(tmp_path_factory.mktemp("small") / "house")
+    house.directory.mkdir()
+    house.config.write_text(CONFIG.replace("crm.json", str(house.directory / "crm.json")))
+    _filled(house.directory / "crm.json")
+    assert house.run("install", "--yes").code == 0
+    for _ in range(2):
+        house.sync()
+    return house.directory
+
+
+@pytest.fixture
+def house(made: Path, tmp_path: Path) -> House:
+    """That house, for this test alone."""
+    house = House(tmp_path / "house")
+    shutil.copytree(made, house.directory)
+    house.edit(str(made / "crm.json"), str(house.directory / "crm.json"))
+    return house
+
+
+def _crm(house: House) -> dict[str, Any]:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    return {kind: {key: record.values for key, record in of.items()} for kind, of in store.records.items()}
+
+
+def _tasks(house: House) -> list[str]:
+    return sorted(each["subject"] for each in _crm(house)["activities"].values() if each.get("type") == "task")
+
+
+def _holders(house: House) -> list[str]:
+    names = [name for (name,) in house.mart("SELECT table_name FROM duckdb_tables() WHERE NOT temporary")]
+    return [
+        name for name in names if house.mart(f"SELECT 1 FROM \"{name}\" t WHERE t::VARCHAR ILIKE '%{ANN}%' LIMIT 1")
+    ]
+
+
+def test_each_of_them_got_a_task(house: House) -> None:
+    assert _tasks(house) == ["Call ann", "Call bob", "Call cyd"]
+
+
+class PowerCut(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "connector.steps.purge.planfile.without",
+        "connector.steps.purge.erasure.rewrite",
+        "connector.steps.purge._write",
+    ],
+)
+def test_a_purge_that_is_cut_off_is_ended_by_the_same_command_with_one_whole_receipt(house: House, place: str) -> None:
+    assert house.run("plan").code == 0
+    dry = house.run("purge", ANN, "--json").json()
+    with patch(place, side_effect=PowerCut):
+        assert house.run("purge", ANN, "--yes").code == 1
+    assert not list(house.directory.glob("purge-*.json"))
+    done = house.run("purge", ANN, "--yes", "--json")
+    assert done.code == 0, str(done)
+    [receipt] = [json.loads(file.read_text()) for file in house.directory.glob("purge-*.json")]
+    assert receipt == {name: done.json()[name] for name in receipt}
+    assert (receipt["removed"]["mart"], receipt["removed"]["state"]) == (
+        dry["removed"]["mart"],
+        dry["removed"]["state"],
+    )
+    assert receipt["hashed_identifiers"] == dry["hashed_identifiers"]
+    assert house.state("SELECT count(*) FROM purge") == [(1,)]
+    assert house.run("pull", "--full").code == 0
+    assert not _holders(house)
+    assert ANN.encode() not in b"".join(file.read_bytes() for file in house.stores)
+    assert house.run("purge", ANN, "--yes").code == 1, "a purge that has ended is not ended again"
+
+
+def test_a_paused_system_gets_nothing_from_a_plan_until_it_is_resumed(house: House) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    store.put("contacts", None, {"email": "dee@acme.example", "first_name": "dee", "title": "CFO"})
+    store.save()
+    assert house.run("pull").code == 0
+    assert house.run("pause", "crm").code == 0
+    looked = house.run("plan")
+    assert looked.code == 0, str(looked)
+    assert "crm was left out: paused" in looked.out
+    applied = house.run("apply")
+    assert applied.code == 0, str(applied)
+    dee = next(each for each in _crm(house)["contacts"].values() if each["first_name"] == "dee")
+    assert "score" not in dee
+    assert house.run("resume", "crm").code == 0
+    house.sync()
+    dee = next(each for each in _crm(house)["contacts"].values() if each["first_name"] == "dee")
+    assert dee["score"] == 30
+
+
+@pytest.mark.parametrize("words", [("backup",), ("restore", "somewhere", "--yes")])
+def test_a_state_on_a_database_server_is_backed_up_by_that_server(house: House, words: tuple[str, ...]) -> None:
+    with patch("connector.steps.copies.dialect", return_value="postgresql"):
+        done = house.run(*words)
+    assert done.code == 1
+    assert "whose backup is that server's own" in done.err
+    assert "dump that database" in done.err
+    assert not (house.directory / "backups").exists()
+
+
+def test_a_backup_is_restored_into_another_folder_and_nothing_is_made_twice(house: House, tmp_path: Path) -> None:
+    assert house.run("backup", "monday").code == 0
+    other = House(tmp_path / "other")
+    other.directory.mkdir()
+    shutil.copy(house.config, other.config)
+    done = other.run("restore", str(house.directory / "monday"), "--yes")
+    assert done.code == 0, str(done)
+    told = other.sync()
+    assert (told["planned"], other.run("status", "--json").json()["runs"][0]["status"]) == (0, "done")
+    assert _tasks(house) == ["Call ann", "Call bob", "Call cyd"]

@@ -1,0 +1,140 @@
+"""An alert goes out by real conversations: SMTP to a mail server, a POST to a web server; once when it begins, once when it is over."""
+
+from __future__ import annotations
+
+import email
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import BaseRequestHandler, StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from connector.alerts import AlertsSection, after_run
+from connector.errors import SystemUnavailable
+from connector.mart.ingest import Counts
+from connector.pipeline import Summary
+from connector.state import State, StateSection, alerts, open_state
+from connector.steps.pull import Pulled
+
+
+@contextmanager
+def served(handler: type[BaseRequestHandler]) -> Iterator[int]:
+    """A server on loopback; its port."""
+    with ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture
+def mails() -> Iterator[tuple[int, list[str]]]:
+    """A mail server without encryption; its port, and what it took: envelope and message as one text each."""
+    taken: list[str] = []
+
+    class Smtp(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 mail.invalid ready\r\n")
+            envelope: list[str] = []
+            while line := self.rfile.readline().decode().strip():
+                word = line.split()[0].upper()
+                if word == "DATA":
+                    self.wfile.write(b"354 go on\r\n")
+                    body = []
+                    while (text := self.rfile.readline().decode().rstrip("\r\n")) != ".":
+                        body.append(text)
+                    taken.append("\n".join([*envelope, *body]))
+                elif word in ("MAIL", "RCPT"):
+                    envelope.append(f"X-{word}: {line}")
+                self.wfile.write(b"221 bye\r\n" if word == "QUIT" else b"250 ok\r\n")
+                if word == "QUIT":
+                    return
+
+    with served(Smtp) as port:
+        yield port, taken
+
+
+@pytest.fixture
+def posts() -> Iterator[tuple[int, list[Any]]]:
+    """A web server; its port, and what was posted to it. It refuses the first post."""
+    taken: list[Any] = []
+    refused: list[bytes] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            (taken.append(json.loads(body)) if refused else refused.append(body))
+            self.send_response(204 if taken else 503)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with served(Hook) as port:
+        yield port, taken
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+def ended(state: State, section: AlertsSection, **failures: Exception) -> None:
+    setup: Any = SimpleNamespace(state=state, systems={"crm": None}, every={})
+    pulled = Pulled(counts={("crm", "contacts"): Counts(1, 1)}, calls={"crm": 1})
+    after_run(section, setup, Summary(1, pulled=pulled, failures=dict(failures)))
+
+
+def test_a_mail_server_gets_one_message_when_it_begins_and_one_when_it_is_over(
+    state: State, mails: tuple[int, list[str]]
+) -> None:
+    port, taken = mails
+    section = AlertsSection.model_validate(
+        {
+            "email_to": ["ops@acme.com", "night@acme.com"], "email_from": "connector@acme.com", "smtp_host": "127.0.0.1",
+            "smtp_port": port, "smtp_security": "none",
+        }
+    )  # fmt: skip
+    for _ in range(3):
+        ended(state, section, crm=SystemUnavailable("gone since 14:05 – for good?", hint="look at it"))
+    assert len(taken) == 1
+    for _ in range(2):
+        ended(state, section)
+    began, over = (email.message_from_string(each) for each in taken)
+    assert [to.split(":")[1] for to in began.get_all("X-RCPT")] == ["<ops@acme.com>", "<night@acme.com>"]
+    assert "crm cannot be used" in str(email.header.make_header(email.header.decode_header(began["Subject"])))
+    assert "look at it" in began.get_payload(decode=True).decode()
+    assert over["Subject"].startswith("connector over:")
+    assert not alerts.standing(state)
+
+
+def test_a_webhook_that_refused_gets_the_beginning_after_the_next_run_and_the_end_once(
+    state: State, posts: tuple[int, list[Any]]
+) -> None:
+    port, taken = posts
+    section = AlertsSection.model_validate({"webhook": f"http://127.0.0.1:{port}/hook"})
+    ended(state, section, crm=SystemUnavailable("gone"))
+    assert taken == []
+    for _ in range(2):
+        ended(state, section, crm=SystemUnavailable("gone"))
+    for _ in range(2):
+        ended(state, section)
+    assert [[event["event"] for event in each["events"]] for each in taken] == [["began"], ["ended"]]
+    assert "crm cannot be used: gone" in taken[0]["text"]
+
+
+def test_a_mail_server_that_is_not_there_fails_no_run_and_is_tried_again(
+    state: State, mails: tuple[int, list[str]]
+) -> None:
+    port, taken = mails
+    to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
+    ended(state, AlertsSection.model_validate(to | {"smtp_port": 1}), crm=SystemUnavailable("gone"))
+    assert alerts.standing(state)[0].untold == ["began:email"]
+    ended(state, AlertsSection.model_validate(to | {"smtp_port": port}), crm=SystemUnavailable("gone"))
+    assert len(taken) == 1
