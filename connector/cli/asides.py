@@ -83,9 +83,9 @@ def _list(found: Sequence[Cause]) -> None:
             f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}{code}"
         )
         out.print(f"        {escape(each.reason)}  [dim]since {each.first_at:%d %b %H:%M} UTC[/dim]")
-    total = sum(each.count for each in found)
+    total, most = sum(each.count for each in found), max(found, key=lambda each: each.count)
     out.print(
-        f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {found[0].id}` says more"
+        f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {most.id}` says more"
     )
 
 

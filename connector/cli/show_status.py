@@ -10,8 +10,11 @@ from rich.markup import escape
 from connector.cli.screen import ok, out, when
 from connector.report.status import Status
 from connector.state import pauses
+from connector.state.models import RunStep
 
-_COUNTS = ("pulled", "applied", "unchanged", "filtered", "quarantined")
+_COUNTS = ("applied", "unchanged", "filtered", "quarantined")
+#: what the summary of a run says, and how that reads
+_SAID = {"pulled": "pulled", "applied": "applied", "planned": "changes"}
 _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
 
 
@@ -27,7 +30,7 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
         mark = _MARKS.get(run.status, "[red]✗[/red]")
         said = run.summary
         numbers = (
-            f"{said.get('pulled', 0):,} pulled · {said.get('applied', 0):,} applied · {said.get('planned', 0):,} changes"
+            " · ".join(f"{said[name]:,} {word}" for name, word in _SAID.items() if said.get(name)) or "nothing new"
             if said.get("pulled") is not None
             else ""
         )
@@ -90,19 +93,27 @@ def _pauses(told: Status) -> None:
 def _streams(told: Status, systems: Sequence[str]) -> None:
     if not told.polls:
         return
-    out.print("\n[bold]Streams[/bold]" + "".join(f"{name:>13}" for name in _COUNTS).rjust(104))
+    out.print(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   in the last run that read")
     counts = {(step.system, step.stream): step for step in told.steps}
     for poll in told.polls:
         if poll.system not in systems:
             continue
-        step = counts.get((poll.system, poll.stream))
-        numbers = "".join(
-            f"{getattr(step, name):>13,}" if step and getattr(step, name) else f"{'':>13}" for name in _COUNTS
-        )
-        out.print(f"  {poll.system:<12} {poll.stream:<17} {_ago(told.now, poll.polled_at):<10}{numbers}".rstrip())
+        changed_at, rows = told.changed_at.get(poll.key), told.rows.get(poll.key)
+        changed = "–" if changed_at is None else _ago(told.now, changed_at)
+        held = "–" if rows is None else f"{rows:,}"
+        line = f"  {poll.system:<11} {poll.stream:<17}{_ago(told.now, poll.polled_at):>11}{changed:>12}{held:>12}"
+        out.print(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)))}[/dim]")
     for step in told.steps:
         if step.status != "done":
             out.print(f"  [red]✗[/red] {step.system} {step.stream}: {escape(step.message or step.status)}")
+
+
+def _counted(step: RunStep | None) -> str:
+    """What became of the rows that a stream brought: nothing is lost between two words."""
+    if step is None or not step.pulled:
+        return ""
+    parts = [f"{count:,} {name}" for name in _COUNTS if (count := getattr(step, name))]
+    return parts[0] if len(parts) == 1 else f"{step.pulled:,} = " + " + ".join(parts)
 
 
 def _quotas(told: Status, systems: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from connector.state import State, alerts, freezes, outbox, pauses, quotas
+from connector.state import State, alerts, freezes, holdings, outbox, pauses, quotas
 from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
 from connector.state.quotas import Wait
 
@@ -43,6 +43,8 @@ class Status:
     drift: Sequence[Drifted] = ()
     quotas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # system -> its budget, as it was last known
     waits: Mapping[str, Wait] = field(default_factory=dict)  # systems with changes that wait for calls
+    rows: Mapping[str, int] = field(default_factory=dict)  # system|stream -> live rows in the mart
+    changed_at: Mapping[str, datetime] = field(default_factory=dict)  # system|stream -> when something last came
 
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
@@ -72,11 +74,25 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
         _drift(state),
         quotas.all_known(state),
         quotas.waits(state),
+        holdings.rows(state),
+        holdings.changed_at(state, now),
     )
 
 
 def _drift(state: State) -> list[Drifted]:
     return [Drifted(**each) for each in orjson.loads(state.note(freezes.DRIFT) or "[]")]
+
+
+def _stream(told: Status, poll: Poll) -> dict[str, Any]:
+    """A stream: when it was read, what it holds, and the counts of the last run that pulled, where it brought rows."""
+    changed_at = told.changed_at.get(poll.key)
+    counts = next((step for step in told.steps if (step.system, step.stream) == (poll.system, poll.stream)), None)
+    names = ("pulled", "applied", "unchanged", "filtered", "quarantined")
+    return {
+        "system": poll.system, "stream": poll.stream, "polled_at": poll.polled_at.isoformat(), "run": poll.run,
+        "changed_at": changed_at.isoformat() if changed_at else None, "rows": told.rows.get(poll.key),
+        "last_run": {name: getattr(counts, name) for name in names} if counts and counts.pulled else None,
+    }  # fmt: skip
 
 
 def as_json(told: Status) -> dict[str, Any]:
@@ -92,7 +108,7 @@ def as_json(told: Status) -> dict[str, Any]:
             }
             for run in told.runs
         ],
-        "streams": [{"system": p.system, "stream": p.stream, "polled_at": p.polled_at.isoformat(), "run": p.run} for p in told.polls],
+        "streams": [_stream(told, poll) for poll in told.polls],
         "waiting": [{"status": s, "system": n, "lane": lane, "changes": c} for (s, n, lane), c in told.waiting.items()],
         "held": told.held,
         "alerts": [

@@ -35,7 +35,7 @@ class Cause:
 
 
 def causes(state: State, *, system: str = "", kind: str = "", code: str = "") -> list[Cause]:
-    """What is open, by cause, the most frequent first."""
+    """What is open, by cause, in the order of their numbers: the oldest first."""
     found: dict[tuple[str, ...], Cause] = {}
     with state.session() as session:
         query = select(Quarantine).where(Quarantine.is_open).order_by(col(Quarantine.id))
@@ -50,7 +50,7 @@ def causes(state: State, *, system: str = "", kind: str = "", code: str = "") ->
             cause.keys.append(row.key)
             if row.record:
                 cause.records.append(row.record)
-    return sorted(found.values(), key=lambda cause: (-cause.count, cause.id))
+    return sorted(found.values(), key=lambda cause: cause.id)
 
 
 def records_set_aside(state: State, system: str) -> Mapping[str, frozenset[str]]:

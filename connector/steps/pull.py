@@ -22,7 +22,7 @@ from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides, hidden, mended
+from connector.steps import asides, hidden, holdings, mended
 from connector.steps import suppress as suppressing
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
@@ -104,6 +104,8 @@ def pull(
         with setup.mart() as mart, mart.transaction():
             mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
     _keep_counts(setup, pulled, moment)
+    if pulled.total.applied:
+        holdings.keep(setup)
     return pulled
 
 

@@ -1,0 +1,41 @@
+"""How many live rows of each stream the mart holds: kept in the state, so that `status` can say it while a run is at work."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+import orjson
+
+from connector import tables
+from connector.mart import Mart
+from connector.state import holdings
+from connector.steps.setup import Setup
+
+
+def keep(setup: Setup) -> None:
+    """Count anew; to be called after a pull that brought something."""
+    with setup.mart() as mart:
+        counts = _activities(mart) | _records(setup, mart)
+    setup.state.set_note(holdings.NOTE, orjson.dumps(counts).decode())
+
+
+def _activities(mart: Mart) -> dict[str, int]:
+    return {"|".join(of): rows for of, rows in _live(mart, mart.table("activity"), "stream").items()}
+
+
+def _live(mart: Mart, table: ir.Table, by: str) -> dict[tuple[str, str], int]:
+    live = table.filter(table.deleted_at.isnull()).group_by("system", by)
+    return {(row["system"], row[by]): row["rows"] for row in mart.arrow(live.agg(rows=ibis._.count())).to_pylist()}
+
+
+def _records(setup: Setup, mart: Mart) -> dict[str, int]:
+    """Streams of records; those that are one object type are one."""
+    held: dict[tuple[str, str], int] = {}
+    for kind in tables.FIELDS:
+        held |= _live(mart, mart.table(tables.record_table(kind)), "object_type")
+    return {
+        f"{name}|{stream.name}": held.get((name, stream.object_type), 0)
+        for name, connected in setup.systems.items()
+        for stream in connected.streams()
+        if stream.kind in tables.FIELDS
+    }

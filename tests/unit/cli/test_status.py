@@ -1,0 +1,39 @@
+"""What `status` says of a stream, quiet or not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from connector.cli import show_status
+from connector.report.status import as_json, status
+from connector.state import StateSection, holdings, open_state
+from connector.state.models import Poll, RunStep
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def test_a_quiet_stream_says_when_it_was_read_when_it_last_changed_and_what_it_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    for hours, applied in ((5, 7), (2, 0)):
+        at = NOW - timedelta(hours=hours)
+        run = state.start_run("sync", at, "")
+        step: dict[str, Any] = {"run": run, "step": "pull", "system": "crm", "stream": "deals", "ended_at": at}
+        state.add_steps([RunStep(**step, pulled=applied + 2, applied=applied, unchanged=2)])
+        state.end_run(run, at, status="done", exit_code=0, summary={"pulled": applied + 2, "applied": applied})
+        state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=at, run=run))
+    state.set_note(holdings.NOTE, orjson.dumps({"crm|deals": 1_234}).decode())
+    told = status(state, NOW)
+    [stream] = as_json(told)["streams"]
+    assert (stream["rows"], stream["changed_at"]) == (1_234, (NOW - timedelta(hours=5)).isoformat())
+    assert stream["last_run"] == {"pulled": 2, "applied": 0, "unchanged": 2, "filtered": 0, "quarantined": 0}
+    monkeypatch.setattr(show_status.out, "file", None)
+    show_status.show_status(told, ["crm"])
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "deals" in line]
+    assert line.split() == ["crm", "deals", "2", "h", "ago", "5", "h", "ago", "1,234", "2", "unchanged"]
