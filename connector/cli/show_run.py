@@ -128,7 +128,9 @@ def _troubles(summary: Summary) -> None:
         out.print(f"[yellow]![/yellow] {records} set aside\n  `connector status` says which, and why")
     if summary.exit_code:
         out.print(f"exit code {summary.exit_code}")
-    elif summary.totals and not summary.planned and not quarantined and not _is_busy(summary.delivered):
+    elif left_out or summary.paused or quarantined or _is_busy(summary.delivered):
+        return
+    elif summary.totals and not summary.planned:
         out.print(ok("everything is as it should be"))
 
 

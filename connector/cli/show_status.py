@@ -105,7 +105,7 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         out.print(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)))}[/dim]")
     for step in told.steps:
         if step.status != "done":
-            out.print(f"  [red]✗[/red] {step.system} {step.stream}: {escape(step.message or step.status)}")
+            out.print(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
 
 
 def _counted(step: RunStep | None) -> str:
