@@ -19,6 +19,7 @@ from typing import Any
 from connector import app, config
 from connector.cli import starter
 from connector.sandbox.world.setting import CUSTOM_CONTACT_PROPERTIES
+from connector.sources.salesforce_collections import long_id
 from connector.steps.setup import Setup
 
 READY_WITHIN_S = 60.0
@@ -136,7 +137,7 @@ def salesforce_contact(number: int) -> dict[str, Any]:
     native_id = "".join(letters[number // 62**place % 62] for place in range(8, -1, -1))
     modified = f"2026-{number % 9 + 1:02d}-{number % 28 + 1:02d}T08:{number % 60:02d}:17.000+0000"
     return {
-        "Id": f"003QQ0{native_id}YAX", "Email": f"person{number}@firm{number // 7}.example", "Phone": phone(number),
+        "Id": long_id(f"003QQ0{native_id}"), "Email": f"person{number}@firm{number // 7}.example", "Phone": phone(number),
         "MobilePhone": phone(number * 3 + 1), "HomePhone": phone(number * 5 + 2), "OtherPhone": phone(number * 11 + 3),
         "FirstName": GIVEN[number % len(GIVEN)], "LastName": FAMILY[number % len(FAMILY)], "Title": TITLES[number % len(TITLES)],
         "MailingCountry": COUNTRIES[number % len(COUNTRIES)], "MailingState": "Berlin", "MailingCity": "Berlin",
