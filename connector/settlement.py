@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
         status = "quarantined"
     return Settlement(
         key=change.key,
+        attempt=attempt,
         status=status,
         result=outcome.result.value,
         native_id=outcome.native_id,
@@ -132,17 +133,13 @@ def _instant_or_text(value: Any) -> Any:
 def settle(state: State, mart: Mart, *, run: int) -> int:
     """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
     settled = 0
-    while pairs := outbox.unapplied(state):
-        rows: dict[str, dict[str, Any]] = {}
-        for delivery, change in pairs:
-            for name, value in change.fields.items():
-                rows[f"{record_key(change)}|{name}"] = _observed(change, name, value, delivery.at, run)
-        if rows:
-            table = pa.Table.from_pylist(list(rows.values()), schema=tables.OBSERVED)
+    while accepted := outbox.unapplied(state):
+        values = _observed(accepted, run)
+        if values.num_rows:
             with mart.transaction():
-                mart.merge("observed", _as_seen(mart, ibis.memtable(table)))
-        outbox.mark_applied(state, [delivery for delivery, _ in pairs])
-        settled += len(rows)
+                mart.merge("observed", _as_seen(mart, ibis.memtable(values)))
+        outbox.mark_applied(state, [each.delivery for each in accepted])
+        settled += values.num_rows
     return settled
 
 
@@ -157,13 +154,20 @@ def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
     return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
 
 
-def _observed(change: Outbox, name: str, value: Any, at: datetime, run: int) -> dict[str, Any]:
-    record = record_key(change)
-    return {
-        "key": f"{record}|{name}", "system": change.system, "object_type": change.object_type, "native_id": change.native_id,
-        "record": record, "field": name, "value": as_text(value),
-        "observed_at": at, "settled_at": at, "revision": run, "ours": as_text(value), "edited_at": None,
-    }  # fmt: skip
+def _observed(accepted: Sequence[Entry], run: int) -> pa.Table:
+    """The values that were accepted as OBSERVED rows; of several for one field the last."""
+    last: dict[str, tuple[Any, ...]] = {}
+    for each in accepted:
+        record = tables.record_key(each.system, each.object_type, each.native_id)
+        for name, value in each.fields.items():
+            place = (each.system, each.object_type, each.native_id, record, name)
+            last[f"{record}|{name}"] = (*place, as_text(value), each.at)
+    columns = list(zip(*last.values(), strict=True)) or [()] * 7
+    names = ("system", "object_type", "native_id", "record", "field", "value", "settled_at")
+    made: dict[str, Any] = {"key": list(last), **dict(zip(names, columns, strict=True))}
+    made |= {"observed_at": made["settled_at"], "ours": made["value"], "revision": [run] * len(last)}
+    made["edited_at"] = [None] * len(last)
+    return pa.table({field.name: pa.array(made[field.name], field.type) for field in tables.OBSERVED})
 
 
 # ------------------------------------------------------------------------------------------------------------ pieces

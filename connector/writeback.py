@@ -191,7 +191,7 @@ def deliver(
             governor.admit(CONSENT, 0)  # what was begun is settled, whatever it is
         release_mended(state, system, section)
         _reconcile(delivery)
-        while (waiting := _waiting(state, system.name, capabilities.window)) and not is_stopping():
+        while (waiting := _waiting(delivery, capabilities.window)) and not is_stopping():
             for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
                 if governor is not None:
                     governor.admit(urgency(batch).value, meter.calls(batch))
@@ -224,6 +224,7 @@ class _Delivery:
     target: Target
     section: WritebackSection
     run: int
+    entries: dict[str, outbox.Entry] = field(default_factory=dict)  # of what is being delivered, by key
     results: Counter[Result] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
@@ -286,26 +287,28 @@ def _access(system: System, object_type: str) -> str:
         return ""
 
 
-def _waiting(state: State, system: str, limit: int) -> list[Change]:
+def _waiting(delivery: _Delivery, limit: int) -> list[Change]:
     """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
-    rows = outbox.waiting(state, system, clock.now(), [lane.value for lane in LANES], limit=limit)
+    lanes = [lane.value for lane in LANES]
+    rows = outbox.waiting(delivery.state, delivery.system.name, clock.now(), lanes, limit=limit)
+    delivery.entries = {row.key: row for row in rows}
     return [settlement.as_change(row) for row in rows]
 
 
 def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
     """One batch: in flight, sent, one outcome each, settled."""
-    keys = [change.key for change in batch]
-    attempts = outbox.mark_in_flight(delivery.state, keys)
+    entries = [delivery.entries[change.key] for change in batch]
+    outbox.mark_in_flight(delivery.state, entries)
     try:
-        outcomes = delivery.target.write(batch, partial(outbox.note_receipt, delivery.state, keys))
+        outcomes = delivery.target.write(batch, partial(outbox.note_receipt, delivery.state, entries))
     except ConnectorError:
-        outbox.put_back(delivery.state, keys)
+        outbox.put_back(delivery.state, entries)
         raise
-    if [outcome.key for outcome in outcomes] != keys:
+    if [outcome.key for outcome in outcomes] != [change.key for change in batch]:
         raise SystemFailure(
             "the adapter did not give one outcome for each change", hint="report this; the changes are kept in flight"
         )
-    _record(delivery, batch, outcomes, attempts)
+    _record(delivery, batch, outcomes, entries)
     _stop_where_told(delivery.system.name, outcomes)
     if all(_is_unanswered(outcome) for outcome in outcomes):
         first = outcomes[0]
@@ -341,7 +344,7 @@ def _record(
     delivery: _Delivery,
     batch: Sequence[Change],
     outcomes: Sequence[Outcome],
-    attempts: Mapping[str, int],
+    entries: Sequence[outbox.Entry],
     *,
     is_read: bool = False,
 ) -> None:
@@ -349,14 +352,14 @@ def _record(
 
     is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
     """
-    now = clock.now()
+    now, most = clock.now(), delivery.section.max_attempts
     settlements = [
-        settlement.settlement(change, outcome, attempts[change.key], now, max_attempts=delivery.section.max_attempts)
-        for change, outcome in zip(batch, outcomes, strict=True)
+        settlement.settlement(change, outcome, entry.attempt + (not is_read), now, max_attempts=most)
+        for change, outcome, entry in zip(batch, outcomes, entries, strict=True)
     ]
     if is_read:
         settlements = [replace(each, not_before_at=None) for each in settlements]
-    outbox.keep(delivery.state, settlements, run=delivery.run, now=now)
+    outbox.keep(delivery.state, list(zip(entries, settlements, strict=True)), run=delivery.run, now=now)
     asides = [
         settlement.aside(change, outcome, now)
         for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
@@ -379,12 +382,11 @@ def _reconcile(delivery: _Delivery) -> None:
         changes = [settlement.as_change(row) for row in part]
         found = delivery.target.find(changes)
         outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
-        told = [pair for pair in zip(changes, outcomes, strict=True) if not _is_at_work(pair[1])]
+        told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
         if told:
-            attempts = {row.key: row.attempt for row in part}
-            _record(delivery, [change for change, _ in told], [outcome for _, outcome in told], attempts, is_read=True)
+            _record(delivery, *map(list, zip(*told, strict=True)), is_read=True)
         delivery.results[Result.UNKNOWN] += len(changes) - len(told)
-        unsure = [each.key for each in found if not each.is_certain]
+        unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
         outbox.ask_again(delivery.state, unsure, now + delivery.section.ask_again_after)
 
 

@@ -14,6 +14,7 @@ Rule Header"; Object Reference, "Task"):
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -107,7 +108,13 @@ def cut(changes: Sequence[Change]) -> list[list[Change]]:
 
 def count_calls(changes: Sequence[Change]) -> int:
     """How many calls `write` makes for them."""
-    return ceil(len(_collections([_Row(change, {}) for change in changes])) / MAX_QUERIES)
+    count = 0
+    for is_task in (False, True):
+        alike = [each for each in changes if (each.task is not None) is is_task]
+        times = Counter(each.task.key if each.task else each.native_id for each in alike)
+        layers = Counter(layer for several in times.values() for layer in range(several))
+        count += sum(ceil(rows / MAX_COLLECTION) for rows in layers.values())
+    return ceil(count / MAX_QUERIES)
 
 
 def find(org: Org, changes: Sequence[Change]) -> list[Found]:

@@ -76,6 +76,8 @@ def outcome(
     request_id: str = "",
 ) -> Outcome:
     """An outcome without the `values` that were sent: the vendor quotes what it refuses."""
+    if not message:
+        return Outcome(change.key, result, native_id, code, "", hint, request_id)
     for value in values:
         if isinstance(value, str) and len(value) > MAX_QUOTED:
             message = message.replace(value, "***")

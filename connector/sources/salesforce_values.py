@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -96,6 +97,7 @@ def _bool(text: str) -> bool:
     return text.lower() == "true" if text.lower() in ("true", "false") else bool(int(text))
 
 
+@lru_cache(maxsize=10_000)  # an instant is checked, then written, and many records share it
 def _instant(text: str) -> str:
     value = datetime.fromisoformat(text)
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)

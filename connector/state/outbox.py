@@ -24,6 +24,7 @@ IN_DOUBT = ("in_flight", "unknown")
 TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 _MANY = 500  # keys in one statement
+_MANY_IDS = 10_000  # numbers in one statement; SQLite takes 32,766, PostgreSQL twice as many
 _PLACE = [getattr(Outbox, name) for name in ("id", "key", "attempt", "system", "object_type", "native_id", "lane")]
 _AS_CHANGE = [
     *_PLACE,
@@ -39,6 +40,7 @@ class Settlement:
     """What one attempt came to, ready to be kept: the change's new status, and its delivery."""
 
     key: str
+    attempt: int
     status: str
     result: str
     native_id: str | None = None
@@ -198,44 +200,42 @@ def in_doubt(state: State, system: str, now: datetime) -> list[Entry]:
         return [row for row in rows if row.not_before_at is None or row.not_before_at <= now]
 
 
-def mark_in_flight(state: State, keys: Sequence[str]) -> dict[str, int]:
-    """The changes are being sent. Returns the number of this attempt for each."""
+def mark_in_flight(state: State, entries: Sequence[Entry]) -> None:
+    """The changes are being sent, once more."""
     with state.session() as session:
-        _set(session, keys, status="in_flight", attempt=col(Outbox.attempt) + 1, receipt="")
-        return {row.key: row.attempt for row in _going(session, keys)}
+        _set(session, [each.id for each in entries], status="in_flight", attempt=col(Outbox.attempt) + 1, receipt="")
 
 
-def note_receipt(state: State, keys: Sequence[str], receipt: str) -> None:
+def note_receipt(state: State, entries: Sequence[Entry], receipt: str) -> None:
     """What the system is to be asked by that is about to work on these; "" when reading their records tells."""
     with state.session() as session:
-        _set(session, keys, receipt=receipt)
+        _set(session, [each.id for each in entries], receipt=receipt)
 
 
-def put_back(state: State, keys: Sequence[str]) -> None:
+def put_back(state: State, entries: Sequence[Entry]) -> None:
     """Certainly nothing of these was sent: they wait again, and the attempt does not count."""
     with state.session() as session:
-        _set(session, keys, status="pending", attempt=col(Outbox.attempt) - 1)
+        _set(session, [each.id for each in entries], status="pending", attempt=col(Outbox.attempt) - 1)
 
 
-def ask_again(state: State, keys: Sequence[str], at: datetime) -> None:
+def ask_again(state: State, entries: Sequence[Entry], at: datetime) -> None:
     """These stay in doubt, and are not asked about before `at`."""
     with state.session() as session:
-        _set(session, keys, not_before_at=at)
+        _set(session, [each.id for each in entries], not_before_at=at)
 
 
-def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: datetime) -> None:
+def keep(state: State, settled: Sequence[tuple[Entry, Settlement]], *, run: int, now: datetime) -> None:
     """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made."""
     alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
-        rows = {row.key: row for row in _going(session, [each.key for each in settlements])}
-        session.execute(insert(Delivery), [_delivery(rows[each.key], each, run, now) for each in settlements])
-        for each in settlements:
-            row = rows[each.key]
+        session.execute(insert(Delivery), [_delivery(row, each, run, now) for row, each in settled])
+        for row, each in settled:
             alike.setdefault((each.status, each.not_before_at, each.costs_attempt), []).append(row.id)
-            record = f"{row.system}|{row.object_type}|{row.native_id}"
             if each.result == "conflict" and row.lane != TASK_LANE:
+                record = f"{row.system}|{row.object_type}|{row.native_id}"
                 session.merge(Replan(record=record, why="conflict", at=now))
             if each.made_task:
+                record = f"{row.system}|{row.object_type}|{row.native_id}"
                 made = TaskMade(
                     key=row.key, system=row.system, native_id=each.native_id, record=record, run=run, created_at=now
                 )
@@ -244,51 +244,44 @@ def keep(state: State, settlements: Sequence[Settlement], *, run: int, now: date
             values: dict[str, Any] = {"status": status, "not_before_at": not_before_at}
             if not costs_attempt:
                 values["attempt"] = col(Outbox.attempt) - 1
-            for part in parts(ids):
-                session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(**values))
+            _set(session, ids, **values)
 
 
 def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str, Any]:
     return {
-        "outbox": row.id, "run": run, "attempt": row.attempt, "result": each.result, "native_id": each.native_id,
+        "outbox": row.id, "run": run, "attempt": each.attempt, "result": each.result, "native_id": each.native_id,
         "code": each.code, "message": each.message, "hint": each.hint, "request_id": each.request_id, "at": now,
         "is_applied": False,
     }  # fmt: skip
 
 
-def _going(session: Session, keys: Sequence[str]) -> Iterator[Entry]:
-    """The rows of these keys that are on their way."""
-    for part in parts(keys):
-        yield from session.execute(columns(*_PLACE).where(*_is_going(part)))
+def _set(session: Session, ids: Sequence[int], **values: Any) -> None:
+    """Change rows that are on their way."""
+    for part in parts(ids, _MANY_IDS):
+        is_going = col(Outbox.status).in_(("pending", *IN_DOUBT))
+        statement = update(Outbox).where(col(Outbox.id).in_(part), is_going).values(**values)
+        session.execute(statement, execution_options={"synchronize_session": False})
 
 
-def _set(session: Session, keys: Sequence[str], **values: Any) -> None:
-    for part in parts(keys):
-        session.execute(update(Outbox).where(*_is_going(part)).values(**values))
-
-
-def _is_going(keys: Sequence[str]) -> tuple[Any, Any]:
-    return col(Outbox.key).in_(keys), col(Outbox.status).in_(("pending", *IN_DOUBT))
-
-
-def unapplied(state: State, *, limit: int = 10_000) -> list[tuple[Delivery, Outbox]]:
-    """The next accepted deliveries that the mart does not know of yet, in the order of delivery."""
+def unapplied(state: State, *, limit: int = 50_000) -> list[Entry]:
+    """The next accepted deliveries that the mart does not know of yet, in the order of delivery: `delivery` and `at`, with the
+    system, object type, native id and fields of their change."""
     with state.session() as session:
-        query = (
-            select(Delivery, Outbox)
-            .where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False))
-            .where(col(Delivery.result).in_(("accepted", "unchanged")))
-            .order_by(col(Delivery.id))
-            .limit(limit)
-        )
-        return [(delivery, change) for delivery, change in session.exec(query).all()]
+        place = (Outbox.system, Outbox.object_type, Outbox.native_id, Outbox.fields)
+        query = columns(col(Delivery.id).label("delivery"), Delivery.at, *place)  # type: ignore[call-overload]
+        query = query.where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False))
+        query = query.where(col(Delivery.result).in_(("accepted", "unchanged")))
+        return list(session.execute(query.order_by(col(Delivery.id)).limit(limit)).all())
 
 
-def mark_applied(state: State, deliveries: Sequence[Delivery]) -> None:
+def mark_applied(state: State, deliveries: Sequence[int]) -> None:
     """The mart knows of these."""
     with state.session() as session:
-        for part in parts([delivery.id for delivery in deliveries]):
-            session.execute(update(Delivery).where(col(Delivery.id).in_(part)).values(is_applied=True))
+        for part in parts(deliveries, _MANY_IDS):
+            session.execute(
+                update(Delivery).where(col(Delivery.id).in_(part)).values(is_applied=True),
+                execution_options={"synchronize_session": False},
+            )
 
 
 def accepted(state: State, run: int) -> list[Outbox]:
