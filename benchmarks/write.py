@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _stage
 from connector import clock, doctor, pipeline, writeback
+from connector.dispatch import Delivered
 from connector.model import Change, Lane
 from connector.plan import Plan, Totals
 from connector.sources import hubspot_batch
@@ -35,7 +36,6 @@ from connector.sources.salesforce_bulk_ingest import MAX_JOB_ROWS, NULL
 from connector.sources.salesforce_collections import WRITE_HEADERS
 from connector.steps.deliver import deliver
 from connector.steps.setup import Progress, Setup
-from connector.writeback import Delivered
 
 LIMIT = 0.6
 POLL_S = 0.2

@@ -11,6 +11,7 @@ from typing import Any
 import ibis
 
 from connector import clock, settlement, writeback
+from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, UnsafePlan
 from connector.log import get
 from connector.mart import Mart
@@ -28,7 +29,6 @@ from connector.steps.resolve import Resolved, resolve
 from connector.steps.score import Scored, score
 from connector.steps.setup import Moment, Progress, Setup
 from connector.steps.stage import Staged, stage
-from connector.writeback import Delivered
 
 _LOG = get("pipeline")
 #: Parts of the configuration whose change makes a run look at more than what changed.

@@ -1,4 +1,4 @@
-"""Outbox to system: enqueue, deliver, reconcile, settle, supersede.
+"""Outbox to system: what enters it, what is let go, and when a delivery ends. How batches go is `dispatch`'s.
 
 Persist before acting: a change is in the outbox before it is sent, *in flight* with its attempt while it is, and has exactly one
 outcome for each attempt. What a kill or a lost reply leaves in flight is settled by reading the system, never by sending it
@@ -7,28 +7,26 @@ again blindly. Outcomes go to the state first, then to the mart's observed value
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
 from pydantic import Field
 
-from connector import clock, settlement
+from connector import clock
 from connector.budget import CONSENT, Governor
 from connector.cost import Meter, urgency
-from connector.errors import ConnectorError, Problem, QuotaExhausted, SystemFailure, SystemUnavailable
-from connector.model import LANES, Capabilities, Change, Lane, Outcome, Result, System, Target
+from connector.dispatch import Delivered, Dispatch, access_of
+from connector.errors import ConnectorError, Problem, QuotaExhausted
+from connector.model import LANES, Capabilities, Change, Lane, System
 from connector.ownership import Fights, Owner
 from connector.plan import OUTPUTS, Brakes, Plan, batches
 from connector.rules import did_you_mean
 from connector.section import Duration, Section
 from connector.state import State, outbox, quotas, replans
 
-_ASKED_AT_ONCE = 200
 _ACCESS_NOTE = "access_asked:"
 _ASK_ACCESS_EVERY = timedelta(hours=1)
 
@@ -101,24 +99,6 @@ def _unknown(place: str, what: str, name: str, known: Iterable[str]) -> Problem:
     return Problem(place, what, did_you_mean(name, list(known)))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """What a delivery to one system came to."""
-
-    system: str
-    accepted: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    conflicts: int = 0
-    waiting: int = 0
-    pending: Mapping[str, int] = field(default_factory=dict)  # lane -> changes that wait for nobody's word
-    unknown: int = 0
-    calls: int = 0
-    tasks: int = 0
-    error: ConnectorError | None = None
-    codes: Mapping[str, int] = field(default_factory=dict)
-
-
 # ------------------------------------------------------------------------------------------------------------ enqueue
 
 
@@ -183,24 +163,26 @@ def deliver(
     """
     if system.target is None:
         return Delivered(system.name)
-    delivery = _Delivery(state, system, system.target, section, run)
+    dispatch = Dispatch(state, system, system.target, section.max_attempts, section.ask_again_after, run)
     governor, meter = system.governor, Meter(system.count_calls or capabilities.count_calls)
     calls, error = system.calls(), None
+
+    def admit(batch: list[Change]) -> None:
+        if governor is not None:
+            governor.admit(urgency(batch).value, meter.calls(batch))
+
     try:
         if governor is not None:
             governor.admit(CONSENT, 0)  # what was begun is settled, whatever it is
         release_mended(state, system, section)
-        _reconcile(delivery)
-        while (waiting := _waiting(delivery, capabilities.window)) and not is_stopping():
-            for batch in takewhile(lambda _: not is_stopping(), batches(waiting, capabilities)):
-                if governor is not None:
-                    governor.admit(urgency(batch).value, meter.calls(batch))
-                _send(delivery, batch)
-                on_progress(len(batch))
+        dispatch.reconcile()
+        while (waiting := dispatch.take(capabilities.window)) and not is_stopping():
+            going = takewhile(lambda _: not is_stopping(), batches(waiting, capabilities))
+            dispatch.send(going, admit, on_progress)
     except ConnectorError as problem:
         error = _dated(problem, governor)
     _note_wait(state, system.name, error)
-    return delivery.result(system.calls() - calls, error)
+    return dispatch.result(system.calls() - calls, error)
 
 
 def _dated(problem: ConnectorError, governor: Governor | None) -> ConnectorError:
@@ -215,55 +197,6 @@ def _note_wait(state: State, system: str, error: ConnectorError | None) -> None:
     quotas.note_wait(state, system, out)
 
 
-@dataclass
-class _Delivery:
-    """One delivery to one system, and the counts of its outcomes."""
-
-    state: State
-    system: System
-    target: Target
-    section: WritebackSection
-    run: int
-    entries: dict[str, outbox.Entry] = field(default_factory=dict)  # of what is being delivered, by key
-    results: Counter[Result] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    tasks: int = 0
-    accesses: dict[str, str] = field(default_factory=dict)
-
-    def access(self, object_type: str) -> str:
-        """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
-        if object_type not in self.accesses:
-            self.accesses[object_type] = _access(self.system, object_type)
-        return self.accesses[object_type]
-
-    def add(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
-        """Count the outcomes of a batch."""
-        for change, outcome in zip(batch, outcomes, strict=True):
-            self.results[outcome.result] += 1
-            self.tasks += change.task is not None and outcome.result is Result.ACCEPTED
-            if outcome.code:
-                self.codes[outcome.code] += 1
-
-    def result(self, calls: int, error: ConnectorError | None) -> Delivered:
-        """What it came to."""
-        counts = self.state.outbox_counts().items()
-        mine = {(status, lane): count for (status, name, lane), count in counts if name == self.system.name}
-        return Delivered(
-            system=self.system.name,
-            accepted=self.results[Result.ACCEPTED],
-            unchanged=self.results[Result.UNCHANGED],
-            rejected=self.results[Result.REJECTED],
-            conflicts=self.results[Result.CONFLICT],
-            waiting=sum(count for (status, _), count in mine.items() if status in outbox.OPEN),
-            pending={lane.value: mine["pending", lane.value] for lane in LANES if ("pending", lane.value) in mine},
-            unknown=self.results[Result.UNKNOWN],
-            calls=calls,
-            tasks=self.tasks,
-            error=error,
-            codes=dict(self.codes),
-        )
-
-
 def release_mended(state: State, system: System, section: WritebackSection) -> None:
     """Let set-aside changes go when the system describes their object otherwise than when it refused them: a permission was
     given, a field lengthened, a picklist value added. Asked once an hour, and not for what was refused too often."""
@@ -273,128 +206,7 @@ def release_mended(state: State, system: System, section: WritebackSection) -> N
     if not aside or (asked and now - datetime.fromisoformat(asked) < _ASK_ACCESS_EVERY):
         return
     state.set_note(note, now.isoformat())
-    accesses = {name: _access(system, name) for name in sorted({row.stream for row in aside})}
+    accesses = {name: access_of(system, name) for name in sorted({row.stream for row in aside})}
     replans.note_access(state, {row.key: accesses[row.stream] for row in aside if not row.access})
     changed = [row for row in aside if row.access and accesses[row.stream] not in ("", row.access)]
     replans.let_go(state, [row.key for row in changed if row.attempts < section.max_attempts], now)
-
-
-def _access(system: System, object_type: str) -> str:
-    """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
-    try:
-        return settlement.fingerprint(system.source.describe([object_type]))
-    except ConnectorError:
-        return ""
-
-
-def _waiting(delivery: _Delivery, limit: int) -> list[Change]:
-    """The next pending changes of a system in the order of delivery: lane by lane, oldest first."""
-    lanes = [lane.value for lane in LANES]
-    rows = outbox.waiting(delivery.state, delivery.system.name, clock.now(), lanes, limit=limit)
-    delivery.entries = {row.key: row for row in rows}
-    return [settlement.as_change(row) for row in rows]
-
-
-def _send(delivery: _Delivery, batch: Sequence[Change]) -> None:
-    """One batch: in flight, sent, one outcome each, settled."""
-    entries = [delivery.entries[change.key] for change in batch]
-    outbox.mark_in_flight(delivery.state, entries)
-    try:
-        outcomes = delivery.target.write(batch, partial(outbox.note_receipt, delivery.state, entries))
-    except ConnectorError:
-        outbox.put_back(delivery.state, entries)
-        raise
-    if [outcome.key for outcome in outcomes] != [change.key for change in batch]:
-        raise SystemFailure(
-            "the adapter did not give one outcome for each change", hint="report this; the changes are kept in flight"
-        )
-    _record(delivery, batch, outcomes, entries)
-    _stop_where_told(delivery.system.name, outcomes)
-    if all(_is_unanswered(outcome) for outcome in outcomes):
-        first = outcomes[0]
-        raise SystemUnavailable(first.message or "no answer", hint=first.hint, request_id=first.request_id)
-
-
-def _stop_where_told(system: str, outcomes: Sequence[Outcome]) -> None:
-    """A used quota, and what only a person can mend, end the delivery to a system: what was not sent waits."""
-    for outcome in outcomes:
-        told = {"hint": outcome.hint, "system": system, "request_id": outcome.request_id}
-        if outcome.result is Result.STOP:
-            raise SystemFailure(outcome.message or outcome.code, **told)
-        if outcome.result is Result.WAIT:
-            after = outcome.retry_after_s
-            resets_at = clock.now() + timedelta(seconds=after) if after is not None else None
-            raise QuotaExhausted(outcome.message or outcome.code, resets_at=resets_at, **told)
-
-
-def _is_unanswered(outcome: Outcome) -> bool:
-    """Whether the system said nothing about this change: no code to a record that it asks to try again, nor when it will be
-    done with one."""
-    if outcome.result is Result.UNKNOWN:
-        return not _is_at_work(outcome)
-    return outcome.result is Result.RETRY and not outcome.code
-
-
-def _is_at_work(outcome: Outcome) -> bool:
-    """Whether the system is not done with this change, and is to be asked again."""
-    return outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None
-
-
-def _record(
-    delivery: _Delivery,
-    batch: Sequence[Change],
-    outcomes: Sequence[Outcome],
-    entries: Sequence[outbox.Entry],
-    *,
-    is_read: bool = False,
-) -> None:
-    """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside.
-
-    is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
-    """
-    now, most = clock.now(), delivery.section.max_attempts
-    settlements = [
-        settlement.settlement(change, outcome, entry.attempt + (not is_read), now, max_attempts=most)
-        for change, outcome, entry in zip(batch, outcomes, entries, strict=True)
-    ]
-    if is_read:
-        settlements = [replace(each, not_before_at=None) for each in settlements]
-    outbox.keep(delivery.state, list(zip(entries, settlements, strict=True)), run=delivery.run, now=now)
-    asides = [
-        settlement.aside(change, outcome, now)
-        for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
-        if settled.status == "quarantined"
-    ]
-    if asides:
-        for row in asides:
-            row.access = delivery.access(row.stream)
-        delivery.state.quarantine(asides)
-    delivery.add(batch, outcomes)
-
-
-# ------------------------------------------------------------------------------------------------------------ reconcile
-
-
-def _reconcile(delivery: _Delivery) -> None:
-    """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
-    now = clock.now()
-    for part in _asked_together(outbox.in_doubt(delivery.state, delivery.system.name, now)):
-        changes = [settlement.as_change(row) for row in part]
-        found = delivery.target.find(changes)
-        outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
-        told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
-        if told:
-            _record(delivery, *map(list, zip(*told, strict=True)), is_read=True)
-        delivery.results[Result.UNKNOWN] += len(changes) - len(told)
-        unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
-        outbox.ask_again(delivery.state, unsure, now + delivery.section.ask_again_after)
-
-
-def _asked_together(rows: Sequence[outbox.Entry]) -> Iterator[Sequence[outbox.Entry]]:
-    """Some at a time; those of one receipt all at once, for there is one answer for them."""
-    by_receipt: dict[str, list[outbox.Entry]] = {}
-    for row in rows:
-        by_receipt.setdefault(row.receipt, []).append(row)
-    for receipt, alike in by_receipt.items():
-        size = len(alike) if receipt else _ASKED_AT_ONCE
-        yield from (alike[start : start + size] for start in range(0, len(alike), size))

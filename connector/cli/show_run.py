@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 
 from connector.cli.screen import ok, out, when
+from connector.dispatch import Delivered
 from connector.errors import ConnectorError, QuotaExhausted
 from connector.pipeline import Summary
-from connector.writeback import Delivered
 
 
 def show_summary(summary: Summary) -> None:

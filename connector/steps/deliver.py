@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from connector import settlement, writeback
+from connector.dispatch import Delivered
 from connector.model import System
 from connector.steps.setup import Moment, Progress, Setup
-from connector.writeback import Delivered
 
 
 def deliver(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> list[Delivered]:

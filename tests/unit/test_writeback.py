@@ -12,6 +12,7 @@ import pytest
 from sqlmodel import select
 
 from connector import settlement, writeback
+from connector.dispatch import Delivered
 from connector.errors import AuthError, QuotaExhausted, SystemUnavailable
 from connector.mart import MartSection, open_mart
 from connector.model import (
@@ -30,7 +31,7 @@ from connector.model import (
 from connector.plan import Brakes, Plan, Totals, make
 from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
-from connector.writeback import Delivered, WritebackSection
+from connector.writeback import WritebackSection
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LIMITS = Capabilities(batch_size=2, writable=("Contact",), task_targets=("Contact",))

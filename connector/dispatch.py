@@ -1,0 +1,266 @@
+"""One batch after another to one system: in flight, sent, one outcome for each change, kept.
+
+A batch is marked in flight before it is sent. While it is on its way, what became of the one before is kept, so that the system
+need not wait for our store, nor the store for the system; they still go one after another. What a kill leaves in flight, up to two
+batches, is settled by reading, never by sending it again blindly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+
+from connector import clock, settlement
+from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
+from connector.model import LANES, Change, Outcome, Result, System, Target
+from connector.state import State, outbox
+
+_ASKED_AT_ONCE = 200
+Admit = Callable[[list[Change]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a delivery to one system came to."""
+
+    system: str
+    accepted: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    conflicts: int = 0
+    waiting: int = 0
+    pending: Mapping[str, int] = field(default_factory=dict)  # lane -> changes that wait for nobody's word
+    unknown: int = 0
+    calls: int = 0
+    tasks: int = 0
+    error: ConnectorError | None = None
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch on its way, with its rows of the outbox; `outcomes` is None where it was not sent after all."""
+
+    batch: list[Change]
+    entries: list[outbox.Entry]
+    outcomes: Future[Sequence[Outcome] | None]
+
+
+@dataclass
+class Dispatch:
+    """One delivery to one system, and the counts of its outcomes."""
+
+    state: State
+    system: System
+    target: Target
+    max_attempts: int
+    ask_again_after: timedelta
+    run: int
+    entries: dict[str, outbox.Entry] = field(default_factory=dict)  # of what was taken, by key
+    results: Counter[Result] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    tasks: int = 0
+    accesses: dict[str, str] = field(default_factory=dict)
+    is_over: bool = False  # the system said so: no more batches
+
+    def take(self, limit: int) -> list[Change]:
+        """The next pending changes of the system in the order of delivery: lane by lane, oldest first."""
+        lanes = [lane.value for lane in LANES]
+        rows = outbox.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit)
+        self.entries = {row.key: row for row in rows}
+        return [settlement.as_change(row) for row in rows]
+
+    def send(self, batches: Iterable[list[Change]], admit: Admit, on_progress: Callable[[int], None]) -> None:
+        """Send batches of what was taken. `admit` is called before each, where it may raise.
+
+        Raises what ends the delivery to this system; what was not sent waits.
+        """
+        under_way: deque[_Sent] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="write") as line:
+            try:
+                for batch in batches:
+                    entries = [self.entries[change.key] for change in batch]
+                    outbox.mark_in_flight(self.state, entries)
+                    under_way.append(_Sent(batch, entries, line.submit(self._write, batch, entries, admit)))
+                    if len(under_way) > 1:
+                        self._end(under_way.popleft(), on_progress)
+                while under_way:
+                    self._end(under_way.popleft(), on_progress)
+            except BaseException:
+                self.is_over = True
+                for sent in under_way:
+                    self._wind_up(sent)
+                raise
+
+    def _write(self, batch: list[Change], entries: Sequence[outbox.Entry], admit: Admit) -> Sequence[Outcome] | None:
+        """On the line: send a batch, unless the one before it ended the delivery."""
+        if self.is_over:
+            return None
+        try:
+            admit(batch)
+            outcomes = self.target.write(batch, partial(outbox.note_receipt, self.state, entries))
+            self.is_over = not _is_complete(batch, outcomes) or _problem(self.system.name, outcomes) is not None
+        except BaseException:
+            self.is_over = True
+            raise
+        return outcomes
+
+    def _end(self, sent: _Sent, on_progress: Callable[[int], None]) -> None:
+        """Keep what became of a batch. Raises what ends the delivery."""
+        try:
+            outcomes = sent.outcomes.result()
+        except ConnectorError:
+            outbox.put_back(self.state, sent.entries)
+            raise
+        if outcomes is None:
+            outbox.put_back(self.state, sent.entries)
+            return
+        if not _is_complete(sent.batch, outcomes):
+            raise SystemFailure(
+                "the adapter did not give one outcome for each change",
+                hint="report this; the changes are kept in flight",
+            )
+        self._record(sent.batch, outcomes, sent.entries)
+        if problem := _problem(self.system.name, outcomes):
+            raise problem
+        on_progress(len(sent.batch))
+
+    def _wind_up(self, sent: _Sent) -> None:
+        """The batch after the one that ended the delivery: it was not sent, or stays in flight to be asked about."""
+        error = sent.outcomes.exception()
+        if isinstance(error, ConnectorError) or (error is None and sent.outcomes.result() is None):
+            outbox.put_back(self.state, sent.entries)
+
+    def reconcile(self) -> None:
+        """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
+        now = clock.now()
+        for part in _asked_together(outbox.in_doubt(self.state, self.system.name, now)):
+            changes = [settlement.as_change(row) for row in part]
+            found = self.target.find(changes)
+            outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
+            told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
+            if told:
+                self._record(*map(list, zip(*told, strict=True)), is_read=True)
+            self.results[Result.UNKNOWN] += len(changes) - len(told)
+            unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
+            outbox.ask_again(self.state, unsure, now + self.ask_again_after)
+
+    def _record(
+        self,
+        batch: Sequence[Change],
+        outcomes: Sequence[Outcome],
+        entries: Sequence[outbox.Entry],
+        *,
+        is_read: bool = False,
+    ) -> None:
+        """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside.
+
+        is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
+        """
+        now = clock.now()
+        settlements = [
+            settlement.settlement(change, outcome, entry.attempt + (not is_read), now, max_attempts=self.max_attempts)
+            for change, outcome, entry in zip(batch, outcomes, entries, strict=True)
+        ]
+        if is_read:
+            settlements = [replace(each, not_before_at=None) for each in settlements]
+        outbox.keep(self.state, list(zip(entries, settlements, strict=True)), run=self.run, now=now)
+        asides = [
+            settlement.aside(change, outcome, now)
+            for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
+            if settled.status == "quarantined"
+        ]
+        if asides:
+            for row in asides:
+                row.access = self._access(row.stream)
+            self.state.quarantine(asides)
+        self._count(batch, outcomes)
+
+    def _access(self, object_type: str) -> str:
+        """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
+        if object_type not in self.accesses:
+            self.accesses[object_type] = access_of(self.system, object_type)
+        return self.accesses[object_type]
+
+    def _count(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
+        """Count the outcomes of a batch."""
+        for change, outcome in zip(batch, outcomes, strict=True):
+            self.results[outcome.result] += 1
+            self.tasks += change.task is not None and outcome.result is Result.ACCEPTED
+            if outcome.code:
+                self.codes[outcome.code] += 1
+
+    def result(self, calls: int, error: ConnectorError | None) -> Delivered:
+        """What it came to."""
+        counts = self.state.outbox_counts().items()
+        mine = {(status, lane): count for (status, name, lane), count in counts if name == self.system.name}
+        return Delivered(
+            system=self.system.name,
+            accepted=self.results[Result.ACCEPTED],
+            unchanged=self.results[Result.UNCHANGED],
+            rejected=self.results[Result.REJECTED],
+            conflicts=self.results[Result.CONFLICT],
+            waiting=sum(count for (status, _), count in mine.items() if status in outbox.OPEN),
+            pending={lane.value: mine["pending", lane.value] for lane in LANES if ("pending", lane.value) in mine},
+            unknown=self.results[Result.UNKNOWN],
+            calls=calls,
+            tasks=self.tasks,
+            error=error,
+            codes=dict(self.codes),
+        )
+
+
+def access_of(system: System, object_type: str) -> str:
+    """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
+    try:
+        return settlement.fingerprint(system.source.describe([object_type]))
+    except ConnectorError:
+        return ""
+
+
+def _is_complete(batch: Sequence[Change], outcomes: Sequence[Outcome]) -> bool:
+    """One outcome for each change, in order."""
+    return [outcome.key for outcome in outcomes] == [change.key for change in batch]
+
+
+def _problem(system: str, outcomes: Sequence[Outcome]) -> ConnectorError | None:
+    """Why no more is to be sent to a system: a used quota, what only a person can mend, or that it does not answer."""
+    for outcome in outcomes:
+        told = {"hint": outcome.hint, "system": system, "request_id": outcome.request_id}
+        if outcome.result is Result.STOP:
+            return SystemFailure(outcome.message or outcome.code, **told)
+        if outcome.result is Result.WAIT:
+            after = outcome.retry_after_s
+            resets_at = clock.now() + timedelta(seconds=after) if after is not None else None
+            return QuotaExhausted(outcome.message or outcome.code, resets_at=resets_at, **told)
+    if not all(map(_is_unanswered, outcomes)):
+        return None
+    first = outcomes[0]
+    return SystemUnavailable(first.message or "no answer", hint=first.hint, request_id=first.request_id)
+
+
+def _is_unanswered(outcome: Outcome) -> bool:
+    """Whether the system said nothing about this change: no code to a record that it asks to try again, nor when it will be
+    done with one."""
+    if outcome.result is Result.UNKNOWN:
+        return not _is_at_work(outcome)
+    return outcome.result is Result.RETRY and not outcome.code
+
+
+def _is_at_work(outcome: Outcome) -> bool:
+    """Whether the system is not done with this change, and is to be asked again."""
+    return outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None
+
+
+def _asked_together(rows: Sequence[outbox.Entry]) -> Iterator[Sequence[outbox.Entry]]:
+    """Some at a time; those of one receipt all at once, for there is one answer for them."""
+    by_receipt: dict[str, list[outbox.Entry]] = {}
+    for row in rows:
+        by_receipt.setdefault(row.receipt, []).append(row)
+    for receipt, alike in by_receipt.items():
+        size = len(alike) if receipt else _ASKED_AT_ONCE
+        yield from (alike[start : start + size] for start in range(0, len(alike), size))
