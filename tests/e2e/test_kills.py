@@ -87,6 +87,32 @@ def _kill_before_the_reply_arrives(world: World, system: str) -> None:
     crms.mend()
 
 
+def test_killed_while_a_bulk_job_is_at_work_it_is_asked_by_its_id_and_no_row_goes_twice(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    house.edit("[systems.salesforce]\n", "[systems.salesforce]\nbulk_write_from = 20\n")
+    running = house.start("sync")
+    running.wait_for(PULLED)
+    crms.tell("faults", system="salesforce", kind="slow", match="GET .*/jobs/ingest/[^/]*$", seconds=30)
+    mark = crms.mark()
+    eventually(
+        lambda: any(
+            call["method"] == "PATCH" and "jobs/ingest" in call["path"] for call in crms.calls_of("salesforce", mark)
+        ),
+        "no job is closed",
+    )
+    running.kill()
+    crms.mend()
+    doubted = "SELECT receipt, count(*) FROM outbox WHERE status = 'in_flight' AND receipt <> '' GROUP BY 1"
+    [(job, rows)] = house.state(doubted)
+    assert rows >= 20
+    _sync_until_quiet(installed)
+    _assert_complete(installed)
+    told = house.state(
+        "SELECT count(*), max(attempt) FROM outbox WHERE receipt = ? AND status IN ('settled', 'superseded')", job
+    )
+    assert told == [(rows, 1)], "a row of the job was sent a second time"
+
+
 def _holds_values(world: World, system: str) -> bool:
     held = world.crms.written()
     return any(value is not None for record in held if record.startswith(system) for value in held[record].values())
