@@ -156,18 +156,31 @@ def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
 
 def _observed(accepted: Sequence[Entry], run: int) -> pa.Table:
     """The values that were accepted as OBSERVED rows; of several for one field the last."""
-    last: dict[str, tuple[Any, ...]] = {}
-    for each in accepted:
+    keys: list[str] = []
+    names: list[str] = []
+    values: list[str | None] = []
+    of: list[int] = []  # which of the accepted changes each value is of
+    for number, each in enumerate(accepted):
         record = tables.record_key(each.system, each.object_type, each.native_id)
-        for name, value in each.fields.items():
-            place = (each.system, each.object_type, each.native_id, record, name)
-            last[f"{record}|{name}"] = (*place, as_text(value), each.at)
-    columns = list(zip(*last.values(), strict=True)) or [()] * 7
-    names = ("system", "object_type", "native_id", "record", "field", "value", "settled_at")
-    made: dict[str, Any] = {"key": list(last), **dict(zip(names, columns, strict=True))}
-    made |= {"observed_at": made["settled_at"], "ours": made["value"], "revision": [run] * len(last)}
-    made["edited_at"] = [None] * len(last)
-    return pa.table({field.name: pa.array(made[field.name], field.type) for field in tables.OBSERVED})
+        keys.extend(f"{record}|{name}" for name in each.fields)
+        names.extend(each.fields)
+        values.extend(map(as_text, each.fields.values()))
+        of.extend([number] * len(each.fields))
+    last = {key: index for index, key in enumerate(keys)}
+    at = pa.array([each.at for each in accepted], tables.INSTANT).take(pa.array(of, pa.int64()))
+    place = {
+        name: pa.array([getattr(each, name) for each in accepted], tables.TEXT).take(pa.array(of, pa.int64()))
+        for name in ("system", "object_type", "native_id")
+    }
+    value = pa.array(values, tables.TEXT)
+    made = {
+        **place, "key": pa.array(keys, tables.TEXT), "field": pa.array(names, tables.TEXT), "value": value, "ours": value,
+        "record": pa.array([key[: -len(name) - 1] for key, name in zip(keys, names, strict=True)], tables.TEXT),
+        "observed_at": at, "settled_at": at, "revision": pa.repeat(pa.scalar(run, tables.INT), len(keys)),
+        "edited_at": pa.nulls(len(keys), tables.INSTANT),
+    }  # fmt: skip
+    rows = pa.table([made[name] for name in tables.OBSERVED.names], schema=tables.OBSERVED)
+    return rows if len(last) == len(keys) else rows.take(pa.array(last.values(), pa.int64()))
 
 
 # ------------------------------------------------------------------------------------------------------------ pieces

@@ -36,8 +36,9 @@ from connector.sources.salesforce_rest import Org
 
 #: Calls of a job in which nothing is refused, whatever its size: to create, upload, close, ask once, and read its successes.
 JOB_CALLS = 5
-#: A job is asked after these waits whether it is done; then it is left to the next delivery.
-WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
+#: A job is asked after these waits whether it is done, so that no more than a third of the time goes by unnoticed; after five
+#: minutes it is left to the next delivery.
+WAITS_S = (1.0, 1.6, 2.6, 4.1, 6.6, 10.5, 16.8, 26.8, 43.0, 68.7, 110.0)
 ASK_AGAIN_S = 60.0
 MAX_JOB_ROWS = 100_000
 MAX_JOB_BYTES = 100_000_000

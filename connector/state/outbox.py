@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row, case, func, insert, or_, tuple_, update
 from sqlalchemy import select as columns
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from connector.state.models import Delivery, Outbox, Quarantine, Replan, TaskMade
 from connector.state.store import State
@@ -25,12 +25,8 @@ TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 _MANY = 500  # keys in one statement
 _MANY_IDS = 10_000  # numbers in one statement; SQLite takes 32,766, PostgreSQL twice as many
-_PLACE = [getattr(Outbox, name) for name in ("id", "key", "attempt", "system", "object_type", "native_id", "lane")]
-_AS_CHANGE = [
-    *_PLACE,
-    *(getattr(Outbox, name) for name in ("fields", "before", "task", "reason", "expected_version", "person")),
-    *(getattr(Outbox, name) for name in ("parent", "receipt", "status", "not_before_at")),
-]
+#: The tables themselves, for what is done to many rows: sessions of objects cost several times as much.
+_CHANGES, _DELIVERIES = SQLModel.metadata.tables["outbox"], SQLModel.metadata.tables["delivery"]
 
 Entry = Row[Any]  # as much of a row of the outbox as makes a change
 
@@ -183,27 +179,27 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
     rank = case({lane: place for place, lane in enumerate(lanes)}, value=col(Outbox.lane), else_=len(lanes))
     is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
     with state.session() as session:
-        query = columns(*_AS_CHANGE).where(Outbox.system == system, Outbox.status == "pending", is_due)  # type: ignore[arg-type]
+        query = columns(_CHANGES).where(_CHANGES.c.system == system, _CHANGES.c.status == "pending", is_due)
         doubted = (Outbox.system == system, col(Outbox.status).in_(IN_DOUBT), Outbox.lane != TASK_LANE)
         if session.exec(select(Outbox.id).where(*doubted).limit(1)).first() is not None:
             records = columns(Outbox.object_type, Outbox.native_id).where(*doubted)  # type: ignore[call-overload]
             record = tuple_(col(Outbox.object_type), col(Outbox.native_id))
             query = query.where(or_(col(Outbox.lane) == TASK_LANE, record.not_in(records)))
-        return list(session.execute(query.order_by(rank, col(Outbox.id)).limit(limit)).all())
+        return list(session.execute(query.order_by(rank, _CHANGES.c.id).limit(limit)).all())
 
 
 def in_doubt(state: State, system: str, now: datetime) -> list[Entry]:
     """What a kill or a lost reply left in flight or unknown, and may be asked about now, oldest first."""
     with state.session() as session:
-        query = columns(*_AS_CHANGE).where(Outbox.system == system, col(Outbox.status).in_(IN_DOUBT))  # type: ignore[arg-type]
-        rows = session.execute(query.order_by(col(Outbox.id))).all()
+        query = columns(_CHANGES).where(_CHANGES.c.system == system, _CHANGES.c.status.in_(IN_DOUBT))
+        rows = session.execute(query.order_by(_CHANGES.c.id)).all()
         return [row for row in rows if row.not_before_at is None or row.not_before_at <= now]
 
 
 def mark_in_flight(state: State, entries: Sequence[Entry]) -> None:
     """The changes are being sent, once more."""
     with state.session() as session:
-        _set(session, [each.id for each in entries], status="in_flight", attempt=col(Outbox.attempt) + 1, receipt="")
+        _set(session, [each.id for each in entries], status="in_flight", attempt=_CHANGES.c.attempt + 1, receipt="")
 
 
 def note_receipt(state: State, entries: Sequence[Entry], receipt: str) -> None:
@@ -215,7 +211,7 @@ def note_receipt(state: State, entries: Sequence[Entry], receipt: str) -> None:
 def put_back(state: State, entries: Sequence[Entry]) -> None:
     """Certainly nothing of these was sent: they wait again, and the attempt does not count."""
     with state.session() as session:
-        _set(session, [each.id for each in entries], status="pending", attempt=col(Outbox.attempt) - 1)
+        _set(session, [each.id for each in entries], status="pending", attempt=_CHANGES.c.attempt - 1)
 
 
 def ask_again(state: State, entries: Sequence[Entry], at: datetime) -> None:
@@ -228,7 +224,7 @@ def keep(state: State, settled: Sequence[tuple[Entry, Settlement]], *, run: int,
     """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made."""
     alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
-        session.execute(insert(Delivery), [_delivery(row, each, run, now) for row, each in settled])
+        session.connection().execute(insert(_DELIVERIES), [_delivery(row, each, run, now) for row, each in settled])
         for row, each in settled:
             alike.setdefault((each.status, each.not_before_at, each.costs_attempt), []).append(row.id)
             if each.result == "conflict" and row.lane != TASK_LANE:
@@ -243,7 +239,7 @@ def keep(state: State, settled: Sequence[tuple[Entry, Settlement]], *, run: int,
         for (status, not_before_at, costs_attempt), ids in alike.items():
             values: dict[str, Any] = {"status": status, "not_before_at": not_before_at}
             if not costs_attempt:
-                values["attempt"] = col(Outbox.attempt) - 1
+                values["attempt"] = _CHANGES.c.attempt - 1
             _set(session, ids, **values)
 
 
@@ -258,30 +254,29 @@ def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str
 def _set(session: Session, ids: Sequence[int], **values: Any) -> None:
     """Change rows that are on their way."""
     for part in parts(ids, _MANY_IDS):
-        is_going = col(Outbox.status).in_(("pending", *IN_DOUBT))
-        statement = update(Outbox).where(col(Outbox.id).in_(part), is_going).values(**values)
-        session.execute(statement, execution_options={"synchronize_session": False})
+        is_going = _CHANGES.c.status.in_(("pending", *IN_DOUBT))
+        session.connection().execute(update(_CHANGES).where(_CHANGES.c.id.in_(part), is_going).values(**values))
 
 
 def unapplied(state: State, *, limit: int = 50_000) -> list[Entry]:
     """The next accepted deliveries that the mart does not know of yet, in the order of delivery: `delivery` and `at`, with the
     system, object type, native id and fields of their change."""
     with state.session() as session:
-        place = (Outbox.system, Outbox.object_type, Outbox.native_id, Outbox.fields)
-        query = columns(col(Delivery.id).label("delivery"), Delivery.at, *place)  # type: ignore[call-overload]
-        query = query.where(Delivery.outbox == Outbox.id, col(Delivery.is_applied).is_(False))
-        query = query.where(col(Delivery.result).in_(("accepted", "unchanged")))
-        return list(session.execute(query.order_by(col(Delivery.id)).limit(limit)).all())
+        change, told = _CHANGES.c, _DELIVERIES.c
+        query = columns(
+            told.id.label("delivery"), told.at, change.system, change.object_type, change.native_id, change.fields
+        )
+        query = query.where(told.outbox == change.id, told.is_applied.is_(False))
+        query = query.where(told.result.in_(("accepted", "unchanged")))
+        return cast("list[Entry]", session.connection().execute(query.order_by(told.id).limit(limit)).all())
 
 
 def mark_applied(state: State, deliveries: Sequence[int]) -> None:
     """The mart knows of these."""
     with state.session() as session:
         for part in parts(deliveries, _MANY_IDS):
-            session.execute(
-                update(Delivery).where(col(Delivery.id).in_(part)).values(is_applied=True),
-                execution_options={"synchronize_session": False},
-            )
+            statement = update(_DELIVERIES).where(_DELIVERIES.c.id.in_(part)).values(is_applied=True)
+            session.connection().execute(statement)
 
 
 def accepted(state: State, run: int) -> list[Outbox]:

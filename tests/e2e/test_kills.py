@@ -90,10 +90,9 @@ def _kill_before_the_reply_arrives(world: World, system: str) -> None:
 def test_killed_while_a_bulk_job_is_at_work_it_is_asked_by_its_id_and_no_row_goes_twice(installed: World) -> None:
     house, crms = installed.house, installed.crms
     house.edit("[systems.salesforce]\n", "[systems.salesforce]\nbulk_write_from = 20\n")
-    running = house.start("sync")
-    running.wait_for(PULLED)
-    crms.tell("faults", system="salesforce", kind="slow", match="GET .*/jobs/ingest/[^/]*$", seconds=30)
+    crms.tell("faults", system="salesforce", kind="slow", match="GET .*/jobs/ingest/[^/]*$", seconds=HELD_S)
     mark = crms.mark()
+    running = house.start("sync")
     eventually(
         lambda: any(
             call["method"] == "PATCH" and "jobs/ingest" in call["path"] for call in crms.calls_of("salesforce", mark)

@@ -20,7 +20,7 @@ def _promised(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return promised
 
 
-@pytest.mark.parametrize("bulk_write_from", [10_000, 20])
+@pytest.mark.parametrize("bulk_write_from", [15_000, 20])
 def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: World, bulk_write_from: int) -> None:
     house, crms = installed.house, installed.crms
     house.edit("[systems.salesforce]\n", f"[systems.salesforce]\nbulk_write_from = {bulk_write_from}\n")
