@@ -9,6 +9,7 @@ everything is listed anew (`hubspot_refresh`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,10 +21,13 @@ from connector.sources import hubspot_search as search
 from connector.sources.hubspot_client import Api, Json
 from connector.sources.hubspot_refresh import MERGED, refreshed, younger
 from connector.sources.hubspot_search import Found, Horizons, Position, Wanted, instant_ms
+from connector.sources.parallel import interleaved
 from connector.tables import BOOL, INSTANT, PAGE, TEXT
 
 #: Rows of one of our pages: what one association call takes.
 BLOCK_ROWS = associations.IDS_PER_CALL
+#: Vendor pages that are asked for while the ones before become rows: one of our pages.
+PAGES_AHEAD = 10
 #: Requested fields with this prefix are ids of associated records: `associations.companies`.
 ASSOCIATED = "associations."
 #: Objects whose records can be merged.
@@ -35,7 +39,7 @@ def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     stream = request.stream
     start = search.position(request.cursor)
     wanted = Wanted(stream.object_type, properties(request), stream.cursor_field)
-    found = _found(api, request, wanted, start, horizons)
+    found = interleaved([partial(_found, api, request, wanted, start, horizons)], threads=1, ahead=PAGES_AHEAD)
     linked = [
         to_type for to_type in associations.OF.get(stream.object_type, ()) if ASSOCIATED + to_type in request.fields
     ]
