@@ -1,0 +1,188 @@
+"""What must be so once the world is quiet, whatever happened before; judged by the systems' own storage."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from tests.chaos.others import Others
+from tests.chaos.storage import Storage, Values
+from tests.e2e.crm import differing
+from tests.e2e.house import House
+
+#: `[writeback] min_points`: a score that differs by less, with nothing else, is not written.
+MIN_POINTS = 2.0
+LINE = 25.0  # the level of the workflows
+SCORES = {"Score__c", "connector_score"}
+#: Columns of records that say how we came to know of them, not what they are.
+_OUR_WAY = {"ingestion", "run", "version", "modified_at", "native"}
+_RECORDS = ("person_record", "account_record", "opportunity_record", "case_record", "activity")
+
+
+@dataclass
+class Crossings:
+    """How often the score that each record should have rose over the line: its workflows may fire as often, and no more."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    rises: Counter[str] = field(default_factory=Counter)
+
+    def follow(self, desired: dict[str, Values]) -> None:
+        """What is desired after another run."""
+        for record, fields in desired.items():
+            score = next((float(value) for name, value in fields.items() if name in SCORES and value is not None), 0.0)
+            if score >= LINE > self.scores.get(record, 0.0):
+                self.rises[record] += 1
+            self.scores[record] = score
+
+
+@dataclass
+class Judge:
+    """Looks at everything; every violation is a sentence with record, field and both values."""
+
+    house: House
+    storage: Storage
+    others: Others
+    crossings: Crossings
+
+    def violations(self, mart: Values) -> list[str]:
+        """All that is not as it must be. mart: what `look` said of it."""
+        return [
+            *self._values(mart["desired"]), *self._known(mart["alive"]), *self._edits(), *self._tasks(mart["tasks"]), *self._firings(),
+            *self._books(), *mart["doubled"],
+        ]  # fmt: skip
+
+    def look(self) -> Values:
+        """What the mart holds: for a child to answer."""
+        with duckdb.connect(str(self.house.stores[1]), read_only=True) as mart:
+            tables = [name for (name,) in mart.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+            doubled = []
+            for name in tables:
+                counted = f'SELECT count(*), count(DISTINCT key) FROM "{name}"'
+                rows, keys = mart.execute(counted).fetchall()[0]
+                if rows != keys:
+                    doubled.append(f"mart {name}: {rows} rows with {keys} keys")
+            dirty = mart.execute("SELECT key FROM dirty").fetchall()
+            alive = "SELECT key FROM person_record WHERE deleted_at IS NULL AND merged_into IS NULL AND NOT coalesce(is_converted, false) AND object_type != 'visitor'"
+            return {
+                "desired": self.house.desired(),
+                "alive": [key for (key,) in mart.execute(alive).fetchall()],
+                "tasks": dict(mart.execute("SELECT key, record FROM desired_task").fetchall()),
+                "doubled": doubled + [f"mart dirty: {key} is left" for (key,) in dirty],
+            }
+
+    def desired(self) -> dict[str, Values]:
+        """What should be written: for a child to answer."""
+        return self.house.desired() if self.house.stores[1].exists() else {}
+
+    # --------------------------------------------------------------------------------------------- the systems
+
+    def _values(self, desired: dict[str, Values]) -> Iterator[str]:
+        held, frozen = self.storage.written(), self._set_aside()
+        for record in sorted(desired.keys() ^ held.keys()):
+            if record in held:
+                yield f"{record}: live, and nothing is desired of it"
+            elif any(value not in (None, "") for value in desired[record].values()):
+                yield f"{record}: desired, and not there"
+        for record in sorted(desired.keys() & held.keys()):
+            found = differing({record: desired[record]}, held)
+            if found and not _is_small(desired[record], held[record], found) and record not in frozen:
+                yield from found
+
+    def _set_aside(self) -> set[str]:
+        """Records with a field that is frozen because two writers fight over it."""
+        return {record for (record,) in self.house.state("SELECT record FROM freeze")}
+
+    def _known(self, alive: list[str]) -> Iterator[str]:
+        held = self.storage.people()
+        for record in sorted(set(alive) ^ held.keys()):
+            yield f"{record}: {'live in its system, not in the mart' if record in held else 'live in the mart, not in its system'}"
+
+    def _edits(self) -> Iterator[str]:
+        held = self.storage.people()
+        for (record, name), value in self.others.edits.items():
+            if record in held and held[record].get(name) != value:
+                yield f"{record} {name}: {held[record].get(name)!r}, though somebody wrote {value!r}"
+
+    def _tasks(self, desired: dict[str, str]) -> Iterator[str]:
+        made = self.storage.tasks()
+        for key, count in Counter(task["key"] for task in made).items():
+            if count > 1:
+                yield f"task {key}: made {count} times"
+        same = Counter((task["system"], task["subject"], str(task["due"])[:16], task["who"]) for task in made if task["who"])
+        for what, count in same.items():
+            if count > 1:
+                yield f"task {what}: there {count} times"
+        there = {task["key"] for task in made}
+        told = {key: (status, system) for key, status, system in self.house.state("SELECT key, status, system FROM outbox WHERE lane = 'task'")}
+        alive = self.storage.people()
+        for key, record in desired.items():
+            if key not in there and (record in alive or key not in told):
+                yield f"task {key} for {record}: desired, not made; the outbox says {told.get(key, 'nothing')}"
+
+    def _firings(self) -> Iterator[str]:
+        fired: dict[tuple[str, str], list[str]] = {}
+        for each in self.storage.firings():
+            record = f"{each['system']}|{each['object_type']}|{each['record_id']}"
+            fired.setdefault((each["rule"], record), []).append(each["detail"])
+        for (rule, record), details in fired.items():
+            allowed = self.crossings.rises[record] + 2 * self.others.scores[record]
+            if len(details) > allowed:
+                yield f"{record}: {rule!r} fired {len(details)} times for {allowed} crossings: {'; '.join(details)}"
+
+    # --------------------------------------------------------------------------------------------- our books
+
+    def _books(self) -> Iterator[str]:
+        state = self.house.state
+        lost = "SELECT run, system, stream, pulled, applied + unchanged + filtered + quarantined AS kept FROM run_step WHERE pulled != kept"
+        for run, system, stream, pulled, kept in state(lost):
+            yield f"run {run} {system} {stream}: {pulled} pulled, {kept} accounted for"
+        open_ones = "SELECT key, system, status, native_id, fields FROM outbox WHERE status NOT IN ('settled', 'superseded', 'quarantined')"
+        for key, system, status, native, fields in state(open_ones):
+            yield f"outbox {key} of {system} {native}: still {status} ({fields})"
+        for (verdict,) in state("PRAGMA integrity_check"):
+            if verdict != "ok":
+                yield f"state: {verdict}"
+        for (run,) in state("SELECT id FROM run WHERE status = 'running'"):
+            yield f"run {run}: never ended"
+
+
+def _is_small(wanted: Values, held: Values, found: list[str]) -> bool:
+    """Whether only the score differs, by less than is written."""
+    names = {line.split(": ")[0].rsplit(" ", 1)[1] for line in found}
+    if not names <= SCORES:
+        return False
+    name = names.pop()
+    return wanted[name] is not None and held[name] is not None and abs(float(wanted[name]) - float(held[name])) < MIN_POINTS
+
+
+def contents(house: House) -> dict[str, dict[str, Any]]:
+    """What a house knows of live records and counting activities, by key, without how it came to know: for a child to answer."""
+    found: dict[str, dict[str, Any]] = {}
+    with duckdb.connect(str(house.stores[1]), read_only=True) as mart:
+        for table in _RECORDS:
+            condition = "deleted_at IS NULL" + (" AND filtered_because IS NULL" if table == "activity" else " AND merged_into IS NULL")
+            reply = mart.execute(f"SELECT * FROM {table} WHERE {condition}")
+            names = [column[0] for column in reply.description or ()]
+            for row in reply.fetchall():
+                values = {name: str(value) for name, value in zip(names, row, strict=True) if name not in _OUR_WAY}
+                found[f"{table} {values['key']}"] = values
+        for record, output, value in mart.execute("SELECT record, output, value FROM desired").fetchall():
+            if output in ("score", "grade", "reasons"):
+                found.setdefault(f"desired {record}", {})[output] = value
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]]) -> list[str]:
+    """Where a house that went through everything differs from one that has just read it all for the first time."""
+    found = [f"{key}: only in {'ours' if key in ours else 'a fresh house'}" for key in sorted(ours.keys() ^ fresh.keys())]
+    for key in sorted(ours.keys() & fresh.keys()):
+        for name in sorted(ours[key].keys() | fresh[key].keys()):
+            left, right = ours[key].get(name), fresh[key].get(name)
+            if left != right:
+                found.append(f"{key} {name}: {left!r} here, {right!r} in a fresh house")
+    return found
