@@ -27,7 +27,7 @@ from connector import rules
 from connector.errors import Problem
 from connector.facts import TRIGGER_SCOPE
 from connector.section import Section
-from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER
+from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR
 
 MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Reference, Task)
 _DUE = r"^\s*(\d{1,3}) (working day|day|hour|week)s?\s*$"
@@ -261,7 +261,7 @@ def targets(
 ) -> ir.Table:
     """One row for each fired trigger: where its task goes, and all that its templates may say. `fired` is as from `fire`.
 
-    The record is live (not deleted, merged away or converted): in the system that the task names if there is one, else the
+    The record is live (not deleted, merged away or converted, no mere visitor): in the system that the task names if there is one, else the
     one that gave the person an owner, else one with an owner; then with an open opportunity, a contact before a lead.
     Who has no live record gets no task.
     """
@@ -269,6 +269,7 @@ def targets(
         places.records.deleted_at.isnull()
         & places.records.merged_into.isnull()
         & ~places.records.is_converted.fill_null(False)
+        & (places.records.object_type != VISITOR)
     ).select(record="key", system="system", object_type="object_type", native_id="native_id", owner="owner")
     mine = places.membership.select(of="key", belongs_to="owner_id")
     held = live.inner_join(mine, live.record == mine.of)

@@ -335,6 +335,8 @@ def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(backend: A
     assert place(contact, hub, deals=[{"key": "deal", "is_closed": False}]) == ["hub|contacts|9"]
     assert place(contact, hub, system="sf", deals=[{"key": "deal", "is_closed": False}]) == ["sf|Contact|2"]
     assert place(lead | {"is_converted": True}, contact | {"deleted_at": NOW}, hub | {"merged_into": "x"}) == []
+    assert place(record("hub|visitor|aa"), contact) == ["sf|Contact|2"]
+    assert place(record("hub|visitor|aa")) == []
 
 
 def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(backend: Any) -> None:
