@@ -55,7 +55,9 @@ def _trouble(random: Random, kind: str) -> Trouble:
 def _rule(random: Random, kind: str, system: str) -> dict[str, Any]:
     few = {"times": random.randint(1, 4), "share": random.choice((0.2, 0.5, 1.0))}
     where = {"match": WRITES[system]} if random.random() < 0.6 else {}
-    object_type = random.choice(("Contact", "Lead", "Task")) if system == "salesforce" else random.choice(("contacts", "tasks"))
+    object_type = (
+        random.choice(("Contact", "Lead", "Task")) if system == "salesforce" else random.choice(("contacts", "tasks"))
+    )
     match kind:
         case "lost_reply":
             return {"kind": "drop_after", **few, **where}

@@ -67,7 +67,10 @@ class Judge:
                 if rows != keys:
                     doubled.append(f"mart {name}: {rows} rows with {keys} keys")
             dirty = mart.execute("SELECT key FROM dirty").fetchall()
-            alive = "SELECT key FROM person_record WHERE deleted_at IS NULL AND merged_into IS NULL AND NOT coalesce(is_converted, false) AND object_type != 'visitor'"
+            alive = (
+                "SELECT key FROM person_record WHERE deleted_at IS NULL AND merged_into IS NULL "
+                "AND NOT coalesce(is_converted, false) AND object_type != 'visitor'"
+            )
             return {
                 "desired": self.house.desired(),
                 "alive": [key for (key,) in mart.execute(alive).fetchall()],
@@ -113,12 +116,17 @@ class Judge:
         for key, count in Counter(task["key"] for task in made).items():
             if count > 1:
                 yield f"task {key}: made {count} times"
-        same = Counter((task["system"], task["subject"], str(task["due"])[:16], task["who"]) for task in made if task["who"])
+        same = Counter(
+            (task["system"], task["subject"], str(task["due"])[:16], task["who"]) for task in made if task["who"]
+        )
         for what, count in same.items():
             if count > 1:
                 yield f"task {what}: there {count} times"
         there = {task["key"] for task in made}
-        told = {key: (status, system) for key, status, system in self.house.state("SELECT key, status, system FROM outbox WHERE lane = 'task'")}
+        told = {
+            key: (status, system)
+            for key, status, system in self.house.state("SELECT key, status, system FROM outbox WHERE lane = 'task'")
+        }
         alive = self.storage.people()
         for key, record in desired.items():
             if key not in there and (record in alive or key not in told):
@@ -157,7 +165,11 @@ def _is_small(wanted: Values, held: Values, found: list[str]) -> bool:
     if not names <= SCORES:
         return False
     name = names.pop()
-    return wanted[name] is not None and held[name] is not None and abs(float(wanted[name]) - float(held[name])) < MIN_POINTS
+    return (
+        wanted[name] is not None
+        and held[name] is not None
+        and abs(float(wanted[name]) - float(held[name])) < MIN_POINTS
+    )
 
 
 def contents(house: House) -> dict[str, dict[str, Any]]:
@@ -165,7 +177,9 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with duckdb.connect(str(house.stores[1]), read_only=True) as mart:
         for table in _RECORDS:
-            condition = "deleted_at IS NULL" + (" AND filtered_because IS NULL" if table == "activity" else " AND merged_into IS NULL")
+            condition = "deleted_at IS NULL" + (
+                " AND filtered_because IS NULL" if table == "activity" else " AND merged_into IS NULL"
+            )
             reply = mart.execute(f"SELECT * FROM {table} WHERE {condition}")
             names = [column[0] for column in reply.description or ()]
             for row in reply.fetchall():
@@ -179,7 +193,9 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
 
 def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]]) -> list[str]:
     """Where a house that went through everything differs from one that has just read it all for the first time."""
-    found = [f"{key}: only in {'ours' if key in ours else 'a fresh house'}" for key in sorted(ours.keys() ^ fresh.keys())]
+    found = [
+        f"{key}: only in {'ours' if key in ours else 'a fresh house'}" for key in sorted(ours.keys() ^ fresh.keys())
+    ]
     for key in sorted(ours.keys() & fresh.keys()):
         for name in sorted(ours[key].keys() | fresh[key].keys()):
             left, right = ours[key].get(name), fresh[key].get(name)

@@ -109,7 +109,9 @@ class Others:
             lag = {"lag_s": random.choice((20, 90))} if random.random() < 0.3 else {}
             self.crms.tell("act", system="salesforce", action="create", object="Lead", values=values, **lag)
         else:
-            self._hubspot("POST", "contacts", {"properties": {"lastname": name, "email": email, "jobtitle": "Director"}})
+            self._hubspot(
+                "POST", "contacts", {"properties": {"lastname": name, "email": email, "jobtitle": "Director"}}
+            )
 
     def _delete(self, random: Random, people: dict[str, Values]) -> None:
         if len(people) < _FEWEST:

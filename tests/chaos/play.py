@@ -13,6 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import requests
+
 from tests.chaos import faults, forks
 from tests.chaos.faults import SYSTEMS, Trouble
 from tests.chaos.judge import LINE, Crossings, Judge, contents, unlike
@@ -22,7 +24,15 @@ from tests.e2e.crm import SECRETS, Crms
 from tests.e2e.house import Done, House
 
 #: What is run while things go wrong, and how often.
-COMMANDS = {("sync",): 72, ("sync", "--full"): 5, ("plan", "apply"): 9, ("pull",): 5, ("pull", "--full"): 2, ("run", "--once"): 4, ("pause",): 3}
+COMMANDS = {
+    ("sync",): 72,
+    ("sync", "--full"): 5,
+    ("plan", "apply"): 9,
+    ("pull",): 5,
+    ("pull", "--full"): 2,
+    ("run", "--once"): 4,
+    ("pause",): 3,
+}
 #: 3: a brake holds; 4: a system could not be served; both say so.
 MAY_END_WITH = (0, 3, 4)
 #: A sync that comes to rest in more than these is fighting with itself.
@@ -85,7 +95,7 @@ class Play:
         self.house.edit("score crosses 60", "score crosses 30")
         self.house.edit("rearm_below = 50", "rearm_below = 26")
         self.house.config.write_text(self.house.config.read_text() + TASKS)
-        self.crms._answer(__import__("requests").delete(self.crms._admin("workflows"), timeout=30))
+        requests.delete(f"{self.crms.urls['salesforce']}/_sandbox/workflows", timeout=30).raise_for_status()
         for system, kind, name in (
             ("salesforce", "Lead", "Score__c"), ("salesforce", "Contact", "Score__c"), ("hubspot", "contacts", "connector_score"),
         ):  # fmt: skip
@@ -93,7 +103,9 @@ class Play:
             self.crms.tell("workflows", system=system, object_type=kind, **rule)
         self.others.settle_in()
         for words in (("install", "--yes"), ("sync",), ("sync", "--json"), ("plan",)):
-            done = self.house.run(*words)  # in this very process: what it imports and remembers, its children have for nothing
+            done = self.house.run(
+                *words
+            )  # in this very process: what it imports and remembers, its children have for nothing
             self._expect(words, done, MAY_END_WITH)
         gc.collect()  # no connection of this process's own stays open
         self._quieten(is_long=False)
@@ -105,7 +117,8 @@ class Play:
         troubles = faults.drawn(random)
         words = random.choices(list(COMMANDS), list(COMMANDS.values()))[0]
         kill = random.choices(list(faults.KILLS), list(faults.KILLS.values()))[0] if random.random() < 0.45 else ""
-        self.story = f"{' '.join(words)}; {', '.join(f'{each.kind} {each.system}' for each in troubles) or 'no trouble'}; kill: {kill or 'no'}"
+        told = ", ".join(f"{each.kind} {each.system}" for each in troubles) or "no trouble"
+        self.story = f"{' '.join(words)}; {told}; kill: {kill or 'no'}"
         self._say(f"cycle {self.cycle}: {self.story}")
         self.pass_time(random.choice((5, 60, 300, 900, 7_200)))
         if random.random() < 0.15:
@@ -139,7 +152,10 @@ class Play:
             self.gone[trouble.system] = max(self.gone.get(trouble.system, 0), random.randint(1, faults.GONE_CYCLES))
             self.hits[trouble.kind] += 1
         else:
-            secret = self.house.directory / {"hubspot": "hubspot_token", "salesforce": "salesforce_client_secret"}[trouble.system]
+            secret = (
+                self.house.directory
+                / {"hubspot": "hubspot_token", "salesforce": "salesforce_client_secret"}[trouble.system]
+            )
             secret.write_text("not-this-one")
             if trouble.system == "salesforce":
                 self.crms.tell("act", system="salesforce", action="expire_sessions")
@@ -159,7 +175,10 @@ class Play:
     def _perturbed(self, words: tuple[str, ...], kill: str, random: Random) -> None:
         """A command with others at work beside it; killed at the drawn moment."""
         writes = self._accepted()
-        moment_s, deeds = random.uniform(0, 1.1) * self.run_s, sorted(random.uniform(0, 1) * self.run_s for _ in range(random.randint(0, 3)))
+        moment_s, deeds = (
+            random.uniform(0, 1.1) * self.run_s,
+            sorted(random.uniform(0, 1) * self.run_s for _ in range(random.randint(0, 3))),
+        )
         is_term = random.random() < 0.15
         command, began_s = self._start(*words), time.monotonic()
         while not command.is_over():
@@ -168,7 +187,9 @@ class Play:
                 deeds.pop(0)
                 self.others.act(random)
             elif kill and self._is_time(kill, passed_s >= moment_s, writes):
-                self.kills["SIGTERM" if is_term else f"kill -9 ({kill})"] += command.send(signal.SIGTERM if is_term else signal.SIGKILL)
+                self.kills["SIGTERM" if is_term else f"kill -9 ({kill})"] += command.send(
+                    signal.SIGTERM if is_term else signal.SIGKILL
+                )
                 kill = ""
             if passed_s > forks.ENDS_WITHIN_S:
                 break
@@ -184,7 +205,10 @@ class Play:
 
     def _accepted(self) -> int:
         """A number that grows with every write of ours that took effect."""
-        marks = "SELECT (SELECT count(*) FROM sf_Lead WHERE LastModifiedById != CreatedById) + (SELECT total(modified_ms) FROM hubspot_contacts) AS mark"
+        marks = (
+            "SELECT (SELECT count(*) FROM sf_Lead WHERE LastModifiedById != CreatedById) "
+            "+ (SELECT total(modified_ms) FROM hubspot_contacts) AS mark"
+        )
         return int(self.storage.rows(marks)[0]["mark"])
 
     # --------------------------------------------------------------------------------------------- quiet
@@ -236,7 +260,9 @@ class Play:
         done = forks.start(fresh, self.folder / "fresh-plan", ("plan",), self._now()).end()
         self._expect(("plan",), done, (0, 3))
         done = forks.start(self.house, self.folder / "last-sync", ("sync",), self._now()).end()
-        ours, theirs = (forks.asked(self.folder / "contents", lambda house=house: contents(house)) for house in (self.house, fresh))
+        ours, theirs = (
+            forks.asked(self.folder / "contents", lambda house=house: contents(house)) for house in (self.house, fresh)
+        )
         found = [line for line in unlike(ours, theirs) if not line.startswith("desired ")]
         if found:
             raise ViolationError(found[:40])

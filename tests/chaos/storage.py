@@ -49,7 +49,9 @@ class Storage:
 
     def tasks(self) -> list[Values]:
         """Every task that carries our key, those in the bins too: system, id, key, subject, due, who, is_live."""
-        query = "SELECT Id, Task_Key__c, Subject, ActivityDate, WhoId, IsDeleted FROM sf_Task WHERE Task_Key__c IS NOT NULL"
+        query = (
+            "SELECT Id, Task_Key__c, Subject, ActivityDate, WhoId, IsDeleted FROM sf_Task WHERE Task_Key__c IS NOT NULL"
+        )
         made = [
             {"system": "salesforce", "id": row["Id"], "key": row["Task_Key__c"], "subject": row["Subject"],
              "due": row["ActivityDate"], "who": row["WhoId"], "is_live": not row["IsDeleted"]}
