@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two for each core: the end-to-end tests wait more than they compute.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
-.PHONY: demo test check format docs pictures benchmarks clean
+.PHONY: demo test check format docs pictures benchmarks chaos clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12 …" % sys.version_info[:2]) if sys.version_info < (3, 11) else None'
@@ -40,6 +40,12 @@ pictures: $(READY)  ## the pictures of the README, from a real run
 
 benchmarks: $(READY)  ## ratios against a baseline in the same run
 	@for each in benchmarks/[a-z]*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+# make chaos SEED=3 CYCLES=50 plays another one
+SEED ?= 7
+CYCLES ?= 300
+chaos: $(READY)  ## everything that can go wrong with two CRMs does, 300 times; then all must be right
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --cycles $(CYCLES)
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,7 +30,6 @@ COMMANDS = {
     ("plan", "apply"): 9,
     ("pull",): 5,
     ("pull", "--full"): 2,
-    ("run", "--once"): 4,
     ("pause",): 3,
 }
 #: 3: a brake holds; 4: a system could not be served; both say so.
