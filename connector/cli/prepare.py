@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -44,24 +45,33 @@ def init(
         raise ConnectorError(
             f"{config} exists already", hint="give another name with --config, or --force to overwrite it"
         )
-    kinds = [adapter.kind for adapter in ADAPTERS if adapter.kind != "memory"]
-    chosen = system or ([kind for kind in kinds if yes or Confirm.ask(f"Connect {kind}?", default=True, console=err)])
-    unknown = [kind for kind in chosen if kind not in kinds]
-    if unknown or not chosen:
-        raise typer.BadParameter(f"choose among {', '.join(kinds)}", param_hint="--system")
-    url = "https://YOUR-DOMAIN.my.salesforce.com"
+    titles = {adapter.kind: adapter.title for adapter in ADAPTERS if adapter.kind != "memory"}
+    chosen = system or [
+        kind for kind, title in titles.items() if yes or Confirm.ask(f"Connect {title}?", default=True, console=err)
+    ]
+    if not chosen:
+        raise ConnectorError("no system is chosen", hint="say y to one of them, or name it with --system")
+    if unknown := [kind for kind in chosen if kind not in titles]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(titles)}", param_hint="--system")
+    url, region, every = starter.URL, "US", "15 minutes"
     if "salesforce" in chosen and not yes:
-        url = Prompt.ask("Your Salesforce My Domain URL", default=url, console=err)
-    region = (
-        "US"
-        if yes
-        else Prompt.ask("Country whose phone numbers are written without a prefix", default="US", console=err).upper()
-    )
-    every = "15 minutes" if yes else Prompt.ask("Sync every", default="15 minutes", console=err)
+        url = _ask("Your Salesforce My Domain URL", url, starter.url)
+    if not yes:
+        region = _ask("Country whose phone numbers are written without a prefix", region, starter.region)
+        every = _ask("Sync every", every, starter.interval)
     config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
     out.print(ok(f"wrote {config}"))
-    for line in starter.next_steps(chosen, config):
+    for line in starter.next_steps(chosen, config, url):
         out.print(f"  {escape(line)}")
+
+
+def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
+    """Ask until the answer can be read."""
+    while True:
+        try:
+            return read(Prompt.ask(question, default=default, console=err))
+        except ValueError as problem:
+            err.print(f"  {escape(str(problem))}")
 
 
 def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+
+import pycountry
+
+from connector.section import duration
+
+#: What stands in the file until the real one is given.
+URL = "https://YOUR-DOMAIN.my.salesforce.com"
 
 _SYSTEMS = {
     "salesforce": """[systems.salesforce]
@@ -70,10 +79,37 @@ def text(kinds: Sequence[str], *, url: str, region: str, every: str) -> str:
     )
 
 
-def next_steps(kinds: Sequence[str], config: Path) -> list[str]:
+def url(answer: str) -> str:
+    """An answer as the address of a Salesforce org. Raises ValueError."""
+    given = answer.strip().rstrip("/")
+    given = given if "://" in given else f"https://{given}"
+    if not re.fullmatch(r"https?://[\w.-]+(:\d+)?", given):
+        raise ValueError("an address such as https://acme.my.salesforce.com, please")
+    return given
+
+
+def region(answer: str) -> str:
+    """An answer as a country code. Raises ValueError."""
+    given = answer.strip().upper()
+    if pycountry.countries.get(alpha_2=given) is None:
+        raise ValueError("a country code of two letters such as DE, please")
+    return given
+
+
+def interval(answer: str) -> str:
+    """An answer as the words after `every`. Raises ValueError."""
+    given = answer.strip().removeprefix("every").strip()
+    if duration(given) < timedelta(minutes=1):
+        raise ValueError("at least a minute, please")
+    return given
+
+
+def next_steps(kinds: Sequence[str], config: Path, url: str = "") -> list[str]:
     """What to do next, line by line."""
+    edit = [f"edit {config}: your Salesforce address is still {URL}"] if url == URL and "salesforce" in kinds else []
     option = "" if config == Path("connector.toml") else f" --config {config}"
     return [
+        *edit,
         *(_CREDENTIALS[kind] for kind in kinds),
         f"connector check{option}      says what is missing, and how to mend it",
         f"connector install{option}    creates the fields that are written",

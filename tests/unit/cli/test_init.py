@@ -1,0 +1,37 @@
+"""`init` asks again until an answer can be read, and says what is still to be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from connector import cli, tomlfile
+
+
+def _init(directory: Path, answers: str, *options: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, ["init", "--config", str(directory / "connector.toml"), *options], input=answers)
+    return done.exit_code, done.output
+
+
+def test_wrong_answers_are_asked_again_and_right_ones_are_put_in_order(tmp_path: Path) -> None:
+    answers = "\n".join(
+        ["y", "n", "not a url", "acme.my.salesforce.com/", "germany", "de", "every fortnight", "every 5 minutes", ""]
+    )
+    code, said = _init(tmp_path, answers)
+    assert code == 0, said
+    assert said.count("please") + said.count("must be a duration") == 3
+    raw = tomlfile.read(tmp_path / "connector.toml").raw
+    assert raw["systems"] == {"salesforce": raw["systems"]["salesforce"]}
+    assert raw["systems"]["salesforce"]["url"] == "https://acme.my.salesforce.com"
+    assert (raw["mapping"]["region"], raw["schedule"]["sync"]) == ("DE", "every 5 minutes")
+
+
+def test_no_system_is_no_configuration(tmp_path: Path) -> None:
+    assert _init(tmp_path, "n\nn\n")[0] == 1
+    assert _init(tmp_path, "", "--system", "salesfroce")[0] == 2
+    assert not (tmp_path / "connector.toml").exists()
+
+
+def test_an_address_that_is_still_to_be_given_is_said(tmp_path: Path) -> None:
+    assert "is still https://YOUR-DOMAIN" in _init(tmp_path, "", "--yes")[1].replace("\n", " ")
