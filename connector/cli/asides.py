@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from connector.cli.books import open_books
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, print_json, tell
 from connector.errors import ConnectorError
 from connector.state import quarantine as asides
 from connector.state.quarantine import Cause
@@ -60,7 +60,7 @@ def quarantine(
     elif as_json:
         print_json([_as_json(each, is_whole=action == "explain") for each in found])
     elif not found:
-        out.print(ok("nothing is set aside"))
+        tell(ok("nothing is set aside"))
     elif action == "explain":
         for each in found:
             _explain(each)
@@ -79,27 +79,26 @@ def _as_json(cause: Cause, *, is_whole: bool) -> dict[str, object]:
 def _list(found: Sequence[Cause]) -> None:
     for each in found:
         code = f" [dim]{escape(each.code)}[/dim]" if each.code else ""
-        out.print(
-            f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}{code}"
-        )
-        out.print(f"        {escape(each.reason)}  [dim]since {each.first_at:%d %b %H:%M} UTC[/dim]")
+        tell(f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}{code}")
+        tell(f"        {escape(each.reason)}  [dim]since {each.first_at:%d %b %H:%M} UTC[/dim]")
     total, most = sum(each.count for each in found), max(found, key=lambda each: each.count)
-    out.print(
+    tell(
         f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {most.id}` says more"
     )
 
 
 def _explain(cause: Cause) -> None:
-    out.print(f"[bold]{cause.system} {escape(cause.where)}: {escape(cause.reason)}[/bold]")
-    out.print(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}")
-    out.print(f"  code      {escape(cause.code or 'none')}")
-    out.print(
-        f"  since     {cause.first_at:%d %b %Y %H:%M} UTC, last {cause.last_at:%d %b %Y %H:%M} UTC, at most {cause.attempts} times"
+    tell(f"[bold]{cause.system} {escape(cause.where)}: {escape(cause.reason)}[/bold]")
+    tell(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}")
+    tell(f"  code      {escape(cause.code or 'none')}")
+    tell(
+        f"  since     {cause.first_at:%d %b %Y %H:%M} UTC, last {cause.last_at:%d %b %Y %H:%M} UTC; "
+        f"tried {'once' if cause.attempts == 1 else f'{cause.attempts} times'}"
     )
     if cause.hint:
-        out.print(f"  to do     {escape(cause.hint)}")
-    out.print(f"  released  {_RELEASE.get(cause.kind, '')}; or `connector quarantine retry {cause.id}`")
+        tell(f"  to do     {escape(cause.hint)}")
+    tell(f"  released  {_RELEASE.get(cause.kind, '')}; or `connector quarantine retry {cause.id}`")
     for record in cause.records[:_FEW]:
-        out.print(f"    {escape(record.replace('|', ' '))}")
+        tell(f"    {escape(record.replace('|', ' '))}")
     if len(cause.records) > _FEW:
-        out.print(f"    [dim]… {len(cause.records) - _FEW:,} more with --json[/dim]")
+        tell(f"    [dim]… {len(cause.records) - _FEW:,} more with --json[/dim]")

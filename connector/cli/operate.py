@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from connector import alerts, log, pipeline, planfile, writeback
+from connector import alerts, clock, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
@@ -228,6 +228,7 @@ class _Service:
         self._read_again()
         try:
             summary = _sync(self.config, self.setup, stop, full=full, is_quiet=True, wait_s=0.0)
+            out.print(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
         except Busy as problem:
             err.print(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out")

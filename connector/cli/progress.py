@@ -69,6 +69,8 @@ def _bars(bars: Progress) -> Hooks:
     known: dict[str, TaskID] = {}
 
     def bar(name: str, done: int, total: int | None) -> None:
+        if name not in known and not done and not total:
+            return  # a stream without news needs no bar
         if name not in known:
             known[name] = bars.add_task(name, total=total)
         bars.update(known[name], completed=done, total=max(total, done) if total is not None else None)

@@ -25,6 +25,17 @@ out = Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else C
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def tell(markup: str) -> None:
+    """A line or several; where the terminal is too narrow for one, what goes on below it is indented."""
+    if out.soft_wrap:
+        out.print(markup)
+        return
+    for line in Text.from_markup(markup).split("\n", allow_blank=True):
+        indent = len(line.plain) - len(line.plain.lstrip())
+        for number, part in enumerate(line[indent:].wrap(out, max(out.width - indent - 4, 20))):
+            out.print(" " * (indent + (4 if number else 0)), part, sep="")
+
+
 def print_json(value: Any) -> None:
     """JSON on standard output, nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from connector.cli.screen import out
+from connector.cli.screen import out, tell
 from connector.matching.terms import WORDS
 from connector.report.explain import Explained
 from connector.tables import POINT, VISITOR
@@ -22,10 +22,10 @@ def show_person(told: Explained) -> None:
     known = [record for record in told.records if record["object_type"] != VISITOR]
     systems = {record["system"] for record in known}
     parts = [person.get("name") or "somebody", person.get("title"), account.get("name") or person.get("company")]
-    out.print(f"\n[bold]{escape(' · '.join(part for part in parts if part))}[/bold]  [dim]person {person['key']}[/dim]")
+    tell(f"\n[bold]{escape(' · '.join(part for part in parts if part))}[/bold]  [dim]person {person['key']}[/dim]")
     traces = len(told.records) - len(known)
     more = f" and {traces} bare trace{'' if traces == 1 else 's'} (e-mail, cookie)" if traces else ""
-    out.print(
+    tell(
         f"  {_count(len(known), 'record')} in {_count(len(systems), 'system')}{more}"
         + (f" · owner {escape(told.owner)}" if told.owner else "")
     )
@@ -38,15 +38,15 @@ def show_person(told: Explained) -> None:
 
 def _others(others: Sequence[Mapping[str, Any]]) -> None:
     if others:
-        out.print("[bold]Other writers[/bold]")
+        tell("[bold]Other writers[/bold]")
     for each in others[:8]:
         where = f"  {escape(_record(each['record']))} {escape(each['field'])}"
         if "frozen_until" in each:
             until = f"frozen {_moment(each['at'])} to {_moment(each['frozen_until'])}"
-            out.print(f"{where} [yellow]{until}[/yellow]: {escape(each['why'])}")
+            tell(f"{where} [yellow]{until}[/yellow]: {escape(each['why'])}")
         else:
             was, made = each["ours"] or "nothing", each["theirs"] or "nothing"
-            out.print(
+            tell(
                 f"{where}  {escape(was)} → {escape(made)} by {escape(each['editor'])}  [dim]{_moment(each['at'])}[/dim]"
             )
 
@@ -61,9 +61,9 @@ def _record(key: str) -> str:
 
 
 def _evidence(told: Explained) -> None:
-    out.print("\n[bold]Who[/bold]")
+    tell("\n[bold]Who[/bold]")
     if not told.evidence:
-        out.print(f"  {escape(_record(told.records[0]['key']))}")
+        tell(f"  {escape(_record(told.records[0]['key']))}")
     seen: set[tuple[str, str]] = set()
     for chain in told.evidence:
         for hop in chain:
@@ -73,22 +73,22 @@ def _evidence(told: Explained) -> None:
             seen.add(pair)
             word = WORDS.get(hop["type"], (hop["type"],))[0]
             value = "" if hop["type"] == "crm_id" else f" {hop['value']}"
-            out.print(
+            tell(
                 f"  {escape(_record(hop['left']))} [dim]──[/dim] {escape(word + value)} [dim]──[/dim] {escape(_record(hop['right']))}"
             )
     if sum(len(chain) for chain in told.evidence) > _FEW:
-        out.print("  [dim]… the rest with --json[/dim]")
+        tell("  [dim]… the rest with --json[/dim]")
     for reason in told.refused[:5]:
-        out.print(f"  [yellow]not joined[/yellow] {escape(reason)}")
+        tell(f"  [yellow]not joined[/yellow] {escape(reason)}")
 
 
 def _score(told: Explained) -> None:
     score = told.score
-    out.print("\n[bold]Score[/bold]")
+    tell("\n[bold]Score[/bold]")
     if score is None:
-        out.print("  not scored yet")
+        tell("  not scored yet")
         return
-    out.print(
+    tell(
         f"  [bold]{score['score'] / POINT:.1f}[/bold] · grade {score['grade']} · fit {score['fit'] / POINT:.1f} "
         f"({score['coverage_known']} of {score['coverage_of']} inputs known) · engagement {score['engagement'] / POINT:.1f}"
         + _crossing(told.crossing)
@@ -99,8 +99,8 @@ def _score(told: Explained) -> None:
         count = f"  [dim]{line['events']}×[/dim]" if (line.get("events") or 0) > 1 else ""
         said = line["half"] if line["half"] != "fit" else _read(told.inputs.get(line["rule"], ()))
         text = f"{escape(str(line['text']))}{count}  [dim]{escape(said)}[/dim]"
-        out.print(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
-    out.print(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
+        tell(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
+    tell(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
 
 
 def _crossing(crossing: Mapping[str, Any] | None) -> str:
@@ -132,22 +132,22 @@ _WAITS = {
 
 
 def _stages(stages: Sequence[Mapping[str, Any]], waits: Sequence[Mapping[str, Any]]) -> None:
-    out.print("\n[bold]Stage[/bold]")
+    tell("\n[bold]Stage[/bold]")
     if not stages:
-        out.print("  none yet")
+        tell("  none yet")
     for interval in stages[:6]:
         until = "now" if interval["left_at"] is None else _day(interval["left_at"])
-        out.print(
+        tell(
             f"  {interval['stage']:<9} {_day(interval['entered_at'])} – {until}  [dim]{escape(interval['why'] or '')}[/dim]"
         )
     for wait in waits:
-        out.print(f"  looked at again {_day(wait['due_at'])}  [dim]{_WAITS.get(wait['why'], wait['why'])}[/dim]")
+        tell(f"  looked at again {_day(wait['due_at'])}  [dim]{_WAITS.get(wait['why'], wait['why'])}[/dim]")
 
 
 def _writes(told: Explained) -> None:
-    out.print("\n[bold]Written[/bold]")
+    tell("\n[bold]Written[/bold]")
     if not told.writes:
-        out.print("  nothing yet")
+        tell("  nothing yet")
     for write in told.writes[:6]:
         if write["task"]:
             what = f"task “{write['task']}”"
@@ -156,7 +156,7 @@ def _writes(told: Explained) -> None:
                 f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None
             )
         how = write["result"] + (f" ({write['code']})" if write["code"] else "")
-        out.print(
+        tell(
             f"  {write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
             f"[dim]{_moment(write['at'])}, run {write['run']}, {how}[/dim]"
         )

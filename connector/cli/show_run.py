@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 
-from connector.cli.screen import ok, out, when
+from connector.cli.screen import ok, tell, when
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, QuotaExhausted
 from connector.pipeline import Summary
@@ -59,7 +59,7 @@ def show_summary(summary: Summary) -> None:
 
 
 def _line(step: str, text: str) -> None:
-    out.print(f"[bold]{step:<9}[/bold] {text}")
+    tell(f"[bold]{step:<9}[/bold] {text}")
 
 
 def _parts(counts: Mapping[str, int]) -> str:
@@ -88,7 +88,7 @@ def show_failures(summary: Summary) -> dict[str, ConnectorError]:
     left_out: dict[str, ConnectorError] = {**summary.failures, **summary.pulled.failures}
     for name, problem in left_out.items():
         if isinstance(problem, QuotaExhausted):
-            out.print(
+            tell(
                 f"[yellow]![/yellow] {name} was not read to the end: {escape(str(problem))}\n  it goes on, {when(problem.resets_at)}"
             )
         else:
@@ -102,7 +102,7 @@ def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
     """As `show_failures`, with the systems that a person paused."""
     left_out = show_failures(summary)
     for name, pause in summary.paused.items():
-        out.print(
+        tell(
             f"[yellow]![/yellow] {name} was left out: paused since {pause.since_at:%d %b %H:%M} UTC by {escape(pause.by)}"
             f"\n  `connector resume {name}` lets it take part again"
         )
@@ -125,20 +125,20 @@ def _troubles(summary: Summary) -> None:
     quarantined = summary.pulled.total.quarantined
     if quarantined:
         records = "1 record was" if quarantined == 1 else f"{quarantined:,} records were"
-        out.print(f"[yellow]![/yellow] {records} set aside\n  `connector status` says which, and why")
+        tell(f"[yellow]![/yellow] {records} set aside\n  `connector status` says which, and why")
     if summary.exit_code:
-        out.print(f"exit code {summary.exit_code}")
+        tell(f"exit code {summary.exit_code}")
     elif left_out or summary.paused or quarantined or _is_busy(summary.delivered):
         return
     elif summary.totals and not summary.planned:
-        out.print(ok("everything is as it should be"))
+        tell(ok("everything is as it should be"))
 
 
 def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:
     lanes = ", ".join(f"{lane} {count:,}" for lane, count in each.pending.items())
     waiting = sum(each.pending.values())
     changes = f"{waiting:,} change{'' if waiting == 1 else 's'} wait for calls ({lanes})"
-    out.print(
+    tell(
         f"[yellow]![/yellow] {each.system}: {changes}: {escape(str(problem))}\n  they go by themselves, {when(problem.resets_at)}"
     )
 
@@ -148,4 +148,4 @@ def _is_busy(delivered: Sequence[Delivered]) -> bool:
 
 
 def _trouble(what: str, hint: str) -> None:
-    out.print(f"[red]✗[/red] {escape(what)}" + (f"\n  {escape(hint)}" if hint else ""))
+    tell(f"[red]✗[/red] {escape(what)}" + (f"\n  {escape(hint)}" if hint else ""))

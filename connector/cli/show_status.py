@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.markup import escape
 
-from connector.cli.screen import ok, out, when
+from connector.cli.screen import ok, tell, when
 from connector.report.status import Status
 from connector.state import pauses
 from connector.state.models import RunStep
@@ -21,10 +21,10 @@ _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped"
 def show_status(told: Status, systems: Sequence[str]) -> None:
     """Runs, streams, outbox, what is held and what is set aside."""
     if told.at_work is not None:
-        out.print(f"run {told.at_work.run} is at work since {told.at_work.since_at:%H:%M:%S}")
-    out.print("[bold]Runs[/bold]")
+        tell(f"run {told.at_work.run} is at work since {told.at_work.since_at:%H:%M:%S}")
+    tell("[bold]Runs[/bold]")
     if not told.runs:
-        out.print("  none yet: connector sync")
+        tell("  none yet: connector sync")
     for run in told.runs:
         took = f"{(run.ended_at - run.started_at).total_seconds():.1f} s" if run.ended_at else ""
         mark = _MARKS.get(run.status, "[red]✗[/red]")
@@ -35,9 +35,7 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
             else ""
         )
         code = f" exit {run.exit_code}" if run.exit_code else ""
-        out.print(
-            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}"
-        )
+        tell(f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}")
     _alerts(told)
     _pauses(told)
     _streams(told, systems)
@@ -49,31 +47,31 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
 def _others(told: Status) -> None:
     """What other writers did to our fields."""
     if told.frozen or told.drift:
-        out.print("\n[bold]Other writers[/bold]")
+        tell("\n[bold]Other writers[/bold]")
     for each in told.drift:
         what = (
             "drifted, and nothing is written (owner alert)"
             if each.why == "alert"
             else "changed by somebody since we wrote"
         )
-        out.print(f"  {each.records:>5,}  {each.system} {each.object_type} {escape(each.field)} {what}")
+        tell(f"  {each.records:>5,}  {each.system} {each.object_type} {escape(each.field)} {what}")
     for row in told.frozen[:10]:
-        out.print(
+        tell(
             f"  [yellow]frozen[/yellow] {escape(row.record)} {escape(row.field)} until {row.until_at:%d %b %H:%M}: {escape(row.why)}"
             f"    [dim]connector unfreeze '{escape(row.record)}'[/dim]"
         )
     if len(told.frozen) > 10:
-        out.print(f"  [dim]… {len(told.frozen) - 10:,} more frozen with --json[/dim]")
+        tell(f"  [dim]… {len(told.frozen) - 10:,} more frozen with --json[/dim]")
 
 
 def _alerts(told: Status) -> None:
     if told.alerts:
-        out.print("\n[bold]Alerts[/bold]")
+        tell("\n[bold]Alerts[/bold]")
     for alert in told.alerts:
         unsent = f"  [yellow]not yet sent: {', '.join(alert.untold)}[/yellow]" if alert.untold else ""
-        out.print(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%d %b %H:%M} UTC[/dim]{unsent}")
+        tell(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%d %b %H:%M} UTC[/dim]{unsent}")
         if alert.hint:
-            out.print(f"    [dim]{escape(alert.hint)}[/dim]")
+            tell(f"    [dim]{escape(alert.hint)}[/dim]")
 
 
 def _pauses(told: Status) -> None:
@@ -82,18 +80,16 @@ def _pauses(told: Status) -> None:
         if pause.kind == pauses.ASKED:
             why = f": {escape(pause.reason)}" if pause.reason else ""
             mend = f"`connector resume {pause.system}`"
-            out.print(
-                f"[yellow]![/yellow] {pause.system} is paused {since} by {escape(pause.by)}{why}    [dim]{mend}[/dim]"
-            )
+            tell(f"[yellow]![/yellow] {pause.system} is paused {since} by {escape(pause.by)}{why}    [dim]{mend}[/dim]")
         else:
             mend = f"renew them, then `connector check {pause.system}`"
-            out.print(f"[red]✗[/red] {pause.system}: its credentials are refused {since}    [dim]{mend}[/dim]")
+            tell(f"[red]✗[/red] {pause.system}: its credentials are refused {since}    [dim]{mend}[/dim]")
 
 
 def _streams(told: Status, systems: Sequence[str]) -> None:
     if not told.polls:
         return
-    out.print(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   in the last run that read")
+    tell(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   last run")
     counts = {(step.system, step.stream): step for step in told.steps}
     for poll in told.polls:
         if poll.system not in systems:
@@ -102,10 +98,10 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         changed = "–" if changed_at is None else _ago(told.now, changed_at)
         held = "–" if rows is None else f"{rows:,}"
         line = f"  {poll.system:<11} {poll.stream:<17}{_ago(told.now, poll.polled_at):>11}{changed:>12}{held:>12}"
-        out.print(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)))}[/dim]")
+        tell(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)))}[/dim]")
     for step in told.steps:
         if step.status != "done":
-            out.print(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
+            tell(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
 
 
 def _counted(step: RunStep | None) -> str:
@@ -120,37 +116,35 @@ def _quotas(told: Status, systems: Sequence[str]) -> None:
     """What is left of our calls of today, as far as the systems told."""
     known = {name: each for name, each in told.quotas.items() if name in systems and each["budget"] is not None}
     if known:
-        out.print("\n[bold]API calls[/bold]")
+        tell("\n[bold]API calls[/bold]")
     for name, each in known.items():
         left = max(each["budget"] - each["ours"], 0)
         of = f" · others {each['others']:,} of {each['limit']:,}" if each["limit"] is not None else ""
         mark = "[yellow]" if name in told.waits else "[dim]"
         at = datetime.fromisoformat(each["at"])
-        out.print(f"  {name:<12} {left:,} left of our {each['budget']:,} today{of}  {mark}{_ago(told.now, at)}[/]")
+        tell(f"  {name:<12} {left:,} left of our {each['budget']:,} today{of}  {mark}{_ago(told.now, at)}[/]")
 
 
 def _outbox(told: Status) -> None:
-    out.print("\n[bold]Outbox[/bold]")
+    tell("\n[bold]Outbox[/bold]")
     waiting = {key: count for key, count in told.waiting.items() if key[0] != "quarantined"}
     if not waiting:
-        out.print("  " + ok("nothing waits"))
+        tell("  " + ok("nothing waits"))
     for (state, system, lane), count in sorted(waiting.items()):
-        out.print(f"  {count:,} {state.replace('_', ' ')}  {system} {lane}")
+        tell(f"  {count:,} {state.replace('_', ' ')}  {system} {lane}")
     for system, wait in told.waits.items():
-        out.print(
+        tell(
             f"  [yellow]waits for calls[/yellow] {system}: {escape(wait.why)}    [dim]goes {when(wait.until_at)}[/dim]"
         )
     for why, count in told.held.items():
-        out.print(
-            f"  [yellow]held[/yellow] {count:,}: {escape(why)}    [dim]let go with `connector apply --held`[/dim]"
-        )
-    out.print("\n[bold]Set aside[/bold]")
+        tell(f"  [yellow]held[/yellow] {count:,}: {escape(why)}    [dim]let go with `connector apply --held`[/dim]")
+    tell("\n[bold]Set aside[/bold]")
     if not told.quarantine:
-        out.print("  " + ok("nothing"))
+        tell("  " + ok("nothing"))
     for system, where, reason, count in told.quarantine[:10]:
-        out.print(f"  {count:>5,}  {system} {escape(where)}: {escape(reason)}")
+        tell(f"  {count:>5,}  {system} {escape(where)}: {escape(reason)}")
     if len(told.quarantine) > 10:
-        out.print(f"  [dim]… {len(told.quarantine) - 10} more kinds with --json[/dim]")
+        tell(f"  [dim]… {len(told.quarantine) - 10} more kinds with --json[/dim]")
 
 
 def _ago(now: datetime, at: datetime) -> str:
