@@ -159,3 +159,29 @@ def test_a_backup_is_restored_into_another_folder_and_nothing_is_made_twice(hous
     told = other.sync()
     assert (told["planned"], other.run("status", "--json").json()["runs"][0]["status"]) == (0, "done")
     assert _tasks(house) == ["Call ann", "Call bob", "Call cyd"]
+
+
+def test_an_email_of_ten_thousand_characters_is_set_aside_by_name_and_its_person_goes_on(house: House) -> None:
+    endless = "e" * 10_000 + "@acme.example"
+    store = Store(house.directory / "crm.json")
+    store.load()
+    record = store.put(
+        "contacts", None, {"email": endless, "first_name": "eve", "title": "CEO", "phone": "+4930555010"}
+    )
+    store.save()
+    told = house.sync()
+    assert told["exit_code"] == 0
+    assert _crm(house)["contacts"][record]["score"] == 30
+    [cause] = house.run("quarantine", "--json").json()
+    assert (cause["where"], cause["reason"], cause["count"]) == ("contacts email", "longer than 254 characters", 1)
+    assert record in house.run("quarantine", "explain", str(cause["id"])).out
+    steps = house.state("SELECT pulled, applied + unchanged + filtered + quarantined FROM run_step")
+    assert all(pulled == counted for pulled, counted in steps)
+    assert "eeeeeeee" not in house.run("status").out + house.stores[0].read_bytes().decode("latin-1")
+    assert house.run("quarantine", "retry", str(cause["id"])).code == 0
+    store.load()
+    store.put("contacts", record, {"email": "eve@acme.example"})
+    store.save()
+    house.sync()
+    assert house.run("quarantine", "--json").json() == []
+    assert "eve" in house.run("explain", "eve@acme.example").out
