@@ -25,6 +25,7 @@ from typing import Any
 from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
 from connector.model import Change, Found, Outcome, Result, Value
 from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_search import instant_ms
 from connector.sources.hubspot_values import LIFECYCLE, Definitions, goes_back, refusal
 
@@ -107,7 +108,9 @@ def update(
 
 def _refusals(changes: Sequence[Change], known: Mapping[str, Json]) -> dict[str, Outcome]:
     """The outcomes of the changes that the portal would not take, by key."""
-    return {each.key: told for each in changes if (told := refusal(each, _texts(each), known)) is not None}
+    names = {name for each in changes for name in each.fields if name in known}
+    fields = {name: field_schema(known[name]) for name in names}
+    return {each.key: told for each in changes if (told := refusal(each, _texts(each), fields)) is not None}
 
 
 def _set_lifecycle(api: Api, object_type: str, stages: Mapping[str, str]) -> None:

@@ -15,7 +15,6 @@ from functools import lru_cache
 from connector import clock
 from connector.model import Change, FieldSchema, Outcome, Result
 from connector.sources.hubspot_client import Api, Json
-from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_search import instant_ms
 
 LONGEST_TEXT = 65_536
@@ -64,15 +63,15 @@ class Definitions:
         self._asked.clear()
 
 
-def refusal(change: Change, sent: Mapping[str, str], definitions: Mapping[str, Json]) -> Outcome | None:
+def refusal(change: Change, sent: Mapping[str, str], fields: Mapping[str, FieldSchema]) -> Outcome | None:
     """Why HubSpot would not take the values that are to be `sent`, or None when nothing speaks against them."""
-    unknown = sorted(sent.keys() - definitions.keys())
+    unknown = sorted(sent.keys() - fields.keys())
     if unknown:
         message = f"{change.object_type} has no property {', '.join(unknown)}"
         mend = f"run `connector install {change.system}`, or correct the name in the configuration"
         return Outcome(change.key, Result.REJECTED, code=UNKNOWN_PROPERTY, message=message, hint=mend)
     for name, text in sent.items():
-        code, cause = wrong(field_schema(definitions[name]), text)
+        code, cause = wrong(fields[name], text)
         if code:
             hint = "correct what is written there, or the property in HubSpot; it is released when either changes"
             return Outcome(change.key, Result.REJECTED, code=code, message=f"{name} {cause}", hint=hint)
