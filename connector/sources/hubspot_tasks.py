@@ -91,7 +91,14 @@ def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Out
         return
     try:
         known = lookup(api, mode, changes) if mode is KeyMode.PLAIN else {}
-    except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError) as error:
+    except RecordRejected as error:
+        if len(changes) == 1:
+            yield batch.failed(changes[0], error)
+            return
+        for part in _halves(changes):  # one of them is refused: it must not hold up the others
+            yield from _created(api, mode, part)
+        return
+    except (SystemUnavailable, MissingPermission, ProtocolError) as error:
         for change in changes:
             yield Outcome(change.key, Result.RETRY, message=f"could not look for the task: {error}", hint=error.hint)
         return
@@ -99,7 +106,12 @@ def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Out
         Outcome(change.key, Result.UNCHANGED, known[_key(change)]) for change in changes if _key(change) in known
     )
     missing = [change for change in changes if _key(change) not in known]
-    todo = [missing] if missing else []
+    yield from _sent(api, mode, missing)
+
+
+def _sent(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
+    """The outcomes of creating these tasks; a refused batch is cut until only what is refused is left."""
+    todo = [changes] if changes else []
     while todo:
         part = todo.pop()
         try:
@@ -109,11 +121,15 @@ def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Out
             if len(part) == 1:
                 yield from _refused(api, mode, part, {_key(part[0]): batch.failed(part[0], error)})
             else:
-                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+                todo += _halves(part)
         except (SystemUnavailable, MissingPermission, ProtocolError) as error:
             yield from (batch.failed(change, error) for change in part)
         else:
             yield from _settled(api, mode, part, rows, answer.get("errors") or ())
+
+
+def _halves(changes: Sequence[Change]) -> list[Sequence[Change]]:
+    return [changes[: len(changes) // 2], changes[len(changes) // 2 :]]
 
 
 def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]:

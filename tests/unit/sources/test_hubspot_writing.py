@@ -326,6 +326,21 @@ def test_when_the_look_up_fails_nothing_is_sent() -> None:
     assert [verb for _, verb, _ in api.calls] == ["read"]
 
 
+def test_a_look_up_that_is_refused_for_one_task_does_not_hold_up_the_others() -> None:
+    api = Tasks(is_unique=False)
+
+    def answer(object_type: str, verb: str, body: Json) -> Json:
+        if verb == "read" and {"id": "99"} in body["inputs"]:
+            raise RecordRejected("unable to infer", code="VALIDATION_ERROR")
+        return api.on_batch(object_type, verb, body)
+
+    api.answer = answer
+    api.linked["13"] = ["99"]
+    told = {each.key: each for each in created(api, KeyMode.PLAIN, task("a", "501"), task("b", "13"), task("c", "502"))}
+    assert [told[f"change-{key}"].result for key in "abc"] == [Result.ACCEPTED, Result.REJECTED, Result.ACCEPTED]
+    assert len(api.made) == 2
+
+
 @pytest.mark.parametrize(
     ("error", "result"), [(MissingPermission("scope"), Result.REJECTED), (SystemUnavailable("timed out"), Result.RETRY)]
 )
