@@ -165,6 +165,7 @@ class Others:
             timeout=_TIMEOUT_S,
         )
         assert answer.ok, answer.text
+        assert method == "DELETE" or "json" in answer.headers["Content-Type"], "a page that somebody put in between"
 
 
 _TITLES = ("Director of Sales", "VP Operations", "Assistant", "Head of Logistics", "Buyer")
