@@ -1,6 +1,6 @@
 """API calls used against the arithmetic minimum: a back-fill, a quiet cycle and a normal one, on both systems.
 
-    python benchmarks/calls.py [people] [edits]
+    python benchmarks/calls.py [people] [edits] [contacts]
 
 The minimum is computed here, from how many records there are and how many go into a page (`Minimum`), and knows nothing of how
 the connector reads; calls are counted in the sandbox's own log. Cycles are made in one process, as `connector run` does. Ends with
@@ -41,6 +41,8 @@ STREAMS = (
     "Lead", "Contact", "Account", "Opportunity", "OpportunityContactRole", "Task", "Event", "CampaignMember", "Campaign", "Case",
 )  # fmt: skip
 DAILY = ("User",)
+# Bulk API 2.0 Developer Guide: a job, a look at its state, the list of five result pages at a time, and each of them.
+BULK_FROM, BULK_ROWS, BULK_LISTED = 20_000, 50_000, 5
 # HubSpot, "CRM search", "Objects", "Associations", "Email events", "Event analytics", "Forms": rows of a page.
 FOUND, LISTED, ASSOCIATED, BATCH, MAILS, EVENTS, SUBMITTED = 200, 100, 1_000, 100, 1_000, 100, 50
 TYPES = ("contacts", "companies", "deals", "tickets", "calls", "emails", "meetings", "notes", "tasks", "communications")
@@ -72,6 +74,13 @@ def salesforce(rows: Mapping[str, int], *, updates: int, tasks: int) -> Minimum:
     each = [pages(count, ROWS) for count in rows.values()]
     collections = ceil(updates / IN_A_COLLECTION) + ceil(tasks / IN_A_COLLECTION)
     return Minimum({"read": max(*each, ceil(sum(each) / IN_A_CALL)), "write": ceil(collections / IN_A_CALL)})
+
+
+def in_bulk(contacts: int) -> Minimum:
+    """So many contacts and nothing else, through one bulk query; the first pages of all objects tell that they are so many."""
+    results = pages(contacts, BULK_ROWS)
+    job = {"job": 2, "results": ceil(results / BULK_LISTED) + results}
+    return Minimum({"read": ceil(len((*STREAMS, *DAILY)) / IN_A_CALL)} | job)
 
 
 def hubspot(rows: Mapping[str, int], *, size: int, updates: int, tasks: int) -> Minimum:
@@ -210,10 +219,10 @@ def run(file: Path, *words: str) -> Any:
     return orjson.loads(said.getvalue())
 
 
-def cycle(crms: Crms, file: Path, title: str) -> tuple[Any, dict[str, Counter[str]]]:
-    """One sync: what it says it did, and its calls by system and path."""
+def cycle(crms: Crms, file: Path, title: str, verb: str = "sync") -> tuple[Any, dict[str, Counter[str]]]:
+    """One run: what it says it did, and its calls by system and path."""
     last = crms.look("calls")["last_id"]
-    said, taken = _stage.timed(lambda: run(file, "sync"))
+    said, taken = _stage.timed(lambda: run(file, verb))
     print(f"\n{title}: {taken}")
     made: dict[str, Counter[str]] = {"salesforce": Counter(), "hubspot": Counter()}
     for row in crms.look("calls", since=last, list=1):
@@ -240,18 +249,14 @@ def written(summary: Mapping[str, Any], system: str) -> dict[str, int]:
     return {"updates": 0, "tasks": 0}
 
 
-def main() -> int:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("people", nargs="?", type=int, default=1_000)
-    parser.add_argument("edits", nargs="?", type=int, default=300)
-    options = parser.parse_args()
+def cycles(place: Path, people: int, edits: int) -> list[bool]:
+    """A back-fill, a quiet cycle and a normal one in a world of `people`."""
     fits: list[bool] = []
-    with tempfile.TemporaryDirectory() as place, _stage.sandbox(Path(place), people=options.people) as addresses:
-        crms, file = Crms(addresses), _stage.configured(Path(place), addresses)
+    with _stage.sandbox(place, people=people) as addresses:
+        crms, file = Crms(addresses), _stage.configured(place, addresses)
         with file.open("a") as config:
             config.write("\n[writeback.brakes]\nmax_overwritten_share = 1.0\nmax_tasks_per_owner = 100\n")
-        print(f"{options.people:,} people, {_stage.load_text()}")
+        print(f"{people:,} people, {_stage.load_text()}")
         spawned(*CONNECTOR, "install", "--yes", file=file)
         counts, rest = crms.look("counts"), crms.rest_of_hubspot()
 
@@ -268,17 +273,34 @@ def main() -> int:
         fits.append(judged("salesforce", made["salesforce"], salesforce(dict.fromkeys(STREAMS, 0), updates=0, tasks=0)))
         fits.append(judged("hubspot", made["hubspot"], hubspot({}, size=FOUND, updates=0, tasks=0)))
 
-        edited = crms.edit(options.edits)
-        said, made = cycle(crms, file, f"normal: {options.edits} contacts of each edited by others")
+        edited = crms.edit(edits)
+        said, made = cycle(crms, file, f"normal: {edits} contacts of each edited by others")
         rows = dict.fromkeys(STREAMS, 0) | {"Contact": edited["salesforce"]}
         fits.append(judged("salesforce", made["salesforce"], salesforce(rows, **written(said, "salesforce"))))
-        fits.append(
-            judged(
-                "hubspot",
-                made["hubspot"],
-                hubspot({"contacts": edited["hubspot"]}, size=FOUND, **written(said, "hubspot")),
-            )
-        )
+        least = hubspot({"contacts": edited["hubspot"]}, size=FOUND, **written(said, "hubspot"))
+        fits.append(judged("hubspot", made["hubspot"], least))
+    return fits
+
+
+def bulk(place: Path, contacts: int) -> bool:
+    """A back-fill of Salesforce that is too large for single queries."""
+    with _stage.sandbox(place, salesforce_contacts=contacts) as addresses:
+        crms, file = Crms(addresses), _stage.configured(place, addresses, ("salesforce",))
+        _, made = cycle(crms, file, f"back-fill of {contacts:,} contacts in bulk", "pull")
+    return judged("salesforce", made["salesforce"], in_bulk(contacts))
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("people", nargs="?", type=int, default=1_000)
+    parser.add_argument("edits", nargs="?", type=int, default=300)
+    parser.add_argument("contacts", nargs="?", type=int, default=60_000, help=f"more than {BULK_FROM:,}")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        fits = cycles(Path(place), options.people, options.edits)
+    with tempfile.TemporaryDirectory() as place:
+        fits.append(bulk(Path(place), options.contacts))
     print(f"\n{sum(fits)} of {len(fits)} within {ALLOWED:.0%} of the minimum")
     return 0 if all(fits) else 1
 

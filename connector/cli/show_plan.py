@@ -49,7 +49,8 @@ def show_plan(summary: Summary, looked: Looked, *, show_all: bool) -> None:
     records = {(change.system, change.object_type, change.native_id) for change in plan.changes if change.fields}
     fields = sum(len(change.fields) for change in plan.changes)
     tasks = sum(change.task is not None for change in plan.changes)
-    _line("writes", f"{len(shown):,} persons · {len(records):,} records · {fields:,} fields · {tasks:,} tasks")
+    counts = {"person": len(shown), "record": len(records), "field": fields, "task": tasks}
+    _line("writes", " · ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items()))
     _again(looked, show_all=show_all)
     _lines("API calls", [_cost(name, each, summary) for name, each in looked.preview.costs.items()] or ["none"])
     held = [f"{count:,}: {reason}" for reason, count in summary.held.items()]

@@ -86,7 +86,9 @@ def _frozen(setup: Setup, found: Undoing, run: int, moment: Moment) -> list[Free
 def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
     records, fields = len(found.plan.changes), len(found.fields)
     verb = "would be restored" if is_dry else "to be restored"
-    out.print(f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} records {verb}")
+    out.print(
+        f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} record{'' if records == 1 else 's'} {verb}"
+    )
     for line in found.kept[:_FEW]:
         out.print(f"  [yellow]stays[/yellow]  {escape(line)}")
     if len(found.kept) > _FEW:

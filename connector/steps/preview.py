@@ -17,9 +17,9 @@ from connector.steps.setup import Connected, Moment, Setup
 from connector.tables import record_key
 
 _WHY = {
-    replans.CONFLICT: "its record was not what we thought; planned anew",
-    replans.RELEASED: "was set aside; what refused it is mended",
-    replans.THAWED: "is no longer frozen",
+    replans.CONFLICT: "planned anew: the record was not what we thought",
+    replans.RELEASED: "set aside before: what refused it is mended",
+    replans.THAWED: "no longer frozen",
 }
 
 
@@ -52,7 +52,7 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     moved = [
         Again(
             settlement.as_change(_at(row, place)),
-            f"its record is gone; goes to {place['object_type']} {place['native_id']}",
+            f"the record is gone, now for {place['object_type']} {place['native_id']}",
         )
         for row, place in standing.redirections(setup, mart)
     ]
@@ -82,7 +82,7 @@ def _staying(setup: Setup, plan: Plan, fresh: Plan, moment: Moment) -> list[Outb
 
 
 def _waits(row: Outbox) -> str:
-    return f"waits since run {row.run}" + (f", tried {row.attempt} times" if row.attempt > 1 else "")
+    return f"waiting since run {row.run}" + (f", tried {row.attempt} times" if row.attempt > 1 else "")
 
 
 def _at(row: Outbox, place: Mapping[str, str]) -> Outbox:

@@ -66,15 +66,18 @@ def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World
     assert crms.versions() == applied
 
 
-def test_apply_refuses_by_name_what_somebody_edited_since_the_plan(installed: World) -> None:
+def test_apply_refuses_by_name_what_somebody_edited_or_deleted_since_the_plan(installed: World) -> None:
     house, crms = installed.house, installed.crms
     assert house.run("plan").code == 0
-    contact = f"salesforce|Contact|{crms.query('SELECT Id FROM Contact ORDER BY Id LIMIT 1')[0]['Id']}"
+    ids = [row["Id"] for row in crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 2")]
+    contact, gone = (f"salesforce|Contact|{each}" for each in ids)
+    crms.tell("act", system="salesforce", action="delete", id=ids[1])
     crms.tell("act", system="salesforce", action="update", id=contact.split("|")[2], values={"Score__c": 99.5})
     assert house.run("pull").code == 0
     done = house.run("apply")
     assert done.code == 0, str(done)
     assert f"{contact}: its values changed since the plan was made" in done.err
+    assert f"{gone}: it was deleted, merged or converted since the plan was made" in done.err
     held = crms.written()
     assert held[contact]["Score__c"] == 99.5
     assert held[contact]["Grade__c"] is None

@@ -107,7 +107,7 @@ def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_wr
     assert {line.split(" ")[0] for line in differing(house.desired(), crms.written())} == refused, "refused once more"
     crms.mend()
     house.run("quarantine", "retry", str(cause))
-    assert "waits since run" in house.run("plan").out
+    assert "waiting since run" in house.run("plan").out
     house.sync()
     assert differing(house.desired(), crms.written()) == []
     assert house.run("status", "--json").json()["quarantine"] == []
