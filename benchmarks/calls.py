@@ -36,9 +36,10 @@ from connector import cli
 ALLOWED = 0.05
 # Salesforce, REST API Developer Guide, "Composite" and "sObject Collections": five queries or collections a call, 2,000
 # rows a page, 200 rows a collection.
-IN_A_CALL, ROWS, IN_A_COLLECTION = 5, 2_000, 200
+IN_A_CALL, REQUESTS, ROWS, IN_A_COLLECTION = 5, 25, 2_000, 200
 STREAMS = (
     "Lead", "Contact", "Account", "Opportunity", "OpportunityContactRole", "Task", "Event", "CampaignMember", "Campaign", "Case",
+    "EmailMessage", "TaskRelation", "EventRelation",
 )  # fmt: skip
 DAILY = ("User",)
 # Bulk API 2.0 Developer Guide: a job, a look at its state, the list of five result pages at a time, and each of them.
@@ -69,11 +70,13 @@ def pages(rows: int, size: int) -> int:
     return max(ceil(rows / size), 1)
 
 
-def salesforce(rows: Mapping[str, int], *, updates: int, tasks: int) -> Minimum:
-    """`rows` to read by object. Pages of one object follow one another; five objects share a call."""
+def salesforce(rows: Mapping[str, int], *, asked: int, updates: int, tasks: int) -> Minimum:
+    """`rows` to read by object. Pages of one object follow one another; five objects share a call. `asked`: how many objects
+    there are to look at; those without news are asked for in a call that takes 25 requests of any kind."""
     each = [pages(count, ROWS) for count in rows.values()]
     collections = ceil(updates / IN_A_COLLECTION) + ceil(tasks / IN_A_COLLECTION)
-    return Minimum({"read": max(*each, ceil(sum(each) / IN_A_CALL)), "write": ceil(collections / IN_A_CALL)})
+    read = max([1, *each, ceil(sum(each) / IN_A_CALL), ceil(asked / REQUESTS)])
+    return Minimum({"read": read, "write": ceil(collections / IN_A_CALL)})
 
 
 def in_bulk(contacts: int) -> Minimum:
@@ -262,7 +265,11 @@ def cycles(place: Path, people: int, edits: int) -> list[bool]:
 
         said, made = cycle(crms, file, "back-fill")
         rows = {name: counts["salesforce"][name] for name in (*STREAMS, *DAILY)}
-        fits.append(judged("salesforce", made["salesforce"], salesforce(rows, **written(said, "salesforce"))))
+        fits.append(
+            judged(
+                "salesforce", made["salesforce"], salesforce(rows, asked=len(STREAMS), **written(said, "salesforce"))
+            )
+        )
         least = hubspot(counts["hubspot"], size=LISTED, **written(said, "hubspot"))
         fits.append(judged("hubspot", made["hubspot"], Minimum(least.parts | rest)))
 
@@ -270,13 +277,17 @@ def cycles(place: Path, people: int, edits: int) -> list[bool]:
         cycle(crms, file, "what our own writes made of it")
         time.sleep(OVERLAP_S)
         said, made = cycle(crms, file, "quiet")
-        fits.append(judged("salesforce", made["salesforce"], salesforce(dict.fromkeys(STREAMS, 0), updates=0, tasks=0)))
+        fits.append(judged("salesforce", made["salesforce"], salesforce({}, asked=len(STREAMS), updates=0, tasks=0)))
         fits.append(judged("hubspot", made["hubspot"], hubspot({}, size=FOUND, updates=0, tasks=0)))
 
         edited = crms.edit(edits)
         said, made = cycle(crms, file, f"normal: {edits} contacts of each edited by others")
-        rows = dict.fromkeys(STREAMS, 0) | {"Contact": edited["salesforce"]}
-        fits.append(judged("salesforce", made["salesforce"], salesforce(rows, **written(said, "salesforce"))))
+        rows = {"Contact": edited["salesforce"]}
+        fits.append(
+            judged(
+                "salesforce", made["salesforce"], salesforce(rows, asked=len(STREAMS), **written(said, "salesforce"))
+            )
+        )
         least = hubspot({"contacts": edited["hubspot"]}, size=FOUND, **written(said, "hubspot"))
         fits.append(judged("hubspot", made["hubspot"], least))
     return fits
@@ -286,6 +297,7 @@ def bulk(place: Path, contacts: int) -> bool:
     """A back-fill of Salesforce that is too large for single queries."""
     with _stage.sandbox(place, salesforce_contacts=contacts) as addresses:
         crms, file = Crms(addresses), _stage.configured(place, addresses, ("salesforce",))
+        spawned(*CONNECTOR, "install", "--yes", file=file)
         _, made = cycle(crms, file, f"back-fill of {contacts:,} contacts in bulk", "pull")
     return judged("salesforce", made["salesforce"], in_bulk(contacts))
 
