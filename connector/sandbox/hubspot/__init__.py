@@ -10,7 +10,19 @@ from aiohttp import web
 
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import access, account, catalog, linking, marketing, oauth, paths, records, webhooks
+from connector.sandbox.hubspot import (
+    access,
+    account,
+    catalog,
+    linking,
+    lists,
+    marketing,
+    oauth,
+    paths,
+    records,
+    subscriptions,
+    webhooks,
+)
 from connector.sandbox.hubspot.access import PORTAL_ID, issue_private_token
 from connector.sandbox.hubspot.delivering import Delivery
 from connector.sandbox.hubspot.filters import register_functions
@@ -39,8 +51,10 @@ def create_tables(context: Context) -> None:
         account.TABLES,
         catalog.TABLES,
         linking.TABLES,
+        lists.TABLES,
         marketing.TABLES,
         oauth.TABLES,
+        subscriptions.TABLES,
         webhooks.TABLES,
     ):
         database.executescript(script)

@@ -32,6 +32,15 @@ ALL_SCOPES: tuple[str, ...] = tuple(
             "content",
             "oauth",
             "business-intelligence",
+            "crm.lists.read",
+            "crm.lists.write",
+            "settings.users.read",
+            "communication_preferences.read_write",
+            "subscriptions-definition-read",
+            "subscriptions-status-read",
+            "subscriptions-status-write",
+            "communication_preferences.statuses.batch.read",
+            "communication_preferences.statuses.batch.write",
             "behavioral_events.event_definitions.read_write",
         }
     )

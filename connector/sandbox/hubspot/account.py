@@ -17,7 +17,7 @@ import orjson
 from connector.sandbox.hubspot.access import PORTAL_ID
 from connector.sandbox.hubspot.answers import not_found
 from connector.sandbox.hubspot.catalog import DEFAULTS_SINCE
-from connector.sandbox.hubspot.instants import iso, to_ms
+from connector.sandbox.hubspot.instants import iso, parse_ms, to_ms
 from connector.sandbox.hubspot.limits import used_today
 from connector.sandbox.hubspot.object_types import OBJECT_TYPES, ObjectType, object_type
 from connector.sandbox.hubspot.records import as_id
@@ -161,6 +161,53 @@ def list_pipelines(call: Call) -> Answer:
     """`GET /crm/v3/pipelines/{type}`."""
     results = _pipelines(call)
     return Answer(200, {"results": results}, len(results))
+
+
+def list_old_pipelines(call: Call) -> Answer:
+    """`GET /crm-pipelines/v1/pipelines/{type}`, in the shape of that time: its own names, times in milliseconds."""
+    kind = object_type(call.parts["type"])
+    results = [
+        {
+            "pipelineId": each["id"],
+            "objectType": kind.singular.upper(),
+            "default": each["id"] in ("default", "0"),
+            "stages": [
+                {"stageId": stage["id"], **_old(stage), "metadata": stage["metadata"]} for stage in each["stages"]
+            ],
+            **_old(each),
+        }
+        for each in _pipelines(call)
+    ]
+    return Answer(200, {"results": results}, len(results))
+
+
+def _old(body: Mapping[str, Any]) -> dict[str, Any]:
+    times = {name: parse_ms(body[name]) for name in ("createdAt", "updatedAt")}
+    return {"label": body["label"], "displayOrder": body["displayOrder"], "active": not body["archived"], **times}
+
+
+def list_users(call: Call) -> Answer:
+    """`GET /settings/v3/users`: those who may sign in."""
+    limit = call.limit(100, 100)
+    start = as_id(call.one("after", "0")) or 0
+    rows = call.context.database.execute(
+        "SELECT id, body FROM hubspot_owner WHERE archived = 0 AND id > ? ORDER BY id LIMIT ?", (start, limit + 1)
+    ).fetchall()
+    owners = [orjson.loads(row["body"]) for row in rows[:limit]]
+    names = {"firstName": "firstName", "lastName": "lastName", "email": "email"}
+    results = [
+        {
+            "id": str(each["userId"]),
+            "superAdmin": False,
+            "roleIds": [],
+            **{new: each[old] for new, old in names.items()},
+        }
+        for each in owners
+    ]
+    body: dict[str, Any] = {"results": results}
+    if len(rows) > limit:
+        body["paging"] = call.paging(str(owners[-1]["id"]))
+    return Answer(200, body, len(results))
 
 
 def _pipeline(call: Call) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, records
+from connector.sandbox.hubspot import linking, records, webhooks
 from connector.sandbox.hubspot.answers import NOT_FOUND, VALIDATION, Refused, RowProblem, not_found, row_error
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import (
@@ -119,6 +119,7 @@ def _connect(call: Call, ends: Ends, wanted: Sequence[Wanted]) -> Answer:
                 continue
             for link in links:
                 linking.connect(database, link, from_id, to_id)
+            webhooks.note_link(call, ends, (from_id, to_id), is_removed=False)
             results.append(
                 {
                     "fromObjectTypeId": source.type_id,
@@ -186,6 +187,7 @@ def batch_archive(call: Call) -> Answer:
                 to_id = records.as_id(_end(other))
                 if from_id is not None and to_id is not None:
                     linking.disconnect(database, source.name, from_id, target.name, to_id)
+                    webhooks.note_link(call, (source, target), (from_id, to_id), is_removed=True)
     return Answer(204)
 
 
@@ -251,4 +253,5 @@ def delete_links(call: Call) -> Answer:
     if from_id is not None and to_id is not None:
         with transaction(call.context.database) as database:
             linking.disconnect(database, source.name, from_id, target.name, to_id)
+            webhooks.note_link(call, (source, target), (from_id, to_id), is_removed=True)
     return Answer(204)

@@ -14,6 +14,7 @@ from connector.sandbox.context import Context
 from connector.sandbox.hubspot import (
     account,
     association_api,
+    lists,
     marketing,
     merging,
     oauth,
@@ -21,6 +22,7 @@ from connector.sandbox.hubspot import (
     property_api,
     reading,
     searching,
+    subscriptions,
     webhooks,
     writing,
 )
@@ -38,7 +40,11 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "properties": ("/crm/v3/properties", "/crm/properties/2026-09"),
     "old company properties": ("/companies/v2/properties",),
     "old properties": ("/properties/v1", "/properties/v2"),
-    "pipelines": ("/crm/v3/pipelines", "/crm/pipelines/2026-09", "/crm-pipelines/v1/pipelines"),
+    "pipelines": ("/crm/v3/pipelines", "/crm/pipelines/2026-09"),
+    "old pipelines": ("/crm-pipelines/v1/pipelines",),
+    "lists": ("/crm/v3/lists", "/crm/lists/2026-09"),
+    "users": ("/settings/v3/users", "/settings/users/2026-09"),
+    "subscriptions": ("/communication-preferences/v4", "/communication-preferences/2026-09"),
     "owners": ("/crm/v3/owners", "/crm/owners/2026-09"),
     "schemas": ("/crm/v3/schemas", "/crm-object-schemas/v3/schemas", "/crm-object-schemas/2026-09/schemas"),
     "account": ("/account-info/v3", "/account-info/2026-09"),
@@ -189,6 +195,8 @@ def _account_endpoints() -> Iterator[Endpoint]:
             ("GET", "/{type}/{id}/stages", account.list_stages, _reads),
         ],
     )
+    yield from _area("old pipelines", [("GET", "/{type}", account.list_old_pipelines, _reads)])
+    yield from _area("users", [("GET", "", account.list_users, _any_of("settings.users.read"))])
     owners = _any_of("crm.objects.owners.read")
     yield from _area("owners", [("GET", "", account.list_owners, owners), ("GET", "/{id}", account.get_owner, owners)])
     anyone = _any_of()
@@ -243,6 +251,44 @@ def _marketing_endpoints() -> Iterator[Endpoint]:
     )
 
 
+def _list_endpoints() -> Iterator[Endpoint]:
+    reads, writes = _any_of("crm.lists.read"), _any_of("crm.lists.write")
+    yield from _area(
+        "lists",
+        [
+            ("POST", "/search", lists.search, reads),
+            ("POST", "", lists.create_list, writes),
+            ("GET", "/{id}", lists.get_list, reads),
+            ("DELETE", "/{id}", lists.delete_list, writes),
+            ("GET", "/{id}/memberships", lists.members, reads),
+            ("GET", "/{id}/memberships/join-order", lists.members, reads),
+            ("PUT", "/{id}/memberships/add-and-remove", lists.change_members, writes),
+            ("PUT", "/{id}/memberships/add", lists.change_members, writes),
+            ("PUT", "/{id}/memberships/remove", lists.change_members, writes),
+        ],
+    )
+
+
+def _subscription_endpoints() -> Iterator[Endpoint]:
+    either = "communication_preferences.read_write"
+    kinds, reads = _any_of("subscriptions-definition-read", either), _any_of("subscriptions-status-read", either)
+    writes, many = _any_of("subscriptions-status-write", either), "communication_preferences.statuses.batch"
+    batch, one = "/statuses/batch", "/statuses/{email}"
+    yield from _area(
+        "subscriptions",
+        [
+            ("GET", "/definitions", subscriptions.definitions, kinds),
+            ("POST", f"{batch}/read", subscriptions.batch_read, _any_of(f"{many}.read")),
+            ("POST", f"{batch}/unsubscribe-all/read", subscriptions.batch_wide, _any_of(f"{many}.read")),
+            ("POST", f"{batch}/unsubscribe-all", subscriptions.batch_unsubscribe_all, _any_of(f"{many}.write")),
+            ("GET", one, subscriptions.statuses, reads),
+            ("POST", one, subscriptions.set_status, writes),
+            ("GET", f"{one}/unsubscribe-all", subscriptions.wide_status, reads),
+            ("POST", f"{one}/unsubscribe-all", subscriptions.unsubscribe_all, writes),
+        ],
+    )
+
+
 GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _object_endpoints,
     _association_endpoints,
@@ -252,6 +298,8 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _oauth_endpoints,
     _webhook_endpoints,
     _marketing_endpoints,
+    _list_endpoints,
+    _subscription_endpoints,
 )
 
 

@@ -41,11 +41,12 @@ SCALARS = (
     "name", "label", "type", "fieldType", "groupName", "objectId", "primaryObjectId", "objectIdToMerge",
     "associationTypeId", "associationCategory", "direction",
 )  # fmt: skip
-OBJECT_LISTS = ("inputs", "associations", "types", "filterGroups", "filters", "options")
+OBJECT_LISTS = ("associations", "types", "filterGroups", "filters", "options")
 
 SHAPES: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(SCALARS, _is_scalar),
     **dict.fromkeys(OBJECT_LISTS, _are_objects),
+    "inputs": _is_list_of(_is_object, _is_scalar),
     "from": _is_object,
     "to": lambda value: _is_object(value) or _are_objects(value),
     "values": _is_list_of(_is_scalar, _is_null),

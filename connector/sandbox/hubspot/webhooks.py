@@ -21,7 +21,7 @@ from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 PART = "hubspot_webhooks"
-KINDS = ("creation", "deletion", "merge", "propertyChange", "privacyDeletion", "restore")
+KINDS = ("creation", "deletion", "merge", "propertyChange", "privacyDeletion", "restore", "associationChange")
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hubspot_webhook (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -102,6 +102,21 @@ def note_written(
 def note(call: Call, kind: ObjectType, event: str, fields: Mapping[str, Any]) -> None:
     """An event that is no ordinary write; see `KINDS`."""
     webhooks_of(call.context).note(kind, event, call.now_ms, fields)
+
+
+def note_link(call: Call, ends: tuple[ObjectType, ObjectType], ids: tuple[int, int], *, is_removed: bool) -> None:
+    """Two records were linked, or are not any more: each of them tells."""
+    if webhooks_of(call.context).target is None:
+        return
+    for (source, target), (from_id, to_id) in ((ends, ids), (ends[::-1], ids[::-1])):
+        fields = {
+            "associationType": f"{source.singular}_TO_{target.singular}".upper(),
+            "fromObjectId": from_id,
+            "toObjectId": to_id,
+            "associationRemoved": is_removed,
+            "isPrimaryAssociation": False,
+        }
+        note(call, source, "associationChange", fields)
 
 
 def _demand_developer(call: Call) -> None:

@@ -19,7 +19,7 @@ from connector.sandbox.hubspot.answers import Refused, RowProblem, not_found, ro
 from connector.sandbox.hubspot.derived import derived
 from connector.sandbox.hubspot.drafting import Draft, Drafts, draft, refuse_faulty, refuse_taken
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import BY_NAME, ObjectType, object_type
 from connector.sandbox.hubspot.reading import (
     BATCH_SIZE,
     batch_ids,
@@ -72,6 +72,7 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft], *, user_id: int 
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
             linking.connect(context.database, link, record_id, to_id)
+            webhooks.note_link(call, (kind, BY_NAME[link.to_type]), (record_id, to_id), is_removed=False)
     linking.recount(context.database, [(t, i) for each in drafts for link, i in each.links for t in [link.to_type]])
     return [saved[record_id] for record_id in order]
 

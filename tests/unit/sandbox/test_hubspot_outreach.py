@@ -1,0 +1,113 @@
+"""Lists, communication preferences and users of the imitated HubSpot, asked as its own client and its page ask them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hubspot import HubSpot
+
+from tests.unit.sandbox.hubspot_portal import TOKEN, Portal, portal
+from tests.unit.sandbox.test_hubspot_webhooks import listener, subscribe
+
+PREFERENCES = "/communication-preferences/{version}"
+VERSIONS = pytest.mark.parametrize("version", ["v4", "2026-03", "2026-09"])
+
+
+@pytest.fixture
+def hub() -> Iterator[Portal]:
+    with portal() as made:
+        yield made
+
+
+def test_the_vendors_client_makes_a_list_finds_it_and_reads_who_is_on_it_page_by_page(hub: Portal) -> None:
+    people = [hub.create(email=f"{number}@x.com") for number in range(3)]
+    lists = HubSpot(access_token=TOKEN, host=hub.url).crm.lists
+    made = lists.lists_api.create({"name": "Fair 2026", "objectTypeId": "0-1", "processingType": "MANUAL"}).list
+    told = lists.memberships_api.add_and_remove(
+        made.list_id, {"recordIdsToAdd": [*people, "999"], "recordIdsToRemove": []}
+    )
+    assert told.records_ids_added == people
+    assert told.record_ids_missing == ["999"]
+    found = lists.lists_api.do_search({"query": "fair"})
+    assert [(each.list_id, each.additional_properties["hs_list_size"]) for each in found.lists] == [(made.list_id, "3")]
+    first = lists.memberships_api.get_page(made.list_id, limit=2)
+    second = lists.memberships_api.get_page(made.list_id, limit=2, after=first.paging.next.after)
+    assert [each.record_id for each in [*first.results, *second.results]] == people
+    lists.memberships_api.add_and_remove(made.list_id, {"recordIdsToAdd": [], "recordIdsToRemove": people[:1]})
+    joined = lists.memberships_api.get_page_ordered_by_added_to_list_date(made.list_id)
+    assert [each.record_id for each in joined.results] == people[1:]
+    again = {"name": "Fair 2026", "objectTypeId": "0-1", "processingType": "MANUAL"}
+    refused = hub.call("POST", "/crm/v3/lists", again, 400)
+    assert refused["subCategory"] == "ILS.DUPLICATE_LIST_NAMES"
+    assert hub.call("GET", "/crm/v3/lists/77", status=404)["category"] == "OBJECT_NOT_FOUND"
+
+
+@VERSIONS
+def test_an_opt_out_is_told_by_kind_of_mail_and_of_everything_and_the_contact_shows_it(
+    hub: Portal, version: str
+) -> None:
+    base, record_id = PREFERENCES.format(version=version), hub.create(email="ann@x.com")
+    kinds = hub.call("GET", f"{base}/definitions", status=200)["results"]
+    one, path = int(kinds[0]["id"]), f"{base}/statuses/Ann@x.com"
+    assert {each["status"] for each in hub.call("GET", f"{path}?channel=EMAIL", status=200)["results"]} == {
+        "NOT_SPECIFIED"
+    }
+    body = {"channel": "EMAIL", "subscriptionId": one, "statusState": "UNSUBSCRIBED"}
+    assert hub.call("POST", path, body, 200)["setStatusSuccessReason"] == "UNSUBSCRIBED_SUCCESSFULLY"
+    assert hub.call("POST", path, body, 200)["setStatusSuccessReason"] == "NO_STATUS_CHANGE"
+    hub.call("POST", path, {**body, "statusState": "SUBSCRIBED"}, 400)
+    assert hub.call("GET", f"{path}/unsubscribe-all?channel=EMAIL", status=200)["results"] == []
+    assert hub.properties("contacts", record_id, "hs_email_optout")["hs_email_optout"] is None
+    wide = hub.call("POST", f"{path}/unsubscribe-all?channel=EMAIL", status=200)["results"]
+    assert [(each["status"], each["wideStatusType"]) for each in wide] == [("UNSUBSCRIBED", "PORTAL_WIDE")]
+    assert {each["status"] for each in hub.call("GET", f"{path}?channel=EMAIL", status=200)["results"]} == {
+        "UNSUBSCRIBED"
+    }
+    assert hub.properties("contacts", record_id, "hs_email_optout")["hs_email_optout"] == "true"
+
+
+def test_batches_of_addresses_are_answered_row_by_row(hub: Portal) -> None:
+    base = PREFERENCES.format(version="2026-03") + "/statuses/batch"
+    body = {"inputs": ["ann@x.com", "no address"]}
+    told = hub.call("POST", f"{base}/unsubscribe-all?channel=EMAIL", body, 207)
+    assert (told["numErrors"], len(told["results"])) == (1, 1)
+    read = hub.call("POST", f"{base}/unsubscribe-all/read?channel=EMAIL", {"inputs": ["ann@x.com", "bo@x.com"]}, 200)
+    assert [len(each["wideStatuses"]) for each in read["results"]] == [1, 0]
+    one = hub.call("POST", f"{base}/read?channel=EMAIL", {"inputs": ["bo@x.com"]}, 200)["results"][0]
+    assert {each["status"] for each in one["statuses"]} == {"NOT_SPECIFIED"}
+    hub.call("POST", f"{base}/read?channel=EMAIL", {"inputs": [f"{n}@x.com" for n in range(101)]}, 400)
+    hub.call("POST", f"{base}/read", {"inputs": ["bo@x.com"]}, 400)
+
+
+def test_a_token_without_the_scope_is_told_which_one_it_needs(hub: Portal) -> None:
+    hub.call(
+        "POST", "/_sandbox/act", {"system": "hubspot", "action": "issue_token", "token": "pat-x", "scopes": []}, 200
+    )
+    hub.session.headers["Authorization"] = "Bearer pat-x"
+    for path, scope in (("/crm/v3/lists/1", "crm.lists.read"), ("/settings/v3/users", "settings.users.read")):
+        assert hub.call("GET", path, status=403)["context"]["requiredGranularScopes"] == [scope]
+
+
+def test_pipelines_of_old_and_the_users_have_the_shape_of_their_paths(hub: Portal) -> None:
+    [pipeline] = hub.call("GET", "/crm-pipelines/v1/pipelines/deals", status=200)["results"]
+    assert (pipeline["pipelineId"], pipeline["objectType"], pipeline["default"]) == ("default", "DEAL", True)
+    assert {"stageId", "label", "displayOrder", "active", "metadata", "createdAt"} <= pipeline["stages"][0].keys()
+    assert isinstance(pipeline["createdAt"], int)
+    assert hub.call("GET", "/settings/v3/users", status=200) == {"results": []}
+
+
+def test_a_link_that_is_made_or_taken_away_is_told_by_webhook_from_each_end() -> None:
+    with portal() as hub, listener() as (url, arrived):
+        subscribe(hub, url, "contact.associationChange", "company.associationChange")
+        person, company = hub.create(email="a@x.com"), hub.create("companies", name="Acme")
+        path = f"/crm/v4/objects/contacts/{person}/associations/companies/{company}"
+        hub.call("PUT", path.replace("/associations/", "/associations/default/"), status=200)
+        made = {each["subscriptionType"]: each for each in json.loads(arrived.get(timeout=10)[1])}
+        told = made["contact.associationChange"]
+        assert (told["fromObjectId"], told["toObjectId"]) == (int(person), int(company))
+        assert (told["associationType"], told["associationRemoved"]) == ("CONTACT_TO_COMPANY", False)
+        assert made["company.associationChange"]["associationType"] == "COMPANY_TO_CONTACT"
+        hub.call("DELETE", path, status=204)
+        assert {each["associationRemoved"] for each in json.loads(arrived.get(timeout=10)[1])} == {True}
