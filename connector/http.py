@@ -349,7 +349,7 @@ class _Transport(HTTPAdapter):
         try:
             response = super().send(request, timeout=timeout_s, **options)
             is_streamed = options["stream"] and response.status_code < _FIRST_NOT_OK
-            if not is_streamed:  # in one piece: the library takes 10 KB at a time, a tenth of what a page costs
+            if not is_streamed:  # in one piece: the library takes 10 KB at a time and joins them
                 response._content = b"".join(response.iter_content(_BODY_BYTES))
             # the body belongs to the exchange, for a connection may break in the middle of it; `download` sees to others
             body = b"" if is_streamed else response.content
