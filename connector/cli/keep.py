@@ -12,7 +12,7 @@ from rich.markup import escape
 from connector import clock
 from connector.cli.attend import whoami
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, tell
 from connector.errors import ConnectorError
 from connector.report import explain as explaining
 from connector.state import erasure, lease
@@ -141,13 +141,13 @@ def _show(receipt: Receipt, records: int, *, is_done: bool) -> None:
         told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()) or (
             "nothing" if is_done or place == "state" else "looked through"
         )
-        out.print(f"  {escape(place):<12} {verb}: {told}")
+        tell(f"  {escape(place):<12} {verb}: {told}")
     kept_out = len(receipt.hashes)
     named = f"{records} records and " if records else ""
-    out.print(f"  kept out     {named}{kept_out} identifiers, as keyed hashes: no back-fill brings them back")
-    out.print("  not reached:")
+    tell(f"  kept out     {named}{kept_out} identifiers, as keyed hashes: no back-fill brings them back")
+    tell("  not reached:")
     for each in receipt.unreached:
-        out.print(f"    [yellow]![/yellow] {escape(each)}")
+        tell(f"    [yellow]![/yellow] {escape(each)}")
 
 
 def _allow_again(setup: Setup, person: str) -> None:

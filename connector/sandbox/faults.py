@@ -112,6 +112,10 @@ class Faults:
         """Remove one rule, or all of them."""
         self._rules = [rule for rule in self._rules if fault_id is not None and rule.id != fault_id]
 
+    def is_in_force(self, fault: Fault) -> bool:
+        """Whether a rule has not been removed."""
+        return any(rule is fault for rule in self._rules)
+
     def rules(self) -> list[dict[str, Any]]:
         """All rules, with their hits."""
         return [rule.as_dict() for rule in self._rules]

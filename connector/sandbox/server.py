@@ -32,7 +32,7 @@ from connector.sandbox.context import (
     make_context,
 )
 from connector.sandbox.database import open_database, read_setting, transaction, write_setting
-from connector.sandbox.faults import Fault, answer
+from connector.sandbox.faults import Fault, Faults, answer
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 160_000_000
@@ -128,7 +128,7 @@ def _observe(context: Context, name: str) -> Any:
             return await handler(request)
         sent = await request.text() if context.faults.looks_inside(name) else ""
         faults = context.faults.for_request(name, request.method, request.path, sent)
-        refused = await _apply_before(request, faults)
+        refused = await _apply_before(request, faults, context.faults)
         if refused is not None:
             status = refused.status
             context.calls.record(name, request.method, request.raw_path, status, cost=0, bucket="fault")
@@ -157,10 +157,10 @@ def _observe(context: Context, name: str) -> Any:
     return observe
 
 
-async def _apply_before(request: web.Request, faults: list[Fault]) -> web.StreamResponse | None:
+async def _apply_before(request: web.Request, faults: list[Fault], known: Faults) -> web.StreamResponse | None:
     for fault in faults:
         if fault.kind == "slow":
-            if not await _held(request, fault.seconds):
+            if not await _held(request, fault, known):
                 return _aborted(request)
         elif fault.kind in ("gone", "drop_before"):
             return _aborted(request)
@@ -172,12 +172,17 @@ async def _apply_before(request: web.Request, faults: list[Fault]) -> web.Stream
     return None
 
 
-async def _held(request: web.Request, seconds: float) -> bool:
-    """Hold a request on its way; whether its sender is still there then. One whose sender has gone does not arrive."""
+async def _held(request: web.Request, fault: Fault, known: Faults) -> bool:
+    """Hold a request on its way, until its time has passed or the fault is lifted; whether its sender is still there then.
+
+    One whose sender has gone does not arrive.
+    """
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    while request.transport is not None and loop.time() < until:
+    until = loop.time() + fault.seconds
+    while request.transport is not None and known.is_in_force(fault) and loop.time() < until:
         await asyncio.sleep(min(_LOOKED_EVERY_S, max(until - loop.time(), 0)))
+    if not known.is_in_force(fault):
+        await asyncio.sleep(_LOOKED_EVERY_S)  # who ended its sender before lifting the fault finds it gone
     return request.transport is not None
 
 

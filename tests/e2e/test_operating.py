@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+from tests.e2e.crm import differing, eventually
 from tests.e2e.house import House
 from tests.e2e.world import World
 
@@ -77,6 +79,27 @@ def test_a_purged_person_is_gone_from_everything_and_neither_a_back_fill_nor_a_r
     assert house.run("purge", email, "--allow-again").code == 0
     assert house.run("pull", "--full").code == 0
     assert _holders(house, email)
+
+
+def test_a_backup_made_while_a_sync_writes_goes_on_elsewhere_and_no_task_is_made_twice(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
+    writes = {"contains": '"method":"(POST|PATCH)","url":"[^"]*/composite/sobjects"'}
+    crms.tell("faults", system="salesforce", kind="slow", **writes, seconds=60)
+    running = house.start("sync")
+    eventually(lambda: crms.look("faults")[0]["hits"] > 0, "nothing goes to salesforce")
+    assert house.run("backup", "meanwhile").code == 0
+    crms.mend()
+    assert running.end().code == 0
+    assert len(crms.tasks()) == 1
+    other = House(house.directory.parent / "other")
+    shutil.copytree(house.directory, other.directory, ignore=shutil.ignore_patterns("*.sqlite*", "*.duckdb*"))
+    assert other.run("restore", str(house.directory / "meanwhile"), "--yes").code == 0
+    assert other.state("SELECT count(*) FROM outbox WHERE status = 'in_flight'")[0][0] > 0
+    for _ in range(2):
+        other.sync()
+    assert len(crms.tasks()) == 1
+    assert differing(other.desired(), crms.written()) == []
 
 
 def test_a_restored_pair_goes_on_and_one_that_is_mixed_is_refused(synced: World) -> None:
