@@ -247,7 +247,7 @@ def connect(name: str, options: SalesforceOptions) -> System:
         reconcile_every=options.reconcile_every,
         formulas_every=options.formulas_every,
         described=CAPABILITIES.writable,
-        own=tuple(OUTPUTS.values()),
+        own=(*OUTPUTS.values(), TASK_KEY),
     )
     return System(
         name=name,

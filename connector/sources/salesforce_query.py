@@ -57,7 +57,7 @@ from connector.sources.salesforce_reading import (
     literal,
     wanted,
 )
-from connector.sources.salesforce_rest import MAX_QUERIES, Answer, Org, Subrequest
+from connector.sources.salesforce_rest import MAX_QUERIES, MAX_SUBREQUESTS, Answer, Org, Subrequest
 from connector.sources.salesforce_rows import CHILD, deleted_rows, instants, rows_of
 from connector.verdicts import Verdict
 
@@ -139,19 +139,21 @@ def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Ite
     """Ask for the next page of each, and in the same call for what goes with a first page. Gives the queries' answers."""
     new = [reading for reading in group if reading.first_page_at is None]
     losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
-    unknown = [one for one in new if one.wants_description and org.remembered(one.object_type) is None]
+    wished = dict.fromkeys(name for one in (*new, *probed) for name in one.to_describe)
+    room = max(0, MAX_SUBREQUESTS - len(group) - len(losing) - len(probed))
+    unknown = [name for name in wished if org.remembered(name) is None][:room]
     asked = [
         *(Subrequest(_path(one)) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
-        *(org.describing(one.object_type) for one in unknown),
+        *(org.describing(name) for name in unknown),
         *(probe.asking(org, one) for one in probed),
     ]
     answers, asked_at = org.composite(asked)
     extra = iter(answers[len(group) :])
     for reading in losing:
         _take_deletions(org, reading, next(extra), asked_at)
-    for reading in unknown:
-        org.note_description(reading.object_type, next(extra))
+    for name in unknown:
+        org.note_description(name, next(extra))
     for reading in probed:
         probe.take(reading, next(extra), asked_at)
     for reading, answer in zip(group, answers, strict=False):

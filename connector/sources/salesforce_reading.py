@@ -2,7 +2,7 @@
 
 The cursor is a JSON object. Between two reads: `low`, the SystemModstamp to go on from (instants are SOQL literals);
 `reconciled`, when a read last went back a day; `deleted_low`, from when deletions are still to be asked for; `hidden`,
-the fields that were asked for and not shown, as of `hidden_at`; `formulas`, that some are read, all of them last at
+the fields that were asked for and not shown; `formulas`, that some are read, all of them last at
 `refreshed`; `whole`, that the next read is to read everything; `sweep`, that it is to look which records are gone. In the
 middle of a read also `at`, the instant of its first page, `of`, a fingerprint of its query, `mode`, and where it is:
 `next`, a page's address, or `job`, a place in the results of a bulk query. `absent_at`: there was no such object then.
@@ -27,8 +27,6 @@ from connector.sources.salesforce_rest import Described, Org
 from connector.sources.salesforce_rows import CHILD, deleted_rows, pc
 
 SETTLED_AFTER = timedelta(minutes=10)
-#: A standard field that was found hidden is left out for so long without a look. Custom ones may be created any minute.
-HIDDEN_FOR = timedelta(days=1)
 #: Fields that exist only with a feature of the org: without it their absence is nothing to mend.
 FEATURE_FIELDS = ("CurrencyIsoCode",)
 
@@ -112,7 +110,6 @@ class Reading:
     described: Described | None = None  # what the query was made with
     looks: int = 0
     hidden: tuple[str, ...] = ()
-    hidden_at: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
     absent_at: str = ""
     held: Any = ()  # the ids that we held alive when it began, where deletions may have been missed since
@@ -131,9 +128,14 @@ class Reading:
         return self.request.stream.object_type
 
     @property
-    def wants_description(self) -> bool:
-        """Whether the object's description should come with the first page: it is written to, or a day has passed."""
-        return self.mode != NEWS or self.object_type in self.habits.described
+    def to_describe(self) -> tuple[str, ...]:
+        """The objects whose description should come with the first page: the object is written to, a day has passed, or
+        a field of theirs is hidden."""
+        hidden = hidden_of(self)
+        parent = SHARED.get(self.object_type, "")
+        of_parent = any(name.startswith(f"{parent}.") for name in hidden) if parent else False
+        is_wanted = self.mode != NEWS or self.object_type in self.habits.described or bool(hidden)
+        return (*((self.object_type,) if is_wanted else ()), *((parent,) if of_parent else ()))
 
     @property
     def query(self) -> str:
@@ -180,9 +182,7 @@ def begin(org: Org, request: Request, habits: Habits) -> Reading:
         reading.deleted_low = saved.get("deleted_low", saved.get("low"))
     elif reading.object_type not in WITHOUT_DELETION and reading.mode != NEWS and not is_midway:
         reading.deleted_low = saved.get("deleted_low", saved.get("reconciled"))
-    if saved.get("hidden") and now - datetime.fromisoformat(saved["hidden_at"]) < HIDDEN_FOR:
-        hidden = [name for name in saved["hidden"] if not name.endswith("__c")]
-        reading.hidden, reading.hidden_at = tuple(hidden), saved["hidden_at"]
+    reading.hidden = tuple(saved.get("hidden", ()))
     if saved.get("sweep") or (not is_midway and _may_have_missed(saved, now)):
         keep_held(reading)
     formulate(org, reading)
@@ -227,8 +227,8 @@ def formulate(org: Org, reading: Reading) -> None:
     stream, fields = reading.stream, reading.request.fields
     reading.described = org.remembered(stream.object_type)
     if reading.described is not None:
-        reading.hidden = _hidden(org, reading, reading.described)
-        reading.hidden_at = literal(clock.now())
+        names = wanted(stream, fields)
+        reading.hidden = tuple(name for name in names if not _is_shown(org, reading, name))
     reading.soql = soql_of(stream, fields, reading.low, reading.hidden)
 
 
@@ -261,17 +261,15 @@ def _telling(object_type: str) -> tuple[str, ...]:
     )
 
 
-def _hidden(org: Org, reading: Reading, described: Described) -> tuple[str, ...]:
-    names = wanted(reading.stream, reading.request.fields)
-    return tuple(name for name in names if not described.allows(name) or _is_hidden_there(org, described, name))
-
-
-def _is_hidden_there(org: Org, described: Described, name: str) -> bool:
-    """Whether a field of another object (`Task.Subject`) is one that we know to be hidden."""
+def _is_shown(org: Org, reading: Reading, name: str) -> bool:
+    """Whether a field can be selected, as far as descriptions tell; one of another object (`Task.Subject`) by that one's."""
+    described = org.remembered(reading.object_type)
+    if described is None or not described.allows(name):
+        return False
     relationship, _, field_name = name.partition(".")
     targets = described.relationships.get(relationship, ()) if field_name else ()
     target = org.remembered(targets[0]) if len(targets) == 1 else None
-    return target is not None and not target.allows(field_name)
+    return target.allows(field_name) if target else name not in reading.hidden or len(targets) != 1
 
 
 def hidden_of(reading: Reading) -> tuple[str, ...]:
@@ -286,7 +284,7 @@ def cursor(org: Org, reading: Reading) -> str:
     known = org.remembered(reading.object_type)
     is_over = reading.sweep is not None or (reading.next_path is None and reading.job is None)
     if is_over:
-        said |= _settled(reading, known)
+        said |= _settled(org, reading, known)
     else:
         said |= {"at": reading.first_page_at, "of": _fingerprint(reading.soql), "mode": reading.mode}
         said |= {"next": reading.next_path} if reading.job is None else {"job": asdict(reading.job)}
@@ -297,12 +295,12 @@ def cursor(org: Org, reading: Reading) -> str:
         said["deleted_low"] = reading.deleted_low
     if reading.is_swept and "deleted_low" in said:
         said["deleted_low"] = said["low"]
-    if still := [name for name in reading.hidden if known is None or not known.allows(name) or not is_over]:
-        said |= {"hidden": still, "hidden_at": reading.hidden_at}
+    if still := [name for name in reading.hidden if not is_over or not _is_shown(org, reading, name)]:
+        said["hidden"] = still
     return orjson.dumps(said).decode()
 
 
-def _settled(reading: Reading, known: Described | None) -> dict[str, Any]:
+def _settled(org: Org, reading: Reading, known: Described | None) -> dict[str, Any]:
     """What the next read begins with."""
     at = str(reading.first_page_at)
     said: dict[str, Any] = {"low": literal(datetime.fromisoformat(at) - SETTLED_AFTER)}
@@ -313,8 +311,8 @@ def _settled(reading: Reading, known: Described | None) -> dict[str, Any]:
     if known is not None:
         asked = [known.fields[name] for name in reading.request.fields if name in known.fields]
         said["formulas"] = any(each.is_calculated for each in asked)
-        before = [name for name in reading.saved.get("hidden", ()) if name not in reading.habits.own]
-        if any(known.allows(name) for name in before) and reading.mode != WHOLE:
+        before = [name for name in reading.hidden if name.rpartition(".")[2] not in reading.habits.own]
+        if any(_is_shown(org, reading, name) for name in before):
             said["whole"] = True  # what was hidden is shown now: also in records that do not change
     return said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -155,10 +156,14 @@ def test_a_field_that_the_activity_itself_hides_is_left_out_of_who_takes_part() 
         return refused("INVALID_FIELD") if "TaskSubtype" in path else records(row("0RT1"))
 
     names = ("Task.Subject", "Task.TaskSubtype")
-    read = pages(
-        Org(answer), Request(BY_NAME["task_relations"], names), Request(BY_NAME["tasks"], ("Subject", "TaskSubtype"))
-    )
-    assert {one.stream.name: one.hidden for one in read if isinstance(one, Page)} == {
-        "task_relations": ("Task.TaskSubtype",),
-        "tasks": ("TaskSubtype",),
-    }
+    org = Org(answer)
+    relations, tasks = Request(BY_NAME["task_relations"], names), Request(BY_NAME["tasks"], ("Subject", "TaskSubtype"))
+    expected = {"task_relations": ("Task.TaskSubtype",), "tasks": ("TaskSubtype",)}
+    first = [one for one in pages(org, relations, tasks) if isinstance(one, Page)]
+    assert {one.stream.name: one.hidden for one in first} == expected
+    calls, cursors = len(org.calls), {one.stream: one.cursor for one in first}
+    later = [replace(each, cursor=cursors[each.stream]) for each in (relations, tasks)]
+    again = [one for one in pages(org, *later) if isinstance(one, Page)]
+    assert {one.stream.name: one.hidden for one in again} == expected
+    assert len(org.calls) == calls + 1
+    assert not any("whole" in orjson.loads(one.cursor or "") for one in again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -108,29 +109,30 @@ def test_a_hidden_field_is_left_out_after_one_look_at_the_descriptions_of_all_ob
 
 
 @responses.activate
-def test_a_standard_field_found_hidden_costs_the_next_reads_no_call_for_a_day_but_a_custom_one_is_asked_for_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 24, 14, tzinfo=UTC))
+def test_a_hidden_field_costs_the_next_reads_no_call_and_once_it_is_shown_everything_is_read_with_it() -> None:
+    standard = ("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "MasterRecordId", "ConvertedContactId")
+    shown: list[str] = []
 
     def answer(part: Part) -> Reply:
         path = path_of(part)
         if path.startswith("sobjects/"):
-            return described("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "MasterRecordId", "ConvertedContactId")
-        return refused("INVALID_FIELD") if "Hidden" in path else records()
+            return described(*standard, *shown)
+        return refused("INVALID_FIELD") if "Hidden" in path and not shown else records(row("1"))
 
     org = Org(answer)
-    cursor = page(org, Request(LEADS, ("Hidden",))).cursor
-    assert len(org.calls) == 2
-    org.calls.clear()
-    cursor = page(org, Request(LEADS, ("Hidden",), cursor)).cursor
-    assert len(org.calls) == 1
-    page(org, Request(LEADS, ("Hidden", "Hidden__c"), cursor))
-    assert len(org.calls) == 3
-    org.calls.clear()
-    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 25, 14, 1, tzinfo=UTC))
-    page(org, Request(LEADS, ("Hidden",), cursor))
-    assert len(org.calls) == 2
+    request = Request(LEADS, ("Hidden", "Hidden__c"))
+    first = page(org, request)
+    assert (len(org.calls), first.hidden) == (2, ("Hidden", "Hidden__c"))
+    again = page(org, replace(request, cursor=first.cursor))
+    assert (len(org.calls), again.hidden) == (3, first.hidden)
+    shown += ["Hidden", "Hidden__c"]
+    noticed = page(org, replace(request, cursor=again.cursor))
+    assert noticed.hidden == first.hidden, "its rows came without"
+    whole = page(org, replace(request, cursor=noticed.cursor))
+    assert (len(org.calls), whole.hidden) == (5, ())
+    assert "WHERE" not in org.asked()[-1][0]
+    assert "Hidden, Hidden__c" in org.asked()[-1][0]
+    assert "whole" not in orjson.loads(whole.cursor or "")
 
 
 @responses.activate
