@@ -1,0 +1,75 @@
+"""One thing that happened to a person counts once, in however many places it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from connector import tables
+from connector.mart import Mart, MartSection, open_mart
+from connector.steps.events import copies
+
+AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
+#: Records of one person, and one of somebody else.
+ANN, ANN_AGAIN, BOB = "salesforce|Contact|1", "salesforce|Lead|2", "salesforce|Contact|3"
+
+
+@pytest.fixture
+def mart(tmp_path: Path) -> Iterator[Mart]:
+    with open_mart(MartSection(), tmp_path) as opened:
+        owners = {ANN: "ann", ANN_AGAIN: "ann", BOB: "bob", "hubspot|contacts|9": "ann"}
+        rows = [{"key": key, "kind": "person", "owner_id": owner} for key, owner in owners.items()]
+        opened.append("membership", pa.Table.from_pylist(rows, schema=tables.MEMBERSHIP))
+        yield opened
+
+
+def add(mart: Mart, native_id: str, record: str, *, after_s: int = 0, **more: Any) -> None:
+    row = {
+        "key": f"{native_id}|{record}", "system": record.split("|", maxsplit=1)[0], "stream": "events", "native_id": native_id,
+        "kind": "meeting_held", "happened_at": AT + timedelta(seconds=after_s), "record": record, "subject": "Workshop",
+        "properties": "{}", **more,
+    }  # fmt: skip
+    mart.append("activity", pa.Table.from_pylist([row], schema=tables.ACTIVITY))
+
+
+def copied(mart: Mart) -> set[str]:
+    """Mark the copies; the keys of those that are marked."""
+    subjects = mart.keep("asked_for", pa.table({"subject": ["ann", "bob"]}))
+    mart.merge("activity", mart.keep("verdicts", copies(mart, subjects)))
+    return {row["key"] for row in mart.arrow(mart.table("activity")).to_pylist() if row["filtered_because"] == "copy"}
+
+
+def test_an_activity_that_two_records_of_a_person_share_counts_once_and_for_somebody_else_as_well(mart: Mart) -> None:
+    add(mart, "00U1", ANN)
+    for relation, record in (("0RE1", ANN_AGAIN), ("0RE2", BOB)):
+        add(mart, relation, record, properties='{"activity_id":"00U1"}', stream="event_relations")
+    (one,) = copied(mart)
+    assert one in {"0RE1|" + ANN_AGAIN, "00U1|" + ANN}
+
+
+def test_when_the_counted_one_goes_the_other_counts(mart: Mart) -> None:
+    add(mart, "00U1", ANN)
+    add(mart, "0RE1", ANN_AGAIN, properties='{"activity_id":"00U1"}', after_s=1)
+    assert copied(mart) == {"0RE1|" + ANN_AGAIN}
+    rows = mart.arrow(mart.table("activity").filter(mart.table("activity").native_id == "00U1")).to_pylist()
+    mart.merge("activity", pa.Table.from_pylist([rows[0] | {"deleted_at": AT}], schema=tables.ACTIVITY))
+    assert copied(mart) == set()
+
+
+def test_one_native_activity_of_several_records_counts_once_whatever_its_kind(mart: Mart) -> None:
+    add(mart, "c1", ANN, kind="task_done")
+    add(mart, "c1", ANN_AGAIN, kind="task_done")
+    assert len(copied(mart)) == 1
+
+
+def test_two_meetings_of_one_system_at_the_same_time_both_count_and_the_copy_in_another_does_not(mart: Mart) -> None:
+    add(mart, "00U1", ANN)
+    add(mart, "00U2", ANN, after_s=1)
+    assert copied(mart) == set()
+    add(mart, "7", "hubspot|contacts|9", after_s=90)
+    assert copied(mart) == {"7|hubspot|contacts|9"}
