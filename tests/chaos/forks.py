@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,12 @@ def _in_child(place: Path, work: Callable[[], int]) -> None:
             file = os.open(place.with_suffix(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(file, stream)
         code = work()
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:
         os._exit(code)
 
 

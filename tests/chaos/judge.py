@@ -20,7 +20,7 @@ MIN_POINTS = 2.0
 LINE = 25.0  # the level of the workflows
 SCORES = {"Score__c", "connector_score"}
 #: Columns of records that say how we came to know of them, not what they are.
-_OUR_WAY = {"ingestion", "run", "version", "modified_at", "native"}
+_OUR_WAY = {"ingestion", "run", "version", "modified_at", "native", "filtered_because"}
 _RECORDS = ("person_record", "account_record", "opportunity_record", "case_record", "activity")
 
 
@@ -178,16 +178,17 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
     with duckdb.connect(str(house.stores[1]), read_only=True) as mart:
         for table in _RECORDS:
             condition = "deleted_at IS NULL" + (
-                " AND filtered_because IS NULL" if table == "activity" else " AND merged_into IS NULL"
+                " AND coalesce(filtered_because, 'copy') = 'copy'"
+                if table == "activity"
+                else " AND merged_into IS NULL"
             )
-            reply = mart.execute(f"SELECT * FROM {table} WHERE {condition}")
+            reply = mart.execute(f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {table} WHERE {condition}")
             names = [column[0] for column in reply.description or ()]
             for row in reply.fetchall():
+                if "visitor" in row:
+                    continue  # made at the first trace that we saw, whichever that was
                 values = {name: str(value) for name, value in zip(names, row, strict=True) if name not in _OUR_WAY}
                 found[f"{table} {values['key']}"] = values
-        for record, output, value in mart.execute("SELECT record, output, value FROM desired").fetchall():
-            if output in ("score", "grade", "reasons"):
-                found.setdefault(f"desired {record}", {})[output] = value
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
