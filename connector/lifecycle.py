@@ -23,7 +23,7 @@ from connector.errors import Problem
 from connector.facts import GATE_SCOPE, Known, facts
 from connector.section import Duration, Section
 from connector.tables import DUE, STAGE_INTERVAL
-from connector.triggers import TaskSection, carried, compiled, draft, fire, targets
+from connector.triggers import TaskSection, baselined, carried, compiled, draft, fire, targets
 
 __all__ = [
     "Known",
@@ -31,6 +31,7 @@ __all__ = [
     "Stage",
     "TaskSection",
     "advance",
+    "baselined",
     "carried",
     "close_merged",
     "conditions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,14 @@ from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
+from connector.steps.portions import Work, widen
 from connector.steps.preview import Preview, preview
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import Resolved, resolve
 from connector.steps.score import Scored, score
 from connector.steps.setup import Moment, Progress, Setup
 from connector.steps.stage import Staged, stage
+from connector.steps.stage import finish as finish_stages
 
 _LOG = get("pipeline")
 #: Parts of the configuration whose change makes a run look at more than what changed.
@@ -132,8 +134,7 @@ def sync(
     _after_pull(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
-        with mart.transaction():
-            compute(setup, mart, moment, progress, summary)
+        compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
         anew = replans.waiting(setup.state)
@@ -146,18 +147,40 @@ def sync(
     return summary
 
 
-def compute(setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary) -> None:
-    """Resolve, score, stage, and what every record should hold; inside the caller's transaction. Quiet when nothing is new."""
+def compute(
+    setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, *, is_dry: bool = False
+) -> None:
+    """Resolve, score, stage, and what every record should hold. Quiet when nothing is new.
+
+    One transaction, or one for each portion where there is much to do; none of its own when `is_dry`: the caller rolls back.
+    """
     if not is_anything_to_do(setup, mart, moment):
         return
-    progress.say("resolve", "who is who")
-    summary.resolved = resolve(setup, mart, moment)
-    progress.say("score", "how good, how ready")
-    summary.scored = score(setup, mart, moment)
-    progress.say("stage", "where in the lifecycle")
-    summary.staged = stage(setup, mart, moment)
+    work = Work(mart, moment)
+    within = nullcontext if is_dry else mart.transaction
+    with within():
+        widen(setup, mart, moment)
+        work.begin()
+        _compute_portion(setup, mart, moment, progress, summary, work)
+    while not work.is_done():
+        with within():
+            _compute_portion(setup, mart, moment, progress, summary, work)
+
+
+def _compute_portion(
+    setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, work: Work
+) -> None:
+    work.take()
+    progress.say("resolve", "who is who" + work.place)
+    summary.resolved += resolve(setup, mart, moment, is_whole=work.is_whole)
+    progress.say("score", "how good, how ready" + work.place)
+    summary.scored += score(setup, mart, moment)
+    progress.say("stage", "where in the lifecycle" + work.place)
+    summary.staged += stage(setup, mart, moment, is_whole=work.is_whole)
     want(setup, mart, moment)
-    mart.delete_keys("dirty", mart.kept("work").select("key"))
+    work.settle()
+    if work.is_done():
+        finish_stages(mart, moment)
     pair.advance(mart, moment.run)
 
 
@@ -178,7 +201,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         settlement.settle(setup.state, mart, run=moment.run)
         mart.begin()
         try:
-            compute(setup, mart, moment, progress, summary)
+            compute(setup, mart, moment, progress, summary, is_dry=True)
             plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
             found = preview(setup, mart, systems, plan, moment)
             summary.add(found.plan, 0)

@@ -148,30 +148,35 @@ def fire(
     issued: ir.Table,
     now: datetime,
     run: int,
+    is_whole: bool = True,
 ) -> ir.Table:
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
 
     `facts` holds the persons to look at (all of them, on the first run of a trigger), `current` their open stage intervals
     after `advance`, `triggers` the table as it was, `issued` says which record is a person's anchor. A row with subject ""
-    marks that a trigger had its baseline.
+    marks that a trigger had its baseline; where the persons come in portions (not `is_whole`), that it began, until `baselined`.
     """
     stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
     anchors = issued.filter(issued.kind == "person").select(minted="key", minted_by="anchor")
     rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
     rows = rows.left_join(anchors, rows.subject == anchors.minted).drop("minted")
     parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
-    return _as_triggers(reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run)]))
+    return _as_triggers(
+        reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run, is_whole)])
+    )
 
 
 def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: datetime, run: int) -> ir.Table:
     trigger = compiled(task)
     had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
     had = had.select(
-        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_anchor="anchor"
-    )
+        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_anchor="anchor",
+        was_run="run",
+    )  # fmt: skip
     rows = rows.left_join(had, rows.subject == had.whose)
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
-    is_first = marks.count().as_scalar() == 0
+    begun = marks.filter(~marks.is_armed).run.max().as_scalar()
+    is_first = (marks.is_armed.sum().fill_null(0).as_scalar() == 0) & ~(rows.was_run >= begun).fill_null(False)
     was_armed = rows.was_armed.fill_null(True)
     holds = trigger.when.expr(rows)
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
@@ -198,14 +203,14 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     )
 
 
-def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: int) -> ir.Table:
+def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: int, is_whole: bool) -> ir.Table:
     rows = [
         dict.fromkeys(TRIGGER.names)
         | {
             "key": f"|{name}",
             "subject": "",
             "trigger": name,
-            "is_armed": True,
+            "is_armed": is_whole,
             "episode": 0,
             "why": task.definition,
             "run": run,
@@ -213,14 +218,21 @@ def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: int) -
         for name, task in tasks.items()
     ]
     marks = _as_triggers(ibis.memtable(pa.Table.from_pylist(rows, schema=TRIGGER)))
-    return marks.anti_join(triggers, ["key", "why"])
+    had = triggers.filter(triggers.is_armed) if is_whole else triggers
+    return marks.anti_join(had, ["key", "why"])
+
+
+def baselined(triggers: ir.Table, run: int) -> ir.Table:
+    """The marks of baselines that had begun, complete, as rows to merge by key: everybody was looked at."""
+    begun = triggers.filter((triggers.subject == "") & ~triggers.is_armed)
+    return _as_triggers(begun.mutate(is_armed=True, run=ibis.literal(run, "int64")))
 
 
 def _as_triggers(rows: ir.Table) -> ir.Table:
     return rows.select(*TRIGGER.names).cast(ibis.Schema.from_pyarrow(TRIGGER))
 
 
-def carried(triggers: ir.Table, merged: ir.Table, run: int) -> ir.Table:
+def carried(triggers: ir.Table, merged: ir.Table) -> ir.Table:
     """What triggers remember of persons merged away (`merged`: subject, into), as rows of those that they went into.
 
     A trigger that fired for either has fired, so that a merge makes no second task. To be merged by key before `fire`.
@@ -235,10 +247,9 @@ def carried(triggers: ir.Table, merged: ir.Table, run: int) -> ir.Table:
         fired_at=rows.fired_at.max(),
         anchor=ibis.coalesce(rows.anchor.min(where=own), rows.anchor.min()),
         why=rows.why.max(),
+        run=rows.run.max(),
     )
-    return _as_triggers(
-        kept.mutate(key=kept.into + "|" + kept.trigger, subject=kept.into, run=ibis.literal(run, "int64"))
-    )
+    return _as_triggers(kept.mutate(key=kept.into + "|" + kept.trigger, subject=kept.into))
 
 
 # ---------------------------------------------------------------------------------------------------------- drafting

@@ -12,9 +12,11 @@ from connector import identity, survivorship, tables
 from connector.mart import Mart
 from connector.model import Kind
 from connector.state import State
+from connector.steps.portions import dirty_rows
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
+GOLDEN = 20_000  # persons whose golden values are found at once: all their values are sorted side by side
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,27 @@ class Resolved:
     records: int = 0
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    def __add__(self, other: Resolved) -> Resolved:
+        kinds = dict.fromkeys([*self.counts, *other.counts])
+        counts = {kind: _together(self.counts.get(kind, {}), other.counts.get(kind, {})) for kind in kinds}
+        return Resolved(self.records + other.records, counts)
 
-def resolve(setup: Setup, mart: Mart, moment: Moment) -> Resolved:
-    """Take the work queue as it stands, resolve accounts and persons, and give them their golden values.
 
-    Leaves three scratch tables: `work` (the dirty rows that this run handles), `resolved_records`, and `subjects` (person ids).
+def _together(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    """The counts of two portions: sums, but the largest of what is the largest."""
+    return {
+        name: (max if name.startswith("largest") else sum)((left.get(name, 0), right.get(name, 0)))
+        for name in {**left, **right}
+    }
+
+
+def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) -> Resolved:
+    """Resolve the accounts and persons of the scratch table `work` (dirty rows), and give them their golden values.
+
+    Leaves two more scratch tables: `resolved_records`, and `subjects` (person ids). Unless it `is_whole`, it is widened by
+    what is dirty and touched anyway, and persons whose accounts changed are queued instead of being computed at once.
     """
-    _widen(setup, mart, moment)
-    work = mart.keep("work", mart.table("dirty"))
+    work = mart.kept("work")
     mart.keep("resolved_records", work.filter(ibis.literal(False)).select("record"))
     counts: dict[str, dict[str, int]] = {}
     records = 0
@@ -41,40 +56,48 @@ def resolve(setup: Setup, mart: Mart, moment: Moment) -> Resolved:
     exposed = mart.keep("exposed", identity.exposed(accounts, mart.table("identifier")))
     for kind in RESOLVED:
         dirty = work.filter(work.kind == kind.value).select(key="record")
-        if kind is Kind.PERSON:
+        if kind is Kind.PERSON and is_whole:
             dirty = dirty.union(exposed.select(key="record"), distinct=True)
         if not mart.count(dirty):
             continue
-        owners[kind], counts[kind], touched = _resolve_kind(setup, mart, kind, dirty, moment)
-        records += touched
+        touched = _touched(setup, mart, kind, dirty)
+        if not is_whole:
+            dirty, touched = _closed(setup, mart, kind, touched)
+        owners[kind], counts[kind] = _resolve_kind(setup, mart, kind, dirty, touched, moment)
+        records += mart.count(touched)
     _keep_accounts(setup, mart, owners[Kind.ACCOUNT])
-    _keep_persons(setup, mart, owners[Kind.PERSON], owners[Kind.ACCOUNT])
+    employees = _employees(mart, owners[Kind.ACCOUNT])
+    if not is_whole:
+        mart.merge(
+            "dirty", dirty_rows(exposed.union(employees.select(record="key"), distinct=True), Kind.PERSON, moment)
+        )
+        employees = employees.limit(0)
+    _keep_persons(setup, mart, owners[Kind.PERSON], employees)
     return Resolved(records, counts)
 
 
-def _widen(setup: Setup, mart: Mart, moment: Moment) -> None:
-    """A changed identity or survivorship setting makes every record dirty; anything less looks only at what changed."""
-    present = setup.fingerprints.get("identity", "")
-    if setup.state.note("fingerprint:identity", present) == present:
-        return
-    for kind in RESOLVED:
-        table = mart.table(tables.record_table(kind))
-        rows = table.select(
-            key=ibis.literal(f"{kind}|") + table.key,
-            kind=ibis.literal(kind.value),
-            record=table.key,
-            run=ibis.literal(moment.run, "int64"),
-        )
-        mart.merge("dirty", rows)
+def _touched(setup: Setup, mart: Mart, kind: Kind, dirty: ir.Table) -> ir.Table:
+    touched = identity.touched(kind, dirty, mart.table("identifier"), mart.table("membership"), setup.identity)
+    return mart.keep(f"touched_{kind}", touched)
+
+
+def _closed(setup: Setup, mart: Mart, kind: Kind, touched: ir.Table) -> tuple[ir.Table, ir.Table]:
+    """The dirty records among the touched ones taken into `work`, so that no later portion looks at them again; and what they
+    touch. Returns both."""
+    work, dirty = mart.kept("work"), mart.table("dirty")
+    more = dirty.semi_join(touched, "record").anti_join(work, "key")
+    before = mart.count(work)
+    work = mart.keep("work", work.union(more))
+    of_kind = work.filter(work.kind == kind.value).select(key="record")
+    return of_kind, touched if mart.count(work) == before else _touched(setup, mart, kind, of_kind)
 
 
 def _resolve_kind(
-    setup: Setup, mart: Mart, kind: Kind, dirty: ir.Table, moment: Moment
-) -> tuple[ir.Table, dict[str, int], int]:
+    setup: Setup, mart: Mart, kind: Kind, dirty: ir.Table, touched: ir.Table, moment: Moment
+) -> tuple[ir.Table, dict[str, int]]:
     """Resolve the touched components of one kind; returns the owners that were or are concerned (scratch table)."""
     identifier, membership, issued = mart.table("identifier"), mart.table("membership"), mart.table("issued")
     record = mart.table(tables.record_table(kind))
-    touched = mart.keep(f"touched_{kind}", identity.touched(kind, dirty, identifier, membership, setup.identity))
     former = membership.filter(membership.kind == kind.value).semi_join(touched, membership.key == touched.record)
     known = mart.keep("former_membership", former)
     resolution = identity.resolve(
@@ -105,19 +128,17 @@ def _resolve_kind(
     components = pa.table({"component": resolution.touched_components})
     mart.replace_bucket("refused", "component", components, resolution.refused)
     _label(mart, kind, touched, resolution.components)
-    return concerned, dict(resolution.counts), mart.count(touched)
+    return concerned, dict(resolution.counts)
 
 
 def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> None:
     """Give the identifiers of touched records their component, and let go of the withdrawn ones, which have been seen."""
     identifier = mart.table("identifier")
     mine = identifier.filter(identifier.record_kind == kind.value).semi_join(touched, "record")
-    labels = ibis.memtable(components.select(["record", "component"])).rename(label="component")
-    labelled = mine.left_join(labels, "record").drop("record_right")
-    changed = labelled.filter(labelled.withdrawn_at.isnull() & ~labelled.component.identical_to(labelled.label))
     gone = mart.keep("withdrawn_identifiers", mine.filter(mine.withdrawn_at.notnull()).select("key"))
-    mart.merge("identifier", changed.mutate(component=changed.label).drop("label"))
     mart.delete_keys("identifier", gone)
+    labels = ibis.memtable(components.select(["record", "component"]))
+    mart.update("identifier", "record", touched.left_join(labels, "record").select("record", "component"))
 
 
 def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> None:
@@ -131,26 +152,41 @@ def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> None:
         versions.semi_join(mine, versions.record == mine.key),
         setup.survivorship,
     )
-    mart.replace_bucket("account", "key", owners.select("owner_id"), mart.keep("golden_accounts", golden))
+    mart.replace_bucket("account", "key", owners.select("owner_id"), golden)
 
 
-def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, accounts: ir.Table) -> None:
+def _employees(mart: Mart, accounts: ir.Table) -> ir.Table:
+    """The records (`key`) of persons that name a record of these accounts."""
+    members, record = mart.table("membership"), mart.table(tables.record_table(Kind.PERSON))
+    of_accounts = members.filter(members.kind == Kind.ACCOUNT.value).semi_join(accounts, "owner_id")
+    known = record.semi_join(of_accounts, record.account == of_accounts.key)
+    return known.semi_join(members, "key").select("key")
+
+
+def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, employees: ir.Table) -> None:
     """Golden persons of everybody who is concerned: by their records, or because their account is."""
     members = mart.table("membership")
     persons = members.filter(members.kind == Kind.PERSON.value)
     of_accounts = members.filter(members.kind == Kind.ACCOUNT.value)
-    account_records = of_accounts.semi_join(accounts, "owner_id")
     record = mart.table(tables.record_table(Kind.PERSON))
-    employees = record.semi_join(account_records, record.account == account_records.key).select("key")
     by_accounts = persons.semi_join(employees, "key").select("owner_id")
     subjects = owners.select("owner_id").union(by_accounts, distinct=True).select(subject="owner_id")
     subjects = mart.keep("subjects", subjects)
-    mine = persons.semi_join(subjects, persons.owner_id == subjects.subject)
-    records = record.semi_join(mine, "key")
-    versions = mart.table("record_version")
-    known = versions.semi_join(mine, versions.record == mine.key)
-    golden = survivorship.golden_persons(records, mine, of_accounts, known, setup.survivorship)
-    mart.replace_bucket("person", "key", subjects, mart.keep("golden_persons", golden))
+    count = mart.count(subjects)
+    parts = -(-count // GOLDEN)
+    for part in range(parts):
+        here = subjects if parts == 1 else mart.keep("golden_subjects", _part(subjects, part, parts))
+        mine = persons.semi_join(here, persons.owner_id == here.subject)
+        records = record.semi_join(mine, "key")
+        versions = mart.table("record_version")
+        known = versions.semi_join(mine, versions.record == mine.key)
+        golden = survivorship.golden_persons(records, mine, of_accounts, known, setup.survivorship)
+        mart.replace_bucket("person", "key", here, golden)
+
+
+def _part(subjects: ir.Table, part: int, parts: int) -> ir.Table:
+    """One of so many parts of the persons."""
+    return subjects.filter((subjects.subject.hash() % parts + parts) % parts == part)
 
 
 def judgements(state: State) -> pa.Table:

@@ -12,6 +12,7 @@ from connector import scoring, tables
 from connector.mart import Mart
 from connector.model import Kind
 from connector.steps.events import copies, events
+from connector.steps.portions import dirty_rows
 from connector.steps.setup import Moment, Setup
 
 
@@ -22,15 +23,18 @@ class Scored:
     subjects: int = 0
     records: int = 0
 
+    def __add__(self, other: Scored) -> Scored:
+        return Scored(self.subjects + other.subjects, self.records + other.records)
+
 
 def score(setup: Setup, mart: Mart, moment: Moment) -> Scored:
-    """Score the persons whose members, values or events changed, and those for whom the time has come.
+    """Score the persons whose members, values or events changed, and those for whom the time has come (scratch table `come`).
 
     Widens the scratch table `subjects` that resolve left to all persons who are scored.
     """
+    subjects = _widen(mart)
     _mark_copies(mart, moment)
     records = _fold(setup, mart, moment)
-    subjects = _widen(setup, mart, moment, records)
     if not mart.count(subjects):
         return Scored()
     persons = mart.table("person").semi_join(subjects, mart.table("person").key == subjects.subject)
@@ -77,33 +81,31 @@ def _union(parts: list[ir.Table]) -> ir.Table:
     return reduce(lambda left, right: left.union(right), parts)
 
 
+def _widen(mart: Mart) -> ir.Table:
+    """The persons to score: resolved anew, owners of records with new events, those for whom time alone changes something."""
+    work, members, subjects = mart.kept("work"), mart.table("membership"), mart.kept("subjects")
+    fresh = work.filter(work.kind == "event")
+    owners = members.semi_join(fresh, members.key == fresh.record).select(subject="owner_id")
+    return mart.keep("subjects", subjects.select("subject").union(owners).union(mart.kept("come")).distinct())
+
+
 def _mark_copies(mart: Mart, moment: Moment) -> None:
     """Judge anew which activities are copies of one another, for the persons concerned; a changed verdict is dirty."""
-    work, members = mart.kept("work"), mart.table("membership")
-    events_of = work.filter(work.kind == "event")
-    owners = members.semi_join(events_of, members.key == events_of.record).select(subject="owner_id")
-    concerned = owners.union(mart.kept("subjects").select("subject"), distinct=True)
-    changed = mart.keep("copies", copies(mart, concerned))
+    work = mart.kept("work")
+    changed = mart.keep("copies", copies(mart, mart.kept("subjects")))
     if mart.count(changed):
         mart.merge("activity", changed)
-        rows = changed.select(
-            key=ibis.literal("event|") + changed.record,
-            kind=ibis.literal("event"),
-            record=changed.record,
-            run=ibis.literal(moment.run, "int64"),
-        )
-        mart.keep("work", work.union(rows.distinct(on="key").anti_join(work, "key")))
+        rows = dirty_rows(changed.select("record").distinct(), "event", moment)
+        mart.keep("work", work.union(rows.anti_join(work, "key")))
 
 
 def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
     """Fold the events of the records that have news into days; returns those records (scratch table)."""
-    work = mart.kept("work")
+    work, subjects = mart.kept("work"), mart.kept("subjects")
     due, members = mart.table("due"), mart.table("membership")
-    come = due.filter((due.why == "event") & (due.due_at <= ibis.literal(moment.now)))
+    come = due.filter((due.why == "event") & (due.due_at <= ibis.literal(moment.now))).semi_join(subjects, "subject")
     theirs = members.semi_join(come, members.owner_id == come.subject).select(record="key")
     concerned = work.filter(work.kind == "event").select("record").union(theirs)
-    if _is_changed(setup, "engagement"):
-        concerned = events(mart).select("record").union(mart.table("engagement_day").select("record"))
     records = mart.keep("event_records", concerned.distinct())
     if not mart.count(records):
         return records
@@ -116,19 +118,3 @@ def _fold(setup: Setup, mart: Mart, moment: Moment) -> ir.Table:
     ]
     mart.replace_bucket("engagement_day", "record", records, mart.keep("new_days", _union(days)))
     return records
-
-
-def _widen(setup: Setup, mart: Mart, moment: Moment, records: ir.Table) -> ir.Table:
-    """The persons to score: resolved anew, owners of records with new events, those for whom time alone changes something."""
-    person, members, due = mart.table("person"), mart.table("membership"), mart.table("due")
-    if any(_is_changed(setup, part) for part in ("scoring", "lifecycle", "writeback")):
-        return mart.keep(
-            "subjects", person.select(subject="key").union(mart.kept("subjects").select("subject"), distinct=True)
-        )
-    owners = members.semi_join(records, members.key == records.record).select(subject="owner_id")
-    come = due.filter(due.due_at <= ibis.literal(moment.now)).select("subject")
-    return mart.keep("subjects", mart.kept("subjects").select("subject").union(owners).union(come).distinct())
-
-
-def _is_changed(setup: Setup, part: str) -> bool:
-    return setup.state.note(f"fingerprint:{part}", setup.fingerprints.get(part, "")) != setup.fingerprints.get(part, "")

@@ -22,9 +22,15 @@ class Staged:
     moved: int = 0
     fired: int = 0
 
+    def __add__(self, other: Staged) -> Staged:
+        return Staged(self.moved + other.moved, self.fired + other.fired)
 
-def stage(setup: Setup, mart: Mart, moment: Moment) -> Staged:
-    """Advance the persons just scored (scratch table `subjects`), then fire what becomes true for them."""
+
+def stage(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) -> Staged:
+    """Advance the persons just scored (scratch table `subjects`), then fire what becomes true for them.
+
+    Unless they are all there is to do (`is_whole`), `finish` has to follow the last of them.
+    """
     subjects = mart.kept("subjects")
     if not mart.count(subjects):
         return Staged()
@@ -34,8 +40,13 @@ def stage(setup: Setup, mart: Mart, moment: Moment) -> Staged:
     moves = mart.keep("moves", lifecycle.advance(setup.lifecycle, facts, interval, moment.now, moment.run))
     mart.merge("stage_interval", moves)
     mart.merge("due", mart.keep("stage_due", lifecycle.due(setup.lifecycle, facts, interval, moment.now)))
-    fired = _fire(setup, mart, facts, moment) if setup.tasks else 0
+    fired = _fire(setup, mart, facts, moment, is_whole) if setup.tasks else 0
     return Staged(mart.count(moves.filter(moves.left_at.isnull())), fired)
+
+
+def finish(mart: Mart, moment: Moment) -> None:
+    """Everybody was staged: triggers that looked at them for the first time are armed for all from now on."""
+    mart.merge("trigger", lifecycle.baselined(mart.table("trigger"), moment.run))
 
 
 def _facts(setup: Setup, mart: Mart, subjects: ir.Table, moment: Moment) -> ir.Table:
@@ -66,10 +77,10 @@ def _follow_merges(mart: Mart, subjects: ir.Table, moment: Moment) -> None:
     issued, members = mart.table("issued"), mart.table("membership")
     merged = issued.semi_join(gone, issued.key == gone.subject).inner_join(members, issued.anchor == members.key)
     into = merged.select(subject=issued.key, into=members.owner_id)
-    mart.merge("trigger", mart.keep("carried", lifecycle.carried(trigger, into, moment.run)))
+    mart.merge("trigger", mart.keep("carried", lifecycle.carried(trigger, into)))
 
 
-def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment) -> int:
+def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: bool) -> int:
     """Fire, and draft the tasks of what fired."""
     interval = mart.table("stage_interval")
     changed = mart.keep(
@@ -82,6 +93,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment) -> int:
             issued=mart.table("issued"),
             now=moment.now,
             run=moment.run,
+            is_whole=is_whole,
         ),
     )
     mart.merge("trigger", changed)

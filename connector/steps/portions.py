@@ -1,0 +1,124 @@
+"""The work of a recompute, in portions that memory has room for, each computed in a transaction of its own.
+
+What waits is in the mart: `dirty` (records of which something is new) and `due` (persons for whom time alone changes
+something); what a changed setting concerns is put there first. Accounts go before persons, records by their ingestion numbers.
+A run that is killed between two portions leaves the rest where it was, and the next one goes on with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from connector import tables
+from connector.mart import Mart
+from connector.model import Kind
+from connector.steps.events import events
+from connector.steps.setup import Moment, Setup
+
+RECORDS = 50_000  # records, or persons whose time has come, that one portion takes
+_RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
+_COME = "come_waiting"  # scratch table: the persons whose time had come when the run began, numbered
+
+
+def widen(setup: Setup, mart: Mart, moment: Moment) -> None:
+    """Queue what a changed setting concerns; anything less looks only at what changed.
+
+    A changed identity or survivorship makes every record dirty, changed engagement rules every record with events; changed
+    scores, stages or outputs make every person due.
+    """
+    if is_changed(setup, "identity"):
+        for kind in _RESOLVED:
+            records = mart.table(tables.record_table(kind)).select(record="key")
+            mart.merge("dirty", dirty_rows(records, kind, moment))
+    if is_changed(setup, "engagement"):
+        folded = events(mart).select("record").union(mart.table("engagement_day").select("record"), distinct=True)
+        mart.merge("dirty", dirty_rows(folded, "event", moment))
+    if any(is_changed(setup, part) for part in ("scoring", "lifecycle", "writeback")):
+        person = mart.table("person")
+        now = ibis.literal(moment.now, "timestamp('UTC')")
+        mart.merge(
+            "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=now)
+        )
+
+
+def is_changed(setup: Setup, part: str) -> bool:
+    """Whether a part of the configuration is otherwise than at the last recompute; a first one has nothing to compare with."""
+    present = setup.fingerprints.get(part, "")
+    return setup.state.note(f"fingerprint:{part}", present) != present
+
+
+def dirty_rows(records: ir.Table, kind: str, moment: Moment) -> ir.Table:
+    """Rows of the work queue for these records (`record`)."""
+    return records.select(
+        key=ibis.literal(f"{kind}|") + records.record,
+        kind=ibis.literal(str(kind)),
+        record=records.record,
+        run=ibis.literal(moment.run, "int64"),
+    )
+
+
+@dataclass
+class Work:
+    """What a run has to do, and how far it is. `is_whole`: it is little enough for one portion."""
+
+    mart: Mart
+    moment: Moment
+    is_whole: bool = True
+    _come: int = 0
+    _taken: int = 0
+
+    def begin(self) -> None:
+        """See how much there is; to be called once, when everything is queued."""
+        due = self.mart.table("due")
+        come = due.filter(due.due_at <= ibis.literal(self.moment.now)).select("subject").distinct()
+        come = self.mart.keep(_COME, come.mutate(place=ibis.row_number()))
+        self._come = self.mart.count(come)
+        self.is_whole = self._come + self.mart.count(self.mart.table("dirty")) <= RECORDS
+
+    def take(self) -> None:
+        """Keep the next portion as the scratch tables `work` (dirty rows) and `come` (persons whose time has come)."""
+        dirty = self.mart.table("dirty")
+        come = self.mart.kept(_COME)
+        if self.is_whole:
+            self._keep(dirty, come)
+            return
+        accounts = dirty.filter(dirty.kind == Kind.ACCOUNT.value)
+        if self.mart.count(accounts):
+            self._keep(accounts.order_by("record").limit(RECORDS), come.limit(0))
+        elif self.mart.count(dirty):
+            self._keep(dirty.semi_join(self._oldest(dirty), "record"), come.limit(0))
+        else:
+            until = self._taken + RECORDS
+            self._keep(dirty, come.filter((come.place >= self._taken) & (come.place < until)))
+            self._taken = until
+
+    @property
+    def place(self) -> str:
+        """How far it is, for the screen; empty where there is one portion."""
+        if self.is_whole:
+            return ""
+        left = self.mart.count(self.mart.table("dirty")) + max(self._come - self._taken, 0)
+        return f" ({left:,} records and persons to go)"
+
+    def settle(self) -> None:
+        """The portion is computed: its dirty rows wait no more, and nothing of it stays in memory."""
+        self.mart.delete_keys("dirty", self.mart.kept("work").select("key"))
+        self.mart.forget(but=_COME)
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to take."""
+        return self.is_whole or (self._taken >= self._come and not self.mart.count(self.mart.table("dirty")))
+
+    def _oldest(self, dirty: ir.Table) -> ir.Table:
+        """The dirty records that were seen first: an id is minted by the oldest record of its person, so it rarely becomes another's."""
+        record = self.mart.table(tables.record_table(Kind.PERSON)).select("key", "ingestion")
+        known = dirty.select("record").distinct()
+        known = known.left_join(record, known.record == record.key)
+        return known.order_by("ingestion", "record").limit(RECORDS).select("record")
+
+    def _keep(self, work: ir.Table, come: ir.Table) -> None:
+        self.mart.keep("work", work)
+        self.mart.keep("come", come.select("subject"))

@@ -1,0 +1,162 @@
+"""Computed in portions, the answer is the same as at once, also when a run is killed between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from connector import app, config, lifecycle, mapping, pipeline, tables
+from connector.cli import starter
+from connector.mart import Mart
+from connector.mart.ingest import Group, ingest
+from connector.model import Kind
+from connector.pipeline import Summary
+from connector.steps import portions, resolve
+from connector.steps.setup import Moment, Progress, Setup
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MAPPINGS = mapping.load("hubspot", {})
+KINDS = {"companies": Kind.ACCOUNT, "contacts": Kind.PERSON, "calls": Kind.ACTIVITY}
+COMPARED = {
+    "membership": ("key", "owner_id", "component"),
+    "identifier": ("key", "component", "withdrawn_at"),
+    "refused": ("key", "component", "reason"),
+    "account": ("key", "version"),
+    "person": ("key", "version", "account", "provenance"),
+    "score_line": ("key", "points"),
+    "score": ("key", "score", "reasons", "next_due_at"),
+    "stage_interval": ("key", "stage", "left_at", "why"),
+    "trigger": ("key", "is_armed", "episode", "fired_at", "why"),
+    "desired_task": ("key", "record"),
+    "desired": ("key", "value", "reason"),
+    "due": ("key", "due_at"),
+    "dirty": ("key",),
+}
+Tables = Mapping[str, list[tuple[Any, ...]]]
+
+
+def rows(stream: str) -> Iterator[dict[str, Any]]:
+    """Sixty contacts at nine companies; each third shares an e-mail with the one before, each tenth a phone with the next."""
+    for number in range({"companies": 9, "contacts": 60, "calls": 40}[stream]):
+        yield {
+            "native_id": str(number), "object_type": stream, "created_at": NOW - timedelta(days=90),
+            "modified_at": NOW - timedelta(days=number % 7), "is_deleted": number == 59, "merged_into": None,
+            "native": orjson.dumps(native(stream, number)).decode(),
+        }  # fmt: skip
+
+
+def native(stream: str, number: int) -> dict[str, Any]:
+    if stream == "companies":
+        return {"name": f"Firm {number}", "domain": f"firm{number}.example", "phone": "+493020000000"}
+    if stream == "calls":
+        at = (NOW - timedelta(days=number % 5)).isoformat()
+        return {"hs_timestamp": at, "hs_call_title": f"Call {number}", "hs_call_status": "COMPLETED",
+                "associations.contacts": [str(number)]}  # fmt: skip
+    return {
+        "email": f"person{number - (number % 3 == 1)}@firm{number % 9}.example", "firstname": f"Ann{number // 3}",
+        "lastname": "Meyer", "jobtitle": "VP Sales", "associatedcompanyid": str(number % 9),
+        "phone": f"+4930200{20_000 + number // 10 if number % 10 < 2 else number:05d}",
+        "createdate": "2026-05-01T08:00:00.000Z",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setenv("HUBSPOT_TOKEN", "a-token")
+    file = tmp_path / "connector.toml"
+    file.write_text(starter.text(["hubspot"], url="", region="DE", every="15 minutes"))
+    made = app.build(config.load(file))
+    task = {"when": "score > 5", "subject": "Call", "first_run_days": 3}
+    made = replace(made, tasks={"call": lifecycle.TaskSection.model_validate(task)})
+    with made.mart() as mart:
+        for stream, kind in KINDS.items():
+            page = pa.Table.from_pylist(list(rows(stream)), schema=tables.PAGE)
+            mapped = mapping.apply(page, MAPPINGS[stream], system="hubspot", region="DE", outputs=(), now=NOW)
+            ingest(mart, Group("hubspot", stream, kind, (mapped,), len(page), 0, "c"), run=1, now=NOW)
+    return made
+
+
+def computed(setup: Setup, mart: Mart, run: int = 1) -> Summary:
+    summary = Summary(run)
+    pipeline.compute(setup, mart, Moment(run, NOW), Progress(), summary)
+    return summary
+
+
+def told(mart: Mart) -> Tables:
+    return {
+        name: sorted(tuple(row.values()) for row in mart.arrow(mart.table(name).select(*columns)).to_pylist())
+        for name, columns in COMPARED.items()
+    }
+
+
+@contextmanager
+def rolled_back(setup: Setup) -> Iterator[Mart]:
+    with setup.mart() as mart:
+        mart.begin()
+        yield mart
+        mart.rollback()
+
+
+@pytest.fixture
+def at_once(setup: Setup) -> Tables:
+    with rolled_back(setup) as mart:
+        pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_dry=True)
+        return told(mart)
+
+
+def test_portions_give_the_same_answer_as_all_at_once(
+    setup: Setup, at_once: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persons = {owner for record, owner, _ in at_once["membership"] if "|contacts|" in record}
+    assert len(persons) < 59, "nobody is joined"
+    assert at_once["desired_task"], "no trigger fires"
+    assert at_once["dirty"] == []
+    monkeypatch.setattr(portions, "RECORDS", 30)
+    monkeypatch.setattr(resolve, "GOLDEN", 20)
+    said: list[str] = []
+    with setup.mart() as mart:
+        progress = Progress(say=lambda step, text: said.append(step))
+        pipeline.compute(setup, mart, Moment(1, NOW), progress, Summary(1))
+        assert said.count("resolve") > 2
+        assert told(mart) == at_once
+
+
+def test_killed_between_portions_the_next_run_goes_on_and_nothing_is_done_twice(
+    setup: Setup, at_once: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portions, "RECORDS", 30)
+    left: list[int] = []
+
+    def killed_at_the_second(step: str, text: str) -> None:
+        left.append(step == "stage")
+        if sum(left) == 2:
+            raise KeyboardInterrupt
+
+    with setup.mart() as mart:
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.compute(setup, mart, Moment(1, NOW), Progress(say=killed_at_the_second), Summary(1))
+        waiting = mart.count(mart.table("dirty"))
+        assert 0 < waiting < 109
+        assert len(told(mart)["person"]) > 0
+        computed(setup, mart, run=2)
+        assert told(mart) == at_once
+
+
+def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setup.mart() as mart:
+        computed(setup, mart)
+        pipeline.remember(setup, mart, Moment(setup.state.start_run("sync", NOW, ""), NOW))
+        before = told(mart)
+        monkeypatch.setattr(portions, "RECORDS", 30)
+        renewed = replace(setup, fingerprints={**setup.fingerprints, "scoring": "other", "identity": "other"})
+        summary = computed(renewed, mart, run=2)
+        assert summary.scored.subjects >= len(before["person"])
+        assert told(mart) == before
