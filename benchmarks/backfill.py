@@ -22,14 +22,12 @@ import orjson
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _stage
+from connector import pipeline
 from connector.model import Page, Request, System
 from connector.sources.hubspot_objects import table
-from connector.steps.plan import plans, want
+from connector.steps.plan import plans
 from connector.steps.pull import Pulled, pull
-from connector.steps.resolve import resolve
-from connector.steps.score import score
 from connector.steps.setup import Moment, Progress, Setup
-from connector.steps.stage import stage
 
 LIMIT_MB = 1_000
 PAGE_ROWS = 1_000
@@ -72,15 +70,13 @@ def shown(title: str, rows: int, work: Callable[[], Any]) -> Any:
 
 
 def recompute(setup: Setup, moment: Moment, people: int) -> None:
-    """Everything between pages and plan, as `pipeline.compute` does it."""
+    """Everything between pages and plan, as a sync does it."""
+    summary = pipeline.Summary(moment.run)
     with setup.mart() as mart:
-        with mart.transaction():
-            shown("resolve", people, lambda: resolve(setup, mart, moment))
-            shown("score", people, lambda: score(setup, mart, moment))
-            shown("stage", people, lambda: stage(setup, mart, moment))
-            shown("want", people, lambda: want(setup, mart, moment))
-            mart.delete_keys("dirty", mart.kept("work").select("key"))
-        made = shown("plan", people, lambda: [(len(each.changes), len(each.held)) for each in plans(setup, mart)])
+        shown("recompute", people, lambda: pipeline.compute(setup, mart, moment, Progress(), summary))
+        made = shown(
+            "plan", people, lambda: [(len(each.changes), len(each.held)) for each in plans(setup, mart, moment)]
+        )
         changes, held = (sum(counts) for counts in zip(*made, strict=True))
         print(f"  {changes:,} changes planned, {held:,} held")
 

@@ -23,7 +23,7 @@ from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
-from connector.steps.portions import Work, widen
+from connector.steps.portions import Work
 from connector.steps.preview import Preview, preview
 from connector.steps.pull import Pulled, pull
 from connector.steps.resolve import Resolved, resolve
@@ -156,32 +156,21 @@ def compute(
     """
     if not is_anything_to_do(setup, mart, moment):
         return
-    work = Work(mart, moment)
-    within = nullcontext if is_dry else mart.transaction
-    with within():
-        widen(setup, mart, moment)
-        work.begin()
-        _compute_portion(setup, mart, moment, progress, summary, work)
+    work = Work(setup, mart, moment)
     while not work.is_done():
-        with within():
-            _compute_portion(setup, mart, moment, progress, summary, work)
-
-
-def _compute_portion(
-    setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, work: Work
-) -> None:
-    work.take()
-    progress.say("resolve", "who is who" + work.place)
-    summary.resolved += resolve(setup, mart, moment, is_whole=work.is_whole)
-    progress.say("score", "how good, how ready" + work.place)
-    summary.scored += score(setup, mart, moment)
-    progress.say("stage", "where in the lifecycle" + work.place)
-    summary.staged += stage(setup, mart, moment, is_whole=work.is_whole)
-    want(setup, mart, moment)
-    work.settle()
-    if work.is_done():
-        finish_stages(mart, moment)
-    pair.advance(mart, moment.run)
+        with nullcontext() if is_dry else mart.transaction():
+            place = work.take()
+            progress.say("resolve", "who is who" + place)
+            summary.resolved += resolve(setup, mart, moment, is_whole=work.is_whole)
+            progress.say("score", "how good, how ready" + place)
+            summary.scored += score(setup, mart, moment)
+            progress.say("stage", "where in the lifecycle" + place)
+            summary.staged += stage(setup, mart, moment, is_whole=work.is_whole)
+            want(setup, mart, moment)
+            work.settle()
+            if work.is_done():
+                finish_stages(mart, moment)
+            pair.advance(mart, moment.run)
 
 
 def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:

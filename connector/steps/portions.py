@@ -64,44 +64,36 @@ def dirty_rows(records: ir.Table, kind: str, moment: Moment) -> ir.Table:
 class Work:
     """What a run has to do, and how far it is. `is_whole`: it is little enough for one portion."""
 
+    setup: Setup
     mart: Mart
     moment: Moment
     is_whole: bool = True
-    _come: int = 0
-    _taken: int = 0
+    _come: int = 0  # persons whose time had come
+    _taken: int | None = None  # of them; None: nothing was taken yet
 
-    def begin(self) -> None:
-        """See how much there is; to be called once, when everything is queued."""
-        due = self.mart.table("due")
-        come = due.filter(due.due_at <= ibis.literal(self.moment.now)).select("subject").distinct()
-        come = self.mart.keep(_COME, come.mutate(place=ibis.row_number()))
-        self._come = self.mart.count(come)
-        self.is_whole = self._come + self.mart.count(self.mart.table("dirty")) <= RECORDS
+    def take(self) -> str:
+        """Keep the next portion as the scratch tables `work` (dirty rows) and `come` (persons whose time has come).
 
-    def take(self) -> None:
-        """Keep the next portion as the scratch tables `work` (dirty rows) and `come` (persons whose time has come)."""
-        dirty = self.mart.table("dirty")
-        come = self.mart.kept(_COME)
+        Returns how much is left, for the screen; nothing where there is one portion.
+        """
+        if self._taken is None:
+            self._begin()
+            self._taken = 0
+        dirty, come = self.mart.table("dirty"), self.mart.kept(_COME)
+        waiting = self.mart.count(dirty)
+        accounts = dirty.filter(dirty.kind == Kind.ACCOUNT.value)
         if self.is_whole:
             self._keep(dirty, come)
-            return
-        accounts = dirty.filter(dirty.kind == Kind.ACCOUNT.value)
+            return ""
+        place = f" ({waiting + self._come - self._taken:,} records and persons to go)"
         if self.mart.count(accounts):
             self._keep(accounts.order_by("record").limit(RECORDS), come.limit(0))
-        elif self.mart.count(dirty):
+        elif waiting:
             self._keep(dirty.semi_join(self._oldest(dirty), "record"), come.limit(0))
         else:
-            until = self._taken + RECORDS
-            self._keep(dirty, come.filter((come.place >= self._taken) & (come.place < until)))
-            self._taken = until
-
-    @property
-    def place(self) -> str:
-        """How far it is, for the screen; empty where there is one portion."""
-        if self.is_whole:
-            return ""
-        left = self.mart.count(self.mart.table("dirty")) + max(self._come - self._taken, 0)
-        return f" ({left:,} records and persons to go)"
+            self._keep(dirty, come.filter((come.place >= self._taken) & (come.place < self._taken + RECORDS)))
+            self._taken = min(self._taken + RECORDS, self._come)
+        return place
 
     def settle(self) -> None:
         """The portion is computed: its dirty rows wait no more, and nothing of it stays in memory."""
@@ -110,7 +102,17 @@ class Work:
 
     def is_done(self) -> bool:
         """Whether nothing is left to take."""
+        if self._taken is None:
+            return False
         return self.is_whole or (self._taken >= self._come and not self.mart.count(self.mart.table("dirty")))
+
+    def _begin(self) -> None:
+        widen(self.setup, self.mart, self.moment)
+        due = self.mart.table("due")
+        come = due.filter(due.due_at <= ibis.literal(self.moment.now)).select("subject").distinct()
+        come = self.mart.keep(_COME, come.mutate(place=ibis.row_number()))
+        self._come = self.mart.count(come)
+        self.is_whole = self._come + self.mart.count(self.mart.table("dirty")) <= RECORDS
 
     def _oldest(self, dirty: ir.Table) -> ir.Table:
         """The dirty records that were seen first: an id is minted by the oldest record of its person, so it rarely becomes another's."""

@@ -350,8 +350,8 @@ def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(backend: An
         "why": "w",
     }
     merged = a_table(pa.schema({"subject": tables.TEXT, "into": tables.TEXT}), [{"subject": "old", "into": "ann"}])
-    (row,) = backend.to_pyarrow(lifecycle.carried(a_table(tables.TRIGGER, [fired]), merged, 7)).to_pylist()
-    assert (row["key"], row["is_armed"], row["episode"], row["run"]) == ("ann|call", False, 1, 7)
+    (row,) = backend.to_pyarrow(lifecycle.carried(a_table(tables.TRIGGER, [fired]), merged)).to_pylist()
+    assert (row["key"], row["is_armed"], row["episode"]) == ("ann|call", False, 1)
 
 
 @pytest.mark.parametrize(

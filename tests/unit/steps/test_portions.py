@@ -135,14 +135,14 @@ def test_killed_between_portions_the_next_run_goes_on_and_nothing_is_done_twice(
     monkeypatch.setattr(portions, "RECORDS", 30)
     left: list[int] = []
 
-    def killed_at_the_second(step: str, text: str) -> None:
+    def killed_at_the_third(step: str, text: str) -> None:
         left.append(step == "stage")
-        if sum(left) == 2:
+        if sum(left) == 3:
             raise KeyboardInterrupt
 
     with setup.mart() as mart:
         with pytest.raises(KeyboardInterrupt):
-            pipeline.compute(setup, mart, Moment(1, NOW), Progress(say=killed_at_the_second), Summary(1))
+            pipeline.compute(setup, mart, Moment(1, NOW), Progress(say=killed_at_the_third), Summary(1))
         waiting = mart.count(mart.table("dirty"))
         assert 0 < waiting < 109
         assert len(told(mart)["person"]) > 0
