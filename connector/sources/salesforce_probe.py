@@ -24,6 +24,8 @@ PROBED = (
     "Opportunity", "OpportunityContactRole", "CampaignMember", "Campaign", "Case", "EmailMessage", *SHARED,
 )  # fmt: skip
 UPDATED_WITHIN = timedelta(days=30)
+#: The minute that is under way counts, too; the server's clock is known by an answer's date, which is up to a second older.
+_MINUTE_UNDER_WAY = timedelta(minutes=1, seconds=2)
 
 
 def is_probed(org: Org, reading: Reading) -> bool:
@@ -35,7 +37,7 @@ def is_probed(org: Org, reading: Reading) -> bool:
 
 def asking(org: Org, reading: Reading) -> Subrequest:
     """The question for what changed since the reading's bound."""
-    end = _now(org) + timedelta(minutes=1)  # the minute that is under way counts, too
+    end = _now(org) + _MINUTE_UNDER_WAY
     return Subrequest(f"sobjects/{reading.object_type}/updated/?start={reading.low}&end={literal(end)}")
 
 
