@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import cProfile
 import json
 import multiprocessing
 import os
+import pstats
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector import app, config
+from connector import app, clock, config
 from connector.cli import starter
 from connector.sandbox.world.setting import CUSTOM_CONTACT_PROPERTIES
 from connector.sources.salesforce_collections import long_id
@@ -89,6 +92,15 @@ def timed(work: Callable[[], Any]) -> tuple[Any, Taken]:
     return result, Taken(time.perf_counter() - wall_s, time.process_time() - cpu_s)
 
 
+def profiled(work: Callable[[], Any], *, is_profiled: bool) -> tuple[Any, Taken]:
+    """The same; prints where the time went when that is asked for."""
+    profile = cProfile.Profile()
+    done = timed(lambda: profile.runcall(work) if is_profiled else work())
+    if is_profiled:
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+    return done
+
+
 def peak_mb() -> float:
     """The most memory that this process ever had, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -97,6 +109,40 @@ def peak_mb() -> float:
 def load_text() -> str:
     """How busy the machine is with others."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+# ------------------------------------------------------------------------------------------------------------ races
+
+
+@dataclass(frozen=True)
+class Race:
+    """A bare loop against the product: what is counted, and the least part of the loop's rate that the product is to have."""
+
+    what: str  # "contacts"
+    unit: str  # "rows"
+    product: str  # "pull, map, store"
+    limit: float
+
+    def tell(self, arm: str, count: int, bare: Sequence[Taken], product: Sequence[Taken], more: str = "") -> None:
+        """Print both and their ratio; the better turn of each counts."""
+        loop, ours = (min(turns, key=lambda each: each.wall_s) for turns in (bare, product))
+        print(f"{arm}, {count:,} {self.what} ({load_text()}, {clock.now():%H:%M} UTC)")
+        for name, taken, note in (("bare loop", loop, ""), (self.product, ours, more)):
+            print(f"  {name:<20}{taken}   {count / taken.wall_s:7,.0f} {self.unit}/s{note}")
+        ratio = loop.wall_s / ours.wall_s
+        print(f"  {'ratio of rates':<20}{ratio:7.0%}   (at least {self.limit:.0%})   peak memory {peak_mb():,.0f} MB")
+
+
+def race(compare: Callable[..., None], arms: Iterable[str], count: int, doc: str | None) -> None:
+    """The command line of a race: `compare(arm, count, turns, is_profiled=)` for each arm that is asked for, or for all."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("count", nargs="?", type=int, default=count)
+    parser.add_argument("--arm", choices=sorted(arms), action="append")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="print what the product's thread does")
+    options = parser.parse_args()
+    for arm in options.arm or sorted(arms):
+        compare(arm, options.count, options.turns, is_profiled=options.profile)
 
 
 # ------------------------------------------------------------------------------------------------------------ contacts

@@ -9,11 +9,8 @@ process of its own with its rate limits off; seconds of the processor are those 
 
 from __future__ import annotations
 
-import argparse
-import cProfile
 import csv
 import io
-import pstats
 import sys
 import tempfile
 import time
@@ -27,13 +24,13 @@ import requests
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _stage
-from connector import clock, pipeline
+from connector import pipeline
 from connector.model import Request
 from connector.sources import hubspot_objects, salesforce_reading
 from connector.steps.pull import Pulled, fields_of, pull
 from connector.steps.setup import Progress, Setup
 
-LIMIT = 0.6
+RACE = _stage.Race("contacts", "rows", "pull, map, store", limit=0.6)
 STREAM = "contacts"
 POLL_S = 0.2
 
@@ -156,34 +153,11 @@ def compare(arm: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
                 rows, taken = _stage.timed(lambda: BARE[arm](setup, addresses[system], directory / "pages"))  # noqa: B023
                 assert rows == contacts, rows
                 bare.append(taken)
-                profile = cProfile.Profile()
-                if is_profiled:
-                    profile.enable()
-                pulled, taken = _stage.timed(lambda: by_product(setup))  # noqa: B023
-                if is_profiled:
-                    profile.disable()
-                    pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+                pulled, taken = _stage.profiled(lambda: by_product(setup), is_profiled=is_profiled)  # noqa: B023
                 assert pulled.counts[system, STREAM].applied == contacts, pulled.counts
                 product.append(taken)
-    loop, ours = (min(turns, key=lambda each: each.wall_s) for turns in (bare, product))
-    ratio = loop.wall_s / ours.wall_s
-    print(f"{arm}, {contacts:,} contacts ({_stage.load_text()}, {clock.now():%H:%M} UTC)")
-    print(f"  bare loop          {loop}   {contacts / loop.wall_s:7,.0f} rows/s")
-    print(f"  pull, map, store   {ours}   {contacts / ours.wall_s:7,.0f} rows/s")
-    print(f"  ratio of rates     {ratio:7.0%}   (at least {LIMIT:.0%})   peak memory {_stage.peak_mb():,.0f} MB")
-
-
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contacts", nargs="?", type=int, default=100_000)
-    parser.add_argument("--arm", choices=sorted(BARE), action="append")
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--profile", action="store_true", help="print what the storing thread does")
-    options = parser.parse_args()
-    for arm in options.arm or sorted(BARE):
-        compare(arm, options.contacts, options.turns, is_profiled=options.profile)
+    RACE.tell(arm, contacts, bare, product)
 
 
 if __name__ == "__main__":
-    main()
+    _stage.race(compare, BARE, 100_000, __doc__)

@@ -10,11 +10,8 @@ off; seconds of the processor are those of this process. Target: 60 % of the bar
 
 from __future__ import annotations
 
-import argparse
-import cProfile
 import csv
 import io
-import pstats
 import sys
 import tempfile
 import time
@@ -37,7 +34,7 @@ from connector.sources.salesforce_collections import WRITE_HEADERS
 from connector.steps.deliver import deliver
 from connector.steps.setup import Progress, Setup
 
-LIMIT = 0.6
+RACE = _stage.Race("changes of five fields", "changes", "deliver, settle", limit=0.6)
 POLL_S = 0.2
 GRADES, STAGES = ("A", "B", "C"), ("Explore", "Engage", "Buy")
 OBJECTS = {"hubspot": "contacts", "salesforce": "Contact"}
@@ -225,34 +222,12 @@ def compare(arm: str, count: int, turns: int, *, is_profiled: bool) -> None:
                 bare.append(taken)
                 work = changes(setup, system, ids, 2 * turn + 1)
                 writeback.enqueue(setup.state, Plan(tuple(work), {}, Totals()), run=1, now=clock.now())
-                profile = cProfile.Profile()
-                delivered, taken = _stage.timed(
-                    lambda: profile.runcall(by_product, setup) if is_profiled else by_product(setup)  # noqa: B023
-                )
-                if is_profiled:
-                    pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+                delivered, taken = _stage.profiled(lambda: by_product(setup), is_profiled=is_profiled)
                 assert delivered.accepted == count, delivered
                 product.append(taken)
                 calls = delivered.calls
-    loop, ours = (min(turns, key=lambda each: each.wall_s) for turns in (bare, product))
-    ratio = loop.wall_s / ours.wall_s
-    print(f"{arm}, {count:,} changes of five fields ({_stage.load_text()}, {clock.now():%H:%M} UTC)")
-    print(f"  bare loop          {loop}   {count / loop.wall_s:7,.0f} changes/s")
-    print(f"  deliver, settle    {ours}   {count / ours.wall_s:7,.0f} changes/s   {calls:,} calls")
-    print(f"  ratio of rates     {ratio:7.0%}   (at least {LIMIT:.0%})   peak memory {_stage.peak_mb():,.0f} MB")
-
-
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("changes", nargs="?", type=int, default=20_000)
-    parser.add_argument("--arm", choices=sorted(BARE), action="append")
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--profile", action="store_true", help="print what delivering does")
-    options = parser.parse_args()
-    for arm in options.arm or sorted(BARE):
-        compare(arm, options.changes, options.turns, is_profiled=options.profile)
+    RACE.tell(arm, count, bare, product, f"   {calls:,} calls")
 
 
 if __name__ == "__main__":
-    main()
+    _stage.race(compare, BARE, 20_000, __doc__)

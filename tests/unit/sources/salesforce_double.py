@@ -11,7 +11,7 @@ import orjson
 import requests
 import responses
 
-from connector.model import System
+from connector.model import Page, Request, StreamFailure, System
 from connector.sources.salesforce import SalesforceOptions, connect
 
 URL = "http://127.0.0.1:9"
@@ -81,3 +81,15 @@ class Org:
 
 def path_of(part: Part) -> str:
     return unquote(str(part["url"]).removeprefix(PREFIX))
+
+
+def pages(org: Org, *requests: Request) -> list[Page | StreamFailure]:
+    """What reading gives for these requests."""
+    return list(org.connect().source.pages(requests))
+
+
+def page(org: Org, *requests: Request) -> Page:
+    """The only page that reading gives."""
+    (only,) = pages(org, *requests)
+    assert isinstance(only, Page), only
+    return only

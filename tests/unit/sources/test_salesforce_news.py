@@ -11,9 +11,20 @@ import pytest
 import responses
 
 from connector import clock
-from connector.model import Page, Request, StreamFailure
+from connector.model import Page, Request
 from connector.sources.salesforce import STREAMS
-from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
+from tests.unit.sources.salesforce_double import (
+    Org,
+    Part,
+    Reply,
+    described,
+    page,
+    pages,
+    path_of,
+    records,
+    refused,
+    row,
+)
 
 BY_NAME = {stream.name: stream for stream in STREAMS}
 #: A cursor of a read that was not the first.
@@ -25,16 +36,6 @@ POLLED = [stream for stream in STREAMS if not stream.every]
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "sleep", lambda seconds: None)
     monkeypatch.setattr(clock, "monotonic_s", lambda: 0.0)
-
-
-def pages(org: Org, *requests: Request) -> list[Page | StreamFailure]:
-    return list(org.connect().source.pages(requests))
-
-
-def page(org: Org, *requests: Request) -> Page:
-    (only,) = pages(org, *requests)
-    assert isinstance(only, Page), only
-    return only
 
 
 def told(*changed: str) -> Callable[[Part], Reply]:

@@ -16,7 +16,18 @@ from connector.model import Page, Request, StreamFailure
 from connector.sources.salesforce import STREAMS
 from connector.sources.salesforce_reading import soql_of
 from connector.sources.salesforce_rows import rows_of
-from tests.unit.sources.salesforce_double import Org, Part, Reply, described, path_of, records, refused, row
+from tests.unit.sources.salesforce_double import (
+    Org,
+    Part,
+    Reply,
+    described,
+    page,
+    pages,
+    path_of,
+    records,
+    refused,
+    row,
+)
 
 BY_NAME = {stream.name: stream for stream in STREAMS}
 LEADS, TASKS, USERS = BY_NAME["leads"], BY_NAME["tasks"], BY_NAME["users"]
@@ -28,16 +39,6 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(clock, "sleep", waits.append)
     monkeypatch.setattr(clock, "monotonic_s", lambda: 0.0)
     return waits
-
-
-def pages(org: Org, *requests: Request) -> list[Page | StreamFailure]:
-    return list(org.connect().source.pages(requests))
-
-
-def page(org: Org, *requests: Request) -> Page:
-    (only,) = pages(org, *requests)
-    assert isinstance(only, Page), only
-    return only
 
 
 # --------------------------------------------------------------------------------------------------- calls
