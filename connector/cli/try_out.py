@@ -36,6 +36,9 @@ def sandbox(
     def say(running: Running) -> None:
         err.print(ok(f"salesforce {running.salesforce_url}"))
         err.print(ok(f"hubspot    {running.hubspot_url}"))
+        shown = options.settings
+        err.print(f"  SF_CLIENT_ID={shown.salesforce_client_id} SF_CLIENT_SECRET={shown.salesforce_client_secret}")
+        err.print(f"  HUBSPOT_TOKEN={shown.hubspot_access_token}   both addresses go under their systems as url = …")
         err.print(f"  data in {data}, admin under {running.salesforce_url}/_sandbox; Ctrl-C ends it")
 
     options = Options(

@@ -70,11 +70,18 @@ BULK_FROM = 20_000
 _log = log.get(__name__)
 
 
+def _of_an_org(url: str) -> str:
+    """`http.safe_url`, and not the one that stands in a file until somebody puts in their own."""
+    if (urlsplit(url).hostname or "").startswith("your-domain."):
+        raise ValueError("is not filled in yet: Setup → My Domain shows the org's address")
+    return http.safe_url(url)
+
+
 class SalesforceOptions(Section):
     """`[systems.<name>]` with `kind = "salesforce"`. Sign in with one of: client_secret, private_key, refresh_token."""
 
     kind: Literal["salesforce"] = Field(description="the kind of system")
-    url: Annotated[str, AfterValidator(http.safe_url)] = Field(
+    url: Annotated[str, AfterValidator(_of_an_org)] = Field(
         description="The org's My Domain URL, such as https://acme.my.salesforce.com."
     )
     client_id: str = Field(description="The consumer key of the org's External Client App or connected app.")

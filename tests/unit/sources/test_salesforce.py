@@ -44,6 +44,7 @@ def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"private_key": "k"}, "private_key needs username"),
         ({"private_key": "k", "username": "u", "refresh_token": "r"}, "not both"),
         ({"url": "http://acme.my.salesforce.com"}, "https"),
+        ({"url": "https://YOUR-DOMAIN.my.salesforce.com"}, "not filled in"),
         ({"api_version": "62"}, "pattern"),
         ({"quota": {"share": 0}}, "greater than 0"),
         ({"quota": {"share": 1.5}}, "less than or equal to 1"),
