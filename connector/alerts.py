@@ -184,7 +184,7 @@ def judge(section: AlertsSection, setup: Setup, summary: Summary, now: datetime)
     for system, count in alerts.set_aside_since(setup.state, now - _DAY).items():
         if count > section.quarantine_per_day:
             text = f"{system}: {count:,} things were set aside within a day (limit {section.quarantine_per_day:,})"
-            yield _alert("quarantine", text, "`connector status` says why", system)
+            yield _alert("quarantine", text, "`connector quarantine` says why", system)
 
 
 def _alert(kind: str, text: str, hint: str, system: str = "", stream: str = "", *, of: str = "") -> Alert:

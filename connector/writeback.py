@@ -197,9 +197,15 @@ def _note_wait(state: State, system: str, error: ConnectorError | None) -> None:
     quotas.note_wait(state, system, out)
 
 
+def ask_access_anew(state: State, systems: Iterable[str]) -> None:
+    """The next delivery asks what may be written, however lately that was asked: somebody has just mended or looked at it."""
+    for name in systems:
+        state.set_note(f"{_ACCESS_NOTE}{name}", "")
+
+
 def release_mended(state: State, system: System, section: WritebackSection) -> None:
     """Let set-aside changes go when the system describes their object otherwise than when it refused them: a permission was
-    given, a field lengthened, a picklist value added. Asked once an hour, and not for what was refused too often."""
+    given, a field lengthened, a picklist value added. Asked once an hour (`ask_access_anew`), and not for what was refused too often."""
     now, note = clock.now(), f"{_ACCESS_NOTE}{system.name}"
     asked = state.note(note)
     aside = [row for row in replans.refused(state, system.name) if row.stream]

@@ -21,6 +21,7 @@ from connector.pipeline import connected
 from connector.sources import ADAPTERS
 from connector.state import pauses
 from connector.steps.setup import Setup
+from connector.writeback import ask_access_anew
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Only these systems.", show_default="all")]
 
@@ -102,6 +103,7 @@ def _check_all(setup: Setup, names: list[str] | None) -> list[Checked]:
                 checked.append(doctor.check(setup, each, systems[name]))
     works = [each.system for each in checked if each.error is None]
     pauses.lift(setup.state, works, kinds=(pauses.REFUSED,))
+    ask_access_anew(setup.state, works)
     return checked
 
 
@@ -186,6 +188,7 @@ def install(
                 report_error(problem)
                 code = max(code, problem.exit_code, 1)
                 continue
+            ask_access_anew(setup.state, [name])
             failed = [step for step in done if step.step is Step.FAILED]
             for step in failed:
                 out.print(f"    [red]✗[/red] {escape(step.what)}  {escape(step.detail)}")

@@ -31,7 +31,7 @@ from connector.model import (
 from connector.plan import Brakes, Plan, Totals, make
 from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox, Quarantine, TaskMade
-from connector.writeback import WritebackSection
+from connector.writeback import WritebackSection, ask_access_anew
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LIMITS = Capabilities(batch_size=2, writable=("Contact",), task_targets=("Contact",))
@@ -387,10 +387,6 @@ def _all_due(state: State) -> None:
                 row.not_before_at = NOW - timedelta(days=9)
 
 
-def _forget_when_asked(state: State) -> None:
-    state.set_note("access_asked:crm", "")
-
-
 def test_a_refused_change_is_not_sent_again_until_its_value_changes(state: State, crm: Crm) -> None:
     enqueue(state, update(1, 50))
     crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="STRING_TOO_LONG")
@@ -408,12 +404,12 @@ def test_a_refused_change_is_released_when_the_permission_changes(state: State, 
     source = Described()
     crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="INSUFFICIENT_ACCESS")
     deliver(state, crm, source)
-    _forget_when_asked(state)
+    ask_access_anew(state, ["crm"])
     deliver(state, crm, source)
     assert statuses(state) == ["quarantined", "quarantined"], "nothing changed: nothing is sent"
     source.writable = ("Score",)
     crm.answer = lambda _: None
-    _forget_when_asked(state)
+    ask_access_anew(state, ["crm"])
     deliver(state, crm, source)
     assert sorted(statuses(state)) == ["settled", "superseded"]
     assert len(crm.tasks) == 1
@@ -427,7 +423,7 @@ def test_what_is_refused_again_and_again_is_not_released_by_itself(state: State,
     crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="INSUFFICIENT_ACCESS")
     for number in range(6):
         source.writable = ("Score",) if number % 2 else ()
-        _forget_when_asked(state)
+        ask_access_anew(state, ["crm"])
         deliver(state, crm, source, max_attempts=3)
     assert len(crm.writes) == 3
 
