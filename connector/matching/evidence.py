@@ -37,10 +37,19 @@ def path(
 
     `identifiers` are the rows (tables.IDENTIFIER) of the person's records, and of records merged into them; `refused`
     those of their component. Of chains of equal length the one whose records and values sort first is told.
+
+    A value that was refused can still have joined some of its holders, when only others of them were kept out: it is told
+    where nothing else connects the two.
     """
     shared = {(row["type"], row["value"]) for row in _rows(refused) if _is_shared(row, left, right)}
+    hops = [*_hops(identifiers), *_decisions(judgements)]
+    undisputed = [hop for hop in hops if (hop.type, hop.value) not in shared]
+    return _shortest(left, right, undisputed) or _shortest(left, right, hops)
+
+
+def _shortest(left: str, right: str, hops: Iterable[Hop]) -> list[Hop]:
     around: dict[str, list[Hop]] = defaultdict(list)
-    for hop in [*_hops(identifiers, shared), *_decisions(judgements)]:
+    for hop in hops:
         around[hop.left].append(hop)
         around[hop.right].append(Hop(hop.right, hop.left, hop.type, hop.value, hop.first_seen_at))
     came: dict[str, Hop | None] = {left: None}
@@ -51,23 +60,23 @@ def path(
             if hop.right not in came:
                 came[hop.right] = hop
                 queue.append(hop.right)
-    hops: list[Hop] = []
+    chain: list[Hop] = []
     step = came.get(right)
     while step is not None:
-        hops.append(step)
+        chain.append(step)
         step = came[step.left]
-    return hops[::-1]
+    return chain[::-1]
 
 
 def _is_shared(row: dict[str, Any], left: str, right: str) -> bool:
     return row["type"] != JUDGEMENT and {left, right} <= set(json.loads(row["records"]))
 
 
-def _hops(identifiers: pa.Table, refused: Collection[tuple[str, str]]) -> Iterable[Hop]:
+def _hops(identifiers: pa.Table) -> Iterable[Hop]:
     """A hop for every pair of a value's holders: one person's records are few."""
     holders: dict[tuple[str, str], dict[str, datetime | None]] = defaultdict(dict)
     for row in identifiers.to_pylist():
-        if row.get("withdrawn_at") is None and (row["type"], row["value"]) not in refused:
+        if row.get("withdrawn_at") is None:
             holders[row["type"], row["value"]][row["record"]] = row.get("first_seen_at")
             if row["type"] == CRM_ID:  # a record has its own key
                 holders[row["type"], row["value"]].setdefault(row["value"], row.get("first_seen_at"))

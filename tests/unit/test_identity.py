@@ -431,6 +431,16 @@ def test_the_path_between_two_records_names_each_hop() -> None:
     assert identity.path(A, D, table) == []
 
 
+def test_a_value_that_kept_a_third_record_out_still_tells_why_two_are_together() -> None:
+    link, others = ("crm_id", B), [("email", f"{name}@x.example") for name in ("b", "c", "d")]
+    held = {A: [MAIL, link], B: others[:1], C: [*others[1:], link]}
+    result = resolve(held, section=identity.IdentitySection(limits={"email": 2}))
+    assert persons(result) == {frozenset({A, B}), frozenset({C})}
+    rows = [row(key, value) for key in (A, B) for value in held[key]]
+    hops = identity.path(A, B, pa.Table.from_pylist(rows, schema=tables.IDENTIFIER), result.refused)
+    assert [(hop.left, hop.type, hop.value, hop.right) for hop in hops] == [(A, *link, B)]
+
+
 def test_what_keeps_two_persons_apart_is_said() -> None:
     held = {A: [PHONE], B: [PHONE]}
     result = resolve(held, names={A: "Ann Meyer", B: "Tom Berg"})
