@@ -48,7 +48,7 @@ def test_a_refused_token_is_named_and_the_other_crm_is_served(installed: World, 
     assert len(_wanted(installed, other)) > 50
     assert differing(_wanted(installed, other), crms.written()) == []
     (house.directory / secret).write_text(good)
-    house.sync()
+    house.sync("--force")  # what comes with a whole CRM may change more than the brakes let pass
     assert len(_wanted(installed, refused)) > 50
     assert differing(house.desired(), crms.written()) == []
 
