@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--salesforce-port", type=int, default=0)
     parser.add_argument("--hubspot-port", type=int, default=0)
     parser.add_argument("--ready-file", type=Path)
-    parser.add_argument("--now", type=datetime.fromisoformat, help="history ends here (ISO 8601 with offset)")
+    parser.add_argument(
+        "--now", type=datetime.fromisoformat, help="history ends here, and the clock goes on from here (ISO 8601)"
+    )
     parser.add_argument("--no-limits", action="store_true", help="rate limits and daily quotas off")
     given = parser.parse_args()
     options = Options(

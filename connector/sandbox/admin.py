@@ -97,13 +97,22 @@ def _observing(
     }
 
 
+def stand_at(context: Context, at: datetime) -> None:
+    """Make `at` (UTC where it has no zone) the sandbox's present, and keep that for the next start."""
+    context.clock.set(at if at.tzinfo else at.replace(tzinfo=UTC))
+    _keep_shift(context)
+
+
+def _keep_shift(context: Context) -> None:
+    write_setting(context.database, CLOCK_SHIFT, str(context.clock.shift_s))
+
+
 def _changing(context: Context, systems: Mapping[str, ImitatedSystem]) -> dict[tuple[str, str], Endpoint]:
     def move_clock(_: web.Request, payload: dict[str, Any]) -> Any:
         if "at" in payload:
-            at = datetime.fromisoformat(payload["at"])
-            context.clock.set(at if at.tzinfo else at.replace(tzinfo=UTC))
+            stand_at(context, datetime.fromisoformat(payload["at"]))
         context.clock.shift(float(payload.get("shift_s", 0.0)))
-        write_setting(context.database, CLOCK_SHIFT, str(context.clock.shift_s))
+        _keep_shift(context)
         return {"now": context.clock.now().isoformat()}
 
     def limits(_: web.Request, payload: dict[str, Any]) -> Any:

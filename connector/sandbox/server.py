@@ -50,8 +50,8 @@ class Options:
     """How to run a sandbox. `data=None` keeps it in memory; port 0 takes a free one; `people=0` is an empty org.
 
     An existing data directory is used as it is (then `people`, `seed` and `now` have no effect). `ready_file` gets
-    `{"salesforce": url, "hubspot": url, "pid": pid}` when both ports listen. `now` is the instant up to which history
-    is generated (None = the present).
+    `{"salesforce": url, "hubspot": url, "pid": pid}` when both ports listen. `now` is the instant at which history
+    ends and from which the sandbox's clock goes on (None = the present).
     """
 
     data: Path | None = None
@@ -88,6 +88,8 @@ def open_context(options: Options) -> Context:
         system.create_tables(context)
     if read_setting(database, "people") is None:
         with transaction(database):
+            if options.now is not None:
+                admin.stand_at(context, options.now)
             _seed(context, options)
     return context
 
@@ -99,7 +101,7 @@ def _seed(context: Context, options: Options) -> None:
     parts: dict[str, Any] = {SALESFORCE: {}, HUBSPOT: world.HubSpotWorld()}
     truth: list[tuple[str, str, str, str]] = []
     if options.people:
-        generated = world.generate(options.people, options.seed, options.now or context.clock.now())
+        generated = world.generate(options.people, options.seed, context.clock.now())
         parts = {SALESFORCE: generated.salesforce, HUBSPOT: generated.hubspot}
         truth = list(generated.truth)
         write_setting(

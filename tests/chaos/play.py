@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from tests.chaos.faults import SYSTEMS, Trouble
 from tests.chaos.judge import LINE, Crossings, Judge, contents, unlike
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage
+from tests.e2e import instant
 from tests.e2e.crm import SECRETS, Crms
 from tests.e2e.house import Done, House
 
@@ -275,7 +276,7 @@ class Play:
         self.offset_s += seconds
 
     def _now(self) -> str:
-        return (datetime.now(UTC) + timedelta(seconds=self.offset_s + self.skew_s)).isoformat()
+        return instant.now(timedelta(seconds=self.offset_s + self.skew_s)).isoformat()
 
     def _start(self, *words: str) -> forks.Forked:
         self.counts["commands"] += 1

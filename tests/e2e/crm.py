@@ -14,6 +14,8 @@ from typing import Any
 
 import requests
 
+from tests.e2e import instant
+
 TIMEOUT_S = 60.0
 #: A machine that is busy with other tests is slow, not wrong.
 HAPPENS_WITHIN_S = 60.0
@@ -48,7 +50,8 @@ class Crms:
         """Listen on two free ports; an empty data directory is filled first."""
         ready = self.data.parent / f"{self.data.name}.ready.json"
         ready.unlink(missing_ok=True)
-        options = ["--data", str(self.data), "--people", str(self.people), "--seed", "7", "--no-limits"]
+        now = instant.now().isoformat()
+        options = ["--data", str(self.data), "--people", str(self.people), "--seed", "7", "--now", now, "--no-limits"]
         command = [sys.executable, "-m", "connector.sandbox", *options, "--ready-file", str(ready)]
         with (self.data.parent / "crms.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.data.parent)

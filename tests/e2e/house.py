@@ -21,6 +21,7 @@ import structlog
 from connector import cli, clock
 from connector.cli import starter
 from connector.cli.demo import CUSTOM_FIELDS
+from tests.e2e import instant
 from tests.e2e.crm import SECRETS, eventually
 
 #: A machine that is busy with other tests is slow, not wrong.
@@ -130,10 +131,10 @@ class House:
         return [sys.executable, "-m", "connector", *words]
 
     def environment(self, now: str | None) -> dict[str, str]:
-        """As a shell would give it, with the configuration and, where it is given, the instant."""
+        """As a shell would give it, with the configuration and the instant (by default the present of the worlds)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
         kept |= {"CONNECTOR_CONFIG": str(self.config), "NO_COLOR": "1"}
-        return kept | ({"CONNECTOR_NOW": now} if now else {})
+        return kept | {"CONNECTOR_NOW": now or instant.now().isoformat()}
 
     def run(self, *words: str, now: str | None = None) -> Done:
         """Run a command to its end, in this process: importing all of it anew would cost more than most commands do.

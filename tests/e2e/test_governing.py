@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from tests.e2e import instant
 from tests.e2e.crm import differing
 from tests.e2e.world import World
 
@@ -13,7 +14,7 @@ BRAKES = "\n[writeback.brakes]\nmax_overwritten_share = 0.1\nmin_overwritten = 2
 
 
 def _later(days: float) -> str:
-    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    return instant.now(timedelta(days=days)).isoformat()
 
 
 def _prospects(world: World, system: str, kind: str) -> str:

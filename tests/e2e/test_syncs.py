@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from tests.e2e import instant
 from tests.e2e.crm import differing
 from tests.e2e.world import World
 
@@ -15,7 +16,7 @@ PROSPECT = "prospect"
 
 
 def _later(days: float) -> str:
-    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    return instant.now(timedelta(days=days)).isoformat()
 
 
 def _prospects_contact(world: World) -> str:

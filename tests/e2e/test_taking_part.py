@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from tests.e2e import instant
 from tests.e2e.world import World
 
 SALESFORCE = {"system": "salesforce"}
@@ -39,7 +40,7 @@ def test_a_shared_activity_belongs_to_each_of_its_people_once_and_follows_its_ch
     assert set(before.values()) == {1}, "something counts twice for a person"
 
     first, second = (row["Id"] for row in crms.query("SELECT Id FROM Contact ORDER BY Id DESC LIMIT 2"))
-    at = (datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    at = instant.now(-timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
     meeting = _make(synced, "Event", Subject="Workshop", WhoId=first, StartDateTime=at, DurationInMinutes=60)
     for one in (first, second):
         relation = _make(synced, "EventRelation", EventId=meeting, RelationId=one)
@@ -60,6 +61,6 @@ def test_a_shared_activity_belongs_to_each_of_its_people_once_and_follows_its_ch
     logged = _make(synced, "EmailMessage", Subject="Hello", Incoming=True, Status="1", MessageDate=at, ActivityId=task)
     _make(synced, "EmailMessageRelation", EmailMessageId=logged, RelationId=second, RelationType="FromAddress")
     crms.pass_days(DELETION_SHOWS_AFTER.total_seconds() / 86_400)
-    house.sync(now=(datetime.now(UTC) + DELETION_SHOWS_AFTER).isoformat())
+    house.sync(now=instant.now(DELETION_SHOWS_AFTER).isoformat())
     new = {(person_of[first], meeting), (person_of[second], mail), (person_of[second], task)}
     assert {each for each in _counted(synced) if each not in before} == new
