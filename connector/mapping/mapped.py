@@ -66,7 +66,7 @@ def apply(
             identifiers=identities.first_of_each(found.identifiers, "key"),
             activities=found.activities,
             roles=tables.record_schema(records.CONTACT_ROLE).empty_table(),
-            visitors=identities.first_of_each(found.visitors, "key"),
+            visitors=identities.first_of_each(found.visitors.sort_by("created_at"), "key"),
             observed=OBSERVED.empty_table(),
             quarantined=_noted(group),
             filtered=superseded + len(found.none),

@@ -138,11 +138,11 @@ class _Merge:
         self.is_new = sum(map(len, self.seen_first)) == rows.num_rows
         return rows.num_rows, applied
 
-    def _merge_records(self, kind: str, rows: pa.Table, *, only_new: bool = False) -> int:
+    def _merge_records(self, kind: str, rows: pa.Table) -> int:
         rows = fresh.one_for_each_key(rows, ("modified_at", "descending"))
         new, others = self._parted(rows, "key", self.mart.table(tables.record_table(kind)))
         applied = self._append_records(kind, new) if new.num_rows else 0
-        if others.num_rows and not only_new:
+        if others.num_rows:
             applied += self._merge_known(kind, others)
         return applied
 
@@ -179,10 +179,19 @@ class _Merge:
         return applied
 
     def visitors(self) -> None:
-        """Add the records that stand for bare identifiers; those that are there already stay as they are."""
+        """Add the records that stand for bare identifiers; of those that are there already, an earlier trace is when they began."""
         rows = self._all("visitors")
-        if rows.num_rows:
-            self._merge_records(Kind.PERSON, rows, only_new=True)
+        if not rows.num_rows:
+            return
+        table = self.mart.table(tables.record_table(Kind.PERSON))
+        new, others = self._parted(fresh.one_for_each_key(rows, ("created_at", "ascending")), "key", table)
+        if new.num_rows:
+            self._append_records(Kind.PERSON, new)
+        if others.num_rows:
+            incoming = self.mart.keep("incoming_visitors", others)
+            earlier = self.mart.keep("earlier_visitors", known.earlier(incoming, table, self.run))
+            self.mart.merge(tables.record_table(Kind.PERSON), earlier)
+            self._dirty(Kind.PERSON, earlier.select(record="key"))
 
     def roles(self) -> None:
         """Replace the contact roles of the opportunities in this group (where a deal's associations are its roles)."""

@@ -49,6 +49,16 @@ def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: S
     )
 
 
+def earlier(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
+    """The records of `table` that began before we thought so, with that instant: traces come in any order."""
+    joined = table.inner_join(incoming.select("key", began_at="created_at"), "key")
+    return (
+        joined.filter(joined.began_at < joined.created_at)
+        .mutate(created_at=ibis._.began_at, run=ibis.literal(run, "int64"))
+        .drop("began_at")
+    )
+
+
 def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
     """RECORD_VERSION rows: which canonical fields of the changed records differ, what they are now, and since when."""
 

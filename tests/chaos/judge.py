@@ -188,8 +188,6 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
             reply = mart.execute(f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {table} WHERE {condition}")
             names = [column[0] for column in reply.description or ()]
             for row in reply.fetchall():
-                if "visitor" in row:
-                    continue  # made at the first trace that we saw, whichever that was
                 values = {name: str(value) for name, value in zip(names, row, strict=True) if name not in _OUR_WAY}
                 found[f"{table} {values['key']}"] = values
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]

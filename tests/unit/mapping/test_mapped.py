@@ -377,6 +377,16 @@ def test_a_trace_that_names_only_an_address_belongs_to_a_visitor_who_has_it() ->
     assert values(mapped.quarantined, "field", "reason") == [("email", "not an e-mail address")]
 
 
+def test_a_visitor_whom_two_links_name_began_with_the_earlier_trace() -> None:
+    links = [{"from": "email", "identifier": "email"}, {"from": "referred_by", "identifier": "email"}]
+    later, earlier = ({"submittedAt": int(at.timestamp() * 1000)} for at in (NOW, THEN))
+    mapped = applied(
+        "hubspot", "form_submissions", {**later, "email": "ann@x.de"}, {**earlier, "referred_by": "ann@x.de"},
+        override={"activity": {"links": links}},
+    )  # fmt: skip
+    assert values(mapped.visitors, "email", "created_at") == [("ann@x.de", THEN)]
+
+
 def test_clicks_of_machines_are_filtered_as_scanner_and_clicks_of_people_are_not() -> None:
     event = {
         "recipient": "ann@x.de",

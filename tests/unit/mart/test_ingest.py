@@ -18,7 +18,13 @@ from connector.model import Kind
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MAPPINGS = mapping.load("hubspot", {})
-KINDS = {"contacts": Kind.PERSON, "companies": Kind.ACCOUNT, "deals": Kind.OPPORTUNITY, "calls": Kind.ACTIVITY}
+KINDS = {
+    "contacts": Kind.PERSON,
+    "companies": Kind.ACCOUNT,
+    "deals": Kind.OPPORTUNITY,
+    "calls": Kind.ACTIVITY,
+    "form_submissions": Kind.ACTIVITY,
+}
 
 
 @pytest.fixture
@@ -161,6 +167,39 @@ def test_a_call_makes_its_contacts_dirty_as_events_and_a_lost_association_is_a_d
     gone = {each["record"]: each["deleted_at"] is not None for each in table(mart, "activity")}
     assert gone == {"hubspot|contacts|1": False, "hubspot|contacts|2": True}
     assert {each["record"] for each in table(mart, "dirty")} == {"hubspot|contacts|2"}
+
+
+@pytest.mark.parametrize("order", [(3, 1, 2), (1, 2, 3), (2, 3, 1)])
+def test_a_visitor_began_with_the_earliest_trace_whichever_came_first(mart: Mart, order: tuple[int, ...]) -> None:
+    for run, day in enumerate(order, start=1):
+        clear(mart)
+        at = datetime(2026, 10, day, tzinfo=UTC)
+        form = {"submittedAt": int(at.timestamp() * 1000), "email": "ann@b.example"}
+        assert pull(mart, "form_submissions", row(f"{day}", **form), run=run) == Counts(1, 1, 0, 0, 0)
+        [visitor] = table(mart, "person_record")
+        is_earlier = day == min(order[:run])
+        assert visitor["created_at"] == datetime(2026, 10, min(order[:run]), tzinfo=UTC)
+        is_resolved_anew = f"person|{visitor['key']}" in {each["key"] for each in table(mart, "dirty")}
+        assert is_resolved_anew == is_earlier
+        assert (visitor["run"] == run) == is_earlier
+
+
+def test_a_visitor_of_several_pages_in_one_group_began_with_the_earliest_of_their_traces(mart: Mart) -> None:
+    days = (5, 2, 7)
+    forms = [
+        {"submittedAt": int(datetime(2026, 10, day, tzinfo=UTC).timestamp() * 1000), "email": "ann@b.example"}
+        for day in days
+    ]
+    pages = [
+        mapping.apply(
+            pa.Table.from_pylist([row(f"{number}", **form) | {"object_type": "form"}], schema=tables.PAGE),
+            MAPPINGS["form_submissions"], system="hubspot", region="DE", outputs=(), now=NOW,
+        )
+        for number, form in enumerate(forms)
+    ]  # fmt: skip
+    ingest(mart, Group("hubspot", "form_submissions", Kind.ACTIVITY, tuple(pages), 3, 0, None), run=1, now=NOW)
+    [visitor] = table(mart, "person_record")
+    assert visitor["created_at"] == datetime(2026, 10, 2, tzinfo=UTC)
 
 
 def test_a_deleted_call_takes_all_its_rows_with_it(mart: Mart) -> None:
