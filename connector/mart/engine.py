@@ -11,7 +11,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ _IN_PLACE_ROWS = 50_000
 _MEMORY_PER_THREAD = 128_000_000
 #: Of what the engine takes it counts about this part: not what joins, sorts and aggregates have in hand.
 _COUNTED = 0.75
+#: What is not our mistake: a damaged file, a full disk, too little memory.
+_FAILURES = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
+_HELD = re.compile(r"could not set lock|used by another process", re.IGNORECASE)
+_FULL = re.compile(r"no space left|could not write|failed to offload")
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([KMGT]i?)B$")
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -197,7 +201,8 @@ class Mart:
         try:
             yield
         except BaseException:
-            self.rollback()
+            with suppress(duckdb.Error):  # a file that failed fails again, and the first cause is the one to tell
+                self.rollback()
             raise
         self.commit()
 
@@ -251,6 +256,8 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "") -> Ite
         connection.execute("SET TimeZone = 'UTC'")
         schema.migrate(connection, path)
         yield Mart(backend, connection)
+    except _FAILURES as problem:
+        raise _failed(problem, path, section) from problem
     finally:
         with _OPENING:
             connection.close()
@@ -276,17 +283,31 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
             if is_new:
                 os.chmod(path, 0o600)
             return connection
-        except duckdb.IOException as problem:
-            if "lock" not in str(problem).lower():
-                raise MartError(
-                    f"the mart {path.name} cannot be opened", hint="restore it from a backup, or run a full pull"
-                ) from problem
+        except duckdb.Error as problem:
+            if not _HELD.search(str(problem)):
+                raise _failed(problem, path, section) from problem
             if clock.monotonic_s() > deadline:
                 raise Busy(
                     f"the mart is in use{f' by {holder}' if holder else ''}",
                     hint="wait for that run to end and try again",
                 ) from problem
             clock.sleep(_WAIT_STEP_S)
+
+
+def _failed(problem: duckdb.Error, path: Path, section: MartSection) -> MartError:
+    """What the engine's failure means for a person. Its own words may hold values of a row, so they stay in the traceback."""
+    told = str(problem).lower()
+    if _FULL.search(told):
+        return MartError(f"the disk has no room for the mart {path.name}", hint="make room and give the command again")
+    if isinstance(problem, duckdb.OutOfMemoryException):
+        return MartError(
+            f"the mart's engine needs more than its {section.memory_limit} of memory",
+            hint="give [mart] more memory_limit, or fewer threads",
+        )
+    return MartError(
+        f"the mart {path.name} cannot be opened, read or written ({type(problem).__name__})",
+        hint=f"see that {path} may be written; if it is damaged restore it from a backup, or remove it and `connector pull --full`",
+    )
 
 
 def _threads(memory_limit: str) -> int:

@@ -6,13 +6,13 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from connector import clock
-from connector.errors import Busy
+from connector.errors import Busy, StateError
 from connector.state.models import Lease
 from connector.state.store import State
 
@@ -62,7 +62,7 @@ def _take(state: State, holder: str) -> bool:
                 return False
             lease.holder, lease.pid, lease.run, lease.since_at, lease.heartbeat_at = holder, os.getpid(), None, now, now
             return True
-    except (IntegrityError, OperationalError):
+    except (IntegrityError, Busy):
         return False
 
 
@@ -82,7 +82,10 @@ def _is_alive(lease: Lease) -> bool:
 
 def _beat(state: State, holder: str, stop: threading.Event) -> None:
     while not stop.wait(_HEARTBEAT_S):
-        with state.session() as session:
+        with (
+            suppress(Busy, StateError),
+            state.session() as session,
+        ):  # the next one may succeed; the run tells what is wrong
             lease = session.get(Lease, NAME)
             if lease is None or lease.holder != holder:
                 return

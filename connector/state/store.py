@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 from pydantic import Field
-from sqlalchemy import Engine, create_engine, event, func, inspect, text
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, inspect, text
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 from sqlmodel import Session, col, select
 
 from connector import clock
-from connector.errors import StateError
+from connector.errors import Busy, StateError
 from connector.section import Secret, Section
 from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarantine, Run, RunStep
 
@@ -206,19 +206,42 @@ def open_state(section: StateSection, directory: Path) -> State:
     engine = create_engine(
         url or f"sqlite:///{path}",
         connect_args={} if url else {"timeout": 30},
+        hide_parameters=True,
         json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
         json_deserializer=orjson.loads,
     )
     if not url:
         event.listen(engine, "connect", _prepare_sqlite)
-    try:
-        if _version(engine) != _HEAD:
-            _migrate(engine)
-    except (DatabaseError, OperationalError) as problem:
+    event.listen(engine, "handle_error", _translate)
+    version = _version(engine)
+    if version is not None and version > _HEAD:
         raise StateError(
-            "the state store cannot be opened", hint="restore it from a backup, or give [state] another path"
-        ) from problem
+            f"the state store has version {version}, and this program knows {_HEAD}",
+            hint="run the version of the program that wrote it, or restore a backup",
+        )
+    if version != _HEAD:
+        _migrate(engine)
     return State(engine)
+
+
+def _translate(failed: ExceptionContext) -> None:
+    """The store's own failures in words for a person; what a statement of ours does wrong stays as it is."""
+    problem = failed.sqlalchemy_exception
+    if not isinstance(problem, DatabaseError) or isinstance(problem, (IntegrityError, ProgrammingError, DataError)):
+        return
+    told = str(failed.original_exception).lower()
+    if "locked" in told:
+        raise Busy("the state store is in use", hint="wait for the other command to end and try again") from problem
+    if "full" in told:
+        raise StateError("the disk has no room for the state store", hint="make room and give the command again")
+    if "readonly" in told or "permission" in told:
+        raise StateError(
+            "the state store may not be written", hint="give its file and folder to the user who runs this"
+        )
+    raise StateError(
+        "the state store cannot be opened, read or written",
+        hint="restore it from a backup, or give [state] another path",
+    ) from problem
 
 
 def _make_file(path: Path) -> None:

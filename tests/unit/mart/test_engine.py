@@ -136,6 +136,28 @@ def _hold(path: Path, is_open: multiprocessing.synchronize.Event, may_close: mul
         may_close.wait(20)
 
 
+def test_a_mart_that_is_damaged_further_in_is_not_taken_for_one_in_use(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.append("dirty", rows(*((f"{number:064}", "a", 1) for number in range(20_000))))
+    path = tmp_path / "mart.duckdb"
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 8)
+        file.write(b"\xff" * (path.stat().st_size * 3 // 4))
+    with pytest.raises(MartError, match=r"mart\.duckdb") as caught, open_mart(MartSection(wait_s=0), tmp_path) as mart:
+        held(mart)
+    assert "remove it" in caught.value.hint
+
+
+def test_too_little_memory_is_told_with_the_option_that_gives_more(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MartError, match="1MB of memory") as caught,
+        open_mart(MartSection(memory_limit="1MB"), tmp_path) as mart,
+        mart.transaction(),
+    ):
+        mart.append("dirty", rows(*((f"{number:064}", "a", 1) for number in range(50_000))))
+    assert "memory_limit" in caught.value.hint
+
+
 def test_a_second_process_waits_and_then_says_that_the_mart_is_in_use(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     is_open, may_close = context.Event(), context.Event()
