@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +23,7 @@ from connector.state import quarantine
 from connector.state.models import Poll, RunStep
 from connector.steps import asides, hidden, holdings, mended
 from connector.steps import suppress as suppressing
+from connector.steps.held import Held
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
 GROUP_ROWS = 20_000
@@ -130,29 +130,15 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
     cursors = _cursors(setup, connected.name)
+    held = Held(partial(setup.mart, threads=STORING_THREADS), connected.name)
     made = []
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
         if poll and every and now - poll.polled_at < every:
             continue
-        held = partial(_held, setup, connected.name, stream)
-        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name), held))
+        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name), partial(held.ids, stream)))
     return made
-
-
-def _held(setup: Setup, system: str, stream: Stream) -> pa.Array[Any]:
-    """The native ids of a stream's records that are alive as far as we know; asked for while others are stored."""
-    with setup.mart(threads=STORING_THREADS) as mart:
-        if stream.kind not in tables.FIELDS:
-            activity = mart.table("activity")
-            mine = activity.filter((activity.system == system) & (activity.stream == stream.name))
-            ids = mine.filter(mine.deleted_at.isnull()).select("native_id").distinct()
-            return mart.arrow(ids)["native_id"].combine_chunks()
-        table = mart.table(tables.record_table(stream.kind))
-        mine = table.filter((table.system == system) & (table.object_type == stream.object_type))
-        alive = mine.filter(mine.deleted_at.isnull() & mine.merged_into.isnull()).select("native_id")
-        return mart.arrow(alive)["native_id"].combine_chunks()
 
 
 def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
