@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from connector import tables
 from connector.mapping import Mapped
-from connector.mart import fresh, known
+from connector.mart import fresh, known, merges
 from connector.mart.engine import Mart
 from connector.model import Kind
 
@@ -136,7 +136,19 @@ class _Merge:
             return 0, 0
         applied = self._merge_records(self.group.kind, rows)
         self.is_new = sum(map(len, self.seen_first)) == rows.num_rows
+        if self.group.kind is Kind.PERSON:
+            self._inherit(rows.filter(fresh.pc.is_valid(rows["merged_into"])))
         return rows.num_rows, applied
+
+    def _inherit(self, merged: pa.Table) -> None:
+        """What was done by records that were merged away is the survivors'."""
+        if not merged.num_rows:
+            return
+        records = merged.select(["key"]).rename_columns(["record"])
+        old, new = merges.moved(self.mart, records, self.now, self.run)
+        self._dirty("event", old.select("record").union(new.select("record"), distinct=True))
+        self.mart.merge("activity", old)
+        self.mart.merge("activity", new)
 
     def _merge_records(self, kind: str, rows: pa.Table) -> int:
         rows = fresh.one_for_each_key(rows, ("modified_at", "descending"))
@@ -245,7 +257,7 @@ class _Merge:
 
     def activities(self) -> tuple[int, int]:
         """Merge the stream's activities; returns how many native records there are, and how many gave something new."""
-        rows = fresh.one_for_each_key(self._all("activities"))
+        rows = fresh.one_for_each_key(merges.redirected(self.mart, self._all("activities")))
         none = fresh.pc.unique(pa.chunked_array([mapped.no_activities for mapped in self.group.mapped], tables.TEXT))
         if not rows.num_rows and not len(none):
             return 0, 0

@@ -24,6 +24,7 @@ KINDS = {
     "deals": Kind.OPPORTUNITY,
     "calls": Kind.ACTIVITY,
     "form_submissions": Kind.ACTIVITY,
+    "web_events": Kind.ACTIVITY,
 }
 
 
@@ -200,6 +201,42 @@ def test_a_visitor_of_several_pages_in_one_group_began_with_the_earliest_of_thei
     ingest(mart, Group("hubspot", "form_submissions", Kind.ACTIVITY, tuple(pages), 3, 0, None), run=1, now=NOW)
     [visitor] = table(mart, "person_record")
     assert visitor["created_at"] == datetime(2026, 10, 2, tzinfo=UTC)
+
+
+def page_view(native_id: str, contact: str) -> dict[str, Any]:
+    return row(native_id, eventType="e_visited_page", occurredAt="2026-10-30T10:00:00Z", objectId=contact)
+
+
+def test_what_a_record_did_that_was_merged_away_is_its_survivors(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", email="a@b.example"), row("2", email="c@d.example"))
+    pull(mart, "web_events", page_view("v1", "1"), page_view("v2", "2"))
+    clear(mart)
+    later = NOW + timedelta(hours=1)
+    gone = row("1", later, is_deleted=True, merged_into="3")
+    pull(mart, "contacts", gone, row("3", later, email="a@b.example"), run=2)
+
+    def living() -> list[tuple[str, str]]:
+        return [(each["native_id"], each["record"]) for each in table(mart, "activity") if each["deleted_at"] is None]
+
+    assert living() == [("v1", "hubspot|contacts|3"), ("v2", "hubspot|contacts|2")]
+    dirty = {each["key"] for each in table(mart, "dirty")}
+    assert {"event|hubspot|contacts|1", "event|hubspot|contacts|3"} <= dirty
+    before = everything(mart)
+    assert pull(mart, "contacts", gone, run=3).applied == 0
+    assert pull(mart, "web_events", page_view("v1", "3"), page_view("v1", "1"), run=3).applied == 0
+    assert everything(mart) == {**before, "checkpoint": table(mart, "checkpoint")}
+    pull(mart, "contacts", row("3", later, is_deleted=True, merged_into="4"), row("4", later), run=4)
+    assert pull(mart, "web_events", page_view("v3", "1"), run=4).applied == 1
+    assert living() == [("v1", "hubspot|contacts|4"), ("v2", "hubspot|contacts|2"), ("v3", "hubspot|contacts|4")]
+
+
+def test_a_call_that_both_of_two_merged_records_took_part_in_is_the_survivors_once(mart: Mart) -> None:
+    call = {"hs_timestamp": "2026-10-30T10:00:00Z", "associations.contacts": ["1", "2"]}
+    pull(mart, "calls", row("9", **call))
+    later = NOW + timedelta(hours=1)
+    pull(mart, "contacts", *(row(one, later, is_deleted=True, merged_into="3") for one in ("1", "2")), run=2)
+    living = [each["key"] for each in table(mart, "activity") if each["deleted_at"] is None]
+    assert living == ["hubspot|calls|9|hubspot|contacts|3"]
 
 
 def test_a_deleted_call_takes_all_its_rows_with_it(mart: Mart) -> None:
