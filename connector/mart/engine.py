@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ _CHECKPOINT_FROM = "256MB"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
 #: transaction (1.1 GB for two million identifiers), rows that are added go to the file as they come.
 _IN_PLACE_ROWS = 50_000
+#: A run of everything asks some 150.
+_STATEMENTS_KEPT = 512
 #: A thread of the engine wants about this much for itself, or a join that spills has no room to do so.
 _MEMORY_PER_THREAD = 128_000_000
 #: Of what the engine takes it counts about this part: not what joins, sorts and aggregates have in hand.
@@ -51,6 +54,13 @@ _HELD = re.compile(r"could not set lock|used by another process", re.IGNORECASE)
 _FULL = re.compile(r"no space left|could not write|failed to offload")
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([KMGT]i?)B$")
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _statement(backend: Any, operation: ops.Relation) -> str:
+    """An expression as SQL. Kept, since to turn one into the other costs more than most statements cost the engine, and each
+    run of a service asks the most of them again."""
+    return str(backend.compile(operation.to_expr()))
 
 
 def _as_stored(schema: ibis.Schema) -> ibis.Schema:
@@ -129,7 +139,7 @@ class Mart:
         if rows.op().find(ops.InMemoryTable):
             self.backend.create_table(name, obj=rows, temp=True, overwrite=True)
         else:
-            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {self.backend.compile(rows)}')
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {_statement(self.backend, rows.op())}')
 
     def _bound(self, name: str, schema: ibis.Schema, **place: str) -> ir.Table:
         """A table whose schema is known: asking the engine for it again would cost more than most of our queries."""
@@ -174,11 +184,14 @@ class Mart:
     def replace_bucket(self, name: str, column: str, values: ir.Table | pa.Table, rows: ir.Table | pa.Table) -> None:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
         columns = _written(name, rows)
-        source = self._scratch("incoming_rows", rows) if self._is_kept_first(name, rows) else None
+        if isinstance(rows, pa.Table) or self._is_kept_first(name, rows):
+            source = self._scratch("incoming_rows", rows)
+        else:
+            source = f"({_statement(self.backend, rows.op())})"
         buckets = self._scratch("bucket_values", values)
         held = values.column_names[0] if isinstance(values, pa.Table) else values.columns[0]
         self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{held}" FROM {buckets})')
-        self._insert(name, columns, source or f"({self.backend.compile(rows)})")
+        self._insert(name, columns, source)
 
     def update(self, name: str, by: str, rows: ir.Table) -> None:
         """Give all rows whose column `by` is in `rows` (once) the values of its other columns, where they are others.
@@ -206,9 +219,9 @@ class Mart:
             raise
         self.commit()
 
-    def _is_kept_first(self, name: str, rows: ir.Table | pa.Table) -> bool:
+    def _is_kept_first(self, name: str, rows: ir.Table) -> bool:
         """Whether rows have to be computed before a table is changed: they are read from it, or come from outside."""
-        if isinstance(rows, pa.Table) or rows.op().find(ops.InMemoryTable):
+        if rows.op().find(ops.InMemoryTable):
             return True
         read = (at for at in rows.op().find(ops.DatabaseTable) if at.namespace.catalog != "temp")
         return any(at.name == name for at in read)
