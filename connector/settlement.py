@@ -48,7 +48,6 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
     if outcome.result is Result.CONFLICT and (change.task is not None or attempt >= max_attempts):
         status = "quarantined"
     return Settlement(
-        key=change.key,
         attempt=attempt,
         status=status,
         result=outcome.result.value,

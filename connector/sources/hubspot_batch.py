@@ -283,7 +283,7 @@ def _confirmed(api: Api, object_type: str, changes: Sequence[Change], nameless: 
 def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:
     unlike = sorted(name for name, value in change.fields.items() if not is_same(native_value(value), held.get(name)))
     if not unlike:
-        return Outcome(change.key, Result.ACCEPTED, change.native_id)
+        return Outcome(change.key, Result.ACCEPTED)
     return Outcome(
         change.key,
         Result.REJECTED,

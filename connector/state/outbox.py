@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, case, func, insert, or_, tuple_, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, false, func, insert, literal, or_, tuple_, update
 from sqlalchemy import select as columns
 from sqlmodel import Session, SQLModel, col, select
 
@@ -21,21 +21,39 @@ PLANNED_THROUGH = "planned_through"
 PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
+_STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
 TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 _MANY = 500  # keys in one statement
-_MANY_IDS = 10_000  # numbers in one statement; SQLite takes 32,766, PostgreSQL twice as many
+_MANY_IDS = 10_000  # numbers in one statement
 #: The tables themselves, for what is done to many rows: sessions of objects cost several times as much.
 _CHANGES, _DELIVERIES = SQLModel.metadata.tables["outbox"], SQLModel.metadata.tables["delivery"]
 
-Entry = Row[Any]  # as much of a row of the outbox as makes a change
+Entry = Row[Any]  # as much of a row of the outbox as makes a change and tells where it stands
+_ENTRY = [
+    _CHANGES.c[name]
+    for name in (
+        "id", "key", "system", "object_type", "native_id", "person", "lane", "fields", "before", "task", "reason", "parent",
+        "receipt", "expected_version", "attempt", "not_before_at",
+    )
+]  # fmt: skip
+#: Row numbers, written into the statement: each as a parameter costs as much as its row.
+_NUMBERS: BindParameter[Any] = bindparam("numbers", expanding=True, literal_execute=True)
+#: Deliveries of changes that were accepted and of which there is nothing else to say, made where the changes are.
+_ACCEPTED = {
+    "outbox": _CHANGES.c.id, "run": bindparam("run"), "attempt": _CHANGES.c.attempt, "result": literal("accepted"), "code": literal(""),
+    "message": literal(""), "hint": literal(""), "request_id": literal(""), "at": bindparam("at", type_=_DELIVERIES.c.at.type),
+    "is_applied": false(),
+}  # fmt: skip
+_ACCEPT = insert(_DELIVERIES).from_select(
+    list(_ACCEPTED), columns(*_ACCEPTED.values()).where(_CHANGES.c.id.in_(_NUMBERS)).order_by(_CHANGES.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What one attempt came to, ready to be kept: the change's new status, and its delivery."""
 
-    key: str
     attempt: int
     status: str
     result: str
@@ -47,6 +65,12 @@ class Settlement:
     not_before_at: datetime | None = None
     made_task: bool = False
     costs_attempt: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to say but that the change was accepted."""
+        said = (self.result, self.native_id, self.code, self.message, self.hint, self.request_id)
+        return said == ("accepted", None, "", "", "", "")
 
 
 def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -176,22 +200,27 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
 
     A record that an earlier change may still be written to has to wait until that is known; a task does not.
     """
-    rank = case({lane: place for place, lane in enumerate(lanes)}, value=col(Outbox.lane), else_=len(lanes))
     is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
+    rows: list[Entry] = []
     with state.session() as session:
-        query = columns(_CHANGES).where(_CHANGES.c.system == system, _CHANGES.c.status == "pending", is_due)
+        query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status == "pending", is_due)
         doubted = (Outbox.system == system, col(Outbox.status).in_(IN_DOUBT), Outbox.lane != TASK_LANE)
         if session.exec(select(Outbox.id).where(*doubted).limit(1)).first() is not None:
             records = columns(Outbox.object_type, Outbox.native_id).where(*doubted)  # type: ignore[call-overload]
             record = tuple_(col(Outbox.object_type), col(Outbox.native_id))
             query = query.where(or_(col(Outbox.lane) == TASK_LANE, record.not_in(records)))
-        return list(session.execute(query.order_by(rank, _CHANGES.c.id).limit(limit)).all())
+        for (
+            lane
+        ) in lanes:  # one by one, as the index has them: together, all that waits would be sorted for each window
+            mine = query.where(_CHANGES.c.lane == lane).order_by(_CHANGES.c.id)
+            rows += session.execute(mine.limit(limit - len(rows))).all()
+    return rows
 
 
 def in_doubt(state: State, system: str, now: datetime) -> list[Entry]:
     """What a kill or a lost reply left in flight or unknown, and may be asked about now, oldest first."""
     with state.session() as session:
-        query = columns(_CHANGES).where(_CHANGES.c.system == system, _CHANGES.c.status.in_(IN_DOUBT))
+        query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status.in_(IN_DOUBT))
         rows = session.execute(query.order_by(_CHANGES.c.id)).all()
         return [row for row in rows if row.not_before_at is None or row.not_before_at <= now]
 
@@ -224,7 +253,7 @@ def keep(state: State, settled: Sequence[tuple[Entry, Settlement]], *, run: int,
     """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made."""
     alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
-        session.connection().execute(insert(_DELIVERIES), [_delivery(row, each, run, now) for row, each in settled])
+        _deliver(session.connection(), settled, run, now)
         for row, each in settled:
             alike.setdefault((each.status, each.not_before_at, each.costs_attempt), []).append(row.id)
             if each.result == "conflict" and row.lane != TASK_LANE:
@@ -243,6 +272,28 @@ def keep(state: State, settled: Sequence[tuple[Entry, Settlement]], *, run: int,
             _set(session, ids, **values)
 
 
+def _deliver(connection: Connection, settled: Sequence[tuple[Entry, Settlement]], run: int, now: datetime) -> None:
+    """One delivery for each change; of those that were only accepted in the order in which they were sent."""
+    plain = [row.id for row, each in settled if each.is_plain]
+    for rising in _rising(plain):
+        for part in parts(rising, _MANY_IDS):
+            connection.execute(_ACCEPT, {"run": run, "at": now, "numbers": part})
+    told = [_delivery(row, each, run, now) for row, each in settled if not each.is_plain]
+    if told:
+        connection.execute(insert(_DELIVERIES), told)
+
+
+def _rising(ids: Sequence[int]) -> Iterator[list[int]]:
+    """The numbers, in their order, in parts that grow."""
+    part: list[int] = []
+    for each in ids:
+        if part and each < part[-1]:
+            yield part
+            part = []
+        part.append(each)
+    yield part
+
+
 def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str, Any]:
     return {
         "outbox": row.id, "run": run, "attempt": each.attempt, "result": each.result, "native_id": each.native_id,
@@ -253,9 +304,13 @@ def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str
 
 def _set(session: Session, ids: Sequence[int], **values: Any) -> None:
     """Change rows that are on their way."""
+    connection = session.connection()
+    is_going = _CHANGES.c.status.not_in(
+        _STILL
+    )  # said with IN, all that are on their way would be looked through for these
     for part in parts(ids, _MANY_IDS):
-        is_going = _CHANGES.c.status.in_(("pending", *IN_DOUBT))
-        session.connection().execute(update(_CHANGES).where(_CHANGES.c.id.in_(part), is_going).values(**values))
+        statement = update(_CHANGES).where(_CHANGES.c.id.in_(_NUMBERS), is_going).values(**values)
+        connection.execute(statement, {"numbers": part})
 
 
 def unapplied(state: State, *, limit: int = 50_000) -> list[Entry]:
@@ -275,8 +330,8 @@ def mark_applied(state: State, deliveries: Sequence[int]) -> None:
     """The mart knows of these."""
     with state.session() as session:
         for part in parts(deliveries, _MANY_IDS):
-            statement = update(_DELIVERIES).where(_DELIVERIES.c.id.in_(part)).values(is_applied=True)
-            session.connection().execute(statement)
+            statement = update(_DELIVERIES).where(_DELIVERIES.c.id.in_(_NUMBERS)).values(is_applied=True)
+            session.connection().execute(statement, {"numbers": part})
 
 
 def accepted(state: State, run: int) -> list[Outbox]:

@@ -1,0 +1,93 @@
+"""A batch is found by its numbers and kept in its order, whatever else waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from connector.state import State, StateSection, open_state, outbox
+from connector.state.outbox import Settlement
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+LANES = ("consent", "stage", "task", "score")
+ACCEPTED = Settlement(1, "settled", "accepted")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+def enqueue(state: State, keys: Mapping[str, str]) -> None:
+    rows = [
+        {
+            "key": key, "run": 1, "system": "crm", "object_type": "Contact", "native_id": key, "person": "P", "lane": lane,
+            "fields": {"Score": 1}, "before": {}, "task": {}, "reason": "", "parent": "", "expected_version": None,
+            "status": "pending", "held_because": "", "attempt": 0, "created_at": NOW,
+        }
+        for key, lane in keys.items()
+    ]  # fmt: skip
+    outbox.enqueue(state, rows)
+
+
+@contextmanager
+def ways(state: State) -> Iterator[list[str]]:
+    """How the database finds the rows of each statement inside, as SQLite tells it."""
+    found: list[str] = []
+
+    def look(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "INSERT INTO delivery")):
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            found.extend(row[3] for row in cursor.fetchall())
+
+    event.listen(state.engine, "before_cursor_execute", look)
+    yield found
+    event.remove(state.engine, "before_cursor_execute", look)
+
+
+def test_a_batch_is_found_by_its_numbers_and_not_among_all_that_waits(state: State) -> None:
+    enqueue(state, {f"{number:03d}": "score" for number in range(50)})
+    batch = outbox.waiting(state, "crm", NOW, LANES, limit=20)
+    with ways(state) as found:
+        outbox.mark_in_flight(state, batch)
+        outbox.note_receipt(state, batch, "job")
+        outbox.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
+        outbox.mark_applied(state, [row.delivery for row in outbox.unapplied(state)])
+    assert len([way for way in found if "INTEGER PRIMARY KEY" in way]) >= 5
+    assert not [way for way in found if "SCAN" in way or "outbox_work" in way]
+
+
+def test_the_next_changes_are_taken_without_sorting_all_that_waits(state: State) -> None:
+    enqueue(state, {"a": "score", "b": "stage", "c": "task", "d": "stage", "e": "score"})
+    with ways(state) as found:
+        taken = outbox.waiting(state, "crm", NOW, LANES, limit=4)
+    assert [row.key for row in taken] == ["b", "d", "c", "a"]
+    assert not [way for way in found if "SCAN" in way or "TEMP B-TREE" in way]
+
+
+def test_deliveries_are_kept_in_the_order_of_sending(state: State) -> None:
+    enqueue(state, {"a": "score", "b": "stage", "c": "score", "d": "stage"})
+    batch = outbox.waiting(state, "crm", NOW, LANES, limit=9)
+    outbox.mark_in_flight(state, batch)
+    outbox.keep(state, [(row, ACCEPTED) for row in batch], run=7, now=NOW)
+    assert [row.native_id for row in outbox.unapplied(state)] == ["b", "d", "a", "c"]
+    with state.session() as session:
+        kept = session.execute(text("SELECT run, attempt, result, code, message, is_applied FROM delivery")).all()
+        left = session.execute(text("SELECT DISTINCT status, attempt FROM outbox")).all()
+    assert set(kept) == {(7, 1, "accepted", "", "", 0)}
+    assert left == [("settled", 1)]
+
+
+def test_what_is_settled_already_is_not_marked_in_flight_again(state: State) -> None:
+    enqueue(state, {"a": "score"})
+    batch = outbox.waiting(state, "crm", NOW, LANES, limit=9)
+    outbox.mark_in_flight(state, batch)
+    outbox.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
+    outbox.mark_in_flight(state, batch)
+    assert outbox.in_doubt(state, "crm", NOW) == []
