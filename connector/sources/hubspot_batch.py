@@ -46,6 +46,8 @@ RESULT_OF: Mapping[str, Result] = {
 
 def native_value(value: Value) -> str:
     """A value as HubSpot takes it: text; numbers as plain decimals, booleans as true and false, nothing as ""."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -57,6 +59,8 @@ def native_value(value: Value) -> str:
 
 def is_same(sent: str, held: str | None) -> bool:
     """Whether a returned value is the one sent, in whichever notation: 66 or 66.0, instants as text or milliseconds."""
+    if sent == held:
+        return True
     shown = (held or "").strip()
     if sent.strip() == shown:
         return True
@@ -281,14 +285,14 @@ def _confirmed(api: Api, object_type: str, changes: Sequence[Change], nameless: 
 
 
 def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:
-    unlike = sorted(name for name, value in change.fields.items() if not is_same(native_value(value), held.get(name)))
+    unlike = [name for name, value in change.fields.items() if not is_same(native_value(value), held.get(name))]
     if not unlike:
         return Outcome(change.key, Result.ACCEPTED)
     return Outcome(
         change.key,
         Result.REJECTED,
         code=SILENT_NO_OP,
-        message=f"HubSpot accepted the call and did not change {', '.join(unlike)}",
+        message=f"HubSpot accepted the call and did not change {', '.join(sorted(unlike))}",
         hint="a lifecycle stage does not move backward, and a workflow or a rule of the portal may set the value back",
     )
 

@@ -183,6 +183,11 @@ class RequestsRest:
         return lambda url, **options: self.request(method, url, **options)
 
 
+def _as_it_is(body: Any) -> Any:
+    """What we hand to the generated client is JSON: it need not walk through it for models and dates."""
+    return body
+
+
 class Api:
     """The calls that the adapter makes, each giving the parsed answer. Safe to share between threads."""
 
@@ -196,6 +201,7 @@ class Api:
         def made(package: Any, name: str, config: Mapping[str, Any]) -> Any:
             api = DiscoveryBase._default_api_factory(package, name, config)
             api.api_client.rest_client = rest
+            api.api_client.sanitize_for_serialization = _as_it_is
             return api
 
         client = HubSpot(host=url, api_factory=made)

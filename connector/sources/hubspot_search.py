@@ -26,7 +26,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -43,11 +43,14 @@ BEGINNING_MS = 1
 BY_ID = "hs_object_id"
 #: When an activity was made.
 CREATED = "hs_createdate"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_S = 86_400
 
 
 def milliseconds(instant: datetime) -> int:
     """Milliseconds since 1970, rounded down."""
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    since = instant - _EPOCH
+    return (since.days * _DAY_S + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def instant_ms(value: Any) -> int | None:
