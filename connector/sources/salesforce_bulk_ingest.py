@@ -232,13 +232,14 @@ def _told(org: Org, job: str, said: Mapping[str, Any], changes: Sequence[Change]
         return {
             each.key: Outcome(each.key, Result.UNKNOWN, message=text, retry_after_s=ASK_AGAIN_S) for each in changes
         }
-    written = {row["Id"] for row in _rows(org, job, "successfulResults", ("Id",))}
+    written = set(_rows(org, job, "successfulResults", ("Id",))["Id"])
     refused: dict[str, str] = {}
     if said.get("numberRecordsFailed") != 0:
-        refused = {row["Id"]: row["sf__Error"] for row in _rows(org, job, "failedResults", ("Id", "sf__Error"))}
+        failed = _rows(org, job, "failedResults", ("Id", "sf__Error"))
+        refused = dict(zip(failed["Id"], failed["sf__Error"], strict=True))
     left: set[str] = set()
     if state != "JobComplete":
-        left = {row["Id"] for row in _rows(org, job, "unprocessedrecords", ("Id",))}
+        left = set(_rows(org, job, "unprocessedrecords", ("Id",))["Id"])
     why = str(said.get("errorMessage") or f"bulk job {job} is {state}")
     found: dict[str, Outcome] = {}
     for change in changes:
@@ -295,11 +296,11 @@ def _text(value: Value) -> str:
     return str(value)
 
 
-def _rows(org: Org, job: str, part: str, names: Sequence[str]) -> list[dict[str, str]]:
+def _rows(org: Org, job: str, part: str, names: Sequence[str]) -> dict[str, list[str]]:
     """Some columns of one of a job's results. Raises ProtocolError when they are not there."""
     response = org.session.get(f"{org.rest.base_url}jobs/ingest/{job}/{part}", headers=dict(RESULT_HEADERS))
     if not response.content.strip():
-        return []
+        return {name: [] for name in names}
     try:
         table = pyarrow.csv.read_csv(
             io.BytesIO(response.content),
@@ -314,5 +315,5 @@ def _rows(org: Org, job: str, part: str, names: Sequence[str]) -> list[dict[str,
         raise ProtocolError(
             f"the {part} of a bulk job are not the CSV that they should be", system=org.system
         ) from error
-    rows: list[dict[str, str]] = table.to_pylist()
+    rows: dict[str, list[str]] = table.to_pydict()
     return rows

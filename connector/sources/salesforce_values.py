@@ -21,13 +21,15 @@ _PICKLISTS = ("picklist", "multi_picklist")
 def misfit(change: Change, fields: Mapping[str, FieldSchema]) -> Outcome | None:
     """Why a change of fields cannot be written, by the first field that does not take it; None when it can."""
     for name, value in change.fields.items():
-        schema, place = fields.get(name), f"{change.object_type}.{name}"
+        schema = fields.get(name)
         if schema is None or not schema.is_writable:
             code, what = "INVALID_FIELD_FOR_INSERT_UPDATE", "does not exist for this user or cannot be written"
-            return _refused(change, code, f"{place} {what}", f"run `connector install {change.system}`")
-        if found := _reason(schema, as_native(value, schema.type)):
+            mend = f"run `connector install {change.system}`"
+        elif found := _reason(schema, as_native(value, schema.type)):
             code, what, mend = found
-            return _refused(change, code, f"{place} {what}", mend)
+        else:
+            continue
+        return _refused(change, code, f"{change.object_type}.{name} {what}", mend)
     return None
 
 
@@ -39,18 +41,20 @@ def _reason(schema: FieldSchema, value: Value) -> tuple[str, str, str] | None:
     """The vendor's code, what is wrong (never the value itself), and what to do."""
     if value is None:
         return None
-    if schema.type in _CASTS and not _is_of(schema.type, value):
-        what = f"takes a {schema.type}, and the value is none"
-        return "INVALID_TYPE_ON_FIELD_IN_RECORD", what, "map another output to it, or give it another type"
-    if schema.type in _TEXTS and schema.length and len(str(value)) > schema.length:
-        what = f"holds {schema.length} characters, the value has {len(str(value))}"
-        return "STRING_TOO_LONG", what, "make the field longer, or map something shorter to it"
-    if schema.type in _PICKLISTS and schema.is_restricted:
-        chosen = str(value).split(";") if schema.type == "multi_picklist" else [str(value)]
-        if any(one not in schema.options for one in chosen):
+    kind = schema.type
+    if kind in _TEXTS:
+        if schema.length and len(str(value)) > schema.length:
+            what = f"holds {schema.length} characters, the value has {len(str(value))}"
+            return "STRING_TOO_LONG", what, "make the field longer, or map something shorter to it"
+    elif kind in _PICKLISTS:
+        chosen = str(value).split(";") if kind == "multi_picklist" else [str(value)]
+        if schema.is_restricted and [one for one in chosen if one not in schema.options]:
             what = "is restricted to its values, of which this is none"
             return "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", what, "add the value to the picklist in Setup"
-    if schema.type == "number" and schema.precision is not None and isinstance(value, int | float):
+    elif kind in _CASTS and not _is_of(kind, value):
+        what = f"takes a {kind}, and the value is none"
+        return "INVALID_TYPE_ON_FIELD_IN_RECORD", what, "map another output to it, or give it another type"
+    elif kind == "number" and schema.precision is not None and isinstance(value, int | float):
         digits = schema.precision - (schema.scale or 0)
         if abs(value) >= 10**digits:
             what = f"takes {digits} digits before the point, the value has more"
