@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.compute
 
 from connector import tables
 from connector.mart import Mart
@@ -22,6 +24,8 @@ from connector.plan import as_text
 from connector.state import State, outbox
 from connector.state.models import Outbox, Quarantine
 from connector.state.outbox import Entry, Settlement
+
+pc: Any = pyarrow.compute
 
 _TEXT = 500  # characters kept of what a system says
 _STATUS_AFTER = {
@@ -133,13 +137,27 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
     """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
     settled = 0
     while accepted := outbox.unapplied(state):
-        values = _observed(accepted, run)
-        if values.num_rows:
-            with mart.transaction():
+        with mart.transaction():
+            for layer in _layers(accepted):
+                values = _observed(layer, run)
                 mart.merge("observed", _as_seen(mart, ibis.memtable(values)))
+                settled += values.num_rows
         outbox.mark_applied(state, [each.delivery for each in accepted])
-        settled += values.num_rows
     return settled
+
+
+def _layers(accepted: Sequence[Entry]) -> list[dict[str, Entry]]:
+    """The accepted changes of fields by their record: the first of each, then the second of each that has one, and so on."""
+    layers: list[dict[str, Entry]] = []
+    times: Counter[str] = Counter()
+    for each in accepted:
+        if each.fields:
+            record = record_key(each)
+            if times[record] == len(layers):
+                layers.append({})
+            layers[times[record]][record] = each
+            times[record] += 1
+    return layers
 
 
 def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
@@ -153,39 +171,42 @@ def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
     return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
 
 
-def _observed(accepted: Sequence[Entry], run: int) -> pa.Table:
-    """The values that were accepted as OBSERVED rows; of several for one field the last."""
-    keys: list[str] = []
-    names: list[str] = []
-    values: list[str | None] = []
-    of: list[int] = []  # which of the accepted changes each value is of
-    for number, each in enumerate(accepted):
-        record = tables.record_key(each.system, each.object_type, each.native_id)
-        keys.extend(f"{record}|{name}" for name in each.fields)
-        names.extend(each.fields)
-        values.extend(map(as_text, each.fields.values()))
-        of.extend([number] * len(each.fields))
-    last = {key: index for index, key in enumerate(keys)}
-    at = pa.array([each.at for each in accepted], tables.INSTANT).take(pa.array(of, pa.int64()))
+def _observed(accepted: Mapping[str, Entry], run: int) -> pa.Table:
+    """The values that were accepted, by record, as OBSERVED rows."""
+    by_shape: dict[tuple[str, ...], list[tuple[str, Entry]]] = {}
+    for record, each in accepted.items():
+        by_shape.setdefault(tuple(each.fields), []).append((record, each))
+    return pa.concat_tables([_observed_alike(names, alike, run) for names, alike in by_shape.items()])
+
+
+def _observed_alike(names: Sequence[str], alike: Sequence[tuple[str, Entry]], run: int) -> pa.Table:
+    """OBSERVED rows of changes that have the same fields: field by field."""
+    entries = [each for _, each in alike]
+
+    def again(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
+        """A column's values once for each field."""
+        return pa.concat_arrays([pa.array(values, kind)] * len(names))
+
     place = {
-        name: pa.array([getattr(each, name) for each in accepted], tables.TEXT).take(pa.array(of, pa.int64()))
+        name: again([getattr(each, name) for each in entries], tables.TEXT)
         for name in ("system", "object_type", "native_id")
     }
-    value = pa.array(values, tables.TEXT)
+    record = again([record for record, _ in alike], tables.TEXT)
+    field = pa.concat_arrays([pa.repeat(pa.scalar(name, tables.TEXT), len(alike)) for name in names])
+    value = pa.array([as_text(each.fields[name]) for name in names for each in entries], tables.TEXT)
+    at = again([each.at for each in entries], tables.INSTANT)
     made = {
-        **place, "key": pa.array(keys, tables.TEXT), "field": pa.array(names, tables.TEXT), "value": value, "ours": value,
-        "record": pa.array([key[: -len(name) - 1] for key, name in zip(keys, names, strict=True)], tables.TEXT),
-        "observed_at": at, "settled_at": at, "revision": pa.repeat(pa.scalar(run, tables.INT), len(keys)),
-        "edited_at": pa.nulls(len(keys), tables.INSTANT),
+        **place, "key": pc.binary_join_element_wise(record, field, "|"), "field": field, "value": value, "ours": value,
+        "record": record, "observed_at": at, "settled_at": at, "revision": pa.repeat(pa.scalar(run, tables.INT), len(value)),
+        "edited_at": pa.nulls(len(value), tables.INSTANT),
     }  # fmt: skip
-    rows = pa.table([made[name] for name in tables.OBSERVED.names], schema=tables.OBSERVED)
-    return rows if len(last) == len(keys) else rows.take(pa.array(last.values(), pa.int64()))
+    return pa.table([made[name] for name in tables.OBSERVED.names], schema=tables.OBSERVED)
 
 
 # ------------------------------------------------------------------------------------------------------------ pieces
 
 
-def record_key(change: Change | Outbox) -> str:
+def record_key(change: Change | Outbox | Entry) -> str:
     """The key of the record that a change is for."""
     return tables.record_key(change.system, change.object_type, change.native_id)
 
