@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector import app, clock, config
+from connector import app, cli, clock, config
 from connector.cli import starter
 from connector.sandbox.world.setting import CUSTOM_CONTACT_PROPERTIES
 from connector.sources.salesforce_collections import long_id
@@ -287,4 +288,5 @@ user_id = ["User_Id__c"]
 
 def house(file: Path) -> Setup:
     """The product as the command line builds it."""
+    gc.set_threshold(cli.OBJECTS_BEFORE_A_COLLECTION)
     return app.build(config.load(file))

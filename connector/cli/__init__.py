@@ -84,7 +84,7 @@ app = typer.Typer(
 
 
 #: Expressions are thousands of small objects that all stay: a search for garbage after each 700 of them costs a tenth of a sync.
-_OBJECTS_BEFORE_A_COLLECTION = 50_000
+OBJECTS_BEFORE_A_COLLECTION = 50_000
 
 
 @app.callback(invoke_without_command=True)
@@ -96,7 +96,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Show the versio
 
 def main() -> None:
     """The entry point of the `connector` command."""
-    gc.set_threshold(_OBJECTS_BEFORE_A_COLLECTION, *gc.get_threshold()[1:])
+    gc.set_threshold(OBJECTS_BEFORE_A_COLLECTION, *gc.get_threshold()[1:])
     try:
         clock.now()
     except ValueError:
