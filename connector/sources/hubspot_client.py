@@ -26,6 +26,7 @@ from hubspot.discovery.discovery_base import DiscoveryBase
 from connector import clock, http
 from connector.errors import ProtocolError
 from connector.pacing import Usage
+from connector.sources.hubspot_records import Listing, listing
 from connector.verdicts import Classified, Verdict
 
 ApiVersion = Literal["v3", "2026-09"]
@@ -62,6 +63,7 @@ LOCK_S = 2.0
 POLICY_WAIT_S: Mapping[str, float] = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 2.0}
 
 QUOTA_HINT = "the quota starts anew at midnight in the time zone of the portal"
+CHANGED_HINT = "HubSpot may have changed this API"
 SCOPES_HINT = "give the service key or app the scopes, then run `connector check`"
 
 _CATEGORIES: Mapping[str, Verdict] = {
@@ -217,16 +219,16 @@ class Api:
 
     # -------------------------------------------------------------------------------------------------- records
 
-    def search(self, object_type: str, body: Json) -> Json:
+    def search(self, object_type: str, body: Json) -> Listing:
         """One page of a search: at most 200 records."""
-        return self._parsed(self._search.do_search(object_type, body, _preload_content=False))
+        return self._listing(self._search.do_search(object_type, body, _preload_content=False))
 
     def listed(
         self, object_type: str, properties: Sequence[str], after: str | None, *, is_archived: bool = False
-    ) -> Json:
+    ) -> Listing:
         """One page of the list: at most 100 records, by growing id."""
         position = {} if after is None else {"after": after}
-        return self._parsed(
+        return self._listing(
             self._basic.get_page(
                 object_type,
                 limit=LIST_PAGE,
@@ -292,6 +294,13 @@ class Api:
         url = self._url + aimed(path, self._version)
         return self._parsed(self._session.get(url, params=params, headers={"Accept": "application/json"}))
 
+    def _listing(self, response: requests.Response) -> Listing:
+        try:
+            return listing(response.content)
+        except ValueError as error:
+            results(self._parsed(response))
+            raise ProtocolError("the answer is no page of records", hint=CHANGED_HINT, system=self._system) from error
+
     def _parsed(self, response: requests.Response) -> Json:
         answer = http.parse(response, self._system)
         if not isinstance(answer, dict):
@@ -345,7 +354,7 @@ def results(answer: Json) -> list[Any]:
     """The rows of an answer. Raises ProtocolError when it has none."""
     rows = answer.get("results")
     if not isinstance(rows, list):
-        raise ProtocolError("the answer has no list of results", hint="HubSpot may have changed this API")
+        raise ProtocolError("the answer has no list of results", hint=CHANGED_HINT)
     return rows
 
 

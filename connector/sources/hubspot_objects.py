@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from connector.model import Page, Request, Stream
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_search as search
-from connector.sources.hubspot_client import Api, Json
-from connector.sources.hubspot_refresh import MERGED, refreshed, younger
+from connector.sources.hubspot_client import Api
+from connector.sources.hubspot_records import MERGED, Record, extended, told
+from connector.sources.hubspot_refresh import refreshed, younger
 from connector.sources.hubspot_search import Found, Horizons, Position, Wanted, instant_ms
 from connector.sources.parallel import interleaved
 from connector.tables import BOOL, INSTANT, PAGE, TEXT
@@ -95,71 +95,54 @@ def _blocks(pages: Iterable[Found]) -> Iterator[list[Found]]:
 
 
 def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[Found]) -> Page:
-    malformed: list[str] = []
-    records = [record for page in block for record in page.records if _is_whole(record, malformed)]
+    records = [record for page in block for record in page.records]
     is_archived = block[-1].is_archived
-    if not is_archived:
-        _associate(api, stream.object_type, linked, records)
+    native = _natives(api, stream.object_type, () if is_archived else linked, records)
     vanished = [each for page in block for each in page.vanished]
-    rows = _rows(stream, records, vanished, is_archived=is_archived)
     return Page(
         stream,
-        rows,
+        _rows(stream, records, native, vanished, is_archived=is_archived),
         str(block[-1].position),
         done=False,
-        malformed=tuple(malformed),
+        malformed=tuple(reason for page in block for reason in page.malformed),
         total=block[0].total,
     )
 
 
-def _is_whole(record: Any, malformed: list[str]) -> bool:
-    if not isinstance(record, dict):
-        malformed.append("a record is not an object")
-    elif not isinstance(record.get("id"), str) or not record["id"]:
-        malformed.append("a record has no id")
-    elif not isinstance(record.get("properties"), dict):
-        malformed.append("a record has no properties")
-    else:
-        return True
-    return False
-
-
-def _associate(api: Api, object_type: str, linked: Sequence[str], records: Sequence[Json]) -> None:
-    ids = [record["id"] for record in records]
-    for to_type in linked if ids else ():
-        found = associations.associated(api, object_type, to_type, ids)
-        for record in records:
-            record["properties"][ASSOCIATED + to_type] = found[record["id"]]
+def _natives(api: Api, object_type: str, linked: Sequence[str], records: Sequence[Record]) -> list[bytes]:
+    """The native fields of each record: its properties, and the ids of the `linked` types that it is associated with."""
+    if not linked or not records:
+        return [bytes(record.properties) for record in records]
+    ids = [record.id for record in records]
+    found = {ASSOCIATED + each: associations.associated(api, object_type, each, ids) for each in linked}
+    return [extended(record, {name: links[record.id] for name, links in found.items()}) for record in records]
 
 
 def _rows(
-    stream: Stream, records: Sequence[Json], vanished: Sequence[tuple[str, str | None]], *, is_archived: bool
+    stream: Stream,
+    records: Sequence[Record],
+    native: list[bytes],
+    vanished: Sequence[tuple[str, str | None]],
+    *,
+    is_archived: bool,
 ) -> pa.Table:
-    modified = stream.cursor_field
-    columns = [
-        [record["id"] for record in records],
-        [record.get("createdAt") for record in records],
-        [record["properties"].get(modified) or record.get("updatedAt") for record in records],
-        [orjson.dumps(record["properties"]) for record in records],
-    ]
-    survivors: list[str | None] = [None] * len(records)
-    deleted = [is_archived] * len(records)
+    says = told(records, stream.cursor_field)
+    changed = [each.modified or record.updated_at for each, record in zip(says, records, strict=True)]
+    gone: list[tuple[str, Any, str | None]] = [(record_id, None, survivor) for record_id, survivor in vanished]
     if stream.object_type in MERGEABLE:
-        for record in records:
-            for absorbed in (record["properties"].get(MERGED) or "").split(";"):
-                if absorbed and absorbed != record["id"]:
-                    changed_at = record["properties"].get(modified) or record.get("updatedAt")
-                    for column, value in zip(columns, (absorbed, None, changed_at, b"{}"), strict=True):
-                        column.append(value)
-                    survivors.append(record["id"])
-                    deleted.append(True)
-    for record_id, survivor in vanished:
-        for column, value in zip(columns, (record_id, None, None, b"{}"), strict=True):
-            column.append(value)
-        survivors.append(survivor)
-        deleted.append(True)
-    ids, created, changed, native = columns
-    return table(stream.object_type, ids, created, changed, native, deleted=deleted, survivors=survivors)
+        for each, record, at in zip(says, records, changed, strict=True):
+            if each.merged:
+                absorbed = [one for one in str(each.merged).split(";") if one and one != record.id]
+                gone += [(one, at, record.id) for one in absorbed]
+    return table(
+        stream.object_type,
+        [record.id for record in records] + [record_id for record_id, _, _ in gone],
+        [record.created_at for record in records] + [None] * len(gone),
+        changed + [at for _, at, _ in gone],
+        native + [b"{}"] * len(gone),
+        deleted=[is_archived] * len(records) + [True] * len(gone),
+        survivors=[None] * len(records) + [survivor for _, _, survivor in gone],
+    )
 
 
 def table(

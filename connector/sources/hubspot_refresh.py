@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from connector.sources import hubspot_search as search
-from connector.sources.hubspot_client import Api, next_after, results
+from connector.sources.hubspot_client import Api, results
+from connector.sources.hubspot_records import MERGED, Listing
 from connector.sources.hubspot_search import Found, Going, Horizons, Position, Wanted
 
-MERGED = "hs_merged_object_ids"
 READ_AT_ONCE = 100
 #: Of a type, in one reading anew.
 MOST_ACTIVITIES = 20_000
@@ -40,12 +40,13 @@ def refreshed(
     total = search.count(api, wanted.object_type)
     while True:
         above = int(going.after) if going else 0
-        records, after = search.page_by_id(api, wanted, going.after if going else None)
+        page = search.page_by_id(api, wanted, going.after if going else None)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
-        vanished = _vanished(api, wanted.object_type, _absent(ours, records, above, after))
-        going = None if after is None else Going(begun_ms, after, (going.rows if going else 0) + len(records))
+        vanished = _vanished(api, wanted.object_type, _absent(ours, page, above))
+        before = going.rows if going else 0
+        going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records))
         at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
-        yield Found(records, at, total=total, vanished=vanished)
+        yield Found(page.records, at, total=total, malformed=page.malformed, vanished=vanished)
         if going is None:
             return
 
@@ -56,16 +57,14 @@ def younger(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> It
     begun_ms = going.begun_ms if going else horizons.begun_ms()
     since_ms = going.from_ms if going else max(begun_ms - horizons.refresh_activities_ms, search.BEGINNING_MS)
     while True:
-        answer = search.created_since(api, wanted, since_ms, going.after if going else "")
-        total = answer.get("total")
-        if going is None and isinstance(total, int) and total > MOST_ACTIVITIES:
+        page = search.created_since(api, wanted, since_ms, going.after if going else "")
+        if going is None and (page.total or 0) > MOST_ACTIVITIES:
             since_ms = begun_ms - (begun_ms - since_ms) // 2
             continue
-        records = results(answer)
-        after = search.last_id(records, going.after if going else "") if next_after(answer) else None
         before = going.rows if going else 0
-        going = None if after is None else Going(begun_ms, after, before + len(records), since_ms)
-        yield Found(records, replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms))
+        going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records), since_ms)
+        at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
+        yield Found(page.records, at, malformed=page.malformed)
         if going is None:
             return
 
@@ -74,12 +73,10 @@ def _sorted(ids: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.sort(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 
-def _absent(
-    ours: np.ndarray[Any, np.dtype[np.int64]], records: Sequence[Any], above: int, after: str | None
-) -> list[str]:
+def _absent(ours: np.ndarray[Any, np.dtype[np.int64]], page: Listing, above: int) -> list[str]:
     """The ids that we hold in the part of the list that this page covers, and that are not on it."""
-    listed = {int(row["id"]) for row in records if isinstance(row, dict) and str(row.get("id")).isdigit()}
-    up_to = int(after) if after is not None else _NO_END
+    listed = {int(row.id) for row in page.records if row.id.isdigit()}
+    up_to = int(page.after) if page.after is not None else _NO_END
     first, last = np.searchsorted(ours, [above, up_to], side="right")
     return [str(each) for each in ours[first:last].tolist() if each not in listed]
 

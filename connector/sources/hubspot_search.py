@@ -33,7 +33,8 @@ from typing import Any
 import orjson
 
 from connector.errors import ProtocolError
-from connector.sources.hubspot_client import Api, Json, next_after, results
+from connector.sources.hubspot_client import CHANGED_HINT, Api, Json
+from connector.sources.hubspot_records import Listing, Record
 
 SEARCH_PAGE = 200
 #: A GET with a longer query is refused with 414 (seen above 8,000 characters); such records are read by search.
@@ -151,13 +152,14 @@ def position(cursor: str | None) -> Position:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Records of one vendor page and the position to save after them. `vanished`: ids that no list has any more, each with
-    the record that absorbed it, where one did."""
+    """Records of one vendor page and the position to save after them; `malformed`: why some of the page are no records.
+    `vanished`: ids that no list has any more, each with the record that absorbed it, where one did."""
 
-    records: list[Any]
+    records: list[Record]
     position: Position
     is_archived: bool = False
     total: int | None = None
+    malformed: tuple[str, ...] = ()
     vanished: tuple[tuple[str, str | None], ...] = ()
 
 
@@ -177,16 +179,17 @@ def read(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Itera
 def _listed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
     going, total = start.listing, None
     while True:
-        records, after = page_by_id(api, wanted, going.after if going else None)
-        if after is not None and total is None:
+        page = page_by_id(api, wanted, going.after if going else None)
+        if page.after is not None and total is None:
             total = count(api, wanted.object_type)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
         before = going.rows if going else 0
-        going = None if after is None else Going(begun_ms, after, before + len(records))
+        going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records))
         at = replace(start, listing=going)
         if going is None:
             at = Position(begun_ms, begun_ms - horizons.settled_after_ms, begun_ms, begun_ms)
-        yield Found(records, at, total=None if total is None else max(total - _resumed(start.listing), 0))
+        left = None if total is None else max(total - _resumed(start.listing), 0)
+        yield Found(page.records, at, total=left, malformed=page.malformed)
         if going is None:
             return
 
@@ -196,19 +199,16 @@ def _resumed(going: Going | None) -> int:
     return going.rows if going else 0
 
 
-def page_by_id(api: Api, wanted: Wanted, after: str | None) -> tuple[list[Any], str | None]:
-    """The next records of all that there are, by growing id, and where to go on (None: that was the last page)."""
+def page_by_id(api: Api, wanted: Wanted, after: str | None) -> Listing:
+    """The next records of all that there are, by growing id; `after` says where to go on (None: that was the last page)."""
     if wanted.fits_url:
-        answer = api.listed(wanted.object_type, wanted.properties, after)
-        return results(answer), next_after(answer)
-    answer = api.search(wanted.object_type, _query(wanted, BEGINNING_MS, after or ""))
-    return results(answer), last_id(results(answer), after or "") if next_after(answer) else None
+        return api.listed(wanted.object_type, wanted.properties, after)
+    return by_id(api.search(wanted.object_type, _query(wanted, BEGINNING_MS, after or "")), after or "")
 
 
 def count(api: Api, object_type: str) -> int | None:
     """How many records there are, for whoever watches a long read: the list does not tell."""
-    total = api.search(object_type, {"limit": 1}).get("total")
-    return total if isinstance(total, int) else None
+    return api.search(object_type, {"limit": 1}).total
 
 
 def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
@@ -217,24 +217,24 @@ def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> I
     after = resumed.after if resumed else ""
     rows_before = _resumed(resumed)
     while True:
-        answer = api.search(wanted.object_type, _query(wanted, from_ms, after))
-        records = results(answer)
+        page = by_id(api.search(wanted.object_type, _query(wanted, from_ms, after)), after)
         begun_ms = resumed.begun_ms if resumed else horizons.begun_ms()
-        left = answer.get("total")
-        total = rows_before - _resumed(resumed) + left if isinstance(left, int) else None
-        rows_before += len(records)
-        if next_after(answer) is None:
+        total = rows_before - _resumed(resumed) + page.total if page.total is not None else None
+        rows_before += len(page.records)
+        if page.after is None:
             settled_ms = begun_ms - horizons.settled_after_ms if from_ms <= start.settled_ms else 0
             at = replace(start, searching=None, read_ms=begun_ms, settled_ms=max(start.settled_ms, settled_ms))
-            yield Found(records, at, total=total)
+        else:
+            after = page.after
+            at = replace(start, searching=Going(begun_ms, after, rows_before, from_ms))
+        yield Found(page.records, at, total=total, malformed=page.malformed)
+        if page.after is None:
             return
-        after = last_id(records, after)
-        yield Found(records, replace(start, searching=Going(begun_ms, after, rows_before, from_ms)), total=total)
 
 
-def created_since(api: Api, wanted: Wanted, since_ms: int, after: str) -> Json:
+def created_since(api: Api, wanted: Wanted, since_ms: int, after: str) -> Listing:
     """One page of the records made since an instant, by growing id."""
-    return api.search(wanted.object_type, _query(wanted, since_ms, after, CREATED))
+    return by_id(api.search(wanted.object_type, _query(wanted, since_ms, after, CREATED)), after)
 
 
 def _query(wanted: Wanted, from_ms: int, after: str, by: str = "") -> Json:
@@ -253,13 +253,12 @@ def _archived(api: Api, object_type: str, start: Position, horizons: Horizons) -
     """What was archived since the last look. The list knows no filter and no order by time: all of it is read."""
     going = start.archiving
     while True:
-        answer = api.listed(object_type, (BY_ID,), going.after if going else None, is_archived=True)
+        page = api.listed(object_type, (BY_ID,), going.after if going else None, is_archived=True)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
-        after = next_after(answer)
-        records = [row for row in results(answer) if _archived_ms(row) >= start.deletes_ms - ARCHIVE_OVERLAP_MS]
-        going = None if after is None else Going(begun_ms, after, _resumed(going) + len(records))
+        records = [row for row in page.records if _archived_ms(row) >= start.deletes_ms - ARCHIVE_OVERLAP_MS]
+        going = None if page.after is None else Going(begun_ms, page.after, _resumed(going) + len(records))
         at = replace(start, archiving=going, deletes_ms=start.deletes_ms if going else begun_ms)
-        yield Found(records, at, is_archived=True)
+        yield Found(records, at, is_archived=True, malformed=page.malformed)
         if going is None:
             return
 
@@ -268,17 +267,19 @@ def _archived(api: Api, object_type: str, start: Position, horizons: Horizons) -
 ARCHIVE_OVERLAP_MS = 60_000
 
 
-def _archived_ms(row: Any) -> int:
-    stamped = instant_ms(row.get("archivedAt")) if isinstance(row, dict) else None
+def _archived_ms(row: Record) -> int:
+    stamped = instant_ms(row.archived_at)
     return sys.maxsize if stamped is None else stamped
 
 
-def last_id(rows: Sequence[Any], after: str) -> str:
-    """The last id of a page that is not the last one.
+def by_id(page: Listing, after: str) -> Listing:
+    """The page of a search by growing id above `after`, with the id to go on from.
 
-    Raises ProtocolError when the ids do not grow: reading would miss some, or never end.
+    Raises ProtocolError when it is not the last one and its ids do not grow: reading would miss some, or never end.
     """
-    ids = [int(row["id"]) for row in rows if isinstance(row, dict) and str(row.get("id")).isdigit()]
+    if page.after is None:
+        return page
+    ids = [int(row.id) for row in page.records if row.id.isdigit()]
     if not ids or ids[0] <= int(after or 0) or any(one >= other for one, other in pairwise(ids)):
-        raise ProtocolError("a search by growing id does not go on", hint="HubSpot may have changed its search")
-    return str(ids[-1])
+        raise ProtocolError("a search by growing id does not go on", hint=CHANGED_HINT)
+    return replace(page, after=str(ids[-1]))

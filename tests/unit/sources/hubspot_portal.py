@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from connector.sources.hubspot_records import Listing, listing
 from connector.sources.hubspot_search import SEARCH_PAGE
 
 Json = dict[str, Any]
@@ -36,9 +39,9 @@ class Portal:
             row["properties"]["hs_merged_object_ids"] = ";".join(merged) or None
         return {"results": rows}
 
-    def search(self, object_type: str, body: Json) -> Json:
+    def search(self, object_type: str, body: Json) -> Listing:
         if "filterGroups" not in body:
-            return {"total": len(self.modified), "results": []}
+            return page_of({"total": len(self.modified), "results": []})
         self.searches.append(body)
         rows = [(ms, record_id) for record_id, ms in self.modified.items() if record_id not in self.hidden]
         for each in body["filterGroups"][0]["filters"]:
@@ -53,11 +56,11 @@ class Portal:
         if len(rows) > self.page:
             answer["paging"] = {"next": {"after": str(self.page)}}
         self.on_call(self)
-        return answer
+        return page_of(answer)
 
     def listed(
         self, object_type: str, properties: Sequence[str], after: str | None, *, is_archived: bool = False
-    ) -> Json:
+    ) -> Listing:
         self.lists += 1
         held = self.archived if is_archived else self.modified
         ids = sorted(record_id for record_id in held if record_id > int(after or 0))
@@ -68,7 +71,12 @@ class Portal:
         if len(ids) > self.list_page:
             answer["paging"] = {"next": {"after": rows[-1]["id"]}}
         self.on_call(self)
-        return answer
+        return page_of(answer)
+
+
+def page_of(answer: Json) -> Listing:
+    """An answer as the client reads it."""
+    return listing(orjson.dumps(answer))
 
 
 def record(record_id: int, ms: int) -> Json:

@@ -13,8 +13,10 @@ from connector import mapping
 from connector.model import Page, Request, Stream
 from connector.sources import hubspot_objects
 from connector.sources.hubspot import HUBSPOT
+from connector.sources.hubspot_records import Listing
 from connector.sources.hubspot_search import Horizons
 from connector.sources.salesforce import STREAMS
+from tests.unit.sources.hubspot_portal import page_of
 from tests.unit.sources.salesforce_double import Org, records, row
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -45,10 +47,11 @@ def test_an_endless_email_out_of_hubspot() -> None:
     [stream] = [stream for stream in HUBSPOT.streams if stream.name == "contacts"]
 
     class Portal:
-        def listed(self, *_: Any, **__: Any) -> dict[str, Any]:
+        def listed(self, *_: Any, **__: Any) -> Listing:
             people = [("1", "Eve", ENDLESS), ("2", "Ann", "ann@acme.example")]
             stamps = {"createdAt": "2025-11-04T03:44:52.657Z", "updatedAt": "2025-11-04T03:44:52.657Z"}
-            return {"results": [{"id": i, "properties": {"firstname": n, "email": e}} | stamps for i, n, e in people]}
+            rows = [{"id": i, "properties": {"firstname": n, "email": e}} | stamps for i, n, e in people]
+            return page_of({"results": rows})
 
     horizons = Horizons(lambda: 1_800_000_000_000, 30_000, 3_600_000, 86_400_000)
     portal: Any = Portal()

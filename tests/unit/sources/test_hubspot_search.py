@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import ProtocolError
+from connector.sources.hubspot_records import Listing
 from connector.sources.hubspot_refresh import MOST_ACTIVITIES, refreshed, younger
 from connector.sources.hubspot_search import (
     QUERY_CHARACTERS,
@@ -22,7 +24,7 @@ from connector.sources.hubspot_search import (
     position,
     read,
 )
-from tests.unit.sources.hubspot_portal import Json, Portal, record
+from tests.unit.sources.hubspot_portal import Json, Portal, page_of, record
 
 WANTED = Wanted("contacts", ("email",), "lastmodifieddate")
 HOUR_MS = 3_600_000
@@ -41,7 +43,7 @@ def passed(portal: Portal, start: Position, horizons: Horizons = HORIZONS, wante
 
 
 def ids(found: list[Found]) -> list[int]:
-    return [int(row["id"]) for each in found for row in each.records]
+    return [int(row.id) for each in found for row in each.records]
 
 
 def test_a_quiet_pass_is_one_search() -> None:
@@ -132,7 +134,8 @@ def test_listing_anew_tells_every_record_and_which_of_ours_are_gone_or_live_on_i
 
 def test_a_record_that_the_list_left_out_and_that_is_there_is_not_taken_to_be_gone() -> None:
     portal = Portal(dict.fromkeys(range(1, 10), NOW_MS))
-    portal.listed = lambda *_, **__: {"results": [record(each, NOW_MS) for each in range(1, 9)]}  # type: ignore[method-assign]
+    rows = [record(each, NOW_MS) for each in range(1, 9)]
+    portal.listed = lambda *_, **__: page_of({"results": rows})  # type: ignore[method-assign]
     assert [page.vanished for page in refreshing(portal, AT, [9])] == [()]
 
 
@@ -163,10 +166,10 @@ def test_of_activities_those_of_a_month_are_read_anew_and_the_reading_goes_on_af
 
 def test_of_too_many_activities_the_youngest_are_read_anew() -> None:
     class Busy(Portal):
-        def search(self, object_type: str, body: Json) -> Json:
+        def search(self, object_type: str, body: Json) -> Listing:
             since_ms = int(body["filterGroups"][0]["filters"][0]["value"])
             self.searches.append(body)
-            return {"total": (NOW_MS - since_ms) // 1000, "results": [record(1, NOW_MS)]}
+            return page_of({"total": (NOW_MS - since_ms) // 1000, "results": [record(1, NOW_MS)]})
 
     portal = Busy()
     horizons = replace(HORIZONS, refresh_activities_ms=100_000_000)
@@ -205,7 +208,7 @@ def test_the_archive_is_read_when_it_is_due_and_tells_only_what_is_new() -> None
     portal = Portal(archived={1: NOW_MS - 2 * HOUR_MS, 2: NOW_MS - 1000})
     due = replace(AT, deletes_ms=NOW_MS - HOUR_MS)
     found = passed(portal, due, replace(HORIZONS, deletes_every_ms=HOUR_MS))
-    assert [int(row["id"]) for each in found if each.is_archived for row in each.records] == [2]
+    assert [int(row.id) for each in found if each.is_archived for row in each.records] == [2]
     assert found[-1].position.deletes_ms == NOW_MS
     assert not [each for each in passed(portal, due) if each.is_archived]
 
@@ -218,9 +221,9 @@ def test_a_cursor_that_is_not_ours_is_refused_by_name() -> None:
 
 def test_a_search_by_id_that_does_not_go_on_is_an_error_and_not_an_endless_loop() -> None:
     class Stuck(Portal):
-        def search(self, object_type: str, body: dict[str, object]) -> dict[str, object]:
+        def search(self, object_type: str, body: Json) -> Listing:
             same = {"id": "1", "properties": {"lastmodifieddate": str(NOW_MS - 90_000)}}
-            return {"results": [same], "paging": {"next": {"after": "1"}}}
+            return page_of({"results": [same], "paging": {"next": {"after": "1"}}})
 
     with pytest.raises(ProtocolError, match="does not go on"):
         passed(Stuck(), AT)
@@ -228,12 +231,20 @@ def test_a_search_by_id_that_does_not_go_on_is_an_error_and_not_an_endless_loop(
 
 def test_malformed_rows_do_not_stop_the_reading() -> None:
     class Odd(Portal):
-        def search(self, object_type: str, body: dict[str, object]) -> dict[str, object]:
-            return {
-                "results": [None, {"id": "1"}, {"properties": {}}, {"id": "2", "properties": {"lastmodifieddate": "x"}}]
-            }
+        def search(self, object_type: str, body: Json) -> Listing:
+            return page_of(
+                {
+                    "results": [
+                        None,
+                        {"id": "1"},
+                        {"properties": {}},
+                        {"id": "2", "properties": {"lastmodifieddate": "x"}},
+                    ]
+                }
+            )
 
-    assert len(passed(Odd(), AT)[0].records) == 4
+    [found] = passed(Odd(), AT)
+    assert (ids([found]), len(found.malformed)) == ([2], 3)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +289,7 @@ def test_no_order_of_changes_and_kills_loses_the_last_state_of_a_record(
 
     def note(found: Found) -> None:
         for row in found.records:
-            seen[int(row["id"])] = int(row["properties"]["lastmodifieddate"])
+            seen[int(row.id)] = int(orjson.loads(bytes(row.properties))["lastmodifieddate"])
 
     at = AT
     for count, found in enumerate(read(portal, WANTED, at, HORIZONS), start=1):  # type: ignore[arg-type]

@@ -15,9 +15,10 @@ from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_events as events
 from connector.sources import hubspot_objects as objects
 from connector.sources.hubspot import HUBSPOT
+from connector.sources.hubspot_records import Listing
 from connector.sources.hubspot_search import Horizons
 from connector.tables import PAGE
-from tests.unit.sources.hubspot_portal import Portal
+from tests.unit.sources.hubspot_portal import Portal, page_of
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -34,14 +35,14 @@ def rows_of(pages: Sequence[Page]) -> list[Json]:
 # ------------------------------------------------------------------------------------------------ objects
 
 
-class Listing:
+class Listed:
     """A portal that lists these records, and knows who is associated with whom."""
 
     def __init__(self, records: list[Any], linked: dict[str, list[Json]] | None = None) -> None:
         self.records, self.linked, self.asked = records, linked or {}, []
 
-    def listed(self, *_: Any, **__: Any) -> Json:
-        return {"results": self.records}
+    def listed(self, *_: Any, **__: Any) -> Listing:
+        return page_of({"results": self.records})
 
     def associated(self, from_type: str, to_type: str, inputs: Sequence[Json]) -> Json:
         self.asked.append((from_type, to_type, list(inputs)))
@@ -66,7 +67,7 @@ def read(api: Any, stream: str, *fields: str) -> list[Page]:
 
 
 def test_a_record_becomes_a_row_with_its_instants_and_its_values() -> None:
-    [page] = read(Listing([contact("1", email="a@b.example")]), "contacts", "email")
+    [page] = read(Listed([contact("1", email="a@b.example")]), "contacts", "email")
     assert page.rows.schema.equals(PAGE)
     assert page.done
     [row] = rows_of([page])
@@ -77,7 +78,7 @@ def test_a_record_becomes_a_row_with_its_instants_and_its_values() -> None:
 
 
 def test_an_association_that_was_not_told_does_not_look_like_one_that_is_not_there() -> None:
-    portal = Listing([contact("1")])
+    portal = Listed([contact("1")])
     told = {"results": [], "errors": [{"category": "INTERNAL_ERROR", "message": "try later"}]}
     portal.associated = lambda *_: told  # type: ignore[method-assign]
     with pytest.raises(RecordRejected, match="companies were not told: try later"):
@@ -87,7 +88,7 @@ def test_an_association_that_was_not_told_does_not_look_like_one_that_is_not_the
 
 
 def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:
-    [page] = read(Listing([contact("9", hs_merged_object_ids="7;8;9")]), "contacts")
+    [page] = read(Listed([contact("9", hs_merged_object_ids="7;8;9")]), "contacts")
     told = [(row["native_id"], row["is_deleted"], row["merged_into"]) for row in rows_of([page])]
     assert told == [("9", False, None), ("7", True, "9"), ("8", True, "9")]
 
@@ -100,7 +101,7 @@ def test_a_page_holds_no_more_rows_than_one_association_call_takes() -> None:
 
 def test_what_is_no_record_is_told_and_the_others_are_kept() -> None:
     [page] = read(
-        Listing([None, {"properties": {}}, {"id": "3"}, {"id": 4, "properties": {}}, contact("1")]), "contacts"
+        Listed([None, {"properties": {}}, {"id": "3"}, {"id": 4, "properties": {}}, contact("1")]), "contacts"
     )
     assert [row["native_id"] for row in rows_of([page])] == ["1"]
     assert len(page.malformed) == 4
@@ -108,14 +109,14 @@ def test_what_is_no_record_is_told_and_the_others_are_kept() -> None:
 
 def test_an_instant_that_is_none_does_not_cost_the_page() -> None:
     odd = contact("1", lastmodifieddate="1762229092657") | {"createdAt": "the day before"}
-    [row] = rows_of(read(Listing([odd]), "contacts"))
+    [row] = rows_of(read(Listed([odd]), "contacts"))
     assert row["created_at"] is None
     assert row["modified_at"] == datetime(2025, 11, 4, 4, 4, 52, 657000, tzinfo=UTC)
 
 
 def test_associations_are_read_in_one_call_a_pair_for_what_is_asked_only() -> None:
     deals = [contact(str(number), hs_lastmodifieddate="2025-11-04T12:06:46.802Z") for number in range(900)]
-    api = Listing(deals, {"3": [{"toObjectId": 51}, {"toObjectId": "52"}]})
+    api = Listed(deals, {"3": [{"toObjectId": 51}, {"toObjectId": "52"}]})
     [page] = read(api, "deals", "dealname", "associations.contacts")
     assert [(pair[0], pair[1], len(pair[2])) for pair in api.asked] == [("deals", "contacts", 900)]
     rows = rows_of([page])
@@ -126,7 +127,7 @@ def test_associations_are_read_in_one_call_a_pair_for_what_is_asked_only() -> No
 
 def test_every_page_of_a_records_associations_is_read_and_the_primary_comes_first() -> None:
     primary = {"toObjectId": 5, "associationTypes": [{"typeId": 279, "label": None}, {"typeId": 1, "label": "Primary"}]}
-    api = Listing([], {"1": [{"toObjectId": number} for number in range(1, 5)] + [primary]})
+    api = Listed([], {"1": [{"toObjectId": number} for number in range(1, 5)] + [primary]})
     found = associations.associated(api, "contacts", "companies", ["1", "2"])  # type: ignore[arg-type]
     assert found == {"1": ["5", "1", "2", "3", "4"], "2": []}
     assert len(api.asked) == 3
