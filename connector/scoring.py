@@ -39,12 +39,12 @@ def fold(
     """Activities folded into days, as tables.ENGAGEMENT_DAY: one row per record, rule and UTC day.
 
     `events` (tables.ACTIVITY) holds all activities of the records concerned; filtered, deleted, nobody's and future
-    ones are left out. `records` (person records) are what `record.*` reads. `with_kinds` adds rows of model ""
-    that count
+    ones are left out. `records` (person records) are what `record.*` reads. `with_kinds` adds rows of model "" that count
     the activities of each kind (rule is the kind, points are 0): the same for every model, so ask for them once.
     """
     left_out = events.filtered_because.notnull() | events.deleted_at.notnull() | events.record.isnull()
     happened = events.filter(~left_out & (events.happened_at <= _instant(now)))
+    happened = happened.mutate(at=happened.happened_at.cast("timestamp"))
     parts = [_folded(name, slot, happened, records) for slot in _slots(model.engagement)]
     if with_kinds or not parts:
         kinds = happened.mutate(rule=happened.kind, points=ibis.literal(0, "int64"))
@@ -78,7 +78,7 @@ def _folded(name: str, slot: Sequence[EngagementRule], happened: ir.Table, recor
     ]
     matched = seen.mutate(rule=ibis.cases(*((match, rule.id) for match, rule in matches)))
     matched = matched.filter(matched.rule.notnull())
-    left_days = 1 - (matched.happened_at.epoch_seconds() % DAY_S) / DAY_S
+    left_days = 1 - (matched.at.epoch_seconds() % DAY_S) / DAY_S
     points = _by_rule(
         matched.rule, slot, lambda rule: _decayed(ibis.literal(_billionths(rule.points), "int64"), left_days, rule)
     )
@@ -87,7 +87,7 @@ def _folded(name: str, slot: Sequence[EngagementRule], happened: ir.Table, recor
 
 def _seen(events: ir.Table, records: ir.Table, columns: Sequence[str]) -> ir.Table:
     """The activities with the columns that conditions read: `activity_…` and `record_…`."""
-    kept = {"record": "record", "kind": "kind", "happened_at": "happened_at"}
+    kept = {column: column for column in ("record", "kind", "happened_at", "at")}
     kept |= {column: column.removeprefix("activity_") for column in columns if column.startswith("activity_")}
     fields = [column.removeprefix("record_") for column in columns if column.startswith("record_")]
     rows = events.select(**{column: events[source] for column, source in kept.items()})
@@ -98,7 +98,7 @@ def _seen(events: ir.Table, records: ir.Table, columns: Sequence[str]) -> ir.Tab
 
 
 def _by_day(name: str, rows: ir.Table) -> ir.Table:
-    days = rows.group_by("record", "rule", day=rows.happened_at.date()).agg(
+    days = rows.group_by("record", "rule", day=rows.at.date()).agg(
         events=rows.count(), points=rows.points.sum(), first_at=rows.happened_at.min(), last_at=rows.happened_at.max()
     )
     key = days.record + f"|{name}|" + days.rule + "|" + days.day.cast("string")
@@ -120,8 +120,7 @@ def score_lines(
 ) -> ir.Table:
     """The ledger, as tables.SCORE_LINE: for each of `persons` one line per rule that gives or takes points at `now`.
 
-    `persons` and `accounts` are golden (tables.PERSON, tables.ACCOUNT), `membership` says whose the records
-    of `days` are.
+    `persons` and `accounts` are golden (tables.PERSON, tables.ACCOUNT), `membership` says whose the records of `days` are.
     """
     parts = []
     if model.engagement:
@@ -237,8 +236,7 @@ def scores(
     """The score of every one of `persons`, as tables.SCORE: the sum of its lines, grade, coverage, reasons.
 
     `next_due_at` is never later than the first instant at which decay alone takes the score or engagement across a
-    grade or one of `levels` ("score" or "engagement" -> points), or by `step` points (0: no matter).
-    Null when it never does.
+    grade or one of `levels` ("score" or "engagement" -> points), or by `step` points (0: no matter). Null when it never does.
     `reasons` is a JSON list of {text, points, rule}, points in billionths, the weightiest first.
     """
     summed = _summed(model, lines)
@@ -269,10 +267,11 @@ def scores(
 def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
     """Per subject the sums, and how fast decay can at most take the score down and up (billionths a day)."""
     speeds = {rule.id: math.log(2) / rule.half_life_days for rule in model.engagement if rule.half_life_days}
-    speed = ibis.literal(0.0)
+    pace: ir.Value = ibis.literal(0, "int64")
     if speeds:
-        speed = ibis.cases(*((lines.rule == rule, factor) for rule, factor in speeds.items()), else_=0.0)
-    pace = (lines.points.abs() * speed).ceil().cast("int64")
+        size = lines.points.abs().cast("float64")  # or the engine takes the factors for decimals, which are slow
+        pace = ibis.cases(*((lines.rule == rule, size * factor) for rule, factor in speeds.items()), else_=0.0)
+        pace = pace.ceil().cast("int64")
     capped = [
         (lines.rule == rule.id) & (lines.points.abs() == _billionths(rule.cap)) for rule in model.engagement if rule.cap
     ]
@@ -301,8 +300,10 @@ def _reasons(model: ScoringModel, lines: ir.Table) -> ir.Table:
     if '"' in words or "\\" in words:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     item = '{"text":"' + text + '","points":' + top.points.cast("string") + ',"rule":"' + top.rule + '"}'
-    joined = top.group_by(of="subject").agg(reasons=item.group_concat(",", order_by=top.place))
-    return joined.mutate(reasons="[" + joined.reasons + "]")
+    items = top.select(of="subject", item=item, place=top.place)
+    in_place = {f"item_{place}": items.item.max(where=items.place == place) for place in range(REASONS)}
+    placed = items.group_by("of").agg(**in_place)
+    return placed.select("of", reasons="[" + ibis.literal(",").join([placed[name] for name in in_place]) + "]")
 
 
 def _covered(model: ScoringModel, persons: ir.Table, accounts: ir.Table) -> ir.Table:
@@ -310,9 +311,7 @@ def _covered(model: ScoringModel, persons: ir.Table, accounts: ir.Table) -> ir.T
     conditions = [rules.compile_condition(rule.when, FIT_SCOPE) for rule in model.fit]
     columns = sorted({column for condition in conditions for column in condition.columns})
     rows = _golden(persons, accounts, columns)
-    known = reduce(
-        lambda total, column: total + rows[column].notnull().cast("int64"), columns, ibis.literal(0, "int64")
-    )
+    known = sum((rows[column].notnull().cast("int64") for column in columns), ibis.literal(0, "int64"))
     return rows.select(subject="key", coverage_known=known, coverage_of=ibis.literal(len(columns), "int64"))
 
 
@@ -326,8 +325,7 @@ def _grade(model: ScoringModel, score: ir.Value) -> ir.Value:
 
 
 def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: datetime) -> ir.Value:
-    """A tangent under the falling and over the rising lines: decay is convex, so it is never late (see `_AT_CAP_S` for the
-    one exception)."""
+    """A tangent under the falling and over the rising lines: decay is convex, so it is never late, but for `_AT_CAP_S`."""
     falls_to, rises_to = [], []
     for column, given in watched.items():
         levels = sorted({_billionths(level) for level in given})
