@@ -144,23 +144,27 @@ def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
 
 
 def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> None:
-    records = {(row["system"], row["object_type"], row["native_id"]) for row in fresh if not row["task"]}
-    if not records:
-        return
-    record = (Outbox.system, Outbox.object_type, Outbox.native_id)
-    query = columns(Outbox.id, Outbox.key, Outbox.status, *record)  # type: ignore[call-overload]
-    replaced = col(Outbox.status).in_((*OPEN, "quarantined"))
-    is_undo = col(Outbox.key).startswith(UNDO)
-    waiting = session.execute(query.where(replaced, Outbox.lane != TASK_LANE, ~is_undo)).all()
     older = [
-        (row_id, key, status)
-        for row_id, key, status, *place in waiting
-        if tuple(place) in records and key not in wanted
+        row for row in _of_records(session, fresh) if row.status in (*OPEN, "quarantined") and row.key not in wanted
     ]
-    for part in parts([row_id for row_id, _, _ in older]):
+    for part in parts([row.id for row in older]):
         session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(status="superseded"))
-    for part in parts([f"change|{key}" for _, key, status in older if status == "quarantined"]):
+    for part in parts([f"change|{row.key}" for row in older if row.status == "quarantined"]):
         session.execute(update(Quarantine).where(col(Quarantine.key).in_(part)).values(is_open=False))
+
+
+def _of_records(session: Session, fresh: Sequence[Mapping[str, Any]]) -> Iterator[Row[Any]]:
+    """What the outbox ever had for the records of these field changes, asked for by record alone: of a large plan everything waits."""
+    native_ids: dict[tuple[str, str], list[str]] = {}
+    for row in fresh:
+        if not row["task"]:
+            native_ids.setdefault((row["system"], row["object_type"]), []).append(row["native_id"])
+    change = _CHANGES.c
+    query = columns(change.id, change.key, change.status).where(change.lane != TASK_LANE, ~change.key.startswith(UNDO))
+    for (system, object_type), mine in native_ids.items():
+        of_type = query.where(change.system == system, change.object_type == object_type)
+        for part in parts(mine):
+            yield from session.execute(of_type.where(change.native_id.in_(part)))
 
 
 def lift(state: State, lanes: Collection[str]) -> int:

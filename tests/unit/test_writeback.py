@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 from sqlmodel import select
 
 from connector import settlement, writeback
@@ -161,6 +162,21 @@ def test_a_newer_change_supersedes_the_older_one_that_still_waits(state: State, 
     deliver(state, crm)
     assert statuses(state) == ["superseded", "settled"]
     assert crm.fields == {"1": {"Score": 60}}
+
+
+def test_a_large_plan_supersedes_what_waits_for_its_records_and_reads_nothing_of_others(state: State) -> None:
+    enqueue(state, *(update(number, 50) for number in range(1_200)))
+    asked: list[tuple[str, Any]] = []
+    listen(state.engine, "before_cursor_execute", lambda _c, _k, text, given, *_: asked.append((text, given)))
+    enqueue(state, *(update(number, 60) for number in range(100, 1_300)), run=2)
+    assert Counter(statuses(state)) == {"pending": 1_300, "superseded": 1_100}
+    reading = [each for each in asked if each[0].startswith("SELECT") and "native_id IN" in each[0]]
+    assert reading
+    with state.engine.connect() as connection:
+        for text, given in reading:
+            (how,) = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + text, given).all()
+            assert "outbox_record (system=? AND object_type=? AND native_id=?)" in how[-1]
+    assert not [text for text, _ in asked if text.startswith("SELECT") and "outbox.status IN" in text]
 
 
 def test_killed_inside_enqueueing_nothing_of_the_portion_is_there_and_again_adds_it_once(
