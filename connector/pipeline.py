@@ -23,9 +23,10 @@ from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
-from connector.steps.portions import Work
+from connector.steps.portions import FINGERPRINTED, Work
 from connector.steps.preview import Preview, preview
 from connector.steps.pull import Pulled, pull
+from connector.steps.rehearsal import rehearsed
 from connector.steps.resolve import Resolved, resolve
 from connector.steps.score import Scored, score
 from connector.steps.setup import Moment, Progress, Setup
@@ -33,8 +34,6 @@ from connector.steps.stage import Staged, stage
 from connector.steps.stage import finish as finish_stages
 
 _LOG = get("pipeline")
-#: Parts of the configuration whose change makes a run look at more than what changed.
-FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
 
 
 @dataclass(frozen=True)
@@ -148,17 +147,17 @@ def sync(
 
 
 def compute(
-    setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, *, is_dry: bool = False
+    setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, *, is_in_one: bool = False
 ) -> None:
     """Resolve, score, stage, and what every record should hold. Quiet when nothing is new.
 
-    One transaction, or one for each portion where there is much to do; none of its own when `is_dry`: the caller rolls back.
+    One transaction, or one for each portion where there is much to do; none of its own when `is_in_one` of the caller's.
     """
     if not is_anything_to_do(setup, mart, moment):
         return
     work = Work(setup, mart, moment)
     while not work.is_done():
-        with nullcontext() if is_dry else mart.transaction():
+        with nullcontext() if is_in_one else mart.transaction():
             place = work.take()
             progress.say("resolve", "who is who" + place)
             summary.resolved += resolve(setup, mart, moment, is_whole=work.is_whole)
@@ -182,22 +181,19 @@ def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:
 
 
 def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, Looked]:
-    """What a sync would do: pulled pages are kept, everything computed is rolled back. Returns how to show its persons, too."""
+    """What a sync would do: pulled pages are kept, nothing computed is. Returns how to show its persons, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
     _after_pull(setup, systems, summary)
     with setup.mart() as mart:
         settlement.settle(setup.state, mart, run=moment.run)
-        mart.begin()
-        try:
-            compute(setup, mart, moment, progress, summary, is_dry=True)
-            plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
-            found = preview(setup, mart, systems, plan, moment)
-            summary.add(found.plan, 0)
-            summary.held.update(outbox.held(setup.state))
-            shown = Looked(found, details(setup, mart, found.plan), owners(mart))
-        finally:
-            mart.rollback()
+    with rehearsed(setup, moment) as (mart, is_in_one):
+        compute(setup, mart, moment, progress, summary, is_in_one=is_in_one)
+        plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
+        found = preview(setup, mart, systems, plan, moment)
+        summary.add(found.plan, 0)
+        summary.held.update(outbox.held(setup.state))
+        shown = Looked(found, details(setup, mart, found.plan), owners(mart))
     return summary, shown
 
 

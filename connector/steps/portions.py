@@ -19,6 +19,8 @@ from connector.steps.events import events
 from connector.steps.setup import Moment, Setup
 
 RECORDS = 50_000  # records, or persons whose time has come, that one portion takes
+#: Parts of the configuration whose change makes a run look at more than what changed.
+FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
 _RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
 _COME = "come_waiting"  # scratch table: the persons whose time had come when the run began, numbered
 
@@ -42,6 +44,15 @@ def widen(setup: Setup, mart: Mart, moment: Moment) -> None:
         mart.merge(
             "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=now)
         )
+
+
+def is_large(setup: Setup, mart: Mart, moment: Moment) -> bool:
+    """Whether what waits, and what a changed setting would queue, is more than one portion."""
+    due = mart.table("due")
+    waiting = mart.count(mart.table("dirty")) + mart.count(due.filter(due.due_at <= ibis.literal(moment.now)))
+    if any(is_changed(setup, part) for part in FINGERPRINTED):
+        waiting += mart.count(mart.table(tables.record_table(Kind.PERSON)))
+    return waiting > RECORDS
 
 
 def is_changed(setup: Setup, part: str) -> bool:

@@ -108,7 +108,7 @@ def rolled_back(setup: Setup) -> Iterator[Mart]:
 @pytest.fixture
 def at_once(setup: Setup) -> Tables:
     with rolled_back(setup) as mart:
-        pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_dry=True)
+        pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_in_one=True)
         return told(mart)
 
 
@@ -159,4 +159,28 @@ def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, m
         renewed = replace(setup, fingerprints={**setup.fingerprints, "scoring": "other", "identity": "other"})
         summary = computed(renewed, mart, run=2)
         assert summary.scored.subjects >= len(before["person"])
+        assert told(mart) == before
+
+
+def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
+    setup: Setup, at_once: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked() -> tuple[int, list[str], int]:
+        said: list[str] = []
+        progress = Progress(say=lambda step, text: said.append(step))
+        summary, shown = pipeline.look(setup, {}, Moment(setup.state.start_run("plan", NOW, ""), NOW), progress)
+        return summary.scored.subjects, sorted(each.key for each in shown.persons), said.count("resolve")
+
+    persons, keys, portions_made = looked()
+    assert keys
+    assert (persons, portions_made) == (len(at_once["person"]), 1)
+    files = sorted(each.name for each in setup.directory.iterdir())
+    with setup.mart() as mart:
+        before = told(mart)
+    monkeypatch.setattr(portions, "RECORDS", 30)
+    in_portions = looked()
+    assert in_portions[2] > 2
+    assert in_portions[1] == keys
+    assert sorted(each.name for each in setup.directory.iterdir()) == files
+    with setup.mart() as mart:
         assert told(mart) == before

@@ -1,0 +1,35 @@
+"""A recompute of which nothing is kept: what `connector plan` shows is computed as a sync would, and let go of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from connector.mart import Mart, erasure, open_mart
+from connector.steps import portions
+from connector.steps.setup import Moment, Setup
+
+
+@contextmanager
+def rehearsed(setup: Setup, moment: Moment) -> Iterator[tuple[Mart, bool]]:
+    """A mart to compute in, and whether all of it belongs to one transaction, which is rolled back.
+
+    More than one portion goes into a copy of the file, each in a transaction of its own: memory has no room for all of them.
+    """
+    mart_file = setup.directory / setup.mart_section.path
+    copy = mart_file.with_name(f"{mart_file.name}.before-plan")  # a purge finds what a kill leaves of it
+    with setup.mart() as mart:
+        if not portions.is_large(setup, mart, moment):
+            mart.begin()
+            try:
+                yield mart, True
+            finally:
+                mart.rollback()
+            return
+        erasure.copy(mart.connection, copy)
+    try:
+        with open_mart(setup.mart_section.model_copy(update={"path": str(copy)}), setup.directory) as mart:
+            yield mart, False
+    finally:
+        for left in (copy, copy.with_name(f"{copy.name}.wal")):
+            left.unlink(missing_ok=True)
