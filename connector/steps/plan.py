@@ -19,7 +19,7 @@ from connector.state import outbox
 from connector.steps import standing
 from connector.steps.setup import Connected, Moment, Setup
 
-PORTION = 20_000  # changes that are in memory at once
+PORTION = 10_000  # changes that are in memory at once
 _OUTPUTS = pa.schema([pa.field(name, tables.TEXT) for name in ("system", "object_type", "output", "field")])
 
 

@@ -26,17 +26,15 @@ from connector.steps import suppress as suppressing
 from connector.steps.held import Held
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
-GROUP_ROWS = 20_000
+GROUP_ROWS = 10_000
 GROUP_S = 2.0
-#: A mapped group of people is some 100 MB: one may wait while one is mapped and one is stored.
+#: A group of people is some 50 MB: one may wait while one is mapped and one is stored.
 GROUPS_WAITING = 1
 #: Groups that follow each other are stored with one opening of the mart, for at most so long: others may want to look in.
 HELD_S = 15.0
 #: How long the open mart waits for the next group.
 GAP_S = 0.5
 PAGES_AHEAD = 4
-#: Storing goes on beside reading and mapping: with more threads the engine only waits for itself (a third more of CPU).
-STORING_THREADS = 1
 _LOG = get("pull")
 
 
@@ -130,7 +128,7 @@ def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
     cursors = _cursors(setup, connected.name)
-    held = Held(partial(setup.mart, threads=STORING_THREADS), connected.name)
+    held = Held(partial(setup.mart, is_storing=True), connected.name)
     made = []
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
@@ -219,7 +217,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
         return _Read(connected.name, stream, tuple(pages))
     unsent = hidden.of_pages(connected, stream, pages)
     if unsent and stream.kind in tables.FIELDS:
-        with setup.mart(threads=STORING_THREADS) as mart:
+        with setup.mart(is_storing=True) as mart:
             rows = hidden.remembered(mart, connected.name, stream, rows, unsent)
     mapped = mapping.apply(
         rows,
@@ -281,7 +279,7 @@ def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment,
             counts = Counts()
             if group.pulled or read.pages[-1].is_place:
                 pulled.quiet.pop(key, None)
-                mart = mart or stack.enter_context(setup.mart(threads=STORING_THREADS))
+                mart = mart or stack.enter_context(setup.mart(is_storing=True))
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
             elif group.cursor is not None:
                 pulled.quiet[key] = group.cursor

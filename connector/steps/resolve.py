@@ -16,7 +16,7 @@ from connector.steps.portions import dirty_rows
 from connector.steps.setup import Moment, Setup
 
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
-GOLDEN = 20_000  # persons whose golden values are found at once: all their values are sorted side by side
+GOLDEN = 10_000  # persons whose golden values are found at once: all their values are sorted side by side
 
 
 @dataclass(frozen=True)

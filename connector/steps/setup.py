@@ -58,10 +58,9 @@ class Setup:
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
 
     @contextmanager
-    def mart(self, *, threads: int | None = None) -> Iterator[Mart]:
-        """The mart, open for one group of work; `threads` for work that shares the machine with more of ours."""
-        section = self.mart_section if threads is None else self.mart_section.model_copy(update={"threads": threads})
-        with open_mart(section, self.directory) as mart:
+    def mart(self, *, is_storing: bool = False) -> Iterator[Mart]:
+        """The mart, open for one group of work; `is_storing`: beside reading and mapping, so with less of the machine."""
+        with open_mart(self.mart_section.storing if is_storing else self.mart_section, self.directory) as mart:
             yield mart
 
 

@@ -69,6 +69,17 @@ def test_a_merge_of_many_rows_does_the_same_as_one_of_few(tmp_path: Path, monkey
         assert held(mart) == {"a": 7, "b": 2, "c": 2}
 
 
+@pytest.mark.parametrize(("given", "limit"), [("100MB", "100MB"), ("4GB", "256MB"), ("0.2 GiB", "0.2 GiB")])
+def test_storing_takes_one_thread_and_no_more_memory_than_it_wants_or_is_given(given: str, limit: str) -> None:
+    storing = MartSection(memory_limit=given).storing
+    assert (storing.threads, storing.memory_limit) == (1, limit)
+
+
+def test_arrow_lets_go_of_memory_as_the_engine_does(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path):
+        assert pa.default_memory_pool().backend_name == "system"
+
+
 @pytest.mark.parametrize(("memory", "threads"), [("100MB", 1), ("256MB", 2), ("0.5 GiB", 4), ("1TB", 8)])
 def test_the_engine_takes_no_more_threads_than_its_memory_feeds(
     memory: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
