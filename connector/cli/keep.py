@@ -126,6 +126,8 @@ def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:
     """Who is meant; None when nobody is left by that name and a purge has just been ended. Raises ConnectorError."""
     with setup.mart() as mart:
         found = explaining.find(setup, mart, asked)
+        if not found and (gone := purging.departed(mart, [asked, *explaining.values_of(setup, asked)])).records:
+            return gone
         if not found and is_ended:
             return None
         if len(found) != 1:

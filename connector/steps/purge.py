@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
 
@@ -63,15 +64,61 @@ class Receipt:
 
 def person(mart: Mart, key: str) -> Person:
     """Everything by which a person is known to the mart."""
-    members, issued, identifier = mart.table("membership"), mart.table("issued"), mart.table("identifier")
+    members = mart.table("membership")
     mine = members.filter((members.owner_id == key) & (members.kind == Kind.PERSON.value)).select("key")
     records = [str(value) for value in mart.arrow(mine)["key"].to_pylist()]
-    held = ibis.memtable(pa.table({"record": pa.array(records, tables.TEXT)}))
-    ids = mart.arrow(issued.semi_join(held, issued.anchor == held.record).select("key"))["key"].to_pylist()
+    own = _own(mart, records)
+    return _whole(mart, records, own, [key])
+
+
+def departed(mart: Mart, asked: Sequence[str]) -> Person:
+    """Somebody of whom all records were deleted in their systems, by e-mail, record key or native id; often nobody."""
+    record, identifier = mart.table(tables.record_table(Kind.PERSON)), mart.table("identifier")
+    deleted = record.filter(record.deleted_at.notnull())
+    given = list(asked) or [""]
+    mine = deleted.filter(deleted.email.isin(given) | deleted.key.isin(given) | deleted.native_id.isin(given))
+    living = identifier.filter(identifier.withdrawn_at.isnull() & (identifier.type == "email"))
+    emails = mine.filter(mine.email.notnull()).anti_join(living, mine.email == living.value).select("email").distinct()
+    own = [("email", str(value)) for value in mart.arrow(emails)["email"].to_pylist()]
+    return _whole(mart, [str(key) for key in mart.arrow(mine.select("key"))["key"].to_pylist()], own, [])
+
+
+def _whole(mart: Mart, records: list[str], own: Sequence[tuple[str, str]], ids: Sequence[str]) -> Person:
+    """The person with what is left of records that are nobody's member, and every id that they ever had."""
+    records = records + _departed(mart, records, [value for kind, value in own if kind == "email"])
+    issued, held = mart.table("issued"), _held(records)
+    had = mart.arrow(issued.semi_join(held, issued.anchor == held.record).select("key"))["key"].to_pylist()
+    return Person(records, sorted({*ids, *map(str, had)}), own)
+
+
+def _held(records: Sequence[str]) -> ir.Table:
+    return ibis.memtable(pa.table({"record": pa.array(records, tables.TEXT)}))
+
+
+def _own(mart: Mart, records: Sequence[str]) -> list[tuple[str, str]]:
+    """The identifiers of these records that no other has: type and value."""
+    identifier, held = mart.table("identifier"), _held(records)
     theirs = identifier.semi_join(held, "record").select("type", "value").distinct()
-    others = identifier.anti_join(held, "record").select("type", "value").distinct()
+    living = identifier.filter(identifier.withdrawn_at.isnull())
+    others = living.anti_join(held, "record").select("type", "value").distinct()
     own = mart.arrow(theirs.anti_join(others, ["type", "value"])).to_pylist()
-    return Person(records, sorted({key, *map(str, ids)}), [(row["type"], row["value"]) for row in own])
+    return [(row["type"], row["value"]) for row in own]
+
+
+def _departed(mart: Mart, records: Sequence[str], emails: Sequence[str]) -> list[str]:
+    """Records that are nobody's member any more and still say something of this person: merged into theirs, through several
+    merges, or deleted with one of their own addresses."""
+    record = mart.table(tables.record_table(Kind.PERSON))
+    deleted = record.filter(record.deleted_at.notnull() & record.email.isin(list(emails) or [""]))
+    found = {str(key) for key in mart.arrow(deleted.select("key"))["key"].to_pylist()} - set(records)
+    merged = record.filter(record.merged_into.notnull()).select("key", "merged_into")
+    newest = {*records, *found}
+    while newest:
+        last = _held(sorted(newest))
+        into = mart.arrow(merged.semi_join(last, merged.merged_into == last.record).select("key"))
+        newest = set(map(str, into["key"].to_pylist())) - {*records, *found}
+        found |= newest
+    return sorted(found)
 
 
 def look(setup: Setup, whom: Person, *, by: str) -> Receipt:
@@ -163,10 +210,10 @@ def _kept_out(setup: Setup, hashes: Collection[str]) -> Person:
     """Those in the mart whose records are on the suppression list, as one."""
     key = state_erasure.key_of(setup.state)
     with setup.mart() as mart:
-        members = mart.table("membership")
-        rows = mart.arrow(members.filter(members.kind == Kind.PERSON.value).select("key", "owner_id")).to_pylist()
+        record, members = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership")
+        rows = mart.arrow(record.select("key").left_join(members.select("key", "owner_id"), "key")).to_pylist()
     found = [row for row in rows if state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes]
-    return Person([row["key"] for row in found], sorted({row["owner_id"] for row in found}), ())
+    return Person([row["key"] for row in found], sorted({row["owner_id"] for row in found if row["owner_id"]}), ())
 
 
 def _receipt(setup: Setup, whom: Person, by: str) -> Receipt:

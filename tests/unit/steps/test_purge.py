@@ -1,0 +1,92 @@
+"""Who is removed with a person: also what is left of records that are nobody's any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from connector import mapping, tables
+from connector.mart import Mart, MartSection, open_mart
+from connector.mart.ingest import Group, ingest
+from connector.model import Kind
+from connector.steps import purge
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MAPPING = mapping.load("hubspot", {})["contacts"]
+
+
+@pytest.fixture
+def mart(tmp_path: Path) -> Iterator[Mart]:
+    with open_mart(MartSection(), tmp_path) as opened:
+        yield opened
+
+
+def pull(mart: Mart, *rows: dict[str, Any]) -> None:
+    header = {
+        "object_type": "contacts",
+        "created_at": NOW,
+        "modified_at": NOW,
+        "is_deleted": False,
+        "merged_into": None,
+    }
+    given = [{**header, **row, "native": orjson.dumps({"email": row.get("email")}).decode()} for row in rows]
+    page = pa.Table.from_pylist(given, schema=tables.PAGE)
+    mapped = mapping.apply(page, MAPPING, system="hubspot", region="DE", outputs=(), now=NOW)
+    ingest(mart, Group("hubspot", "contacts", Kind.PERSON, (mapped,), len(rows), 0, None), run=1, now=NOW)
+
+
+def test_what_was_merged_into_a_person_or_deleted_with_their_own_address_goes_with_them(mart: Mart) -> None:
+    emails = {
+        "1": "ann@x.de",
+        "2": "a.old@x.de",
+        "3": "a.older@x.de",
+        "4": "ann@x.de",
+        "5": "team@x.de",
+        "6": "bob@x.de",
+        "7": "team@x.de",
+    }
+    pull(mart, *({"native_id": number, "email": email} for number, email in emails.items()))
+    gone = {"2": "1", "3": "2", "4": None, "7": None}
+    pull(mart, *({"native_id": number, "is_deleted": True, "merged_into": into} for number, into in gone.items()))
+    members = [("1", "ANN"), ("5", "ANN"), ("6", "BOB")]
+    rows = [
+        {"key": f"hubspot|contacts|{number}", "kind": "person", "owner_id": owner, "component": "", "ingestion": 1}
+        for number, owner in members
+    ]
+    mart.append("membership", pa.Table.from_pylist(rows, schema=tables.MEMBERSHIP))
+    shared = {
+        "key": "x",
+        "record": "hubspot|contacts|6",
+        "record_kind": "person",
+        "type": "email",
+        "value": "team@x.de",
+    }
+    mart.append("identifier", pa.Table.from_pylist([shared], schema=tables.IDENTIFIER))
+    found = purge.person(mart, "ANN")
+    assert sorted(found.records) == [f"hubspot|contacts|{number}" for number in "12345"], (
+        "7 may have been anybody's of the team"
+    )
+    assert ("email", "ann@x.de") in found.identifiers
+    assert ("email", "team@x.de") not in found.identifiers
+
+
+def test_somebody_of_whom_every_record_was_deleted_is_still_found_by_their_address(mart: Mart) -> None:
+    pull(
+        mart,
+        *(
+            {"native_id": number, "email": email}
+            for number, email in {"1": "ann@x.de", "2": "bob@x.de", "3": "x@x.de"}.items()
+        ),
+    )
+    pull(mart, {"native_id": "1", "is_deleted": True}, {"native_id": "3", "is_deleted": True, "merged_into": "1"})
+    found = purge.departed(mart, ["ann@x.de"])
+    assert sorted(found.records) == ["hubspot|contacts|1", "hubspot|contacts|3"]
+    assert found.identifiers == [("email", "ann@x.de")]
+    assert purge.departed(mart, ["hubspot|contacts|1"]) == found
+    assert purge.departed(mart, ["bob@x.de"]).records == [], "a living one has a person id"
