@@ -12,8 +12,9 @@ from connector.state.models import Delivery, Note, Outbox, Quarantine, Replan
 from connector.state.outbox import PLANNED_THROUGH, TASK_LANE, parts
 from connector.state.store import State
 
-#: Why a record is planned anew: it was not what we thought, what refused its change is gone, its field is no longer frozen.
-CONFLICT, RELEASED, THAWED = "conflict", "released", "thawed"
+#: Why a record is planned anew: it was not what we thought, what refused its change is gone, its field is no longer frozen, or a
+#: field is frozen that a waiting change would have written.
+CONFLICT, RELEASED, THAWED, FROZEN = "conflict", "released", "thawed", "frozen"
 _PREFIX = "change|"
 
 
@@ -24,7 +25,7 @@ def waiting(state: State) -> list[str]:
 
 
 def reasons(state: State) -> dict[str, str]:
-    """Why each record is to be compared again: conflict, released or thawed."""
+    """Why each record is to be compared again: conflict, released, thawed or frozen."""
     with state.session() as session:
         return {row.record: row.why for row in session.exec(select(Replan)).all()}
 

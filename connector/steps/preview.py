@@ -20,6 +20,7 @@ _WHY = {
     replans.CONFLICT: "planned anew: the record was not what we thought",
     replans.RELEASED: "set aside before: what refused it is mended",
     replans.THAWED: "no longer frozen",
+    replans.FROZEN: "planned anew: a field of it is frozen now",
 }
 
 
