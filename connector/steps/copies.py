@@ -6,6 +6,7 @@ a run knows how to go on from.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing, suppress
@@ -88,13 +89,25 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
         fresh.engine.dispose()
         setup.state.engine.dispose()
         for name, target in ((STATE, state_file), (MART, mart_file)):
-            for old in (target, *(target.with_name(target.name + end) for end in ("-wal", "-shm", ".wal"))):
-                if old.exists():
-                    old.rename(former / (old.name if old != target else name))
-            (scratch / name).rename(target)
+            _put(scratch / name, target, former)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return former, purge.enforce(setup)
+
+
+def _put(new: Path, target: Path, former: Path) -> None:
+    """A store in the present one's place, which is kept. There is a store at any moment: killed, the same command goes on from it,
+    and still knows who was purged."""
+    if target.exists():
+        try:
+            os.link(target, former / new.name)
+        except OSError:  # a file system without links
+            shutil.copyfile(target, former / new.name)
+            (former / new.name).chmod(0o600)
+    for beside in (target.with_name(target.name + end) for end in ("-wal", "-shm", ".wal")):
+        if beside.exists():
+            beside.rename(former / beside.name)
+    new.replace(target)
 
 
 def _checked(scratch: Path) -> State:
@@ -113,6 +126,8 @@ def _checked(scratch: Path) -> State:
 
 def _set_aside(setup: Setup, now: datetime) -> Path:
     former = setup.directory / f"before-restore-{now:%Y%m%d-%H%M%S}"
+    while former.exists():  # one that was killed a moment ago
+        former = former.with_name(f"{former.name}-again")
     former.mkdir(mode=0o700)
     with suppress(StateError):
         kept.compact(setup.state)

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.crm import differing, eventually
 from tests.e2e.house import House
 from tests.e2e.world import World
@@ -100,6 +102,34 @@ def test_a_backup_made_while_a_sync_writes_goes_on_elsewhere_and_no_task_is_made
         other.sync()
     assert len(crms.tasks()) == 1
     assert differing(other.desired(), crms.written()) == []
+
+
+def test_a_restore_that_was_killed_half_way_is_given_again_and_still_knows_who_was_purged(
+    synced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, email = synced.house, synced.crms.look("cast")["prospect"]["emails"][0]
+    copy = house.directory.parent / "copy"
+    assert house.run("backup", str(copy)).code == 0
+    assert house.run("purge", email, "--yes").code == 0
+
+    class KilledError(BaseException):
+        """As a kill: nobody handles it."""
+
+    def killed(self: Path, *_: Path) -> Path:
+        raise KilledError(self.name)
+
+    for name in ("rename", "replace"):  # the first file that would take its place
+        kept = getattr(Path, name)
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda self, target, kept=kept: (killed if self.parent.name == ".restoring" else kept)(self, target),
+        )
+    with pytest.raises(KilledError):
+        house.run("restore", str(copy), "--yes")
+    monkeypatch.undo()
+    assert house.run("restore", str(copy), "--yes").code == 0
+    assert not _holders(house, email)
 
 
 def test_a_restored_pair_goes_on_and_one_that_is_mixed_is_refused(synced: World) -> None:
