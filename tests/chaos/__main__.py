@@ -31,10 +31,10 @@ def main() -> int:
     except ViolationError as violation:
         print(f"\nVIOLATED: seed {given.seed}, cycle {play.cycle} ({play.story})")
         print("\n".join(f"  {line}" for line in violation.lines))
-        print(play.figures())
+        print(play.told())
         print(f"kept in {folder}")
         return 1
-    print(play.figures())
+    print(play.told())
     if given.folder is None:
         shutil.rmtree(folder)
     return 0

@@ -14,9 +14,11 @@ GONE_CYCLES = 3
 
 #: Kind of trouble -> how often.
 KINDS = {
-    "lost_reply": 14, "lost_request": 8, "too_many": 9, "server_error": 10, "slow": 6, "expired_token": 7, "not_json": 3, "row_lock": 9,
-    "rejected_record": 5, "gone": 4, "quota_used": 3, "commit_lag": 6, "index_lag": 8, "locking": 5, "refused_credentials": 2,
+    "lost_reply": 14, "lost_request": 8, "too_many": 9, "server_error": 10, "slow": 6, "expired_token": 7, "not_json": 6, "row_lock": 9,
+    "rejected_record": 9, "gone": 4, "quota_used": 3, "commit_lag": 6, "index_lag": 8, "locking": 5, "refused_credentials": 2,
 }  # fmt: skip
+#: They hit only what is written.
+OF_RECORDS = ("row_lock", "rejected_record")
 #: At what moment the run is killed: at any, when changes are marked as on their way, when a write took effect and its reply is lost.
 KILLS = {"moment": 5, "sending": 2, "sent": 2}
 
@@ -55,9 +57,8 @@ def _trouble(random: Random, kind: str) -> Trouble:
 def _rule(random: Random, kind: str, system: str) -> dict[str, Any]:
     few = {"times": random.randint(1, 4), "share": random.choice((0.2, 0.5, 1.0))}
     where = {"match": WRITES[system]} if random.random() < 0.6 else {}
-    object_type = (
-        random.choice(("Contact", "Lead", "Task")) if system == "salesforce" else random.choice(("contacts", "tasks"))
-    )
+    types = ("", "^Contact ", "^Lead ", "^Task ") if system == "salesforce" else ("", "^contacts ", "^tasks ")
+    records = {"match": random.choice(types), "share": random.choice((0.5, 1.0))}
     match kind:
         case "lost_reply":
             return {"kind": "drop_after", **few, **where}
@@ -72,13 +73,13 @@ def _rule(random: Random, kind: str, system: str) -> dict[str, Any]:
         case "expired_token":
             return {"kind": "expired_token", **few, **where}
         case "not_json":
-            return {"kind": "not_json", "times": 1, **where}
+            return {"kind": "not_json", "times": random.randint(1, 2), **where}
         case "quota_used":
             return {"kind": "status", "status": 403, "times": 1, **where}
         case "row_lock":
-            return {"kind": "row_lock", "match": f"^{object_type} ", "times": random.randint(1, 8), "share": 0.5}
+            return {"kind": "row_lock", "times": random.randint(1, 8), **records}
         case _:
-            return {"kind": "reject_record", "match": f"^{object_type} ", "times": random.randint(1, 3), "share": 0.3}
+            return {"kind": "reject_record", "times": random.randint(1, 3), **records}
 
 
 def _switches(random: Random, kind: str) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from tests.e2e.house import House
 MIN_POINTS = 2.0
 LINE = 25.0  # the level of the workflows
 SCORES = {"Score__c", "connector_score"}
+UNDO = "connector undo"  # the writer of what an undo froze
 STAGE_DATES = {"Stage_Since__c", "connector_stage_since"}
 #: Columns of records that say how we came to know of them, not what they are.
 _OUR_WAY = {"ingestion", "run", "version", "modified_at", "native", "filtered_because"}
@@ -42,6 +43,22 @@ class Crossings:
 
 
 @dataclass
+class Purged:
+    """People who were removed: the keys of their records, and the addresses that nobody else had."""
+
+    records: set[str] = field(default_factory=set)
+    emails: set[str] = field(default_factory=set)
+
+    def has(self, record: str, values: Values) -> bool:
+        """Whether a record is one of theirs, be it a new one with such an address."""
+        told = [
+            *str(values.get("hs_additional_emails") or "").split(";"),
+            values.get("Email") or values.get("email") or "",
+        ]
+        return record in self.records or any(each.lower() in self.emails for each in told)
+
+
+@dataclass
 class Judge:
     """Looks at everything; every violation is a sentence with record, field and both values."""
 
@@ -49,25 +66,30 @@ class Judge:
     storage: Storage
     others: Others
     crossings: Crossings
+    purged: Purged = field(default_factory=Purged)
 
     def violations(self, mart: Values) -> list[str]:
         """All that is not as it must be. mart: what `look` said of it."""
         return [
-            *self._values(mart["desired"]), *self._known(mart["alive"]), *self._edits(), *self._tasks(mart["tasks"]), *self._firings(),
-            *self._books(), *mart["doubled"],
+            *self._values(mart["desired"]), *self._left_alone(), *self._known(mart["alive"]), *self._edits(), *self._tasks(mart["tasks"]),
+            *self._firings(), *self._books(), *mart["wrong"],
         ]  # fmt: skip
 
     def look(self) -> Values:
         """What the mart holds: for a child to answer."""
         with duckdb.connect(str(self.house.stores[1]), read_only=True) as mart:
             tables = [name for (name,) in mart.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
-            doubled = []
+            wrong = [f"mart dirty: {key} is left" for (key,) in mart.execute("SELECT key FROM dirty").fetchall()]
             for name in tables:
                 counted = f'SELECT count(*), count(DISTINCT key) FROM "{name}"'
                 rows, keys = mart.execute(counted).fetchall()[0]
                 if rows != keys:
-                    doubled.append(f"mart {name}: {rows} rows with {keys} keys")
-            dirty = mart.execute("SELECT key FROM dirty").fetchall()
+                    wrong.append(f"mart {name}: {rows} rows with {keys} keys")
+                for purged in sorted(self.purged.records | self.purged.emails):
+                    if mart.execute(
+                        f'SELECT count(*) FROM "{name}" t WHERE contains(t::VARCHAR, ?)', [purged]
+                    ).fetchall()[0][0]:
+                        wrong.append(f"mart {name}: it still has {purged}, who was purged")
             alive = (
                 "SELECT key FROM person_record WHERE deleted_at IS NULL AND merged_into IS NULL "
                 "AND NOT coalesce(is_converted, false) AND object_type != 'visitor'"
@@ -76,7 +98,7 @@ class Judge:
                 "desired": self.house.desired(),
                 "alive": [key for (key,) in mart.execute(alive).fetchall()],
                 "tasks": dict(mart.execute("SELECT key, record FROM desired_task").fetchall()),
-                "doubled": doubled + [f"mart dirty: {key} is left" for (key,) in dirty],
+                "wrong": wrong,
             }
 
     def desired(self) -> dict[str, Values]:
@@ -86,23 +108,44 @@ class Judge:
     # --------------------------------------------------------------------------------------------- the systems
 
     def _values(self, desired: dict[str, Values]) -> Iterator[str]:
-        held, frozen = self.storage.written(), self._set_aside()
+        held, people, frozen = self.storage.written(), self.storage.people(), {key for key, _, _, _ in self._frozen()}
         for record in sorted(desired.keys() ^ held.keys()):
             if record in held:
-                yield f"{record}: live, and nothing is desired of it"
+                if not self.purged.has(record, people[record]):
+                    yield f"{record}: live, and nothing is desired of it"
             elif any(value not in (None, "") for value in desired[record].values()):
                 yield f"{record}: desired, and not there"
         for record in sorted(desired.keys() & held.keys()):
-            found = differing({record: desired[record]}, held)
-            if found and not _is_small(desired[record], held[record], found) and record not in frozen:
+            wanted = {name: value for name, value in desired[record].items() if f"{record}|{name}" not in frozen}
+            found = differing({record: wanted}, held)
+            if found and not _is_small(wanted, held[record], found):
                 yield from found
 
-    def _set_aside(self) -> set[str]:
-        """Records with a field that is frozen because two writers fight over it."""
-        return {record for (record,) in self.house.state("SELECT record FROM freeze")}
+    def _frozen(self) -> list[tuple[str, str, str, str]]:
+        """The fields that are left alone at the last run: key, record, field, writer."""
+        active = "SELECT key, record, field, writer FROM freeze WHERE until_at > (SELECT max(computed_at) FROM run)"
+        return [(key, record, name, writer) for key, record, name, writer in self.house.state(active)]
+
+    def _left_alone(self) -> Iterator[str]:
+        """A frozen field holds what the other writer left there, or what `undo` restored."""
+        held = self.storage.people()
+        for _, record, name, writer in self._frozen():
+            left = [self.others.ours[record, name]] if (record, name) in self.others.ours else []
+            if writer == UNDO:
+                left += self._restored(record, name)
+            if record in held and left and all(differing({record: {name: value}}, held) for value in left):
+                yield f"{record} {name}: {held[record].get(name)!r}, though it is frozen with {left} by {writer}"
+
+    def _restored(self, record: str, name: str) -> list[Any]:
+        """What the last undo was to bring back to a field."""
+        query = "SELECT fields FROM outbox WHERE key LIKE 'undo-%' AND system || '|' || object_type || '|' || native_id = ? ORDER BY id"
+        told = [json.loads(fields) for (fields,) in self.house.state(query, record)]
+        return [fields[name] for fields in told if name in fields][-1:]
 
     def _known(self, alive: list[str]) -> Iterator[str]:
-        held = self.storage.people()
+        held = {
+            record: values for record, values in self.storage.people().items() if not self.purged.has(record, values)
+        }
         for record in sorted(set(alive) ^ held.keys()):
             yield f"{record}: {'live in its system, not in the mart' if record in held else 'live in the mart, not in its system'}"
 
@@ -193,8 +236,14 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
-def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]]) -> list[str]:
-    """Where a house that went through everything differs from one that has just read it all for the first time."""
+def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]], purged: Purged) -> list[str]:
+    """Where a house that went through everything differs from one that has just read it all, and knows those who were purged."""
+    gone = {values["key"] for values in fresh.values() if purged.has(values["key"], values)}
+    fresh = {
+        key: values
+        for key, values in fresh.items()
+        if not gone & {values["key"], values.get("record"), values.get("person")}
+    }
     found = [
         f"{key}: only in {'ours' if key in ours else 'a fresh house'}" for key in sorted(ours.keys() ^ fresh.keys())
     ]

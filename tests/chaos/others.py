@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import requests
 
@@ -17,21 +18,26 @@ _TIMEOUT_S = 10.0
 _FORMS = ("Book a demo", "Book a demo", "Contact us", "Newsletter sign-up")
 #: Fewer than this and nobody deletes or merges any more.
 _FEWEST = 25
+#: So many records of which somebody keeps changing our fields.
+_CONTESTED = 3
 
 #: What they do, and how often.
 DEEDS = {
-    "form": 30, "page": 10, "click": 5, "meeting": 4, "edit": 22, "our_field": 6, "create": 9, "delete": 5, "merge": 5, "convert": 3,
+    "form": 30, "page": 10, "click": 5, "meeting": 4, "edit": 20, "our_field": 10, "create": 9, "delete": 5, "merge": 5, "convert": 3,
     "undelete": 1,
 }  # fmt: skip
 
 
 @dataclass
 class Others:
-    """The other people's hands. `edits` is what they wrote last by (record, field): nobody may undo it."""
+    """The other people's hands. `edits` is what they wrote last by (record, field): nobody may undo it; `ours` the same in our
+    fields, where it stands once these are frozen. Records in `spared` are neither merged nor converted."""
 
     crms: Crms
     storage: Storage
     edits: dict[tuple[str, str], str] = field(default_factory=dict)
+    ours: dict[tuple[str, str], Any] = field(default_factory=dict)
+    spared: set[str] = field(default_factory=set)
     scores: Counter[str] = field(default_factory=Counter)  # record -> how often they wrote over our score
     deeds: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -81,22 +87,30 @@ class Others:
         self.edits[record, name] = value
 
     def _our_field(self, random: Random, people: dict[str, Values]) -> None:
-        record = random.choice(sorted(people))
+        some = sorted(
+            people, key=lambda record: crc32(record.encode())
+        )  # mostly of the same few, whoever comes and goes
+        record = random.choice(some[:_CONTESTED] if random.random() < 0.7 else some)
         system, _, native = record.split("|")
         ours = ("Grade__c", "Score__c") if system == "salesforce" else ("connector_grade", "connector_score")
         name = random.choice(ours)
         if name == ours[1]:
             self.scores[record] += 1
-        self._write(record, native, {name: "D" if name == ours[0] else random.choice((1, 12, 55))}, random)
+        value = "D" if name == ours[0] else random.choice((1, 12, 55))
+        if not self._write(record, native, {name: value}, random):
+            self.ours[record, name] = value
 
-    def _write(self, record: str, native: str, values: Values, random: Random) -> None:
-        for key in [key for key in self.edits if key[0] == record and key[1] in values]:
-            del self.edits[key]  # should it fail half-way, nothing is known
+    def _write(self, record: str, native: str, values: Values, random: Random) -> bool:
+        """Returns whether it is committed later."""
+        for name in values:  # should it fail half-way, nothing is known
+            self.edits.pop((record, name), None)
+            self.ours.pop((record, name), None)
+        lag = {"lag_s": random.choice((20, 90))} if record.startswith("salesforce") and random.random() < 0.3 else {}
         if record.startswith("salesforce"):
-            lag = {"lag_s": random.choice((20, 90))} if random.random() < 0.3 else {}
             self.crms.tell("act", system="salesforce", action="update", id=native, values=values, **lag)
         else:
             self._hubspot("PATCH", f"contacts/{native}", {"properties": values})
+        return bool(lag)
 
     def _create(self, random: Random, people: dict[str, Values]) -> None:
         self.made += 1
@@ -132,7 +146,7 @@ class Others:
 
     def _merge(self, random: Random, people: dict[str, Values]) -> None:
         kind = random.choice(("salesforce|Contact", "salesforce|Lead", "hubspot|contacts"))
-        found = [record for record in sorted(people) if record.startswith(f"{kind}|")]
+        found = [record for record in sorted(people.keys() - self.spared) if record.startswith(f"{kind}|")]
         if len(found) < 6:
             return
         first, second = random.sample(found, 2)
@@ -145,15 +159,16 @@ class Others:
             self._hubspot("POST", "contacts/merge", {"primaryObjectId": winner, "objectIdToMerge": loser})
 
     def _convert(self, random: Random, people: dict[str, Values]) -> None:
-        leads = [record for record in sorted(people) if record.startswith("salesforce|Lead|")]
+        leads = [record for record in sorted(people.keys() - self.spared) if record.startswith("salesforce|Lead|")]
         if len(leads) > 3:
             lead = random.choice(leads)
             self._forget(lead)
             self.crms.tell("act", system="salesforce", action="convert_lead", id=lead.split("|")[2])
 
     def _forget(self, record: str) -> None:
-        for key in [key for key in self.edits if key[0] == record]:
-            del self.edits[key]
+        for written in (self.edits, self.ours):
+            for key in [key for key in written if key[0] == record]:
+                del written[key]
 
     def _hubspot(self, method: str, place: str, body: Any) -> None:
         """As another application would; some faults hit it, too."""

@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 import time
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -17,7 +16,9 @@ import requests
 
 from tests.chaos import faults, forks
 from tests.chaos.faults import SYSTEMS, Trouble
+from tests.chaos.figures import Figures
 from tests.chaos.judge import LINE, Crossings, Judge, contents, unlike
+from tests.chaos.operating import DEEDS
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage
 from tests.e2e import instant
@@ -26,13 +27,9 @@ from tests.e2e.house import Done, House
 
 #: What is run while things go wrong, and how often.
 COMMANDS = {
-    ("sync",): 72,
-    ("sync", "--full"): 5,
-    ("plan", "apply"): 9,
-    ("pull",): 5,
-    ("pull", "--full"): 2,
-    ("pause",): 3,
-}
+    ("sync",): 60, ("sync", "--full"): 5, ("run", "--once"): 6, ("plan", "apply"): 9, ("pull",): 5, ("pull", "--full"): 2,
+    ("pause",): 3, ("undo",): 4, ("unfreeze",): 1, ("backup",): 4, ("restore",): 3, ("purge",): 2,
+}  # fmt: skip
 #: 3: a brake holds; 4: a system could not be served; both say so.
 MAY_END_WITH = (0, 3, 4)
 #: A sync that comes to rest in more than these is fighting with itself.
@@ -69,9 +66,7 @@ class Play:
         self.cycle, self.story, self.offset_s, self.skew_s = 0, "setting up", 0.0, 0.0
         self.gone: dict[str, int] = {}
         self.rules: dict[int, str] = {}
-        self.counts: Counter[str] = Counter()
-        self.hits: Counter[str] = Counter()
-        self.kills: Counter[str] = Counter()
+        self.figures, self.backup = Figures(), Path()
         self.run_s, self.began_s = 0.8, time.monotonic()
 
     def whole(self, cycles: int) -> None:
@@ -123,34 +118,32 @@ class Play:
         self.pass_time(random.choice((5, 60, 300, 900, 7_200)))
         if random.random() < 0.15:
             self.skew_s = random.uniform(-240, 240)
-            self.counts["clock skews"] += 1
+            self.figures.counts["clock skews"] += 1
         for _ in range(random.randint(0, 4)):
             self.others.act(random)
         for trouble in troubles:
+            for _ in range(3 * (trouble.kind in faults.OF_RECORDS)):
+                self.others.act(random)
             self._begin(trouble, random)
-        if words == ("pause",):
-            system = random.choice(SYSTEMS)
-            self._ends_well("pause", system)
-            self._perturbed(("sync",), kill, random)
-            self._ends_well("resume", system)
-        elif words == ("plan", "apply"):
-            self._perturbed(("plan",), kill if random.random() < 0.3 else "", random)
-            self._perturbed(("apply",), kill, random)
+        self.figures.commands[" ".join(words)] += 1
+        if deed := DEEDS.get(words[0]):
+            deed(self, kill, random)
         else:
-            self._perturbed(words, kill, random)
+            self.perturbed(words, kill, random)
         self._end_troubles()
         self._follow()
 
     def _begin(self, trouble: Trouble, random: Random) -> None:
+        self.figures.drawn[trouble.kind] += 1
         if trouble.rule:
             told = self.crms.tell("faults", **trouble.rule)
             self.rules[told["id"]] = trouble.kind
         elif trouble.switches:
             self.crms.tell("limits", enabled=False, **trouble.switches)
-            self.hits[trouble.kind] += 1
+            self.figures.hit(trouble.kind)
         elif trouble.kind == "gone":
             self.gone[trouble.system] = max(self.gone.get(trouble.system, 0), random.randint(1, faults.GONE_CYCLES))
-            self.hits[trouble.kind] += 1
+            self.figures.hit(trouble.kind)
         else:
             secret = (
                 self.house.directory
@@ -159,35 +152,41 @@ class Play:
             secret.write_text("not-this-one")
             if trouble.system == "salesforce":
                 self.crms.tell("act", system="salesforce", action="expire_sessions")
-            self.hits[trouble.kind] += 1
+            self.figures.hit(trouble.kind)
         for system in self.gone:
             self.rules[self.crms.tell("faults", system=system, kind="gone")["id"]] = "gone_calls"
 
     def _end_troubles(self) -> None:
         for rule in self.crms.look("faults"):
-            self.hits[self.rules[rule["id"]]] += rule["hits"]
+            self.figures.hit(self.rules[rule["id"]], rule["hits"])
         self.crms.mend()
         self.crms.tell("limits", enabled=False, **faults.QUIET)
         for name, value in SECRETS.items():
             (self.house.directory / name).write_text(value)
         self.gone = {system: left - 1 for system, left in self.gone.items() if left > 1}
 
-    def _perturbed(self, words: tuple[str, ...], kill: str, random: Random) -> None:
-        """A command with others at work beside it; killed at the drawn moment."""
+    def perturbed(self, words: tuple[str, ...], kill: str, random: Random, *, beside: tuple[str, ...] = ()) -> bool:
+        """A command with others at work beside it; killed at the drawn moment. Returns whether it was.
+
+        beside: another command that begins at some moment of it, and must end well.
+        """
         writes = self._accepted()
         moment_s, deeds = (
             random.uniform(0, 1.1) * self.run_s,
             sorted(random.uniform(0, 1) * self.run_s for _ in range(random.randint(0, 3))),
         )
-        is_term = random.random() < 0.15
+        is_term, other_s = random.random() < 0.15, random.uniform(0, 1) * self.run_s
         command, began_s = self._start(*words), time.monotonic()
+        other: forks.Forked | None = None
         while not command.is_over():
             passed_s = time.monotonic() - began_s
-            if deeds and passed_s >= deeds[0]:
+            if beside and other is None and passed_s >= other_s:
+                other = self._start(*beside, place="beside")
+            elif deeds and passed_s >= deeds[0]:
                 deeds.pop(0)
                 self.others.act(random)
             elif kill and self._is_time(kill, passed_s >= moment_s, writes):
-                self.kills["SIGTERM" if is_term else f"kill -9 ({kill})"] += command.send(
+                self.figures.kills["SIGTERM" if is_term else f"kill -9 ({kill})"] += command.send(
                     signal.SIGTERM if is_term else signal.SIGKILL
                 )
                 kill = ""
@@ -195,9 +194,13 @@ class Play:
                 break
             time.sleep(_POLL_S)
         done = command.end()
-        if done.code not in (forks.KILLED, -signal.SIGTERM):
+        if beside:
+            self._expect(beside, (other or self._start(*beside, place="beside")).end(), (0,))
+        is_killed = done.code in (forks.KILLED, -signal.SIGTERM)
+        if not is_killed:
             self._expect(words, done, MAY_END_WITH)
             self.run_s += (time.monotonic() - began_s - self.run_s) / 4  # moments are shares of what a run takes here
+        return is_killed
 
     def _is_time(self, kill: str, is_moment: bool, writes: int) -> bool:
         if kill == "sending":
@@ -219,21 +222,21 @@ class Play:
         self.gone.clear()
         self.skew_s = 0.0
         self.pass_time(_DAY_S * 1.1 if is_long else _SETTLED_S)
-        self.counts["quiet (a day on)" if is_long else "quiet (minutes on)"] += 1
+        self.figures.counts["quiet (a day on)" if is_long else "quiet (minutes on)"] += 1
         for _ in range(MOST_SYNCS):
             done = self._start("sync", "--json").end()
             self._expect(("sync",), done, MAY_END_WITH)
             self._follow()
             told = done.json()
             if done.code == 4:
-                self.counts["operator: check"] += 1
-                self._ends_well("check", codes=(0, 4))
+                self.figures.counts["operator: check"] += 1
+                self.ends_well("check", codes=(0, 4))
             if told["held"] or done.code == 3:
-                self.counts["operator: apply --held"] += 1
-                self._ends_well("apply", "--held", codes=MAY_END_WITH)
+                self.figures.counts["operator: apply --held"] += 1
+                self.ends_well("apply", "--held", codes=MAY_END_WITH)
             if self._set_aside():
-                self.counts["operator: quarantine retry"] += 1
-                self._ends_well("quarantine", "retry", "--kind", "change", codes=MAY_END_WITH)
+                self.figures.counts["operator: quarantine retry"] += 1
+                self.ends_well("quarantine", "retry", "--kind", "change", codes=MAY_END_WITH)
             elif done.code == 0 and not told["planned"] and not told["applied"] and not any(
                 each["waiting"] or each["unknown"] or each["accepted"] for each in told["delivered"]
             ):  # fmt: skip
@@ -260,11 +263,11 @@ class Play:
         fresh.config.write_text(self.house.config.read_text())
         done = forks.start(fresh, self.folder / "fresh-plan", ("plan",), self._now()).end()
         self._expect(("plan",), done, (0, 3))
-        done = forks.start(self.house, self.folder / "last-sync", ("sync",), self._now()).end()
+        forks.start(self.house, self.folder / "last-sync", ("sync",), self._now()).end()
         ours, theirs = (
             forks.asked(self.folder / "contents", lambda house=house: contents(house)) for house in (self.house, fresh)
         )
-        found = unlike(ours, theirs)
+        found = unlike(ours, theirs, self.judge.purged)
         if found:
             raise ViolationError(found[:40])
 
@@ -278,11 +281,11 @@ class Play:
     def _now(self) -> str:
         return instant.now(timedelta(seconds=self.offset_s + self.skew_s)).isoformat()
 
-    def _start(self, *words: str) -> forks.Forked:
-        self.counts["commands"] += 1
-        return forks.start(self.house, self.folder / "command", words, self._now())
+    def _start(self, *words: str, place: str = "command") -> forks.Forked:
+        self.figures.counts["commands"] += 1
+        return forks.start(self.house, self.folder / place, words, self._now())
 
-    def _ends_well(self, *words: str, codes: tuple[int, ...] = (0,)) -> Done:
+    def ends_well(self, *words: str, codes: tuple[int, ...] = (0,)) -> Done:
         done = self._start(*words).end()
         self._expect(words, done, codes)
         return done
@@ -298,24 +301,16 @@ class Play:
         elif text.startswith("cycle") and self.cycle % 25 == 0:
             print(f"{time.monotonic() - self.began_s:5.0f} s  cycle {self.cycle}", file=sys.stderr, flush=True)
 
-    def figures(self) -> str:
+    def told(self) -> str:
         """What happened, in figures."""
-        state = self.house.state
-        read = "message LIKE 'found in the system%' OR message LIKE 'not in the system%' OR message LIKE 'the system''s index%'"
         figures: dict[str, Any] = {
             "seed": self.seed,
             "cycles": self.cycle,
             "seconds": round(time.monotonic() - self.began_s),
-            "kills": dict(self.kills),
-            "faults": dict(sorted(self.hits.items())),
             "others": dict(sorted(self.others.deeds.items())),
-            "calls": sum(row["calls"] for row in self.storage.rows("SELECT count(*) AS calls FROM api_call")),
-            "retries": state("SELECT count(*) FROM delivery WHERE result IN ('retry', 'wait', 'stop')")[0][0],
-            "changes": dict(state("SELECT result, count(*) FROM delivery GROUP BY 1")),
-            "reconciled by reading": dict(state(f"SELECT message, count(*) FROM delivery WHERE {read} GROUP BY 1")),
+            "calls": self.storage.rows("SELECT count(*) AS calls FROM api_call")[0]["calls"],
             "tasks": len(self.storage.tasks()),
             "workflow firings": len(self.storage.firings()),
-            "runs": dict(state("SELECT status, count(*) FROM run GROUP BY 1")),
-            **dict(sorted(self.counts.items())),
-        }  # fmt: skip
+            **self.figures.told(self.house.state),
+        }
         return "\n".join(f"  {name:<24} {value}" for name, value in figures.items())

@@ -1,0 +1,28 @@
+"""Chaos, short and with one seed, so that every change meets it; the long one is `make chaos`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+#: A machine that is busy with other tests is slow, not wrong.
+_ENDS_WITHIN_S = 600
+
+
+@pytest.mark.timeout(_ENDS_WITHIN_S + 30)
+def test_a_world_in_which_everything_goes_wrong_is_right_as_soon_as_it_is_quiet(tmp_path: Path) -> None:
+    """In a process of its own: it forks, and this one may have threads."""
+    words = ["--seed", "5", "--cycles", "6", "--people", "20", "--folder", str(tmp_path / "chaos")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *words],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=_ENDS_WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-4_000:]
