@@ -57,7 +57,7 @@ from connector.sources.salesforce_reading import (
     literal,
     wanted,
 )
-from connector.sources.salesforce_rest import MAX_QUERIES, MAX_SUBREQUESTS, Answer, Org, Subrequest
+from connector.sources.salesforce_rest import MAX_QUERIES, MAX_SUBREQUESTS, Answer, Org, Queried, Subrequest
 from connector.sources.salesforce_rows import CHILD, deleted_rows, instants, rows_of
 from connector.verdicts import Verdict
 
@@ -143,7 +143,7 @@ def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Ite
     room = max(0, MAX_SUBREQUESTS - len(group) - len(losing) - len(probed))
     unknown = [name for name in wished if org.remembered(name) is None][:room]
     asked = [
-        *(Subrequest(_path(one)) for one in group),
+        *(Subrequest(_path(one), is_query=True) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
         *(org.describing(name) for name in unknown),
         *(probe.asking(org, one) for one in probed),
@@ -170,11 +170,11 @@ def _taken(
     """The page of an answer, or the failure that ends its stream, or None when it is to be asked for again."""
     if answer.told.verdict is not Verdict.OK:
         return _refused(org, reading, answer, object_types)
-    body = answer.body
-    if not isinstance(body, dict) or not isinstance(body.get("records"), list):
+    told = answer.body
+    if not isinstance(told, Queried):
         error = ProtocolError("the answer to a query holds no records", system=org.system)
         return StreamFailure(reading.stream, error)
-    total = int(body.get("totalSize") or 0)
+    total = told.total_size
     if reading.first_page_at is None:
         reading.first_page_at = literal(asked_at)
         if reading.object_type in TOLD_DELETED and not reading.deleted_low:
@@ -186,10 +186,10 @@ def _taken(
     if reading.remaining == NOT_KNOWN:
         reading.remaining = total
     reading.attempts = 0
-    reading.remaining -= len(body["records"])
-    rows, malformed = rows_of(reading.object_type, reading.request.fields, body["records"])
-    is_done = bool(body.get("done", True)) or not body.get("nextRecordsUrl")
-    reading.next_path = None if is_done else str(body["nextRecordsUrl"]).removeprefix(org.prefix)
+    rows, malformed = rows_of(reading.object_type, reading.request.fields, bytes(told.records))
+    reading.remaining -= rows.num_rows + len(malformed)
+    following = None if told.done else told.next_records_url
+    reading.next_path = following.removeprefix(org.prefix) if following else None
     return _page(org, reading, rows, malformed, total)
 
 

@@ -15,6 +15,7 @@ import math
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import orjson
 import requests
 from simple_salesforce import Salesforce
@@ -141,12 +143,37 @@ def is_idempotent(request: requests.PreparedRequest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Subrequest:
-    """One request inside a composite. `path` is below `/services/data/vNN.0/`."""
+    """One request inside a composite. `path` is below `/services/data/vNN.0/`; the answer to a query is `Queried`."""
 
     path: str
     method: str = "GET"
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_query: bool = False
+
+
+class Queried(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of a query's answer; its records stay the bytes that were sent."""
+
+    records: msgspec.Raw
+    total_size: int = 0
+    done: bool = True
+    next_records_url: str | None = None
+
+
+class _Part(msgspec.Struct):
+    reference_id: str = msgspec.field(name="referenceId")
+    status: int = msgspec.field(name="httpStatusCode")
+    body: msgspec.Raw = msgspec.Raw(b"null")
+    headers: dict[str, Any] | None = msgspec.field(name="httpHeaders", default=None)
+
+
+class _Composite(msgspec.Struct):
+    parts: list[_Part] = msgspec.field(name="compositeResponse")
+
+
+_as_queried = msgspec.json.Decoder(Queried).decode
+_as_composite = msgspec.json.Decoder(_Composite).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +246,17 @@ class Org:
         took = timedelta(seconds=math.ceil(clock.monotonic_s() - started_s))
         answered_at = server_time(response)
         self.clock_skew_s = (answered_at - clock.now()).total_seconds()
-        said = http.parse(response, self.system)
-        parts = said.get("compositeResponse") if isinstance(said, dict) else None
-        by_id = {part.get("referenceId"): part for part in parts or () if isinstance(part, dict)}
-        answers = [self._answer(by_id.get(f"r{number}")) for number in range(len(subrequests))]
+        by_id = {part.reference_id: part for part in self._parts(response)}
+        answers = [self._answer(by_id.get(f"r{number}"), asked) for number, asked in enumerate(subrequests)]
         return answers, answered_at - took
+
+    def _parts(self, response: requests.Response) -> list[_Part]:
+        try:
+            response.content.decode()  # what stays bytes is not looked at otherwise
+            return _as_composite(response.content).parts
+        except ValueError:
+            http.parse(response, self.system)  # raises for what is no JSON
+            return []
 
     def described(self, object_types: Sequence[str], *, is_fresh: bool = False) -> Mapping[str, Described]:
         """The objects as our credentials see them; invisible ones are absent. Remembered while we are connected."""
@@ -268,15 +301,20 @@ class Org:
             made["body"] = part.body
         return made
 
-    def _answer(self, part: Mapping[str, Any] | None) -> Answer:
-        if part is None or not isinstance(part.get("httpStatusCode"), int):
+    def _answer(self, part: _Part | None, asked: Subrequest) -> Answer:
+        if part is None:
             raise ProtocolError(
                 "an answer to a part of the composite call is missing",
                 hint="something between us and Salesforce may answer in its place; try again, then look at the log",
                 system=self.system,
             )
-        status, body = part["httpStatusCode"], part.get("body")
-        return Answer(status, body, classify(status, {}, body), part.get("httpHeaders") or {})
+        if asked.is_query and part.status < HTTPStatus.BAD_REQUEST:
+            with suppress(msgspec.ValidationError):
+                queried = _as_queried(part.body)
+                if memoryview(queried.records)[0] == ord("["):
+                    return Answer(part.status, queried, Classified(Verdict.OK), part.headers or {})
+        body = orjson.loads(bytes(part.body))
+        return Answer(part.status, body, classify(part.status, {}, body), part.headers or {})
 
     def _as_described(self, object_type: str, answer: Answer) -> Described | None:
         told, key = answer.told, (*self.identity, object_type)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.compute
@@ -30,37 +31,95 @@ _TO_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
 _NONE = pa.scalar(None, tables.TEXT)
 #: What begins the name of a list of ids of child records (see `tables.PAGE`).
 CHILD = "associations."
+#: Relationship -> the dotted names that are asked for through it, each with its path from there.
+_Nested = dict[str, list[tuple[str, list[str]]]]
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSON
 
 
-def rows_of(object_type: str, fields: Sequence[str], records: Sequence[Any]) -> tuple[pa.Table, tuple[str, ...]]:
-    """Records of a query answer as `tables.PAGE`, and why some could not become rows."""
-    good = [record for record in records if isinstance(record, dict) and isinstance(record.get("Id"), str)]
-    malformed = ("a record without an Id",) * (len(records) - len(good))
+class _Told(msgspec.Struct, gc=False):
+    """What reading looks at of a record."""
+
+    Id: str
+    CreatedDate: Any = None
+    SystemModstamp: Any = None
+    MasterRecordId: Any = None
+    IsDeleted: Any = None
+
+
+_as_told = msgspec.json.Decoder(list[_Told]).decode
+_as_sent = msgspec.json.Decoder(list[msgspec.Raw]).decode
+#: What says of a record, or of one that it points to, what it is. Within a text the quotes would be escaped.
+_ATTRIBUTES = re.compile(rb'"attributes":\{[^{}]*\},')
+_VALUE = rb'("(?:[^"\\]|\\.)*"|[^"{}\[\],]+)'
+
+
+def rows_of(object_type: str, fields: Sequence[str], records: bytes) -> tuple[pa.Table, tuple[str, ...]]:
+    """The list of records of a query answer as `tables.PAGE`, and why some could not become rows.
+
+    A record stays the text that was sent, but for what is taken out and flattened in it; only one in which an object or a list
+    is left, or a brace in a value, is read as an object.
+    """
     nested = _nested(fields)
     children = [name.removeprefix(CHILD) for name in fields if name.startswith(CHILD)]
-    for record in good:
-        record.pop("attributes", None)
-        for relationship in children:
-            if relationship in record:
-                record[CHILD + relationship] = _ids_of(record.pop(relationship))
-        for relationship, names in nested.items():
-            inner = record.pop(relationship, None)
-            for dotted, path in names:
-                record[dotted] = _inside(inner, path)
-    native = pa.array([orjson.dumps(record) for record in good], pa.binary()).cast(tables.TEXT)
+    malformed = 0
+    try:
+        flat = _flattened(records, nested)
+        told, sent = _as_told(flat), _as_sent(flat)
+        native = [bytes(text) for text in sent]
+    except msgspec.ValidationError:  # one of them is no record
+        known = [record for record in orjson.loads(records) if _is_record(record)]
+        malformed = len(_as_sent(records)) - len(known)
+        native = [orjson.dumps(record) for record in known]
+        told = msgspec.convert(known, list[_Told])
+    if children:
+        native = [_as_flat(text, nested, children) for text in native]
+    else:
+        native = [text if text.count(b"{") == 1 else _as_flat(text, nested, ()) for text in native]
     texts = {
-        name: pa.array([record.get(name) for record in good], tables.TEXT)
+        name: pa.array([getattr(each, name) for each in told], tables.TEXT)
         for name in ("Id", "CreatedDate", "SystemModstamp", "MasterRecordId")
     }
-    deleted = pa.array([record.get("IsDeleted") is True for record in good], tables.BOOL)
-    return _page(object_type, texts, deleted, native), malformed
+    deleted = pa.array([each.IsDeleted is True for each in told], tables.BOOL)
+    page = _page(object_type, texts, deleted, pa.array(native, tables.TEXT))
+    return page, ("a record without an Id",) * malformed
 
 
-def _nested(fields: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:
-    nested: dict[str, list[tuple[str, list[str]]]] = {}
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("Id"), str)
+
+
+def _flattened(records: bytes, nested: _Nested) -> bytes:
+    """The text without attributes, with what was asked for of related records under dotted names."""
+    text = _ATTRIBUTES.sub(b"", records)
+    for relationship, names in nested.items():
+        dotted = [b'"%b":' % name.encode() for name, _ in names]
+        unset = b",".join(name + b"null" for name in dotted)
+        text = re.sub(rb'"%b"\s*:\s*null' % relationship.encode(), unset, text)
+        inner = b",".join(b'"%b":%b' % (path[0].encode(), _VALUE) for _, path in names if len(path) == 1)
+        values = b",".join(name + rb"\g<%d>" % at for at, name in enumerate(dotted, start=1))
+        if inner.count(_VALUE) == len(names):
+            text = re.sub(rb'"%b":\{%b\}' % (relationship.encode(), inner), values, text)
+    return text
+
+
+def _as_flat(text: bytes, nested: _Nested, children: Sequence[str]) -> bytes:
+    """One record, read as an object."""
+    record = orjson.loads(text)
+    record.pop("attributes", None)
+    for relationship in children:
+        if relationship in record:
+            record[CHILD + relationship] = _ids_of(record.pop(relationship))
+    for relationship, names in nested.items():
+        if relationship in record:
+            inner = record.pop(relationship)
+            record |= {dotted: _inside(inner, path) for dotted, path in names}
+    return orjson.dumps(record)
+
+
+def _nested(fields: Sequence[str]) -> _Nested:
+    nested: _Nested = {}
     for name in fields:
         relationship, *path = name.split(".")
         if path and not name.startswith(CHILD):

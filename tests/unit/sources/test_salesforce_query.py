@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 import responses
 
@@ -15,7 +17,7 @@ from connector.errors import AuthError, MissingPermission, ProtocolError, QuotaE
 from connector.model import Page, Request, StreamFailure
 from connector.sources.salesforce import STREAMS
 from connector.sources.salesforce_reading import soql_of
-from connector.sources.salesforce_rows import rows_of
+from connector.sources.salesforce_rows import rows_of as rows_of_text
 from tests.unit.sources.salesforce_double import (
     Org,
     Part,
@@ -319,6 +321,10 @@ def test_an_answer_without_records_is_a_protocol_error_of_its_stream(body: Any) 
 
 
 # --------------------------------------------------------------------------------------------------- rows
+
+
+def rows_of(object_type: str, fields: Sequence[str], sent: Sequence[Any]) -> tuple[pa.Table, tuple[str, ...]]:
+    return rows_of_text(object_type, fields, orjson.dumps(sent))
 
 
 def test_rows_are_flat_and_keep_every_value_as_it_was_sent() -> None:
