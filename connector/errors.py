@@ -103,6 +103,10 @@ class TransientError(ConnectorError):
         self.sent = sent
 
 
+class TooFast(TransientError):
+    """More calls at once than the system takes: the same call succeeds later, at a slower pace. It had no effect."""
+
+
 class SystemUnavailable(SystemFailure):
     """Retries are used up. `sent` as in TransientError: whether a write may have taken effect."""
 

@@ -34,10 +34,12 @@ from connector.errors import (
     RecordRejected,
     SystemFailure,
     SystemUnavailable,
+    TooFast,
     TransientError,
 )
 from connector.log import redact
 from connector.pacing import Pacing
+from connector.retries import Retries, Tries
 from connector.verdicts import Classified, Classify, Verdict
 
 POOL_SIZE = 16
@@ -64,18 +66,6 @@ class Bearer(Protocol):
     def refresh(self, stale: str) -> str:
         """Another token than `stale`: one thread fetches it, the others get what it fetched. Raises AuthError."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often and how long: waits grow from `first_wait_s` to `max_wait_s`, with jitter.
-
-    A system that asks for a longer wait than `max_wait_s` is not waited for: it counts as unavailable.
-    """
-
-    attempts: int = 5
-    first_wait_s: float = 0.5
-    max_wait_s: float = 30.0
 
 
 class Session(requests.Session):
@@ -186,6 +176,8 @@ def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", 
         case Verdict.RETRY | Verdict.RETRY_IF_IDEMPOTENT:
             sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT
             error: ConnectorError = TransientError(message, retry_after_s=told.retry_after_s, sent=sent, **about)
+        case Verdict.TOO_FAST:
+            error = TooFast(message, retry_after_s=told.retry_after_s, sent=False, **about)
         case Verdict.REFRESH | Verdict.AUTH:
             about["hint"] = told.hint or f"renew the credentials, then run `connector check {system}`"
             error = AuthError(message, **about)
@@ -275,37 +267,21 @@ class _Transport(HTTPAdapter):
     def send(  # type: ignore[override]  # the library's own signature, with our default for the timeout
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **options: Any
     ) -> requests.Response:
-        failures: list[TransientError] = []
-
-        def may_repeat(error: BaseException) -> bool:
-            if not isinstance(error, TransientError):
-                return False
-            failures.append(error)
-            is_short = (error.retry_after_s or 0.0) <= self._to.retries.max_wait_s
-            return is_short and (not error.sent or self._to.is_idempotent(request))
-
+        tries = Tries(self._to.retries, is_idempotent=partial(self._to.is_idempotent, request))
         try:
             return tenacity.Retrying(
-                retry=tenacity.retry_if_exception(may_repeat),
-                stop=tenacity.stop_after_attempt(self._to.retries.attempts),
-                wait=self._wait_s,
+                retry=tenacity.retry_if_exception(tries.may_repeat),
+                stop=tries.is_enough,
+                wait=tries.wait_s,
                 sleep=clock.sleep,
                 reraise=True,
             )(self._exchange, request, timeout or self._to.timeout_s, {**options, "stream": stream})
         except (TransientError, QuotaExhausted, SystemFailure) as error:
-            is_in_doubt = any(failure.sent for failure in failures)  # whatever ended it, an earlier attempt may stand
-            if not isinstance(error, TransientError) and not is_in_doubt:
+            if not isinstance(error, TransientError) and not tries.is_in_doubt:
                 raise
             raise SystemUnavailable(
-                str(error), sent=is_in_doubt, hint=error.hint, system=self._to.system, request_id=error.request_id
+                str(error), sent=tries.is_in_doubt, hint=error.hint, system=self._to.system, request_id=error.request_id
             ) from error
-
-    def _wait_s(self, state: tenacity.RetryCallState) -> float:
-        retries = self._to.retries
-        grow = tenacity.wait_random_exponential(multiplier=retries.first_wait_s, max=retries.max_wait_s)
-        error = state.outcome.exception() if state.outcome else None
-        asked_s = error.retry_after_s if isinstance(error, TransientError) else None
-        return max(grow(state), asked_s or 0.0)
 
     def _exchange(
         self, request: requests.PreparedRequest, timeout_s: Any, options: dict[str, Any]
@@ -321,8 +297,11 @@ class _Transport(HTTPAdapter):
             response, told = self._send_once(request, token, bucket, timeout_s, options)
         if told.verdict is Verdict.OK:
             return response
-        if told.retry_after_s and told.verdict in (Verdict.RETRY, Verdict.RETRY_IF_IDEMPOTENT):
-            self._to.pacing.pause(bucket, min(told.retry_after_s, self._to.retries.max_wait_s))
+        held_s = min(told.retry_after_s or 0.0, self._to.retries.max_wait_s)
+        if told.verdict is Verdict.TOO_FAST:
+            self._to.pacing.slow_down(bucket, held_s)
+        elif held_s and told.verdict in (Verdict.RETRY, Verdict.RETRY_IF_IDEMPOTENT):
+            self._to.pacing.pause(bucket, held_s)
         raise error_of(
             told,
             self._to.system,
@@ -366,7 +345,9 @@ class _Transport(HTTPAdapter):
         self._to.pacing.observe(headers)
         if self._to.on_answer:
             self._to.on_answer(response)
-        return response, self._to.classify(response.status_code, headers, _body(response, body))
+        told = self._to.classify(response.status_code, headers, _body(response, body))
+        self._to.pacing.answered(redact(told.message) or told.code if told.verdict is Verdict.QUOTA else "")
+        return response, told
 
     def _aim(self, request: requests.PreparedRequest) -> bool:
         """Whether the request goes to the system itself; if so, it is sent over the system's own scheme."""

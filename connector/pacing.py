@@ -7,6 +7,7 @@ hour and kept from one connection to the next, so that the part of the others is
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,11 @@ from connector.model import Window
 
 #: With the budget used up, one call in this many seconds goes out to learn whether that is still so.
 PROBE_EVERY_S = 300.0
+#: How much slower a bucket goes each time that the system says that it is too fast, up to how much, and how long until it
+#: tries to go as much faster again.
+_SLOWER_BY, _SLOWEST, _FASTER_AFTER_S = 1.5, 32.0, 60.0
+#: How often threads look whether the call that asks for all of them was answered, and when it counts as lost.
+_LOOK_S, _LOST_S = 0.1, 120.0
 DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
@@ -64,6 +70,11 @@ class Pacing:
         self._system = system
         self._monotonic_s = monotonic_s
         self._not_before_s: dict[str, float] = {}
+        self._slowed: dict[str, tuple[float, float]] = {}  # bucket -> how many times slower, since when
+        self._refusal = ""  # what the system said when it refused a call because the day's calls are used up
+        self._is_refused = False  # it said so to this connection
+        self._asked_at_s: float | None = None  # the one call that asks whether that is still so is on its way
+        self._may_ask_reset = True
         self._usage: Usage | None = None
         self._usage_known_at_s: float | None = None
         self._since_usage = 0
@@ -83,9 +94,12 @@ class Pacing:
         while True:
             with self._lock:
                 now_s = self._monotonic_s()
-                if not getattr(self._unbudgeted, "is_on", False):
+                is_unbudgeted = getattr(self._unbudgeted, "is_on", False)
+                if not is_unbudgeted:
                     self._check_budget(self._purpose, 1, now_s)
                 free_at_s = self._free_at_s(bucket, now_s)
+                if free_at_s <= now_s and self._refusal and not is_unbudgeted:
+                    free_at_s = self._asked_for_all_s(now_s)
                 if free_at_s <= now_s:
                     for _, log in self._logs.get(bucket, ()):
                         log.append(now_s)
@@ -99,6 +113,25 @@ class Pacing:
         with self._lock:
             until_s = self._monotonic_s() + seconds
             self._not_before_s[bucket] = max(until_s, self._not_before_s.get(bucket, until_s))
+
+    def slow_down(self, bucket: str, seconds: float) -> None:
+        """As `pause`, and slower from then on: the system's limit is lower than ours, or others share it. It wears off."""
+        with self._lock:
+            now_s = self._monotonic_s()
+            if (
+                self._not_before_s.get(bucket, now_s) <= now_s
+            ):  # else said of a call that left before the others heard it
+                self._slowed[bucket] = (min(self._slowness(bucket, now_s) * _SLOWER_BY, _SLOWEST), now_s)
+            self.pause(bucket, seconds)
+
+    def answered(self, refusal: str) -> None:
+        """An answer came; `refusal` is what it said where the system's calls of today are used up, else empty."""
+        with self._lock:
+            if refusal:
+                self._refusal, self._is_refused = refusal, True
+            elif self._asked_at_s is not None:
+                self._refusal = ""
+            self._asked_at_s = None
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn the daily quota from an answer's headers, errors included."""
@@ -140,7 +173,8 @@ class Pacing:
         if self._ask_reset is None:
             oldest = min((hour for hour, calls in self._hours.items() if calls), default=None)
             return oldest + _HOUR + DAY if oldest is not None else None
-        if self._resets_at is None:
+        if self._resets_at is None and self._may_ask_reset:
+            self._may_ask_reset = False
             with self._without_budget():
                 try:
                     self._resets_at = self._ask_reset()
@@ -155,6 +189,8 @@ class Pacing:
         said = orjson.loads(kept)
         with self._lock:
             self._hours.update({datetime.fromisoformat(hour): calls for hour, calls in said["hours"].items()})
+            self._refusal = said.get("refusal", "")
+            self._may_ask_reset = not self._refusal  # it was asked when that was said
             if said["resets_at"]:
                 self._resets_at = datetime.fromisoformat(said["resets_at"])
             if said["limit"] is not None:
@@ -171,6 +207,7 @@ class Pacing:
             said = {
                 "at": (now - timedelta(seconds=age_s)).isoformat(),
                 "used": told.others + told.ours,
+                "refusal": self._refusal,
                 "hours": {hour.isoformat(): calls for hour, calls in self._hours.items()},
                 **told.as_json(),
             }
@@ -178,6 +215,13 @@ class Pacing:
 
     def _check_budget(self, purpose: str, calls: int, now_s: float) -> None:
         told = self.budget()
+        if self._refusal and self._is_refused:
+            raise QuotaExhausted(
+                f"its calls of today are used up: {self._refusal}",
+                resets_at=told.resets_at,
+                hint="until they start anew, each run asks with one call whether they have",
+                system=self._system,
+            )
         left = told.left(purpose)
         if left is None or left >= calls:
             return
@@ -202,6 +246,7 @@ class Pacing:
         if self._resets_at is not None and self._resets_at <= now:
             self._hours = Counter({hour: n for hour, n in self._hours.items() if hour >= _hour(self._resets_at)})
             self._usage, self._since_usage = Usage(0, self._usage.limit) if self._usage else None, 0
+            self._refusal, self._is_refused = "", False
             self._resets_at += DAY * (1 + (now - self._resets_at) // DAY)
         for hour in [hour for hour in self._hours if not now - DAY - _HOUR < hour <= now]:
             del self._hours[hour]
@@ -219,12 +264,26 @@ class Pacing:
 
     def _free_at_s(self, bucket: str, now_s: float) -> float:
         free_at_s = self._not_before_s.get(bucket, now_s)
+        slowness = self._slowness(bucket, now_s)
         for window, log in self._logs.get(bucket, ()):
-            while log and log[0] <= now_s - window.per_s:
+            calls = max(int(window.calls / slowness), 1)  # fewer at once, rather than as many less often
+            per_s = window.per_s * slowness * calls / window.calls
+            while log and log[0] <= now_s - per_s:
                 log.popleft()
-            if len(log) >= window.calls:
-                free_at_s = max(free_at_s, log[-window.calls] + window.per_s)
+            if len(log) >= calls:
+                free_at_s = max(free_at_s, log[-calls] + per_s)
         return free_at_s
+
+    def _slowness(self, bucket: str, now_s: float) -> float:
+        slowness, since_s = self._slowed.get(bucket, (1.0, now_s))
+        return max(slowness / math.pow(_SLOWER_BY, (now_s - since_s) // _FASTER_AFTER_S), 1.0)
+
+    def _asked_for_all_s(self, now_s: float) -> float:
+        """Now for the one call that asks whether the system's day has started anew, later for those that wait for its answer."""
+        if self._asked_at_s is not None and now_s - self._asked_at_s < _LOST_S:
+            return now_s + _LOOK_S
+        self._asked_at_s = now_s
+        return now_s
 
 
 def _hour(at: datetime) -> datetime:

@@ -75,8 +75,6 @@ _CATEGORIES: Mapping[str, Verdict] = {
     "OBJECT_ALREADY_EXISTS": Verdict.CONFLICT,
     "VALIDATION_ERROR": Verdict.REJECTED,
     "LOCKED": Verdict.RETRY,
-    "RATE_LIMITS": Verdict.RETRY,
-    "RATE_LIMIT": Verdict.RETRY,
 }
 _STATUSES: Mapping[int, Verdict] = {
     400: Verdict.REJECTED,
@@ -86,7 +84,6 @@ _STATUSES: Mapping[int, Verdict] = {
     409: Verdict.CONFLICT,
     414: Verdict.REJECTED,
     423: Verdict.RETRY,
-    429: Verdict.RETRY,
     477: Verdict.RETRY,
     530: Verdict.AUTH,
 }
@@ -109,7 +106,7 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
             return Classified(
                 Verdict.QUOTA, policy or category, message, wait_s, "it starts anew at midnight of the portal"
             )
-        wait_s = wait_s or POLICY_WAIT_S.get(policy, 1.0)
+        verdict, wait_s = Verdict.TOO_FAST, wait_s or POLICY_WAIT_S.get(policy, 1.0)
     elif category == "LOCKED" or status == 423:
         wait_s = wait_s or LOCK_S
     return Classified(verdict, _code(said, category, policy), message, wait_s, _hint(verdict, said))

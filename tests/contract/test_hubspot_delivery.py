@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import clock
+from connector import clock, http
 from connector.cost import cost
-from connector.model import Change, Lane, Outcome, Result, System, Task
+from connector.errors import QuotaExhausted
+from connector.model import Change, Lane, Outcome, Page, Request, Result, System, Task
 from connector.plan import batches
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
 from connector.sources.hubspot_properties import TASK_KEY
@@ -156,3 +157,73 @@ def test_where_a_key_is_not_unique_a_task_that_may_still_be_made_is_waited_for(
     assert target.find([sent])[0].native_id == made
     [again] = target.write([sent])
     assert (again.result, tasks_of(hub)) == (Result.UNCHANGED, ["a"])
+
+
+def read_before(hub: Portal) -> list[Request]:
+    """What is asked of the streams of CRM objects after everything in them was read."""
+    hub.create(email="a@x.com")
+    system = connected(hub)
+    requests = [Request(stream, ("hs_object_id",)) for stream in HUBSPOT.streams if not stream.every]
+    cursors = {page.stream: page.cursor for page in system.source.pages(requests) if isinstance(page, Page)}
+    system.close()
+    return [replace(request, cursor=cursors[request.stream]) for request in requests]
+
+
+def test_an_account_whose_search_limit_is_a_fifth_of_ours_is_read_whole(hub: Portal) -> None:
+    requests, system = read_before(hub), connected(hub)
+    assert len(requests) > http.Retries().attempts * 1.5
+    hub.call(
+        "POST", "/_sandbox/limits", {"enabled": True, "hubspot_searches_per_s": 1, "hubspot_calls_per_10_s": 1000}, 200
+    )
+    mark = hub.call("GET", "/_sandbox/calls", status=200)["last_id"]
+    pages = list(system.source.pages(requests))
+    assert {page.stream for page in pages if isinstance(page, Page) and page.done} == {each.stream for each in requests}
+    counted = hub.call("GET", f"/_sandbox/calls?since={mark}&list=1", status=200)
+    refused = [row for row in counted if row["status"] == 429]
+    assert refused, "the limit was felt"
+    assert len(refused) <= 2 * len(requests)
+    system.close()
+
+
+def test_a_portal_whose_daily_calls_are_used_up_is_asked_once_by_the_next_run_and_read_when_they_start_anew(
+    hub: Portal,
+) -> None:
+    requests = read_before(hub)
+
+    def limited(calls_per_day: int) -> int:
+        limits = {"enabled": True, "hubspot_calls_per_day": calls_per_day, "hubspot_searches_per_s": 1000}
+        hub.call("POST", "/_sandbox/limits", limits, 200)
+        return int(hub.call("GET", "/_sandbox/calls", status=200)["last_id"])
+
+    def run(kept: str) -> str:
+        system = connected(hub)
+        assert system.governor is not None
+        system.governor.recall(kept)
+        try:
+            list(system.source.pages(requests))
+        finally:
+            kept = system.governor.kept()
+            system.close()
+        return kept
+
+    limited(1)
+    system = connected(hub)
+    assert system.governor is not None
+    with pytest.raises(QuotaExhausted):
+        list(system.source.pages(requests))
+    kept = system.governor.kept()
+    for _ in range(2):
+        mark = limited(1)
+        again = connected(hub)
+        assert again.governor is not None
+        again.governor.recall(kept)
+        with pytest.raises(QuotaExhausted, match="daily limit"):
+            list(again.source.pages(requests))
+        with pytest.raises(QuotaExhausted):
+            again.governor.admit("consent", 1)
+        kept = again.governor.kept()
+        assert len(hub.call("GET", f"/_sandbox/calls?since={mark}&list=1", status=200)) == 1
+        again.close()
+    limited(1_000_000)
+    assert '"refusal":""' in run(kept)
+    system.close()

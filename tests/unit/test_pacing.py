@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -256,3 +257,104 @@ def test_a_system_with_a_midnight_is_asked_for_it_once_and_starts_anew_then(
 def test_a_less_urgent_lane_may_not_go_longer_than_a_more_urgent_one(lanes: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="the more urgent lane goes longer"):
         Quota(**lanes)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------------ what systems say
+
+
+def test_a_bucket_that_the_system_finds_too_fast_goes_slower_and_one_at_a_time_until_that_wears_off(
+    time: Clock,
+) -> None:
+    pacing = Pacing([Window("search", 5, 1.1)], monotonic_s=time)
+    for _ in range(4):
+        pacing.slow_down("search", 1)
+        time.now_s += 1
+    made = []
+    for _ in range(4):
+        pacing.wait("search")
+        made.append(time.now_s)
+    gaps = [later - earlier for earlier, later in pairwise(made)]
+    assert gaps == [pytest.approx(0.22 * 1.5**4)] * 3, "five in a second, slower by half four times, never two at once"
+    time.now_s += 600
+    time.slept.clear()
+    for _ in range(5):
+        pacing.wait("search")
+    assert time.slept == []
+
+
+def test_calls_that_were_on_their_way_together_slow_their_bucket_down_once(time: Clock) -> None:
+    pacing = Pacing([Window("search", 4, 1)], monotonic_s=time)
+    for _ in range(4):
+        pacing.slow_down("search", 2)
+    time.now_s += 2
+    pacing.wait("search")
+    pacing.wait("search")
+    pacing.wait("search")
+    assert sum(time.slept) == pytest.approx(0.75)
+
+
+def test_a_system_whose_calls_are_used_up_is_asked_no_more_by_this_connection(time: Clock) -> None:
+    pacing = paced(time)
+    pacing.answered("You have reached your daily limit.")
+    pacing.answered("")  # of a call that had left before
+    for _ in range(2):
+        with pytest.raises(QuotaExhausted, match="used up: You have reached your daily limit"):
+            pacing.wait("search")
+        with pytest.raises(QuotaExhausted):
+            pacing.admit("consent", 1)
+
+
+def test_the_next_connection_asks_with_one_call_whether_they_still_are(time: Clock) -> None:
+    first = paced(time)
+    first.answered("daily limit")
+    kept, refused = first.kept(), []
+    again = paced(time)
+    again.recall(kept)
+    again.wait("search")
+
+    def answer_late(seconds: float) -> None:
+        refused.append(seconds)
+        if len(refused) == 3:
+            again.answered("daily limit")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "sleep", answer_late)
+        with pytest.raises(QuotaExhausted):
+            again.wait("burst")
+    assert len(refused) == 3, "it waits for the answer to the one call"
+    anew = paced(time)
+    anew.recall(again.kept())
+    anew.wait("search")
+    anew.answered("")
+    anew.wait("search")
+    anew.wait("burst")
+    last = paced(time)
+    last.recall(anew.kept())
+    last.wait("search")
+    last.wait("search")
+    assert time.slept == []
+
+
+def test_a_used_up_system_is_asked_for_its_midnight_once_and_goes_on_from_then(
+    time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = datetime(2026, 11, 1, 22, tzinfo=UTC), []
+
+    def midnight() -> datetime | None:
+        asked.append(pacing.wait(""))
+        return datetime(2026, 11, 1, 23, tzinfo=UTC) if len(asked) > 1 else None
+
+    monkeypatch.setattr(clock, "now", lambda: now)
+    pacing = paced(time, ask_reset=midnight)
+    pacing.answered("daily limit")
+    assert (pacing.resets_at(), pacing.resets_at(), len(asked)) == (None, None, 1)
+    kept, pacing = pacing.kept(), paced(time, ask_reset=midnight)
+    pacing.recall(kept)
+    assert (pacing.resets_at(), len(asked)) == (None, 1), "it would not tell this time either"
+    pacing = paced(time, ask_reset=midnight)
+    pacing.answered("daily limit")
+    assert pacing.resets_at() == datetime(2026, 11, 1, 23, tzinfo=UTC)
+    now += timedelta(hours=1, minutes=1)
+    pacing.budget()
+    pacing.wait("search")
+    pacing.wait("search")
