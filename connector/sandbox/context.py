@@ -55,6 +55,7 @@ class Settings:
     salesforce_client_secret: str = "sandbox-consumer-secret"  # noqa: S105
     salesforce_refresh_token: str = "sandbox-refresh-token"  # noqa: S105
     salesforce_username: str = "integration@northwind.example"
+    salesforce_password: str = "sandbox-password"  # noqa: S105
     salesforce_certificate_path: str | None = None
     hubspot_access_token: str = "pat-sandbox-token"  # noqa: S105
     hubspot_client_id: str = "sandbox-client-id"

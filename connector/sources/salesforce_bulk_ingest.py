@@ -4,7 +4,9 @@ Facts this stands on (Bulk API 2.0 Developer Guide, "Create a Job", "Upload Job 
 "Get Job Successful Record Results", "Prepare CSV Files", "Limits"):
 - A job is created, gets its whole CSV in one upload, and is closed; before that nothing of it is written. Then the server
   works on it by itself, in batches of 10,000 rows side by side, and keeps what became of each row for seven days.
-- So its id is kept before the upload. Whatever breaks then, the job is asked: one that was not closed is aborted, one that was
+- A job has no place for a mark of ours: that one is asked for is kept before, so that one whose id nobody heard is found in the
+  list of jobs, by who made it, when and for what, and is aborted. Nothing can have been uploaded to it.
+- Its id is kept before the upload. Whatever breaks then, the job is asked: one that was not closed is aborted, one that was
   is waited for. No row is sent a second time before the first answer is known.
 - Results come in any order with the columns that were sent: they are matched by `Id`, so no record may stand twice in a job.
 - CSV: UTF-8, at most 150 MB in base64, which is 100 MB of text. An empty value leaves a field alone, `#N/A` clears it; so a text
@@ -21,6 +23,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -30,6 +33,7 @@ import pyarrow.csv
 from connector import clock, http, tables
 from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
 from connector.model import Change, FieldSchema, Keep, Lane, Outcome, Result, Value
+from connector.sources import salesforce_metadata
 from connector.sources import salesforce_outcomes as outcomes
 from connector.sources import salesforce_values as values
 from connector.sources.salesforce_rest import Org
@@ -40,6 +44,10 @@ JOB_CALLS = 5
 #: minutes it is left to the next delivery.
 WAITS_S = (1.0, 1.6, 2.6, 4.1, 6.6, 10.5, 16.8, 26.8, 43.0, 68.7, 110.0)
 ASK_AGAIN_S = 60.0
+#: What stands for the id of a job until it is heard; how much earlier a job may seem to be made than it was asked for, by clocks
+#: that differ, and how much later, by a call that was sent again.
+OPENING = "opening|"
+EARLIER, OPENED_WITHIN = timedelta(minutes=2), timedelta(minutes=15)
 MAX_JOB_ROWS = 100_000
 MAX_JOB_BYTES = 100_000_000
 BATCH_ROWS = 10_000
@@ -125,12 +133,15 @@ def write(
     content = _content(by_parent(changes), fields)
     if len(content) > MAX_JOB_BYTES:
         return None
+    keep(_opening(org, changes[0].object_type))
     try:
         job = _create(org, changes[0].object_type)
     except (RecordRejected, MissingPermission):  # such as EXCEEDEDQUOTA: the day's batches are used up
+        keep("")
         return None
     except (SystemUnavailable, ProtocolError) as error:  # an open job without data, at worst
-        return _all(changes, Result.RETRY, error)
+        is_certain = isinstance(error, SystemUnavailable) and not error.sent
+        return _all(changes, Result.RETRY if is_certain else Result.UNKNOWN, error)
     keep(job)
     if failed := _handed_in(org, job, content):
         return _all(changes, *failed)
@@ -142,6 +153,10 @@ def write(
 
 def ask(org: Org, job: str, changes: Sequence[Change]) -> dict[str, Outcome]:
     """What became of the changes of a job, by key, as far as it tells: it may be gone, and may not have had them all."""
+    if job.startswith(OPENING):
+        _abort_unheard(org, job)
+        text = "the id of its bulk job was never heard, so nothing was uploaded to it"
+        return {change.key: Outcome(change.key, Result.RETRY, message=text) for change in changes}
     try:
         said = _state(org, job)
         if said.get("state") == "Open":
@@ -155,6 +170,36 @@ def ask(org: Org, job: str, changes: Sequence[Change]) -> dict[str, Outcome]:
         return {}
     found = _told(org, job, said, changes)
     return {key: outcome for key, outcome in found.items() if outcome.code != outcomes.NO_RESULT}
+
+
+def _opening(org: Org, object_type: str) -> str:
+    """What is kept of a job before it is asked for: for what, and when by the server's clock."""
+    at = clock.now() + timedelta(seconds=org.clock_skew_s)
+    return f"{OPENING}{object_type}|{at.isoformat(timespec='seconds')}"
+
+
+def _abort_unheard(org: Org, opening: str) -> None:
+    """Abort the jobs that our user made then for this object and that are still open. One that is left does no harm."""
+    object_type, _, told_at = opening.removeprefix(OPENING).partition("|")
+    since = datetime.fromisoformat(told_at) - EARLIER
+    try:
+        our_id = salesforce_metadata.user(org).get("user_id")
+        for job in _listed(org):
+            is_alike = (job.get("state"), job.get("object"), job.get("operation")) == ("Open", object_type, "update")
+            made_at = datetime.fromisoformat(str(job.get("createdDate")))
+            if is_alike and job.get("createdById") == our_id and since <= made_at <= since + OPENED_WITHIN:
+                _is_aborted(org, str(job["id"]))
+    except (RecordRejected, MissingPermission):
+        return
+
+
+def _listed(org: Org) -> Iterator[Mapping[str, Any]]:
+    path = "jobs/ingest?jobType=V2Ingest"
+    while path:
+        said: Any = org.rest.restful(path)
+        yield from said.get("records", ())
+        following = said.get("nextRecordsUrl")
+        path = str(following).removeprefix(org.prefix) if following and not said.get("done", True) else ""
 
 
 def _create(org: Org, object_type: str) -> str:

@@ -135,9 +135,9 @@ def test_killed_at_any_moment_a_job_is_reconciled_by_its_id(
         with pytest.raises(KeyboardInterrupt):
             bench.system.target.write(changes, kept.append)
     count = len(jobs(other))
-    found = found_by(bench, changes, kept[0])
+    found = found_by(bench, changes, kept[-1])
     assert [each.outcome and each.outcome.result for each in found] == [result] * 3
-    assert (jobs(other)[0]["id"], jobs(other)[0]["state"], len(jobs(other))) == (kept[0], state, count)
+    assert (jobs(other)[0]["id"], jobs(other)[0]["state"], len(jobs(other))) == (kept[-1], state, count)
 
 
 def _is_at_work(found: Found) -> bool:
@@ -154,9 +154,9 @@ def test_a_job_that_is_not_done_is_left_to_work_and_asked_again(
     assert bench.system.target is not None
     outcomes = bench.system.target.write(changes, kept.append)
     assert [(outcome.result, outcome.retry_after_s) for outcome in outcomes] == [(Result.UNKNOWN, 60.0)] * 2
-    asked = [replace(change, receipt=kept[0]) for change in changes]
+    asked = [replace(change, receipt=kept[-1]) for change in changes]
     assert all(_is_at_work(each) for each in find(bench, asked))
-    other.call("PATCH", f"{DATA}/jobs/ingest/{kept[0]}", {"state": "Aborted"})
+    other.call("PATCH", f"{DATA}/jobs/ingest/{kept[-1]}", {"state": "Aborted"})
     told = [each.outcome for each in find(bench, asked)]
     assert [(each.result, each.code) for each in told if each] == [(Result.RETRY, "UNPROCESSED")] * 2
 
@@ -166,8 +166,8 @@ def test_a_job_that_is_gone_is_settled_by_reading_the_records(bench: Bench, othe
     kept: list[str] = []
     assert bench.system.target is not None
     bench.system.target.write(changes, kept.append)
-    other.call("DELETE", f"{DATA}/jobs/ingest/{kept[0]}")
-    found = find(bench, [replace(change, receipt=kept[0]) for change in changes])
+    other.call("DELETE", f"{DATA}/jobs/ingest/{kept[-1]}")
+    found = find(bench, [replace(change, receipt=kept[-1]) for change in changes])
     assert [each.values for each in found] == [{"Title": "there"}] * 2
 
 
@@ -189,7 +189,7 @@ def test_what_breaks_in_a_job_is_never_called_written_and_its_id_tells_later(
     with other.fault(kind=kind, match=match):
         outcomes = bench.system.target.write(changes, kept.append)
     assert {outcome.result for outcome in outcomes} == {result}
-    found = found_by(bench, changes, kept[0])
+    found = found_by(bench, changes, kept[-1])
     titles = {held(other, change.native_id, "Title") for change in changes}
     expected = {Result.ACCEPTED} if titles == {"broken"} else {Result.RETRY}
     assert {each.outcome.result for each in found if each.outcome} in (expected, set())
@@ -229,3 +229,43 @@ def test_the_calls_of_a_plan_are_those_that_are_made_up_to_the_questions_whether
     assert least <= made <= least + more
     assert (more > 0) is (count == 500)
     assert len(cut) == (2 if count == 500 else 1)
+
+
+def test_a_job_whose_id_was_never_heard_is_aborted_by_the_next_run_and_no_other(bench: Bench, other: OtherUser) -> None:
+    changes = [bench.change_of(each, {"Title": "unheard"}) for each in people(bench, 2)]
+    before = other.call("POST", f"{DATA}/jobs/ingest", {"object": "Lead", "operation": "update"})["id"]
+    kept: list[str] = []
+
+    class Killed(BaseException):
+        """The process ends where the id of the job is to be kept."""
+
+    def keep(receipt: str) -> None:
+        if kept:
+            raise Killed
+        kept.append(receipt)
+
+    assert bench.system.target is not None
+    with pytest.raises(Killed):
+        bench.system.target.write(changes, keep)
+    states = {job["id"]: job["state"] for job in jobs(other)}
+    opened = [each for each, state in states.items() if state == "Open" and each != before]
+    assert len(opened) == 1
+    found = find(bench, [replace(change, receipt=kept[0]) for change in changes])
+    assert [each.outcome.result for each in found if each.outcome] == [Result.RETRY] * 2
+    states = {job["id"]: job["state"] for job in jobs(other)}
+    assert (states[opened[0]], states[before]) == ("Aborted", "Open")
+    assert held(other, changes[0].native_id, "Title") is None
+
+
+def test_a_job_whose_creation_got_no_answer_is_asked_for_later(bench: Bench, other: OtherUser) -> None:
+    changes = [bench.change_of(each, {"Title": "no answer"}) for each in people(bench, 2)]
+    kept: list[str] = []
+    assert bench.system.target is not None
+    with other.fault(kind="drop_after", match="POST .*jobs/ingest"):
+        outcomes = bench.system.target.write(changes, kept.append)
+    assert {outcome.result for outcome in outcomes} == {Result.UNKNOWN}
+    assert "Open" in {job["state"] for job in jobs(other) if job["object"] == "Contact"}
+    found = find(bench, [replace(change, receipt=kept[-1]) for change in changes])
+    assert [each.outcome.result for each in found if each.outcome] == [Result.RETRY] * 2
+    assert "Open" not in {job["state"] for job in jobs(other) if job["object"] == "Contact"}
+    assert {outcome.result for outcome in bench.write(*changes)} == {Result.ACCEPTED}

@@ -163,7 +163,7 @@ def _relation(org: Org, row: Mapping[str, Any], kind: str) -> dict[str, Any]:
         raise RefusedError("DUPLICATE_VALUE", f"{new} already takes part in this activity")
     if len(people) > MAX_CONTACTS or (len(people) > 1 and any(each.startswith("00Q") for each in people)):
         raise RefusedError("FIELD_INTEGRITY_EXCEPTION", f"An activity has one lead or up to {MAX_CONTACTS} contacts")
-    is_what = int(new.startswith(("001", "006")))
+    is_what = int(not new.startswith(("003", "00Q", "005")))
     contact = org.database.execute("SELECT AccountId FROM sf_Contact WHERE Id = ?", (new,)).fetchone()
     return {"IsWhat": is_what} | ({"AccountId": contact["AccountId"]} if contact is not None else {})
 

@@ -43,6 +43,13 @@ def routes(org: Org) -> list[web.RouteDef]:
             return _json({"error": error.error, "error_description": error.description}, 400)
         return _json(body, 200)
 
+    async def soap(request: web.Request) -> web.Response:
+        body = await request.read()
+        request[COST] = 0
+        version = float(request.match_info["version"])
+        status, text = auth.soap_login(org, version, body, _base_url(request))
+        return web.Response(status=status, text=text, content_type="text/xml")
+
     async def revoke(request: web.Request) -> web.Response:
         form = _form(request, await request.read())
         request[COST] = 0
@@ -65,6 +72,7 @@ def routes(org: Org) -> list[web.RouteDef]:
 
     return [
         web.post("/services/oauth2/token", token),
+        web.post(r"/services/Soap/{kind:[cu]}/{version:\d+(?:\.\d)?}", soap),
         web.route("*", "/services/oauth2/revoke", revoke),
         web.route("*", "/services/oauth2/userinfo", user_info),
         web.get("/services/data", version_list),

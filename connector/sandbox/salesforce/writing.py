@@ -65,6 +65,7 @@ def create(org: Org, author: Author, one: SObject, values: Mapping[str, Any], na
     org.database.execute(
         f"INSERT INTO {one.table} ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values())
     )
+    relate(org, author, one, native, row, {})
     _forget(org, one)
     return native
 
@@ -88,7 +89,31 @@ def update(org: Org, author: Author, one: SObject, native: str, values: Mapping[
     written |= {"LastModifiedDate": now, "LastModifiedById": author.access.user_id, "SystemModstamp": now}
     assignments = ", ".join(f'"{name}" = ?' for name in written)
     org.database.execute(f"UPDATE {one.table} SET {assignments} WHERE Id = ?", [*written.values(), native])
+    relate(org, author, one, native, written, row)
     _forget(org, one)
+
+
+def relate(
+    org: Org, author: Author, one: SObject, native: str, written: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Who an activity is with and what it is about are among its relations, which the org keeps by itself where activities
+    are shared (Object Reference, "TaskRelation", "EventRelation")."""
+    if not one.is_activity:
+        return
+    relation = org.object(f"{one.name}Relation")
+    for name in ("WhoId", "WhatId"):
+        old, new = before.get(name), written.get(name)
+        if name not in written or new == old:
+            continue
+        if old:
+            key = f"SELECT Id FROM {relation.table} WHERE {one.name}Id = ? AND RelationId = ?"
+            for row in org.database.execute(key, (native, old)).fetchall():
+                _remove(org, author, relation, row["Id"])
+        held = f"SELECT 1 FROM {relation.table} WHERE {one.name}Id = ? AND RelationId = ? AND IsDeleted = 0"
+        if new and org.database.execute(held, (native, new)).fetchone() is None:
+            values = {f"{one.name}Id": native, "RelationId": new}
+            values |= {"IsParent": True} if one.name == "Event" else {}
+            create(org, author, relation, values)
 
 
 def delete(org: Org, author: Author, one: SObject, native: str) -> None:

@@ -11,7 +11,11 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from simple_salesforce import Salesforce
-from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceResourceNotFound
+from simple_salesforce.exceptions import (
+    SalesforceAuthenticationFailed,
+    SalesforceMalformedRequest,
+    SalesforceResourceNotFound,
+)
 
 from tests.unit.sandbox.salesforce_org import CLIENT, OrgClient, org
 
@@ -102,3 +106,22 @@ def test_bulk_jobs_insert_upsert_and_read_records(library: Salesforce, tmp_path:
     assert done["numberRecordsFailed"] == 0
     deleted = next(iter(library.bulk2.Contact.query_all(query + " AND IsDeleted = true", wait=0)))
     assert len(deleted.splitlines()) == 9
+
+
+def test_a_password_signs_in_by_oauth_and_by_soap_until_soap_is_gone(server: OrgClient) -> None:
+    target = urlsplit(server.url).netloc
+    session = requests.Session()
+    session.mount("https://login.salesforce.com", ToLoopback(target))
+    session.mount(f"https://{target}", ToLoopback(target))
+    given: dict[str, Any] = {"username": "integration@northwind.example", "password": "sandbox-password"}
+    app = {"consumer_key": CLIENT[0], "consumer_secret": CLIENT[1]}
+    by_oauth = Salesforce(**given, **app, session=session)
+    by_soap = Salesforce(**given, security_token="T", session=session)
+    for signed_in in (by_oauth, by_soap):
+        assert signed_in.query("SELECT Id FROM User")["totalSize"] == 2
+    with pytest.raises(SalesforceAuthenticationFailed, match="INVALID_LOGIN"):
+        Salesforce(**given | {"password": "wrong"}, security_token="", session=session)
+    with pytest.raises(SalesforceAuthenticationFailed, match="invalid_grant"):
+        Salesforce(**given | {"password": "wrong"}, **app, session=session)
+    with pytest.raises(SalesforceAuthenticationFailed, match="UNSUPPORTED_API_VERSION"):
+        Salesforce(**given, security_token="", session=session, version="65.0")

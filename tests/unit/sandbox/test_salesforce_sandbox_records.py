@@ -252,3 +252,21 @@ def test_bodies_that_are_no_json_or_no_object_are_refused(client: OrgClient) -> 
     )
     assert client.raw("POST", "/sobjects/Lead", data=b"[]", headers=headers).status_code == 400
     assert client.raw("POST", "/sobjects/Lead", data=b"x", headers={"Content-Type": "text/css"}).status_code == 415
+
+
+@pytest.mark.parametrize("kind", ["Task", "Event"])
+def test_who_an_activity_is_with_is_among_its_relations(client: OrgClient, kind: str) -> None:
+    def related(native: str) -> list[tuple[str, bool]]:
+        rows = client.query(f"SELECT RelationId, IsWhat FROM {kind}Relation WHERE {kind}Id = '{native}'")["records"]
+        return sorted((row["RelationId"], row["IsWhat"]) for row in rows)
+
+    account = client.create("Account", Name="Acme")
+    first, second = (client.create("Contact", LastName=name) for name in ("A", "B"))
+    when = {"ActivityDateTime": "2026-09-01T10:00:00Z", "DurationInMinutes": 30} if kind == "Event" else {}
+    native = client.create(kind, Subject="Call", WhoId=first, WhatId=account, **when)
+    assert related(native) == sorted([(first, False), (account, True)])
+    client.create(f"{kind}Relation", **{f"{kind}Id": native, "RelationId": second})
+    client.call("PATCH", f"/sobjects/{kind}/{native}", {"WhoId": second}, 204)
+    assert related(native) == sorted([(second, False), (account, True)])
+    client.call("DELETE", f"/sobjects/{kind}/{native}", status=204)
+    assert related(native) == []

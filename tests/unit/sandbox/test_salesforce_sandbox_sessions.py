@@ -67,7 +67,16 @@ def test_a_chunked_token_request_is_understood(client: OrgClient) -> None:
         ({"grant_type": "client_credentials"}, "invalid_client_id"),
         ({"grant_type": "client_credentials", "client_id": CLIENT[0], "client_secret": "x"}, "invalid_client"),
         ({"grant_type": "refresh_token", "client_id": CLIENT[0], "refresh_token": "x"}, "invalid_grant"),
-        ({"grant_type": "password", "username": "a", "password": "b"}, "invalid_grant"),
+        (
+            {
+                "grant_type": "password",
+                "username": "a",
+                "password": "b",
+                "client_id": CLIENT[0],
+                "client_secret": CLIENT[1],
+            },
+            "invalid_grant",
+        ),
         ({"grant_type": "magic"}, "unsupported_grant_type"),
         ({"grant_type": GRANT, "assertion": "x.y.z"}, "invalid_grant"),
     ],
