@@ -140,7 +140,8 @@ def get_owner(call: Call) -> Answer:
     return Answer(200, found, 1)
 
 
-def _pipelines(call: Call) -> list[dict[str, Any]]:
+def pipelines_of(call: Call) -> list[dict[str, Any]]:
+    """The pipelines of the type in the path."""
     kind = object_type(call.parts["type"])
     if kind.name == "contacts":
         return [_lifecycle_pipeline(call, kind)]
@@ -159,7 +160,7 @@ def _lifecycle_pipeline(call: Call, kind: ObjectType) -> dict[str, Any]:
 
 def list_pipelines(call: Call) -> Answer:
     """`GET /crm/v3/pipelines/{type}`."""
-    results = _pipelines(call)
+    results = pipelines_of(call)
     return Answer(200, {"results": results}, len(results))
 
 
@@ -176,7 +177,7 @@ def list_old_pipelines(call: Call) -> Answer:
             ],
             **_old(each),
         }
-        for each in _pipelines(call)
+        for each in pipelines_of(call)
     ]
     return Answer(200, {"results": results}, len(results))
 
@@ -210,8 +211,9 @@ def list_users(call: Call) -> Answer:
     return Answer(200, body, len(results))
 
 
-def _pipeline(call: Call) -> dict[str, Any]:
-    found = next((each for each in _pipelines(call) if each["id"] == call.parts["id"]), None)
+def pipeline_of(call: Call) -> dict[str, Any]:
+    """The pipeline in the path; 404 where there is none."""
+    found = next((each for each in pipelines_of(call) if each["id"] == call.parts["id"]), None)
     if found is None:
         raise not_found()
     return found
@@ -219,12 +221,12 @@ def _pipeline(call: Call) -> dict[str, Any]:
 
 def get_pipeline(call: Call) -> Answer:
     """`GET /crm/v3/pipelines/{type}/{id}`."""
-    return Answer(200, _pipeline(call), 1)
+    return Answer(200, pipeline_of(call), 1)
 
 
 def list_stages(call: Call) -> Answer:
     """`GET /crm/v3/pipelines/{type}/{id}/stages`."""
-    return Answer(200, {"results": _pipeline(call)["stages"]})
+    return Answer(200, {"results": pipeline_of(call)["stages"]})
 
 
 def details(_: Call) -> Answer:

@@ -19,6 +19,8 @@ from connector.sandbox.hubspot import (
     merging,
     oauth,
     older_associations,
+    older_subscriptions,
+    pipeline_api,
     property_api,
     reading,
     searching,
@@ -45,6 +47,7 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "lists": ("/crm/v3/lists", "/crm/lists/2026-09"),
     "users": ("/settings/v3/users", "/settings/users/2026-09"),
     "subscriptions": ("/communication-preferences/v4", "/communication-preferences/2026-09"),
+    "older subscriptions": ("/communication-preferences/v3",),
     "owners": ("/crm/v3/owners", "/crm/owners/2026-09"),
     "schemas": ("/crm/v3/schemas", "/crm-object-schemas/v3/schemas", "/crm-object-schemas/2026-09/schemas"),
     "account": ("/account-info/v3", "/account-info/2026-09"),
@@ -193,6 +196,15 @@ def _account_endpoints() -> Iterator[Endpoint]:
             ("GET", "/{type}", account.list_pipelines, _reads),
             ("GET", "/{type}/{id}", account.get_pipeline, _reads),
             ("GET", "/{type}/{id}/stages", account.list_stages, _reads),
+            ("POST", "/{type}", pipeline_api.create_pipeline, _writes_properties),
+            ("PATCH", "/{type}/{id}", pipeline_api.update_pipeline, _writes_properties),
+            ("PUT", "/{type}/{id}", pipeline_api.update_pipeline, _writes_properties),
+            ("DELETE", "/{type}/{id}", pipeline_api.delete_pipeline, _writes_properties),
+            ("POST", "/{type}/{id}/stages", pipeline_api.create_stage, _writes_properties),
+            ("GET", "/{type}/{id}/stages/{stage}", pipeline_api.get_stage, _reads),
+            ("PATCH", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, _writes_properties),
+            ("PUT", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, _writes_properties),
+            ("DELETE", "/{type}/{id}/stages/{stage}", pipeline_api.delete_stage, _writes_properties),
         ],
     )
     yield from _area("old pipelines", [("GET", "/{type}", account.list_old_pipelines, _reads)])
@@ -258,6 +270,12 @@ def _list_endpoints() -> Iterator[Endpoint]:
         [
             ("POST", "/search", lists.search, reads),
             ("POST", "", lists.create_list, writes),
+            ("GET", "", lists.get_lists, reads),
+            ("GET", "/object-type-id/{type}/name/{name}", lists.get_list_by_name, reads),
+            ("GET", "/records/{type}/{id}/memberships", lists.lists_of_record, reads),
+            ("PUT", "/{id}/update-list-name", lists.rename_list, writes),
+            ("PUT", "/{id}/restore", lists.restore_list, writes),
+            ("DELETE", "/{id}/memberships", lists.remove_all_members, writes),
             ("GET", "/{id}", lists.get_list, reads),
             ("DELETE", "/{id}", lists.delete_list, writes),
             ("GET", "/{id}/memberships", lists.members, reads),
@@ -289,6 +307,22 @@ def _subscription_endpoints() -> Iterator[Endpoint]:
     )
 
 
+def _older_subscription_endpoints() -> Iterator[Endpoint]:
+    either = "communication_preferences.read_write"
+    writes = _any_of("communication_preferences.write", "subscriptions-status-write", either)
+    kinds = _any_of("communication_preferences.read", "subscriptions-definition-read", either)
+    reads = _any_of("communication_preferences.read", "subscriptions-status-read", either)
+    yield from _area(
+        "older subscriptions",
+        [
+            ("GET", "/definitions", older_subscriptions.definitions, kinds),
+            ("GET", "/status/email/{email}", older_subscriptions.statuses, reads),
+            ("POST", "/subscribe", older_subscriptions.subscribe, writes),
+            ("POST", "/unsubscribe", older_subscriptions.unsubscribe, writes),
+        ],
+    )
+
+
 GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _object_endpoints,
     _association_endpoints,
@@ -300,6 +334,7 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _marketing_endpoints,
     _list_endpoints,
     _subscription_endpoints,
+    _older_subscription_endpoints,
 )
 
 

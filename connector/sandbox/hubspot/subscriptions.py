@@ -53,27 +53,27 @@ def definitions(_: Call) -> Answer:
 def statuses(call: Call) -> Answer:
     """`GET .../statuses/{email}?channel=EMAIL`: one row for each kind of mail."""
     _demand_channel(call.one("channel"))
-    results = _statuses(call, _address(call.parts["email"]))
+    results = statuses_of(call, address(call.parts["email"]))
     return Answer(200, _whole(call, results), len(results))
 
 
 def set_status(call: Call) -> Answer:
     """`POST .../statuses/{email}` with `subscriptionId`, `statusState` and `channel`; tells in words what it did."""
-    body, email = json_object(call.body), _address(call.parts["email"])
+    body, email = json_object(call.body), address(call.parts["email"])
     _demand_channel(str(body.get("channel") or ""))
     number, state = records.as_id(body.get("subscriptionId")), str(body.get("statusState") or "")
     if number is None or number not in TYPES:
         raise Refused(400, f"Subscription {body.get('subscriptionId')} does not exist in this account.")
     if state not in (SUBSCRIBED, UNSUBSCRIBED, NOT_SPECIFIED):
         raise Refused(400, f"statusState {state[:100]} is none of SUBSCRIBED, UNSUBSCRIBED, NOT_SPECIFIED.")
-    before = next(row for row in _statuses(call, email) if row["subscriptionId"] == number)
+    before = next(row for row in statuses_of(call, email) if row["subscriptionId"] == number)
     is_same = before["status"] == state
     if state == SUBSCRIBED and before["status"] == UNSUBSCRIBED and not body.get("legalBasis"):
         raise Refused(400, f"{email} has unsubscribed; a legalBasis is required to subscribe again.")
     if not is_same:
         with transaction(call.context.database):
-            _write(call, email, number, state, body.get("legalBasis"))
-    after = next(row for row in _statuses(call, email) if row["subscriptionId"] == number)
+            write(call, email, number, state, body.get("legalBasis"))
+    after = next(row for row in statuses_of(call, email) if row["subscriptionId"] == number)
     reason = "NO_STATUS_CHANGE" if is_same else f"{state}_SUCCESSFULLY"
     return Answer(200, {**after, "setStatusSuccessReason": reason}, 1)
 
@@ -81,28 +81,28 @@ def set_status(call: Call) -> Answer:
 def wide_status(call: Call) -> Answer:
     """`GET .../statuses/{email}/unsubscribe-all?channel=EMAIL`: no result where the address is not opted out of everything."""
     _demand_channel(call.one("channel"))
-    results = _wide(call, _address(call.parts["email"]))
+    results = wide_of(call, address(call.parts["email"]))
     return Answer(200, _whole(call, results), len(results))
 
 
 def unsubscribe_all(call: Call) -> Answer:
     """`POST .../statuses/{email}/unsubscribe-all?channel=EMAIL`."""
     _demand_channel(call.one("channel"))
-    email = _address(call.parts["email"])
+    email = address(call.parts["email"])
     with transaction(call.context.database):
         _opt_out(call, email)
-    results = _wide(call, email)
+    results = wide_of(call, email)
     return Answer(200, _whole(call, results), len(results))
 
 
 def batch_read(call: Call) -> Answer:
     """`POST .../statuses/batch/read` with up to 100 addresses."""
-    return _batch(call, "statuses", _statuses)
+    return _batch(call, "statuses", statuses_of)
 
 
 def batch_wide(call: Call) -> Answer:
     """`POST .../statuses/batch/unsubscribe-all/read`."""
-    return _batch(call, "wideStatuses", _wide)
+    return _batch(call, "wideStatuses", wide_of)
 
 
 def batch_unsubscribe_all(call: Call) -> Answer:
@@ -110,7 +110,7 @@ def batch_unsubscribe_all(call: Call) -> Answer:
 
     def told(call: Call, email: str) -> list[dict[str, Any]]:
         _opt_out(call, email)
-        return _wide(call, email)
+        return wide_of(call, email)
 
     with transaction(call.context.database):
         return _batch(call, "wideStatuses", told)
@@ -146,13 +146,19 @@ def _is_address(text: str) -> bool:
     return text.count("@") == 1 and "." in text.partition("@")[2]
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
+    """An address in the form in which it is kept.
+
+    Raises:
+        Refused: 400, it is none.
+    """
     if not _is_address(text):
         raise Refused(400, f"{text[:100]} is no e-mail address.")
     return text.strip().lower()
 
 
-def _statuses(call: Call, email: str) -> list[dict[str, Any]]:
+def statuses_of(call: Call, email: str) -> list[dict[str, Any]]:
+    """The status of each kind of mail."""
     rows = call.context.database.execute("SELECT * FROM hubspot_subscription WHERE email = ?", (email,))
     held = {row["subscription"]: row for row in rows}
     everything = held.get(ALL)
@@ -169,7 +175,8 @@ def _statuses(call: Call, email: str) -> list[dict[str, Any]]:
     return results
 
 
-def _wide(call: Call, email: str) -> list[dict[str, Any]]:
+def wide_of(call: Call, email: str) -> list[dict[str, Any]]:
+    """That an address is opted out of everything; nothing where it is not."""
     row = call.context.database.execute(
         "SELECT * FROM hubspot_subscription WHERE email = ? AND subscription = ?", (email, ALL)
     ).fetchone()
@@ -179,7 +186,8 @@ def _wide(call: Call, email: str) -> list[dict[str, Any]]:
     return [{**said, "timestamp": iso(row["at_ms"])}]
 
 
-def _write(call: Call, email: str, number: int, state: str, legal_basis: Any = None) -> None:
+def write(call: Call, email: str, number: int, state: str, legal_basis: Any = None) -> None:
+    """Keep a status; one that wants a kind of mail again is not opted out of everything any more."""
     call.context.database.execute(
         "INSERT OR REPLACE INTO hubspot_subscription (email, subscription, status, at_ms, legal_basis)"
         " VALUES (?, ?, ?, ?, ?)",
@@ -193,8 +201,8 @@ def _write(call: Call, email: str, number: int, state: str, legal_basis: Any = N
 
 
 def _opt_out(call: Call, email: str) -> None:
-    if not _wide(call, email):
-        _write(call, email, ALL, UNSUBSCRIBED)
+    if not wide_of(call, email):
+        write(call, email, ALL, UNSUBSCRIBED)
         _mark(call, email, "true")
 
 

@@ -42,6 +42,50 @@ def test_the_client_makes_tasks_properties_and_reads_the_account(hub: Portal) ->
     assert client.crm.pipelines.pipelines_api.get_all("deals").results[0].id == "default"
 
 
+def test_the_client_makes_changes_and_removes_pipelines_and_stages(hub: Portal) -> None:
+    pipelines, stages = (
+        getattr(HubSpot(access_token=TOKEN, host=hub.url).crm.pipelines, name)
+        for name in ("pipelines_api", "pipeline_stages_api")
+    )
+    first = {"label": "In", "displayOrder": 0, "metadata": {"probability": "0.5"}}
+    made = pipelines.create("deals", {"label": "Renewals", "displayOrder": 1, "stages": [first]})
+    assert pipelines.update("deals", made.id, {"label": "Renewal"}).label == "Renewal"
+    won = stages.create("deals", made.id, {"label": "Won", "displayOrder": 1, "metadata": {"probability": "1.0"}})
+    assert won.metadata == {"probability": "1.0", "isClosed": "true"}
+    stages.update("deals", made.id, won.id, {"label": "Renewed", "metadata": {"probability": "0.9"}})
+    assert stages.get_by_id("deals", made.id, won.id).label == "Renewed"
+    deal = hub.create("deals", dealname="D", pipeline=made.id, dealstage=won.id)
+    path = f"/crm/v3/pipelines/deals/{made.id}"
+    assert hub.call("DELETE", f"{path}?validateReferencesBeforeDelete=true", status=400)["context"]["id"] == [deal]
+    stages.archive("deals", made.id, won.id)
+    assert [each.label for each in stages.get_all("deals", made.id).results] == ["In"]
+    pipelines.archive("deals", made.id)
+    hub.call("GET", path, status=404)
+    hub.call("POST", "/crm/v3/pipelines/deals", {"label": "No stages", "displayOrder": 1, "stages": []}, 400)
+    hub.call("POST", "/crm/v3/pipelines/deals/default/stages", {"label": "S", "displayOrder": 9, "metadata": {}}, 400)
+
+
+def test_the_client_reads_and_sets_preferences_by_the_older_api(hub: Portal) -> None:
+    record_id = hub.create(email="ann@x.com")
+    preferences = HubSpot(access_token=TOKEN, host=hub.url).communication_preferences
+    one = preferences.definition_api.get_page().subscription_definitions[0].id
+    given = {"emailAddress": "Ann@x.com", "subscriptionId": one}
+    assert preferences.status_api.subscribe(given).status == "SUBSCRIBED"
+    assert preferences.status_api.unsubscribe(given).status == "NOT_SUBSCRIBED"
+    refused = hub.call("POST", "/communication-preferences/v3/unsubscribe", given, 400)
+    assert "already" in refused["message"]
+    hub.call("POST", "/communication-preferences/v3/subscribe", given, 400)
+    basis = {"legalBasis": "CONSENT_WITH_NOTICE", "legalBasisExplanation": "Asked for it."}
+    assert preferences.status_api.subscribe({**given, **basis}).legal_basis == "CONSENT_WITH_NOTICE"
+    hub.call("POST", "/communication-preferences/v4/statuses/ann@x.com/unsubscribe-all?channel=EMAIL", {}, 200)
+    told = preferences.status_api.get_email_status("ann@x.com")
+    assert told.recipient == "ann@x.com"
+    assert {(each.status, each.source_of_status) for each in told.subscription_statuses} == {
+        ("NOT_SUBSCRIBED", "PORTAL_WIDE_STATUS")
+    }
+    assert hub.properties("contacts", record_id, "hs_email_optout")["hs_email_optout"] == "true"
+
+
 def test_the_client_merges_and_refreshes_its_token(hub: Portal) -> None:
     client = HubSpot(access_token=TOKEN, host=hub.url)
     ids = [client.crm.contacts.basic_api.create({"properties": {"email": each}}).id for each in ("a@x.com", "b@x.com")]

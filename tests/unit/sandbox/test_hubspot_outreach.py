@@ -44,6 +44,54 @@ def test_the_vendors_client_makes_a_list_finds_it_and_reads_who_is_on_it_page_by
     assert hub.call("GET", "/crm/v3/lists/77", status=404)["category"] == "OBJECT_NOT_FOUND"
 
 
+def test_a_list_by_filters_holds_whom_they_find_and_is_named_removed_and_restored(hub: Portal) -> None:
+    ann, bob, cem = (
+        hub.create(email=f"{name}@x.com", city=city) for name, city in (("a", "Ulm"), ("b", "Bonn"), ("c", "Ulm"))
+    )
+    lists = HubSpot(access_token=TOKEN, host=hub.url).crm.lists
+
+    def branch(*filters: dict[str, object]) -> dict[str, object]:
+        inner = {
+            "filterBranchType": "AND",
+            "filterBranchOperator": "AND",
+            "filterBranches": [],
+            "filters": list(filters),
+        }
+        return {"filterBranchType": "OR", "filterBranchOperator": "OR", "filters": [], "filterBranches": [inner]}
+
+    def where(name: str, operator: str, **values: object) -> dict[str, object]:
+        operation = {
+            "operationType": "MULTISTRING",
+            "operator": operator,
+            "includeObjectsWithNoValueSet": False,
+            **values,
+        }
+        return {"filterType": "PROPERTY", "property": name, "operation": operation}
+
+    in_ulm = branch(where("city", "IS_EQUAL_TO", values=["Ulm"]), where("email", "IS_KNOWN"))
+    given = {"name": "In Ulm", "objectTypeId": "0-1", "processingType": "DYNAMIC"}
+    made = lists.lists_api.create({**given, "filterBranch": in_ulm}).list
+    assert [each.record_id for each in lists.memberships_api.get_page(made.list_id).results] == [ann, cem]
+    hub.call("PATCH", f"/crm/v3/objects/contacts/{bob}", {"properties": {"city": "Ulm"}}, 200)
+    assert lists.memberships_api.get_page(made.list_id).total == 3
+    assert [each.list_id for each in lists.memberships_api.get_lists("0-1", bob).results] == [made.list_id]
+    hub.call("PUT", f"/crm/v3/lists/{made.list_id}/memberships/add", [ann], 400)
+    hub.call("POST", "/crm/v3/lists", given, 400)
+    wrong = {**given, "name": "Odd", "filterBranch": branch(where("city", "IS_ODD", values=["1"]))}
+    assert hub.call("POST", "/crm/v3/lists", wrong, 400)["subCategory"] == "ILS.INVALID_FILTER_DEFINITION"
+
+    assert lists.lists_api.update_name(made.list_id, list_name="Ulm").updated_list.name == "Ulm"
+    assert lists.lists_api.get_by_name("ulm", "0-1", include_filters=True).list.list_id == made.list_id
+    assert [each.list_id for each in lists.lists_api.get_all(list_ids=[made.list_id, "77"]).lists] == [made.list_id]
+    lists.lists_api.remove(made.list_id)
+    hub.call("GET", f"/crm/v3/lists/{made.list_id}", status=404)
+    lists.lists_api.restore(made.list_id)
+    by_hand = lists.lists_api.create({**given, "name": "By hand", "processingType": "MANUAL"}).list.list_id
+    lists.memberships_api.add(by_hand, [ann, bob])
+    lists.memberships_api.remove_all(by_hand)
+    assert lists.memberships_api.get_page(by_hand).total == 0
+
+
 @VERSIONS
 def test_an_opt_out_is_told_by_kind_of_mail_and_of_everything_and_the_contact_shows_it(
     hub: Portal, version: str
