@@ -19,6 +19,7 @@ from connector.sandbox.hubspot import (
     merging,
     oauth,
     older_associations,
+    older_records,
     older_subscriptions,
     pipeline_api,
     property_api,
@@ -48,6 +49,11 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "users": ("/settings/v3/users", "/settings/users/2026-09"),
     "subscriptions": ("/communication-preferences/v4", "/communication-preferences/2026-09"),
     "older subscriptions": ("/communication-preferences/v3",),
+    "old companies": ("/companies/v2/companies",),
+    "old deals": ("/deals/v1/deal",),
+    "old contacts": ("/contacts/v1",),
+    "engagements": ("/engagements/v1/engagements",),
+    "old owners": ("/owners/v2/owners",),
     "owners": ("/crm/v3/owners", "/crm/owners/2026-09"),
     "schemas": ("/crm/v3/schemas", "/crm-object-schemas/v3/schemas", "/crm-object-schemas/2026-09/schemas"),
     "account": ("/account-info/v3", "/account-info/2026-09"),
@@ -307,6 +313,30 @@ def _subscription_endpoints() -> Iterator[Endpoint]:
     )
 
 
+def _older_record_endpoints() -> Iterator[Endpoint]:
+    companies, deals = _any_of("crm.objects.companies.read"), _any_of("crm.objects.deals.read")
+    contacts, owners = _any_of("crm.objects.contacts.read"), _any_of("crm.objects.owners.read")
+    rows = [
+        ("old companies", "/paged", older_records.list_companies, companies),
+        ("old companies", "/recent/modified", older_records.recent_companies, companies),
+        ("old companies", "/{id:\\d+}", older_records.get_company, companies),
+        ("old deals", "/paged", older_records.list_deals, deals),
+        ("old deals", "/recent/modified", older_records.recent_deals, deals),
+        ("old deals", "/{id:\\d+}", older_records.get_deal, deals),
+        ("old contacts", "/lists/all/contacts/all", older_records.list_contacts, contacts),
+        ("old contacts", "/lists/recently_updated/contacts/recent", older_records.recent_contacts, contacts),
+        ("old contacts", "/contact/vid/{id}/profile", older_records.get_contact, contacts),
+        ("old contacts", "/contact/email/{email}/profile", older_records.get_contact_by_email, contacts),
+        ("engagements", "/paged", older_records.list_engagements, contacts),
+        ("engagements", "/recent/modified", older_records.recent_engagements, contacts),
+        ("engagements", "/modified/after", older_records.engagements_after, contacts),
+        ("engagements", "/{id:\\d+}", older_records.get_engagement, contacts),
+        ("old owners", "", older_records.list_owners, owners),
+    ]
+    for area, suffix, work, scopes in rows:
+        yield Endpoint("GET", area, suffix, work, scopes)
+
+
 def _older_subscription_endpoints() -> Iterator[Endpoint]:
     either = "communication_preferences.read_write"
     writes = _any_of("communication_preferences.write", "subscriptions-status-write", either)
@@ -335,6 +365,7 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _list_endpoints,
     _subscription_endpoints,
     _older_subscription_endpoints,
+    _older_record_endpoints,
 )
 
 

@@ -1,0 +1,105 @@
+"""The imitated HubSpot as clients of v1 and v2 read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.sandbox.hubspot_portal import Portal, portal
+
+WHEN = "2026-11-01T10:00:00Z"
+
+
+@pytest.fixture
+def hub() -> Iterator[Portal]:
+    with portal(world={"owners": [{"id": "1", "email": "o@x.com"}]}) as made:
+        yield made
+
+
+def paged(hub: Portal, path: str, rows: str, more: str, offset: str, asked: str) -> list[dict[str, object]]:
+    """All rows, by following the page's own offset."""
+    found: list[dict[str, object]] = []
+    after = 0
+    while True:
+        page = hub.call("GET", f"{path}&{asked}={after}", status=200)
+        found += page[rows]
+        if not page[more]:
+            return found
+        assert page[offset] != after
+        after = page[offset]
+
+
+def test_companies_and_deals_are_paged_and_read_with_values_in_their_old_shape(hub: Portal) -> None:
+    companies = [hub.create("companies", name=f"C{number}") for number in range(3)]
+    rows = paged(
+        hub, "/companies/v2/companies/paged?limit=2&properties=name", "companies", "has-more", "offset", "offset"
+    )
+    assert [(str(row["companyId"]), row["properties"]["name"]["value"]) for row in rows] == [  # type: ignore[index]
+        (each, f"C{number}") for number, each in enumerate(companies)
+    ]
+    one = hub.call("GET", f"/companies/v2/companies/{companies[0]}", status=200)
+    assert one["properties"]["createdate"]["value"].isdigit()
+    hub.call("DELETE", f"/crm/v3/objects/companies/{companies[2]}", status=204)
+    hub.call("GET", f"/companies/v2/companies/{companies[2]}", status=404)
+    recent = hub.call("GET", "/companies/v2/companies/recent/modified?count=1", status=200)
+    assert (recent["results"][0]["companyId"], recent["hasMore"], recent["total"]) == (int(companies[1]), True, 2)
+
+    person = hub.create(email="a@x.com")
+    link = {"to": {"id": person}, "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 3}]}
+    given = {"properties": {"dealname": "D", "dealstage": "closedwon"}, "associations": [link]}
+    deal = int(hub.call("POST", "/crm/v3/objects/deals", given, 201)["id"])
+    path = "/deals/v1/deal/paged?limit=250&includeAssociations=true&properties=dealname"
+    [row] = paged(hub, path, "deals", "hasMore", "offset", "offset")
+    assert (row["dealId"], row["associations"]["associatedVids"]) == (deal, [int(person)])  # type: ignore[index]
+    assert hub.call("GET", "/deals/v1/deal/recent/modified", status=200)["results"][0]["dealId"] == deal
+    assert hub.call("GET", f"/deals/v1/deal/{deal}", status=200)["properties"]["dealname"]["value"] == "D"
+
+
+def test_contacts_are_paged_by_id_read_newest_first_and_found_by_address(hub: Portal) -> None:
+    people = [hub.create(email=f"{number}@x.com") for number in range(3)]
+    path = "/contacts/v1/lists/all/contacts/all?count=2&property=email"
+    rows = paged(hub, path, "contacts", "has-more", "vid-offset", "vidOffset")
+    assert [str(row["vid"]) for row in rows] == people
+    path, seen = "/contacts/v1/lists/recently_updated/contacts/recent?count=2", []
+    page = hub.call("GET", path, status=200)
+    seen += page["contacts"]
+    page = hub.call("GET", f"{path}&vidOffset={page['vid-offset']}&timeOffset={page['time-offset']}", status=200)
+    seen += page["contacts"]
+    assert ([str(row["vid"]) for row in seen], page["has-more"]) == (people[::-1], False)
+    found = hub.call("GET", "/contacts/v1/contact/email/1@X.com/profile", status=200)
+    assert found == hub.call("GET", f"/contacts/v1/contact/vid/{people[1]}/profile", status=200)
+    assert found["identity-profiles"][0]["identities"][0]["value"] == "1@x.com"
+    hub.call("GET", "/contacts/v1/contact/email/nobody@x.com/profile", status=404)
+    hub.call("GET", "/contacts/v1/lists/all/contacts/all?count=101", status=400)
+
+
+def test_engagements_of_all_types_come_in_one_stream_whatever_shares_a_millisecond(hub: Portal) -> None:
+    person = hub.create(email="a@x.com")
+    link = [{"to": {"id": person}, "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 204}]}]
+    row = {"properties": {"hs_timestamp": WHEN, "hs_task_subject": "Call"}, "associations": link}
+    made = hub.call("POST", "/crm/v3/objects/tasks/batch/create", {"inputs": [row] * 3}, 201)["results"]
+    note = hub.create("notes", hs_timestamp=WHEN, hs_note_body="Hello", hubspot_owner_id="1")
+    base = "/engagements/v1/engagements"
+    every = {int(note), *(int(each["id"]) for each in made)}
+    for path, asked in ((f"{base}/paged?limit=2", "offset"), (f"{base}/modified/after?limit=2", "after")):
+        rows = paged(hub, path, "results", "hasMore", asked, asked)
+        assert sorted(each["engagement"]["id"] for each in rows) == sorted(every)  # type: ignore[index]
+    newest = hub.call("GET", f"{base}/recent/modified?count=1", status=200)
+    assert newest["total"] == 4
+    told = hub.call("GET", f"{base}/{note}", status=200)
+    assert (told["engagement"]["type"], told["engagement"]["ownerId"], told["metadata"]) == (
+        "NOTE",
+        1,
+        {"body": "Hello"},
+    )
+    task = hub.call("GET", f"{base}/{made[0]['id']}", status=200)
+    assert (task["associations"]["contactIds"], task["metadata"]["subject"]) == ([int(person)], "Call")
+    hub.call("GET", f"{base}/recent/modified?count=100&offset=9950", status=400)
+    hub.call("GET", f"{base}/1", status=404)
+
+
+def test_owners_are_the_bare_list(hub: Portal) -> None:
+    [owner] = hub.call("GET", "/owners/v2/owners", status=200)
+    assert (owner["ownerId"], owner["email"]) == (1, "o@x.com")
+    assert hub.call("GET", "/owners/v2/owners?email=other@x.com", status=200) == []
