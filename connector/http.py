@@ -334,7 +334,8 @@ class _Transport(HTTPAdapter):
             body = b"" if is_streamed else response.content
         except requests.exceptions.RequestException as error:
             sent = was_sent(error)
-            what = "the connection broke or timed out" if sent else "no connection could be made"
+            host = urlsplit(request.url or "").netloc
+            what = f"the connection to {host} broke or timed out" if sent else f"no connection to {host} could be made"
             raise TransientError(
                 f"{what} ({type(error).__name__})",
                 sent=sent,

@@ -12,7 +12,7 @@ import ibis
 
 from connector import clock, settlement, writeback
 from connector.dispatch import Delivered
-from connector.errors import ConnectorError, ConservationError, QuotaExhausted, UnsafePlan
+from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.log import get
 from connector.mart import Mart
 from connector.model import System
@@ -64,6 +64,7 @@ class Summary:
     totals: Totals | None = None  # None: this run did not plan
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
+    aside: int = 0  # changes that the systems refused, those of earlier runs too
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
 
@@ -72,7 +73,9 @@ class Summary:
         """The highest code of all that went wrong; 0 when nothing did."""
         errors = [*self.failures.values(), *self.pulled.failures.values(), *self.pulled.stream_failures.values()]
         errors += [each.error for each in self.delivered if each.error is not None]
-        codes = [error.exit_code for error in errors if not isinstance(error, QuotaExhausted)]
+        codes = [
+            max(error.exit_code, SystemFailure.exit_code) for error in errors if not isinstance(error, QuotaExhausted)
+        ]
         if not all(counts.is_conserved for counts in self.pulled.counts.values()):
             codes.append(ConservationError.exit_code)
         if self.held:
@@ -95,10 +98,11 @@ class Summary:
             "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
             "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
             "left": dict(self.totals.left) if self.totals else {},
-            "enqueued": self.enqueued,
+            "enqueued": self.enqueued, "aside": self.aside,
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
-            "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()},
+            "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}
+            | {f"{system} {stream}": str(error) for (system, stream), error in self.pulled.stream_failures.items()},
             "paused": sorted(self.paused),
         }  # fmt: skip
 
@@ -245,6 +249,7 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
 
 def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learning: bool = True) -> None:
     """Close a run with what it did, and keep what it learnt about credentials, where it went to the systems."""
+    summary.aside = len(replans.refused(setup.state))
     summary.paused, refused = pauses.left_out(setup, clock.now())
     if is_learning:
         pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(refused), clock.now())

@@ -130,10 +130,11 @@ def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:
             return gone
         if not found and is_ended:
             return None
-        if len(found) != 1:
+        if not found:
+            raise explaining.nobody(mart)
+        if len(found) > 1:
             many = f"{len(found)} persons are known by that: {', '.join(found)}"
-            hint = "give the person id" if found else "try an e-mail, a phone number, a CRM record id or a person id"
-            raise ConnectorError(many if found else "nobody is known by that", hint=hint)
+            raise ConnectorError(many, hint="give the person id")
         return purging.person(mart, found[0])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -47,23 +48,35 @@ def init(
             f"{config} exists already", hint="give another name with --config, or --force to overwrite it"
         )
     titles = {adapter.kind: adapter.title for adapter in ADAPTERS if adapter.kind != "memory"}
-    chosen = system or [
-        kind for kind, title in titles.items() if yes or Confirm.ask(f"Connect {title}?", default=True, console=err)
-    ]
-    if not chosen:
-        raise ConnectorError("no system is chosen", hint="say y to one of them, or name it with --system")
-    if unknown := [kind for kind in chosen if kind not in titles]:
+    if unknown := [kind for kind in system or () if kind not in titles]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(titles)}", param_hint="--system")
-    url, region, every = starter.URL, "US", "15 minutes"
-    if "salesforce" in chosen and not yes:
-        url = _ask("Your Salesforce My Domain URL", url, starter.url)
-    if not yes:
-        region = _ask("Country whose phone numbers are written without a prefix", region, starter.region)
-        every = _ask("Sync every", every, starter.interval)
+    chosen, url, region, every = [], starter.URL, "US", "15 minutes"
+    with _answered("nothing was written; `connector init --yes` asks nothing"):
+        for kind in dict.fromkeys(system or titles):
+            if not (system or yes or Confirm.ask(f"Connect {titles[kind]}?", default=True, console=err)):
+                continue
+            chosen.append(kind)
+            if kind == "salesforce" and not yes:
+                url = _ask("Your Salesforce My Domain URL", url, starter.url)
+        if not chosen:
+            raise ConnectorError("no system is chosen", hint="say y to one of them, or name it with --system")
+        if not yes:
+            region = _ask("Country whose phone numbers are written without a prefix", region, starter.region)
+            every = _ask("Sync every", every, starter.interval)
     config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
     out.print(ok(f"wrote {config}"))
     for line in starter.next_steps(chosen, config, url):
         out.print(f"  {escape(line)}")
+
+
+@contextmanager
+def _answered(hint: str) -> Iterator[None]:
+    """Questions that need an answer: who leaves instead is told how things are."""
+    try:
+        yield
+    except (EOFError, KeyboardInterrupt):
+        err.print()
+        raise ConnectorError("there was no answer", hint=hint) from None
 
 
 def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
@@ -181,7 +194,7 @@ def install(
                 missing = [step for step in wanted if step.step in (Step.CREATE, Step.GRANT)]
                 if not missing or dry_run:
                     continue
-                if not yes and not Confirm.ask(f"Do this in {name}?", default=False, console=err):
+                if not yes and not _confirmed(name):
                     continue
                 done = list(doctor.install(setup, setup.systems[name], system, is_dry=False))
             except ConnectorError as problem:
@@ -196,6 +209,11 @@ def install(
             code = max(code, 1 if failed else 0)
     if code:
         sys.exit(code)
+
+
+def _confirmed(name: str) -> bool:
+    with _answered("nothing more was created; --yes creates it without asking"):
+        return Confirm.ask(f"Do this in {name}?", default=False, console=err)
 
 
 def _show_steps(name: str, steps: list[InstallStep]) -> None:

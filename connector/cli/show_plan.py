@@ -135,7 +135,10 @@ def _pulled(summary: Summary) -> None:
         if counts["merged"] or counts["split"]
         else ""
     )
-    out.print(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
+    if total.pulled or merged:
+        out.print(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
+    else:
+        out.print("Nothing new was read.")
 
 
 def _line(name: str, text: str) -> None:

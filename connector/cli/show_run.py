@@ -21,7 +21,7 @@ def show_summary(summary: Summary) -> None:
         for (system, _), counts in summary.pulled.counts.items():
             systems[system] += counts.pulled
         by_system = ", ".join(f"{name} {rows:,}" for name, rows in systems.items() if rows)
-        _line("pull", f"{total.pulled:,} records ({by_system})")
+        _line("pull", f"{_records(total.pulled)} ({by_system})")
         _line(
             "map",
             _parts(
@@ -37,18 +37,16 @@ def show_summary(summary: Summary) -> None:
         _line("pull", "nothing changed")
     if summary.resolved.records:
         found = ", ".join(_resolved(kind, counts) for kind, counts in summary.resolved.counts.items())
-        _line("resolve", f"{summary.resolved.records:,} records looked at: {found}")
+        _line("resolve", f"{_records(summary.resolved.records)} looked at: {found}")
     if summary.scored.subjects:
-        records = f"{summary.scored.records:,} record{'' if summary.scored.records == 1 else 's'}"
-        _line(
-            "score",
-            f"{summary.scored.subjects:,} person{'' if summary.scored.subjects == 1 else 's'}, from the events of {records}",
-        )
+        persons = f"{summary.scored.subjects:,} person{'' if summary.scored.subjects == 1 else 's'}"
+        _line("score", f"{persons}, from the events of {_records(summary.scored.records)}")
     if summary.staged.moved or summary.staged.fired:
         _line("stage", _parts({"moved": summary.staged.moved, "fired a task": summary.staged.fired}))
     if summary.totals is not None:
         words = {
-            "changes": summary.planned,
+            "change" if summary.enqueued == 1 else "changes": summary.enqueued,
+            "waiting or set aside already": summary.planned - summary.enqueued,
             "held": summary.held.total(),
             "too small to write": summary.totals.suppressed,
         }
@@ -62,13 +60,18 @@ def _line(step: str, text: str) -> None:
     tell(f"[bold]{step:<9}[/bold] {text}")
 
 
+def _records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
 def _parts(counts: Mapping[str, int]) -> str:
     return " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
 
 
 def _resolved(kind: str, counts: Mapping[str, int]) -> str:
     moves = _parts({name: counts.get(name, 0) for name in ("new", "merged", "split", "retired")})
-    return f"{counts.get('persons', 0):,} {kind}s" + (f" ({moves})" if moves else "")
+    found = counts.get("persons", 0)
+    return f"{found:,} {kind}{'' if found == 1 else 's'}" + (f" ({moves})" if moves else "")
 
 
 def _delivered(each: Delivered) -> str:
@@ -116,22 +119,32 @@ def _troubles(summary: Summary) -> None:
             _waits_for_quota(each, each.error)
         elif each.error is not None and each.system not in left_out:
             _trouble(f"{each.system} stopped taking changes: {each.error}; {each.waiting:,} wait", each.error.hint)
-    lost = [key for key, counts in summary.pulled.counts.items() if not counts.is_conserved]
-    for system, stream in lost:
-        _trouble(f"{system} {stream}: the counts do not add up, so something was lost", "report this; the data is kept")
+    _lost(summary)
     for reason, count in summary.held.items():
         mend = "look with `connector status`, let go with `connector apply --held`"
         _trouble(f"{count:,} change{'' if count == 1 else 's'} held: {reason}", mend)
     quarantined = summary.pulled.total.quarantined
     if quarantined:
-        records = "1 record was" if quarantined == 1 else f"{quarantined:,} records were"
-        tell(f"[yellow]![/yellow] {records} set aside\n  `connector status` says which, and why")
+        _set_aside("1 record was" if quarantined == 1 else f"{quarantined:,} records were", "not readable")
+    if summary.aside:
+        _set_aside("1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are", "refused by the system")
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
-    elif left_out or summary.paused or quarantined or _is_busy(summary.delivered):
+    elif left_out or summary.paused or quarantined or summary.aside or _is_busy(summary.delivered):
         return
     elif summary.totals and not summary.planned:
         tell(ok("everything is as it should be"))
+
+
+def _lost(summary: Summary) -> None:
+    for (system, stream), counts in summary.pulled.counts.items():
+        if not counts.is_conserved:
+            what = f"{system} {stream}: the counts do not add up, so something was lost"
+            _trouble(what, "report this; the data is kept")
+
+
+def _set_aside(what: str, why: str) -> None:
+    tell(f"[yellow]![/yellow] {what} set aside: {why}\n  `connector quarantine` says more")
 
 
 def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:

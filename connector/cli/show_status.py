@@ -10,11 +10,11 @@ from rich.markup import escape
 from connector.cli.screen import ok, tell, when
 from connector.report.status import Status
 from connector.state import pauses
-from connector.state.models import RunStep
+from connector.state.models import Run, RunStep
 
 _COUNTS = ("applied", "unchanged", "filtered", "quarantined")
 #: what the summary of a run says, and how that reads
-_SAID = {"pulled": "pulled", "applied": "applied", "planned": "changes"}
+_SAID = {"pulled": "pulled", "applied": "applied", "enqueued": "changes"}
 _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
 
 
@@ -26,22 +26,33 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     if not told.runs:
         tell("  none yet: connector sync")
     for run in told.runs:
-        took = f"{(run.ended_at - run.started_at).total_seconds():.1f} s" if run.ended_at else ""
+        ended_at = None if run.status == "dead" else run.ended_at  # a dead run's end is when the next one found it
+        took = f"{(ended_at - run.started_at).total_seconds():.1f} s" if ended_at else ""
         mark = _MARKS.get(run.status, "[red]✗[/red]")
-        said = run.summary
-        numbers = (
-            " · ".join(f"{said[name]:,} {word}" for name, word in _SAID.items() if said.get(name)) or "nothing new"
-            if said.get("pulled") is not None
-            else ""
-        )
         code = f" exit {run.exit_code}" if run.exit_code else ""
-        tell(f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {numbers}{code}")
+        tell(
+            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {_said(run)}{code}"
+        )
     _alerts(told)
     _pauses(told)
     _streams(told, systems)
     _quotas(told, systems)
     _outbox(told)
     _others(told)
+
+
+def _said(run: Run) -> str:
+    """What a run did, or what became of it."""
+    if run.status == "dead":
+        return "was cut off; the next one went on"
+    said = run.summary
+    if "error" in said:
+        return escape(said["error"].split("\n")[0][:80])
+    if said.get("pulled") is None:
+        return ""
+    if run.command == "plan":
+        said = said | {"enqueued": said.get("planned")}
+    return " · ".join(f"{said[name]:,} {word}" for name, word in _SAID.items() if said.get(name)) or "nothing new"
 
 
 def _others(told: Status) -> None:
@@ -91,6 +102,7 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         return
     tell(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   last run")
     counts = {(step.system, step.stream): step for step in told.steps}
+    newest = max(poll.run for poll in told.polls)
     for poll in told.polls:
         if poll.system not in systems:
             continue
@@ -98,16 +110,18 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         changed = "–" if changed_at is None else _ago(told.now, changed_at)
         held = "–" if rows is None else f"{rows:,}"
         line = f"  {poll.system:<11} {poll.stream:<17}{_ago(told.now, poll.polled_at):>11}{changed:>12}{held:>12}"
-        tell(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)))}[/dim]")
+        tell(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)), poll.run == newest)}[/dim]")
     for step in told.steps:
         if step.status != "done":
             tell(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
 
 
-def _counted(step: RunStep | None) -> str:
+def _counted(step: RunStep | None, is_read: bool) -> str:
     """What became of the rows that a stream brought: nothing is lost between two words."""
+    if step is not None and step.status != "done":
+        return "failed"
     if step is None or not step.pulled:
-        return ""
+        return "nothing new" if is_read else "not due"
     parts = [f"{count:,} {name}" for name in _COUNTS if (count := getattr(step, name))]
     return parts[0] if len(parts) == 1 else f"{step.pulled:,} = " + " + ".join(parts)
 

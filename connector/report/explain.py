@@ -56,13 +56,20 @@ def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
         pair.check(setup.state, mart)
         found = find(setup, mart, asked.strip())
         if not found:
-            raise ConnectorError(
-                "nobody is known by that", hint="try an e-mail, a phone number, a CRM record id or a person id"
-            )
+            raise nobody(mart)
         return [_explained(setup, mart, key, now) for key in found]
 
 
 # ------------------------------------------------------------------------------------------------------------ finding
+
+
+def nobody(mart: Mart) -> ConnectorError:
+    """That nobody is known by what was asked, with what to try; it may be too early to ask."""
+    if not mart.count(mart.table("person").limit(1)):
+        return ConnectorError("nobody is known yet", hint="`connector sync` reads the systems; ask again after it")
+    return ConnectorError(
+        "nobody is known by that", hint="try an e-mail, a phone number, a CRM record id or a person id"
+    )
 
 
 def find(setup: Setup, mart: Mart, asked: str) -> list[str]:

@@ -33,7 +33,7 @@ def check(
     readable = [name for name, found in wrong.items() if not found]
     findings += [Finding("ok", f"reads {', '.join(readable)}")] if readable else []
     findings += [finding for found in wrong.values() for finding in found]
-    signed_in_as = f"portal {portal} ({account.get('timeZone') or 'time zone unknown'})"
+    signed_in_as = f"the app of portal {portal}, time zone {account.get('timeZone') or 'unknown'}"
     return Check(system, signed_in_as, used, limit, server.ahead_s, tuple(findings))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from connector import cli, tomlfile
+from connector.errors import ConnectorError
 
 
 def _init(directory: Path, answers: str, *options: str) -> tuple[int, str]:
@@ -16,7 +17,7 @@ def _init(directory: Path, answers: str, *options: str) -> tuple[int, str]:
 
 def test_wrong_answers_are_asked_again_and_right_ones_are_put_in_order(tmp_path: Path) -> None:
     answers = "\n".join(
-        ["y", "n", "not a url", "acme.my.salesforce.com/", "germany", "de", "every fortnight", "every 5 minutes", ""]
+        ["y", "not a url", "acme.my.salesforce.com/", "n", "germany", "de", "every fortnight", "every 5 minutes", ""]
     )
     code, said = _init(tmp_path, answers)
     assert code == 0, said
@@ -31,6 +32,14 @@ def test_no_system_is_no_configuration(tmp_path: Path) -> None:
     assert _init(tmp_path, "n\nn\n")[0] == 1
     assert _init(tmp_path, "", "--system", "salesfroce")[0] == 2
     assert not (tmp_path / "connector.toml").exists()
+
+
+def test_who_leaves_in_the_middle_is_told_that_nothing_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "connector.toml"
+    done = CliRunner().invoke(cli.app, ["init", "--config", str(file)], input="y\n")
+    assert isinstance(done.exception, ConnectorError)
+    assert "nothing was written" in done.exception.hint
+    assert not file.exists()
 
 
 def test_an_address_that_is_still_to_be_given_is_said(tmp_path: Path) -> None:

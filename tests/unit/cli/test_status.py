@@ -36,3 +36,21 @@ def test_a_quiet_stream_says_when_it_was_read_when_it_last_changed_and_what_it_h
     show_status.show_status(told, ["crm"])
     [line] = [line for line in capsys.readouterr().out.splitlines() if "deals" in line]
     assert line.split() == ["crm", "deals", "2", "h", "ago", "5", "h", "ago", "1,234", "2", "unchanged"]
+
+
+def test_a_stream_without_news_says_whether_it_was_read_and_a_dead_run_that_it_was_cut_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    killed = state.start_run("sync", NOW - timedelta(minutes=9), "")
+    run = state.start_run("sync", NOW - timedelta(minutes=1), "")
+    state.bury_dead_runs(run, NOW - timedelta(minutes=1))
+    state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 0})
+    for name, at_run in (("deals", run), ("owners", killed)):
+        state.set_poll(Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=at_run))
+    show_status.show_status(status(state, NOW), ["crm"])
+    lines = capsys.readouterr().out.splitlines()
+    [dead] = [line for line in lines if "cut off" in line]
+    assert dead.split()[:6] == ["✗", str(killed), "sync", "9", "min", "ago"]
+    assert "480.0 s" not in dead
+    assert [line.split("–")[-1].strip() for line in lines if "crm  " in line] == ["nothing new", "not due"]

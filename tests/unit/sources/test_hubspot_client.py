@@ -207,7 +207,7 @@ def test_check_names_what_is_missing_and_what_is_not_allowed() -> None:
     events = next(stream for stream in HUBSPOT.streams if stream.name == "email_events")
     wanted = [Request(HUBSPOT.streams[0], ("email", "shoe_size", "associations.companies")), Request(events, ())]
     found = system().source.check(wanted)
-    assert found.signed_in_as == "portal 4711 (Europe/Berlin)"
+    assert found.signed_in_as == "the app of portal 4711, time zone Europe/Berlin"
     assert (found.calls_used, found.calls_limit) == (3102, 625000)
     assert [(each.level, each.what.split(":")[0]) for each in found.findings] == [
         ("error", "contacts.shoe_size does not exist"),

@@ -1,0 +1,37 @@
+"""The summary of a run says what went wrong, and that all is well only where it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.cli.show_run import show_summary
+from connector.errors import RecordRejected
+from connector.pipeline import Summary
+from connector.plan import Totals
+from connector.steps.pull import Pulled
+
+
+def test_a_stream_that_could_not_be_read_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = RecordRejected("the query is refused", code="BAD_REQUEST")
+    summary = Summary(1, pulled=Pulled(stream_failures={("crm", "contacts"): refused}), totals=Totals())
+    assert summary.exit_code == 4
+    assert summary.as_json()["failures"] == {"crm contacts": "the query is refused"}
+    show_summary(summary)
+    said = capsys.readouterr().out
+    assert "crm contacts was left out: the query is refused" in said
+    assert "as it should be" not in said
+
+
+def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_summary(Summary(1, planned=282, enqueued=0, totals=Totals(), aside=282))
+    said = capsys.readouterr().out
+    assert "plan      282 waiting or set aside already" in said
+    assert "282 changes are set aside" in said
+    show_summary(Summary(1, totals=Totals(), aside=1))
+    said = capsys.readouterr().out
+    assert "1 change is set aside" in said
+    assert "as it should be" not in said
+    show_summary(Summary(1, totals=Totals()))
+    assert "everything is as it should be" in capsys.readouterr().out
