@@ -6,6 +6,7 @@ A verb's file is imported when the verb is called: most of them need engines tha
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -97,9 +98,12 @@ def _root(version: bool = typer.Option(False, "--version", help="Show the versio
 def main() -> None:
     """The entry point of the `connector` command."""
     gc.set_threshold(OBJECTS_BEFORE_A_COLLECTION, *gc.get_threshold()[1:])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no ✓ or é shows the rest
     try:
         clock.now()
-    except ValueError:
+    except (ValueError, OverflowError):
         err.print("CONNECTOR_NOW is not an instant; write it as 2026-11-24T12:00:00+00:00, or unset it")
         sys.exit(2)
     try:

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from connector.cli.books import open_books
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, print_json, tell
 from connector.errors import ConnectorError
 from connector.state import quarantine as asides
 from connector.state.quarantine import Cause

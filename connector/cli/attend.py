@@ -6,11 +6,10 @@ import getpass
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from connector import clock
 from connector.cli.books import open_books
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, ok, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, out, print_json
 from connector.cli.show_status import show_status
 from connector.errors import ConnectorError
 from connector.report import status as reporting

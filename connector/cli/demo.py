@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from rich.markup import escape
 from rich.rule import Rule
 
-from connector.cli.screen import ok, out
+from connector.cli.screen import escape, ok, out
 from connector.errors import ConnectorError
 
 _READY_WITHIN_S = 90

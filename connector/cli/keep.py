@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from connector import clock
 from connector.cli.attend import whoami
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, tell
 from connector.errors import ConnectorError
 from connector.report import explain as explaining
 from connector.state import erasure, lease

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from connector import alerts, clock, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, report_error
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error
 from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load

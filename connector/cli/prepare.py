@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.prompt import Confirm, Prompt
 
 from connector import doctor
 from connector.cli import starter
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, ok, out, print_json, report_error
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error
 from connector.doctor import Checked
 from connector.errors import ConnectorError
 from connector.model import Finding, InstallStep, Step

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.markup import escape
-
-from connector.cli.screen import out, tell
+from connector.cli.screen import escape, out, tell
 from connector.matching.terms import WORDS
 from connector.report.explain import Explained
 from connector.tables import POINT, VISITOR

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
-
-from connector.cli.screen import out, when
+from connector.cli.screen import escape, out, when
 from connector.cli.show_run import show_left_out
 from connector.cost import Cost
 from connector.model import Change

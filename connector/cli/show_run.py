@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rich.markup import escape
-
-from connector.cli.screen import ok, tell, when
+from connector.cli.screen import escape, ok, tell, when
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, QuotaExhausted
 from connector.pipeline import Summary

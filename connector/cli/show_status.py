@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.markup import escape
-
-from connector.cli.screen import ok, tell, when
+from connector.cli.screen import escape, ok, tell, when
 from connector.report.status import Status
 from connector.state import pauses
 from connector.state.models import Run, RunStep

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from connector import pipeline, settlement, undo, writeback
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, out, print_json
 from connector.cli.show_run import show_summary
 from connector.pipeline import Summary
 from connector.scheduler import stopping_on_signals

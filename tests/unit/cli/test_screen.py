@@ -1,6 +1,12 @@
-"""A narrow terminal: what goes on below a line is indented, and nothing is cut off."""
+"""The screen: what goes on below a line is indented, nothing is cut off, and no text of others commands the terminal."""
 
 from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -21,3 +27,43 @@ def test_a_long_line_goes_on_indented_and_a_pipe_gets_it_whole(
     monkeypatch.setattr(screen, "out", Console(width=30, highlight=False, soft_wrap=True))
     screen.tell(text)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+EVIL = "Ann\x1b[2J\x9b31m\x00\r\n\u202eevil [bold]"
+
+
+def test_what_others_wrote_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.out.print(screen.escape(EVIL))
+    assert capsys.readouterr().out == "Ann�[2J�31m����evil [bold]\n"
+
+
+def test_json_holds_every_character_and_shows_none_that_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.print_json({"name": EVIL})
+    said = capsys.readouterr().out
+    assert json.loads(said) == {"name": EVIL}
+    assert not {"\x1b", "\x9b", "\u202e"} & set(said)
+
+
+def test_every_verb_escapes_by_the_screen() -> None:
+    files = Path(screen.__file__).parent.glob("*.py")
+    assert [file.name for file in files if "rich.markup" in file.read_text("utf-8")] == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_our_characters_shows_the_rest(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "connector.toml").write_text('[systems.crm]\nkind = "memory"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "status"],
+        cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"nothing waits" in done.stdout
+
+
+def test_an_instant_beyond_the_calendar_is_told_as_such(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "status"],
+        cwd=tmp_path, env=os.environ | {"CONNECTOR_NOW": "9999-12-31T23:59:59.999999"}, capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "CONNECTOR_NOW is not an instant" in done.stderr
