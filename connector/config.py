@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from phonenumbers import SUPPORTED_REGIONS
 
 from connector import lifecycle, scoring, tomlfile, writeback
 from connector.alerts import AlertsSection
@@ -18,6 +19,7 @@ from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
 from connector.log import LogSection
 from connector.mapping import MappingSection
+from connector.mapping import load as mapping_of
 from connector.mart import MartSection
 from connector.model import Adapter
 from connector.scheduler import ScheduleSection
@@ -27,6 +29,7 @@ from connector.sources import ADAPTERS
 from connector.state import StateSection
 from connector.survivorship import SurvivorshipSection
 from connector.tomlfile import TomlFile, kind_of, nearest
+from connector.triggers import OWNERS
 from connector.writeback import WritebackSection
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
@@ -99,6 +102,8 @@ class _Reader:
         single = {name: toml.single(model, name) for name, model in SINGLE_SECTIONS.items()}
         named = {name: toml.named(model, toml.table(name), name) for name, model in NAMED_SECTIONS.items()}
         self._check_rules(single, named)
+        if len(adapters) == len(toml.table("systems")):
+            self._check_names(single, named["tasks"], adapters)
         if single["writeback"] is not None and len(adapters) == len(toml.table("systems")):
             written = {name: each.capabilities for name, each in adapters.items()}
             toml.problems += writeback.problems(single["writeback"], written)
@@ -139,7 +144,7 @@ class _Reader:
         self, tables: Mapping[str, Any], systems: Mapping[str, Any]
     ) -> tuple[str, dict[str, dict[str, MappingSection]]]:
         region = tables.get("region", "US")
-        if not isinstance(region, str) or not re.fullmatch(r"[A-Z]{2}", region):
+        if region not in SUPPORTED_REGIONS:
             self.toml.say("mapping.region", 'must be a country code of two letters such as "DE"')
         made: dict[str, dict[str, MappingSection]] = {}
         for system, streams in tables.items():
@@ -155,7 +160,33 @@ class _Reader:
             known = {stream.name for stream in adapter.streams} if adapter else set()
             for stream in set(made.get(system, {})) - known if adapter else ():
                 self.toml.unknown(f"mapping.{system}.{stream}", stream, known)
+            sound = {name: section for name, section in made.get(system, {}).items() if name in known and section}
+            if adapter and sound:
+                self._check_mapping(adapter.kind, sound, system)
         return str(region), made
+
+    def _check_mapping(self, kind: str, sections: Mapping[str, MappingSection], system: str) -> None:
+        try:
+            mapping_of(kind, sections, system=system)
+        except ConfigError as problem:
+            self.toml.problems += problem.problems
+
+    def _check_names(
+        self, single: Mapping[str, Any], tasks: Mapping[str, TaskSection | None], adapters: Mapping[str, Adapter]
+    ) -> None:
+        """Systems and streams that other tables name: one that is not there would be passed over without a word."""
+        sections = {f"tasks.{name}.system": task.system for name, task in tasks.items() if task is not None}
+        found = {path: name for path, name in sections.items() if name != OWNERS}
+        if single["survivorship"] is not None:
+            named = enumerate(single["survivorship"].systems)
+            found |= {f"survivorship.systems[{number}]": name for number, name in named}
+        for path, name in found.items():
+            if name not in adapters:
+                self.toml.say(path, f"there is no [systems.{name}]", nearest(name, adapters))
+        streams = {f"{name}.{stream.name}" for name, adapter in adapters.items() for stream in adapter.streams}
+        for name in single["schedule"].streams if single["schedule"] is not None else ():
+            if name not in streams:
+                self.toml.say(f"schedule.streams.{name}", "there is no such stream", nearest(name, streams))
 
     def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> None:
         """Conditions and templates of every table that is sound in itself, whatever else is wrong."""

@@ -30,6 +30,8 @@ from connector.section import Section
 from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR
 
 MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Reference, Task)
+#: A task's system that is none by name: where the person has an owner.
+OWNERS = "owner's"
 _DUE = r"^\s*(\d{1,3}) (working day|day|hour|week)s?\s*$"
 _NAMES = ("person", "account", "score", "fit", "engagement", "grade", "stage", "reasons", "trigger")
 _BODY = """{{ person.name }} scores {{ score }} ({{ grade }}{% if stage %}, {{ stage }}{% endif %}).
@@ -49,7 +51,7 @@ class TaskSection(Section):
     body: str = Field(_BODY, description="template over the same")
     due: str = Field("1 working day", pattern=_DUE, description='when it is due: "1 working day", "4 hours", "2 days"')
     priority: Literal["high", "normal", "low"] = Field("high", description="priority of the task")
-    system: str = Field("owner's", description='system that gets it, or "owner\'s": where the person has an owner')
+    system: str = Field(OWNERS, description='system that gets it, or "owner\'s": where the person has an owner')
     owner: str = Field("", description="native user id of who gets it; the record's owner when empty")
     first_run_days: int = Field(0, ge=0, le=365, description="on its first run make tasks for events younger than this")
 

@@ -237,3 +237,35 @@ ownership = { stge = "defer", "salesforce.grad" = "fill", "hubspott.stage" = "ow
     assert told["writeback.ownership.salesforce.Contct.stage"].endswith('did you mean "Contact"?')
     right = 'ownership = { stage = "defer", "salesforce.grade" = "fill", "hubspot.contacts.score" = "alert" }'
     config.load(write(tmp_path, STARTER + "\n[writeback]\n" + right + "\n"))
+
+
+def test_systems_streams_and_countries_that_are_not_there_are_told_with_the_nearest_and_with_all_else(
+    tmp_path: Path,
+) -> None:
+    wrong = STARTER.replace('region = "DE"', 'region = "XX"').replace('system = "salesforce"', 'system = "salesfroce"')
+    wrong += """
+streams = { "hubspot.form_submission" = "5 minutes" }
+
+[survivorship]
+systems = ["hubspt"]
+
+[mapping.salesforce.leads.fields]
+first_nam = "FirstName"
+
+[mapping.hubspot.contacts.fields]
+last_nam = "lastname"
+"""
+    found = {each.path: each for each in problems(tmp_path, wrong)}
+    assert found.keys() == {
+        "mapping.region",
+        "tasks.call_hot_lead.system",
+        "schedule.streams.hubspot.form_submission",
+        "survivorship.systems[0]",
+        "mapping.salesforce.leads.fields.first_nam",
+        "mapping.hubspot.contacts.fields.last_nam",
+    }
+    assert "salesforce" in found["tasks.call_hot_lead.system"].mend
+    assert "hubspot.form_submissions" in found["schedule.streams.hubspot.form_submission"].mend
+    assert "hubspot" in found["survivorship.systems[0]"].mend
+    assert "last_name" in found["mapping.hubspot.contacts.fields.last_nam"].mend
+    assert all(each.line for each in found.values() if "schedule" not in each.path), found
