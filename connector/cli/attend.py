@@ -87,4 +87,8 @@ def unfreeze(
     if not records and not everything:
         raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
     count = freezes.end(open_books(config).state, None if everything else records or [], clock.now())
+    if records and not count:
+        raise ConnectorError(
+            "nothing of that is frozen", hint="`connector status` shows what is, and names its records"
+        )
     out.print(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))

@@ -13,6 +13,7 @@ from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, out, print_json
 from connector.cli.show_run import show_summary
+from connector.errors import ConnectorError
 from connector.pipeline import Summary
 from connector.scheduler import stopping_on_signals
 from connector.state import freezes
@@ -42,6 +43,8 @@ def undo_run(
     Reads first. The restored fields are frozen, or the next sync would write them again: `connector unfreeze` lets it.
     """
     _, setup = open_house(config)
+    if not any(1 <= run <= (newest.id or 0) for newest in setup.state.last_runs(1)):
+        raise ConnectorError(f"there is no run {run}", hint="`connector status` shows the last ones")
     with (
         stopping_on_signals() as stop,
         progress_hooks(is_quiet=as_json) as hooks,

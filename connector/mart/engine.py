@@ -81,7 +81,8 @@ class MartSection(Section):
     memory_limit: str = Field(
         "512MB",
         pattern=_SIZE.pattern,
-        description='memory that the engine may use, such as "4GB"; what is more goes to a folder beside the file',
+        description='memory that the engine may use, such as "4GB"; it is told three quarters of it, as it counts about so much of '
+        "what it takes; what is more goes to a folder beside the file",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="threads that the engine may use; when empty, one a core and 128 MB of memory"
