@@ -113,3 +113,10 @@ def main() -> None:
         sys.exit(problem.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as problem:
+        if problem.strerror is None:
+            raise
+        where = f"{problem.filename}: " if problem.filename else ""
+        hint = "give another path or port, or see that it may be used and has room"
+        report_error(ConnectorError(f"{where}{problem.strerror}", hint=hint))
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,9 +239,10 @@ def _translate(failed: ExceptionContext) -> None:
         raise StateError(
             "the state store may not be written", hint="give its file and folder to the user who runs this"
         )
+    why = f" ({failed.original_exception})" if isinstance(failed.original_exception, sqlite3.Error) else ""
     raise StateError(
-        "the state store cannot be opened, read or written",
-        hint="restore it from a backup, or give [state] another path",
+        f"the state store cannot be opened, read or written{why}",
+        hint="see that its folder may be written and has room; if it is damaged restore it from a backup",
     ) from problem
 
 

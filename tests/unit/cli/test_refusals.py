@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,13 @@ def test_what_is_not_there_is_told_with_what_to_do(tmp_path: Path, words: list[s
     assert said in str(done.exception)
     assert hint in done.exception.hint
     assert not open_state(StateSection(), tmp_path).last_runs(1)
+
+
+def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "init", "--yes", "--config", "file/connector.toml"],
+        cwd=tmp_path, capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("✗ file/connector.toml: Not a directory\n")
