@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from connector.sandbox.context import Context
-from connector.sandbox.salesforce import acting, jobs, recycling, seeding, serving
+from connector.sandbox.salesforce import acting, bulk_one, jobs, recycling, seeding, serving
 from connector.sandbox.salesforce.org import org_of
 
 __all__ = ["act", "counts", "create_tables", "load", "routes"]
@@ -21,6 +21,7 @@ __all__ = ["act", "counts", "create_tables", "load", "routes"]
 def create_tables(context: Context) -> None:
     """Make the tables of the org where they are missing."""
     jobs.create_tables(org_of(context))
+    bulk_one.create_tables(org_of(context))
 
 
 def load(context: Context, objects: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from connector.sandbox.context import COST, RECORDS, SALESFORCE
 from connector.sandbox.database import transaction
-from connector.sandbox.salesforce import acting, auth
+from connector.sandbox.salesforce import acting, auth, bulk_one
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
@@ -43,13 +43,6 @@ def routes(org: Org) -> list[web.RouteDef]:
             return _json({"error": error.error, "error_description": error.description}, 400)
         return _json(body, 200)
 
-    async def soap(request: web.Request) -> web.Response:
-        body = await request.read()
-        request[COST] = 0
-        version = float(request.match_info["version"])
-        status, text = auth.soap_login(org, version, body, _base_url(request))
-        return web.Response(status=status, text=text, content_type="text/xml")
-
     async def revoke(request: web.Request) -> web.Response:
         form = _form(request, await request.read())
         request[COST] = 0
@@ -71,13 +64,32 @@ def routes(org: Org) -> list[web.RouteDef]:
         return await _under_locks(org, queries, request)
 
     return [
+        *_older_routes(org, queries),
         web.post("/services/oauth2/token", token),
-        web.post(r"/services/Soap/{kind:[cu]}/{version:\d+(?:\.\d)?}", soap),
         web.route("*", "/services/oauth2/revoke", revoke),
         web.route("*", "/services/oauth2/userinfo", user_info),
         web.get("/services/data", version_list),
         web.get("/services/data/", version_list),
         web.route("*", "/services/data/{rest:.*}", rest),
+    ]
+
+
+def _older_routes(org: Org, queries: Queries) -> list[web.RouteDef]:
+    """What older clients ask for: SOAP login and Bulk API 1.0."""
+
+    async def soap(request: web.Request) -> web.Response:
+        body = await request.read()
+        request[COST] = 0
+        version = float(request.match_info["version"])
+        status, text = auth.soap_login(org, version, body, _base_url(request))
+        return web.Response(status=status, text=text, content_type="text/xml")
+
+    async def bulk(request: web.Request) -> web.StreamResponse:
+        return await _respond(org, request, _async(org, queries, request, await request.read()))
+
+    return [
+        web.route("*", r"/services/async/{version:\d+\.0}/{rest:.*}", bulk),
+        web.post(r"/services/Soap/{kind:[cu]}/{version:\d+(?:\.\d)?}", soap),
     ]
 
 
@@ -121,6 +133,38 @@ def _rest(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answ
             return dispatch(call)
     except RefusedError as error:
         return Answer(error.status, [error.as_rest()], cost=0 if error.code in _FREE else 1)
+
+
+def _async(org: Org, queries: Queries, request: web.Request, body: bytes) -> Answer:
+    """Bulk API 1.0, which has a session header and error bodies of its own."""
+    try:
+        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+        user_id = user_id or auth.user_of(org, f"Bearer {request.headers.get('X-SFDC-Session', '')}")
+        if user_id is None:
+            raise RefusedError("INVALID_SESSION_ID", "Invalid session id")
+        _demand_quota(org)
+        call = Call(
+            org=org,
+            queries=queries,
+            access=org.access(user_id),
+            version=request.match_info["version"],
+            method=request.method,
+            path=f"/{request.match_info['rest']}",
+            query=dict(request.query),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+        )
+        with transaction(org.database):
+            return bulk_one.dispatch(call)
+    except RefusedError as error:
+        status, told = bulk_one.refusal(error)
+        return Answer(status, told, cost=0 if error.code in _FREE else 1)
+
+
+def _demand_quota(org: Org) -> None:
+    settings = org.context.settings
+    if settings.are_limits_on and org.context.calls.used_last_day(SALESFORCE) >= settings.salesforce_calls_per_day:
+        raise RefusedError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
 
 
 async def _respond(org: Org, request: web.Request, answer: Answer) -> web.StreamResponse:
@@ -169,9 +213,7 @@ def _call(org: Org, queries: Queries, request: web.Request, body: bytes) -> Call
     user_id = auth.user_of(org, request.headers.get("Authorization", ""))
     if user_id is None:
         raise RefusedError("INVALID_SESSION_ID", "Session expired or invalid")
-    settings = org.context.settings
-    if settings.are_limits_on and org.context.calls.used_last_day(SALESFORCE) >= settings.salesforce_calls_per_day:
-        raise RefusedError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+    _demand_quota(org)
     query = dict(parse_qsl(raw_query, keep_blank_values=True))
     return Call(
         org=org,

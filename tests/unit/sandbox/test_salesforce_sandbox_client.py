@@ -125,3 +125,28 @@ def test_a_password_signs_in_by_oauth_and_by_soap_until_soap_is_gone(server: Org
         Salesforce(**given | {"password": "wrong"}, **app, session=session)
     with pytest.raises(SalesforceAuthenticationFailed, match="UNSUPPORTED_API_VERSION"):
         Salesforce(**given, security_token="", session=session, version="65.0")
+
+
+def test_bulk_api_of_the_first_generation_writes_and_reads_records(library: Salesforce, server: OrgClient) -> None:
+    contacts = library.bulk.Contact
+    made = contacts.insert([{"LastName": "One", "Customer_Number__c": "B1"}, {"FirstName": "Nameless"}])
+    assert [(row["success"], row["created"]) for row in made] == [(True, True), (False, False)]
+    assert made[1]["errors"][0]["statusCode"] == "REQUIRED_FIELD_MISSING"
+    again = [{"LastName": "Uno", "Customer_Number__c": "B1"}, {"LastName": "Two", "Customer_Number__c": "B2"}]
+    told = contacts.upsert(again, "Customer_Number__c", batch_size=1, use_serial=True)
+    assert [row["created"] for row in told] == [False, True]
+    assert contacts.update([{"Id": told[1]["id"], "FirstName": "Al"}])[0]["success"]
+    soql = "SELECT Id, LastName, FirstName FROM Contact WHERE Customer_Number__c LIKE 'B%' ORDER BY Customer_Number__c"
+    assert [(row["LastName"], row["FirstName"]) for row in contacts.query(soql)] == [("Uno", None), ("Two", "Al")]
+    assert all(row["success"] for row in contacts.delete([{"Id": row["id"]} for row in told]))
+    assert len(contacts.query_all(soql)) == 2
+    base = f"{server.url}/services/async/60.0/job"
+    refused = requests.post(base, headers={"X-SFDC-Session": "old"}, json={}, timeout=10)
+    assert (refused.status_code, refused.json()["exceptionCode"]) == (400, "InvalidSessionId")
+    headers = {"X-SFDC-Session": str(library.session_id)}
+    job = {"operation": "insert", "object": "Nope", "contentType": "JSON"}
+    assert requests.post(base, headers=headers, json=job, timeout=10).json()["exceptionCode"] == "InvalidEntity"
+    job = requests.post(base, headers=headers, json={**job, "object": "Contact"}, timeout=10).json()
+    requests.post(f"{base}/{job['id']}", headers=headers, json={"state": "Closed"}, timeout=10)
+    late = requests.post(f"{base}/{job['id']}/batch", headers=headers, json=[], timeout=10)
+    assert (late.status_code, late.json()["exceptionCode"]) == (400, "InvalidJobState")

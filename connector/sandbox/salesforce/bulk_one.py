@@ -1,0 +1,264 @@
+"""Bulk API 1.0 with JSON: `/services/async/{version}/job`, which older clients use. CSV, XML and PK chunking are not there.
+
+Bulk API Developer Guide, "Create a New Job", "Add a Batch", "Get Results for a Batch": a batch has up to 10,000 records, each
+written by itself in chunks of 200; refusals are 400 with `exceptionCode`. Batches are worked on as they come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from connector.sandbox.salesforce import collections
+from connector.sandbox.salesforce.calls import Answer, Call
+from connector.sandbox.salesforce.ids import native_id
+from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.refusal import RefusedError
+
+OPERATIONS = ("insert", "update", "upsert", "delete", "query", "queryAll")
+MOST_RECORDS = 10_000
+JOB_PREFIX, BATCH_PREFIX, RESULT_PREFIX = "750", "751", "752"
+OPEN, CLOSED, ABORTED = "Open", "Closed", "Aborted"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sf_async_job (number INTEGER PRIMARY KEY, id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sf_async_batch (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, job TEXT NOT NULL, body TEXT NOT NULL, request BLOB NOT NULL, result TEXT NOT NULL
+);
+"""
+#: Where its ids begin: those of Bulk API 2.0 share the prefix and begin at one.
+_FIRST = 62**5
+
+
+def create_tables(org: Org) -> None:
+    """Make the tables where they are missing."""
+    org.database.executescript(_TABLES)
+
+
+def refusal(error: RefusedError) -> tuple[int, dict[str, str]]:
+    """Status and body of a request that is refused."""
+    code = {"INVALID_SESSION_ID": "InvalidSessionId", "REQUEST_LIMIT_EXCEEDED": "ExceededQuota"}.get(
+        error.code, error.code
+    )
+    return 400, {"exceptionCode": code, "exceptionMessage": error.message}
+
+
+def dispatch(call: Call) -> Answer:
+    """Answer a call: its path begins after the version, its body is as it came."""
+    for method, pattern, work in _ROUTES:
+        match = re.fullmatch(pattern, call.path)
+        if match and method == call.method:
+            return work(call, **match.groupdict())
+    raise RefusedError("InvalidUrl", f"Destination URL not reset. The URL {call.path} is not one of Bulk API")
+
+
+def create_job(call: Call) -> Answer:
+    """`POST /job` -> 201."""
+    given = _json(call.body)
+    operation, one = given.get("operation"), call.org.schema.find(str(given.get("object") or ""))
+    if operation not in OPERATIONS or given.get("contentType", "XML") != "JSON":
+        raise RefusedError(
+            "InvalidJob", f"Unable to parse Job: operation is one of {', '.join(OPERATIONS)}, contentType is JSON"
+        )
+    if one is None:
+        raise RefusedError("InvalidEntity", f"Unable to find object: {given.get('object')}")
+    if operation == "upsert" and one.find(str(given.get("externalIdFieldName") or "")) is None:
+        raise RefusedError("InvalidJob", "External ID was blank for an upsert operation, or is no field")
+    number = _next(call.org, "sf_async_job")
+    body = {
+        "id": native_id(JOB_PREFIX, number), "operation": operation, "object": one.name, "state": OPEN, "contentType": "JSON",
+        "externalIdFieldName": given.get("externalIdFieldName"),
+        "concurrencyMode": "Serial" if given.get("concurrencyMode") in (1, "Serial") else "Parallel",
+        "createdById": call.access.user_id, "createdDate": call.org.now_text(), "apiVersion": float(call.version),
+    }  # fmt: skip
+    statement = "INSERT INTO sf_async_job (number, id, body) VALUES (?, ?, ?)"
+    call.org.database.execute(statement, (number, body["id"], orjson.dumps(body).decode()))
+    return Answer(201, _told(call, body))
+
+
+def read_job(call: Call, job: str) -> Answer:
+    """`GET /job/{id}`."""
+    return Answer(200, _told(call, _job(call, job)))
+
+
+def change_job(call: Call, job: str) -> Answer:
+    """`POST /job/{id}` `{"state": "Closed" | "Aborted"}`."""
+    body, state = _job(call, job), _json(call.body).get("state")
+    if state not in (CLOSED, ABORTED) or body["state"] != OPEN:
+        raise RefusedError("InvalidJobState", f"Can't set the state of a job that is {body['state']} to {state}")
+    body["state"] = state
+    call.org.database.execute(
+        "UPDATE sf_async_job SET body = ? WHERE id = ?", (orjson.dumps(body).decode(), body["id"])
+    )
+    return Answer(200, _told(call, body))
+
+
+def add_batch(call: Call, job: str) -> Answer:
+    """`POST /job/{id}/batch`: a list of records, or SOQL -> 201."""
+    body = _job(call, job)
+    if body["state"] != OPEN:
+        raise RefusedError("InvalidJobState", f"Batch can't be added to a job that is {body['state']}")
+    number, now = _next(call.org, "sf_async_batch"), call.org.now_text()
+    batch: dict[str, Any] = {
+        "id": native_id(BATCH_PREFIX, number),
+        "jobId": body["id"],
+        "createdDate": now,
+        "systemModstamp": now,
+    }
+    batch |= {"totalProcessingTime": 0, "apiActiveProcessingTime": 0, "apexProcessingTime": 0}
+    is_query = body["operation"].startswith("query")
+    try:
+        result = _queried(call, body) if is_query else _written(call, body)
+        failed = 0 if is_query else sum(not row["success"] for row in result)
+        batch |= {"state": "Completed", "numberRecordsProcessed": len(result), "numberRecordsFailed": failed}
+    except RefusedError as error:
+        result = []
+        batch |= {
+            "state": "Failed",
+            "stateMessage": f"InvalidBatch : {error}",
+            "numberRecordsProcessed": 0,
+            "numberRecordsFailed": 0,
+        }
+    call.org.database.execute(
+        "INSERT INTO sf_async_batch (number, id, job, body, request, result) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            number,
+            batch["id"],
+            body["id"],
+            orjson.dumps(batch).decode(),
+            call.body or b"",
+            orjson.dumps(result).decode(),
+        ),
+    )
+    return Answer(201, {**batch, "state": "Queued", "numberRecordsProcessed": 0}, records=len(result))
+
+
+def list_batches(call: Call, job: str) -> Answer:
+    """`GET /job/{id}/batch`."""
+    rows = call.org.database.execute(
+        "SELECT body FROM sf_async_batch WHERE job = ? ORDER BY number", (_job(call, job)["id"],)
+    )
+    return Answer(200, {"batchInfo": [orjson.loads(row["body"]) for row in rows]})
+
+
+def read_batch(call: Call, job: str, batch: str) -> Answer:
+    """`GET /job/{id}/batch/{id}`."""
+    return Answer(200, orjson.loads(_batch(call, job, batch)["body"]))
+
+
+def read_request(call: Call, job: str, batch: str) -> Answer:
+    """`GET .../request`: what was sent."""
+    return Answer(200, orjson.loads(_batch(call, job, batch)["request"]))
+
+
+def read_result(call: Call, job: str, batch: str) -> Answer:
+    """`GET .../result`: an outcome for each record; of a query, the ids of its results."""
+    row = _batch(call, job, batch)
+    if _job(call, job)["operation"].startswith("query"):
+        return Answer(200, [native_id(RESULT_PREFIX, row["number"])])
+    return Answer(200, orjson.loads(row["result"]))
+
+
+def read_query_result(call: Call, job: str, batch: str, result: str) -> Answer:
+    """`GET .../result/{id}`: the records of a query."""
+    row = _batch(call, job, batch)
+    if result != native_id(RESULT_PREFIX, row["number"]):
+        raise RefusedError("InvalidBatch", f"No result of id {result}")
+    return Answer(200, orjson.loads(row["result"]))
+
+
+def _queried(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    page = call.queries.run((call.body or b"").decode(), call.reader, include_deleted=job["operation"] == "queryAll")
+    found: list[dict[str, Any]] = list(page["records"])
+    while not page["done"]:
+        page = call.queries.more(page["nextRecordsUrl"].rpartition("/")[2], call.reader)
+        found += page["records"]
+    return found
+
+
+def _written(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    records = _json(call.body, list)
+    if len(records) > MOST_RECORDS or not all(isinstance(each, dict) for each in records):
+        raise RefusedError("InvalidBatch", f"A batch is a list of at most {MOST_RECORDS} records")
+    results = []
+    for start in range(0, len(records), collections.MAX_RECORDS):
+        some = records[start : start + collections.MAX_RECORDS]
+        results += _chunk(call, job, some).body
+    is_new = job["operation"] == "insert"
+    return [{"id": None, "created": is_new and row["success"], **row} for row in results]
+
+
+def _chunk(call: Call, job: Mapping[str, Any], records: list[dict[str, Any]]) -> Answer:
+    """Some records, by what writes collections."""
+    if job["operation"] == "delete":
+        ids = ",".join(str(each.get("Id", each.get("id"))) for each in records)
+        return collections.delete_many(replace(call, method="DELETE", query={"ids": ids}))
+    typed = [
+        {"attributes": {"type": job["object"]}, **{k: v for k, v in each.items() if k != "attributes"}}
+        for each in records
+    ]
+    inner = replace(call, body={"records": typed})
+    if job["operation"] == "upsert":
+        return collections.upsert_many(inner, job["object"], job["externalIdFieldName"])
+    return (collections.insert_many if job["operation"] == "insert" else collections.update_many)(inner)
+
+
+def _json(body: Any, kind: type = dict) -> Any:
+    try:
+        found = orjson.loads(body or b"")
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, kind):
+        raise RefusedError("InvalidJob" if kind is dict else "InvalidBatch", "Unable to parse the body as JSON")
+    return found
+
+
+def _told(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+    rows = call.org.database.execute("SELECT body FROM sf_async_batch WHERE job = ?", (body["id"],)).fetchall()
+    batches = [orjson.loads(row["body"]) for row in rows]
+    counts = {name: sum(each[name] for each in batches) for name in ("numberRecordsProcessed", "numberRecordsFailed")}
+    completed = sum(each["state"] == "Completed" for each in batches)
+    return {
+        **body, **counts, "systemModstamp": body["createdDate"], "numberBatchesTotal": len(batches), "numberBatchesQueued": 0,
+        "numberBatchesInProgress": 0, "numberBatchesCompleted": completed,
+        "numberBatchesFailed": len(batches) - completed, "numberRetries": 0,
+    }  # fmt: skip
+
+
+def _job(call: Call, job: str) -> dict[str, Any]:
+    row = call.org.database.execute("SELECT body FROM sf_async_job WHERE id = ?", (job,)).fetchone()
+    if row is None:
+        raise RefusedError("InvalidJob", f"Unable to find job: {job}")
+    found: dict[str, Any] = orjson.loads(row["body"])
+    return found
+
+
+def _batch(call: Call, job: str, batch: str) -> Any:
+    row = call.org.database.execute("SELECT * FROM sf_async_batch WHERE id = ? AND job = ?", (batch, job)).fetchone()
+    if row is None:
+        raise RefusedError("InvalidBatch", f"Unable to find batch: {batch}")
+    return row
+
+
+def _next(org: Org, table: str) -> int:
+    return int(org.database.execute(f"SELECT coalesce(max(number), ?) + 1 FROM {table}", (_FIRST,)).fetchone()[0])
+
+
+_ID = r"(?P<{}>[0-9A-Za-z]{{18}})"
+_JOB = f"/job/{_ID.format('job')}"
+_BATCH = f"{_JOB}/batch/{_ID.format('batch')}"
+_ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
+    ("POST", "/job/?", create_job),
+    ("GET", f"{_JOB}/?", read_job),
+    ("POST", f"{_JOB}/?", change_job),
+    ("POST", f"{_JOB}/batch/?", add_batch),
+    ("GET", f"{_JOB}/batch/?", list_batches),
+    ("GET", f"{_BATCH}/?", read_batch),
+    ("GET", f"{_BATCH}/request/?", read_request),
+    ("GET", f"{_BATCH}/result/?", read_result),
+    ("GET", f"{_BATCH}/result/{_ID.format('result')}/?", read_query_result),
+)
