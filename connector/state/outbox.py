@@ -76,8 +76,8 @@ class Settlement:
 def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
     """Add changes. Returns how many went in.
 
-    A change that is open or set aside already, or a task that was ever made or tried, is left out; an older field change of
-    the same record that still waits, or was set aside, is superseded, unless it is among these. One that ended in a conflict
+    A change that is open or set aside already, or a task that was ever made or tried, is left out; a field change of the same
+    record from another run that still waits, or was set aside, is superseded, unless it is among these. One that ended in a conflict
     keeps count of its attempts.
     """
     with state.session() as session:
@@ -86,7 +86,7 @@ def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
         fresh = [{**row, "attempt": tried.get(row["key"], 0)} for row in rows if row["key"] not in known]
         _supersede(session, fresh, {row["key"] for row in rows})
         for part in parts(fresh, 5_000):
-            session.execute(insert(Outbox), part)
+            session.connection().execute(insert(_CHANGES), list(part))
     return len(fresh)
 
 
@@ -154,15 +154,16 @@ def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Col
 
 
 def _of_records(session: Session, fresh: Sequence[Mapping[str, Any]]) -> Iterator[Row[Any]]:
-    """What the outbox ever had for the records of these field changes, asked for by record alone: of a large plan everything waits."""
-    native_ids: dict[tuple[str, str], list[str]] = {}
+    """What the outbox ever had for the records of these field changes from other runs (a record's plan may fall into two
+    portions), asked for by record alone: of a large plan everything waits."""
+    native_ids: dict[tuple[str, str, int], list[str]] = {}
     for row in fresh:
         if not row["task"]:
-            native_ids.setdefault((row["system"], row["object_type"]), []).append(row["native_id"])
+            native_ids.setdefault((row["system"], row["object_type"], row["run"]), []).append(row["native_id"])
     change = _CHANGES.c
     query = columns(change.id, change.key, change.status).where(change.lane != TASK_LANE, ~change.key.startswith(UNDO))
-    for (system, object_type), mine in native_ids.items():
-        of_type = query.where(change.system == system, change.object_type == object_type)
+    for (system, object_type, run), mine in native_ids.items():
+        of_type = query.where(change.system == system, change.object_type == object_type, change.run != run)
         for part in parts(mine):
             yield from session.execute(of_type.where(change.native_id.in_(part)))
 

@@ -1,4 +1,4 @@
-"""A batch is found by its numbers and kept in its order, whatever else waits."""
+"""What waits is added to, taken, found and kept without looking through all that waits, and in its order."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def enqueue(state: State, keys: Mapping[str, str]) -> None:
+def enqueue(state: State, keys: Mapping[str, str], *, run: int = 1, record: str = "") -> None:
     rows = [
         {
-            "key": key, "run": 1, "system": "crm", "object_type": "Contact", "native_id": key, "person": "P", "lane": lane,
+            "key": key, "run": run, "system": "crm", "object_type": "Contact", "native_id": record or key, "person": "P", "lane": lane,
             "fields": {"Score": 1}, "before": {}, "task": {}, "reason": "", "parent": "", "expected_version": None,
             "status": "pending", "held_because": "", "attempt": 0, "created_at": NOW,
         }
@@ -91,3 +91,18 @@ def test_what_is_settled_already_is_not_marked_in_flight_again(state: State) -> 
     outbox.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
     outbox.mark_in_flight(state, batch)
     assert outbox.in_doubt(state, "crm", NOW) == []
+
+
+def test_a_record_whose_changes_fall_into_two_portions_of_a_plan_keeps_both(state: State) -> None:
+    enqueue(state, {"stage": "stage"}, record="7")
+    enqueue(state, {"score": "score"}, record="7")
+    assert [row.key for row in outbox.waiting(state, "crm", NOW, LANES, limit=9)] == ["stage", "score"]
+
+
+def test_a_newer_plan_takes_the_place_of_what_waits_for_its_records_alone(state: State) -> None:
+    enqueue(state, {"old": "stage", "older": "score"}, record="7")
+    enqueue(state, {"other": "score"}, record="8")
+    with ways(state) as found:
+        enqueue(state, {"new": "score"}, run=2, record="7")
+    assert [row.key for row in outbox.waiting(state, "crm", NOW, LANES, limit=9)] == ["other", "new"]
+    assert not [way for way in found if "SCAN outbox" in way or "outbox_work" in way]
