@@ -31,6 +31,12 @@ def _entries(source: ObjectType, target: ObjectType, links: Mapping[int, Sequenc
     return [{"id": str(to_id), "type": names[each]} for to_id, type_ids in links.items() for each in type_ids]
 
 
+def list_types(call: Call) -> Answer:
+    """`GET /crm/v3/associations/{type}/{to_type}/types`."""
+    results = [{"id": str(number), "name": name} for number, name in linking.type_names(*_ends(call)).items()]
+    return Answer(200, {"results": results}, len(results))
+
+
 def batch_read(call: Call) -> Answer:
     """`POST /crm/v3/associations/{type}/{to_type}/batch/read` -> 200, or 207 where a record has no links."""
     source, target = _ends(call)

@@ -154,6 +154,7 @@ def _older_association_endpoints() -> Iterator[Endpoint]:
         ("POST", f"{ends}/archive", older_associations.batch_archive, _writes),
     ]
     yield from _area("older associations", rows, ASSOCIATIONS)
+    yield from _area("older associations", [("GET", "/{type}/{to_type}/types", older_associations.list_types, _reads)])
     yield from _area(
         "older links",
         [

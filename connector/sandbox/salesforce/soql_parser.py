@@ -197,6 +197,7 @@ class _Parser:
     def expect_end(self) -> None:
         self.accept("FOR", "VIEW")
         self.accept("FOR", "REFERENCE")
+        self.accept("FOR", "UPDATE")
         if self.next.kind != "end":
             raise self.fail(self.next)
 

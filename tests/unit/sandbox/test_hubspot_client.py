@@ -118,3 +118,11 @@ def test_the_client_sees_partial_failures_pages_of_search_and_erasure(hub: Porta
     assert client.crm.contacts.search_api.do_search({}).total == 1
     found = client.crm.associations.v4.batch_api.get_page("contacts", "companies", {"inputs": [{"id": "1"}]})
     assert found.errors[0].sub_category == "crm.associations.NO_ASSOCIATIONS_FOUND"
+
+
+def test_the_client_learns_the_types_of_older_associations(hub: Portal) -> None:
+    types = HubSpot(access_token=TOKEN, host=hub.url).crm.associations.schema.types_api.get_all("contacts", "companies")
+    assert {(each.id, each.name) for each in types.results} == {
+        ("1", "contact_to_company"),
+        ("279", "contact_to_company_unlabeled"),
+    }

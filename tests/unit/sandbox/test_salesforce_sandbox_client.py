@@ -150,3 +150,10 @@ def test_bulk_api_of_the_first_generation_writes_and_reads_records(library: Sale
     requests.post(f"{base}/{job['id']}", headers=headers, json={"state": "Closed"}, timeout=10)
     late = requests.post(f"{base}/{job['id']}/batch", headers=headers, json=[], timeout=10)
     assert (late.status_code, late.json()["exceptionCode"]) == (400, "InvalidJobState")
+
+
+def test_a_query_may_say_what_its_records_are_for(library: Salesforce) -> None:
+    for word in ("VIEW", "REFERENCE", "UPDATE"):
+        assert library.query(f"SELECT Id FROM User LIMIT 1 FOR {word}")["totalSize"] == 1
+    with pytest.raises(SalesforceMalformedRequest):
+        library.query("SELECT Id FROM User LIMIT 1 FOR FUN")
