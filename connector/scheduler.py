@@ -6,6 +6,7 @@ prevented by the lease that each run holds.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -134,6 +135,8 @@ def serve(
 
     last_sync_at: when the last sync began; when a time has passed since then, the first sync starts at once.
     """
+    # a time that falls into a run becomes one with the next: that is meant, and no warning
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     scheduler = BackgroundScheduler(
         timezone=section.timezone,
         executors={"default": {"type": "threadpool", "max_workers": 1}},

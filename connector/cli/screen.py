@@ -54,8 +54,12 @@ def tell(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """JSON on standard output, nothing else."""
-    text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+    text = json.dumps(value, indent=2, default=_simple, ensure_ascii=False)
     sys.stdout.write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def _simple(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def report_error(problem: ConnectorError) -> None:

@@ -51,7 +51,7 @@ def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: o
     serve(section, jobs, stop=stop, last_sync_at=None, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
 
 
-def test_missed_times_become_one_start_and_jobs_never_overlap() -> None:
+def test_missed_times_become_one_start_and_jobs_never_overlap(caplog: pytest.LogCaptureFixture) -> None:
     stop, running, most, starts = Stop(), 0, 0, 0
     lock = threading.Lock()
 
@@ -69,6 +69,7 @@ def test_missed_times_become_one_start_and_jobs_never_overlap() -> None:
     run(ScheduleSection(sync="1 second", full="1 second", jitter_s=0), {"sync": slow, "full": slow}, stop)
     assert most == 1
     assert starts <= 4
+    assert caplog.records == []
 
 
 def test_a_job_that_fails_is_told_and_the_next_one_runs() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,9 @@ def test_what_others_wrote_commands_no_terminal(capsys: pytest.CaptureFixture[st
 
 
 def test_json_holds_every_character_and_shows_none_that_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.print_json({"name": EVIL})
+    screen.print_json({"name": EVIL, "at": datetime(2026, 11, 24, 12, tzinfo=UTC)})
     said = capsys.readouterr().out
-    assert json.loads(said) == {"name": EVIL}
+    assert json.loads(said) == {"name": EVIL, "at": "2026-11-24T12:00:00+00:00"}
     assert not {"\x1b", "\x9b", "\u202e"} & set(said)
 
 
