@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector import clock
 from connector.model import Change, FieldSchema, Lane, Task, Value
 from connector.plan import batches
 from connector.sources import salesforce_bulk_ingest as bulk
@@ -35,7 +36,7 @@ def test_from_fifteen_thousand_changes_of_one_object_on_they_are_one_job_and_the
     cut = batches([*contacts, *leads], CAPABILITIES)
     assert shapes(cut, 15_000) == [(False, 1000), (False, 1000), (False, 500), (True, 15_000)]
     assert CAPABILITIES.count_calls(cut) == 3 + bulk.JOB_CALLS + 1
-    assert CAPABILITIES.count_waiting(cut) == len(bulk.WAITS_S) - 1
+    assert CAPABILITIES.count_waiting(cut) == len(bulk.WAITS_S) - 1 + bulk.EARLY_ASKS
     below = batches(contacts[1:], CAPABILITIES)
     assert not any(is_job for is_job, _ in shapes(below, 15_000))
     assert CAPABILITIES.count_calls(below) == 15 + 1
@@ -43,7 +44,36 @@ def test_from_fifteen_thousand_changes_of_one_object_on_they_are_one_job_and_the
 
 def test_a_job_takes_fewer_calls_than_collections_from_where_it_is_used() -> None:
     asked_in_a_minute = next(n for n in range(len(bulk.WAITS_S)) if sum(bulk.WAITS_S[: n + 1]) > 60)
-    assert bulk.JOB_CALLS + asked_in_a_minute <= options().bulk_write_from / 1000
+    assert bulk.JOB_CALLS + asked_in_a_minute + bulk.EARLY_ASKS <= options().bulk_write_from / 1000
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "rows_per_s", "asked"),
+    [
+        (0.0, 10_000, [1.0, 2.0]),  # by its pace done at 2.0, and not asked at 2.6
+        (0.0, 2_000, [1.0, 2.6, 5.2, 9.3, 10.0]),
+        (4.0, 10_000, [1.0, 2.6, 5.2, 6.9]),  # begun after 2.6: the pace since then is its least
+        (900.0, 10_000, [1.0, 2.6, 5.2, 9.3, 15.9, 26.4, 43.2, 70.0, 113.0, 181.7, 291.7]),
+    ],
+)
+def test_a_job_is_asked_when_by_its_pace_it_is_done(
+    begins_s: float, rows_per_s: int, asked: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, times, rows = 0.0, list[float](), 20_000
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    def state(*_: object) -> dict[str, object]:
+        times.append(round(now_s, 1))
+        done = min(rows, int(max(now_s - begins_s, 0) * rows_per_s + 1e-6))
+        return {"state": "JobComplete" if done == rows else "InProgress", "numberRecordsProcessed": done}
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    monkeypatch.setattr(bulk, "_state", state)
+    bulk._awaited(None, "750", rows)  # type: ignore[arg-type]
+    assert times == asked
 
 
 def test_consent_tasks_second_changes_of_a_record_and_a_text_that_would_clear_go_by_collection() -> None:
