@@ -41,9 +41,9 @@ _ENTRY = [
 _NUMBERS: BindParameter[Any] = bindparam("numbers", expanding=True, literal_execute=True)
 #: Deliveries of changes that were accepted and of which there is nothing else to say, made where the changes are.
 _ACCEPTED = {
-    "outbox": _CHANGES.c.id, "run": bindparam("run"), "attempt": _CHANGES.c.attempt, "result": literal("accepted"), "code": literal(""),
-    "message": literal(""), "hint": literal(""), "request_id": literal(""), "at": bindparam("at", type_=_DELIVERIES.c.at.type),
-    "is_applied": false(),
+    "outbox": _CHANGES.c.id, "run": bindparam("run", type_=_DELIVERIES.c.run.type), "attempt": _CHANGES.c.attempt,
+    "result": literal("accepted"), "code": literal(""), "message": literal(""), "hint": literal(""), "request_id": literal(""),
+    "at": bindparam("at", type_=_DELIVERIES.c.at.type), "is_applied": false(),
 }  # fmt: skip
 _ACCEPT = insert(_DELIVERIES).from_select(
     list(_ACCEPTED), columns(*_ACCEPTED.values()).where(_CHANGES.c.id.in_(_NUMBERS)).order_by(_CHANGES.c.id)
@@ -310,9 +310,7 @@ def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str
 def _set(session: Session, ids: Sequence[int], **values: Any) -> None:
     """Change rows that are on their way."""
     connection = session.connection()
-    is_going = _CHANGES.c.status.not_in(
-        _STILL
-    )  # said with IN, all that are on their way would be looked through for these
+    is_going = _CHANGES.c.status.not_in(_STILL)  # with IN, SQLite would look for these among all that are on their way
     for part in parts(ids, _MANY_IDS):
         statement = update(_CHANGES).where(_CHANGES.c.id.in_(_NUMBERS), is_going).values(**values)
         connection.execute(statement, {"numbers": part})
