@@ -46,10 +46,10 @@ _STORING_MEMORY = "256MB"
 _IN_PLACE_ROWS = 50_000
 #: A run of everything asks some 150.
 _STATEMENTS_KEPT = 512
-#: A thread of the engine wants about this much for itself, or a join that spills has no room to do so.
-_MEMORY_PER_THREAD = 128_000_000
+#: A thread of the engine wants about this much for itself: its sorts and aggregates each have their own.
+_MEMORY_PER_THREAD = 512_000_000
 #: Of what the engine takes it counts about this part: not what joins, sorts and aggregates have in hand.
-_COUNTED = 0.75
+_COUNTED = 0.6
 #: What is not our mistake: a damaged file, a full disk, too little memory.
 _FAILURES = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
 _HELD = re.compile(r"could not set lock|used by another process", re.IGNORECASE)
@@ -81,11 +81,11 @@ class MartSection(Section):
     memory_limit: str = Field(
         "512MB",
         pattern=_SIZE.pattern,
-        description='memory that the engine may use, such as "4GB"; it is told three quarters of it, as it counts about so much of '
+        description='memory that the engine may use, such as "4GB"; it is told three fifths of it, as it counts about so much of '
         "what it takes; what is more goes to a folder beside the file",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="threads that the engine may use; when empty, one a core and 128 MB of memory"
+        None, ge=1, le=1024, description="threads that the engine may use; when empty, one a core and 512 MB of memory"
     )
     wait_s: float = Field(60.0, description="seconds to wait for another process that has the file open")
 

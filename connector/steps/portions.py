@@ -18,7 +18,7 @@ from connector.model import Kind
 from connector.steps.events import events
 from connector.steps.setup import Moment, Setup
 
-RECORDS = 50_000  # records, or persons whose time has come, that one portion takes
+RECORDS = 25_000  # records, or persons whose time has come, that one portion takes
 #: Parts of the configuration whose change makes a run look at more than what changed.
 FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
 _RESOLVED = (Kind.ACCOUNT, Kind.PERSON)

@@ -80,7 +80,7 @@ def test_arrow_lets_go_of_memory_as_the_engine_does(tmp_path: Path) -> None:
         assert pa.default_memory_pool().backend_name == "system"
 
 
-@pytest.mark.parametrize(("memory", "threads"), [("100MB", 1), ("256MB", 2), ("0.5 GiB", 4), ("1TB", 8)])
+@pytest.mark.parametrize(("memory", "threads"), [("100MB", 1), ("1GB", 1), ("2.2 GB", 4), ("1TB", 8)])
 def test_the_engine_takes_no_more_threads_than_its_memory_feeds(
     memory: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
