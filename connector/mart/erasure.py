@@ -18,7 +18,8 @@ from connector.mart.engine import Mart
 #: (table, column) of record keys of people, and of person ids.
 _OF_RECORDS = (
     ("record_version", "record"), ("activity", "record"), ("identifier", "record"), ("engagement_day", "record"),
-    ("desired", "record"), ("observed", "record"), ("desired_task", "record"), ("dirty", "record"), ("contact_role_record", "person"),
+    ("desired", "record"), ("observed", "record"), ("desired_task", "record"), ("dirty", "record"), ("drift", "record"),
+    ("contact_role_record", "person"),
     ("case_record", "person"), ("membership", "key"), ("issued", "anchor"), ("person_record", "key"),
 )  # fmt: skip
 _OF_SUBJECTS = (

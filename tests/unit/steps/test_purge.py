@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from connector import mapping, tables
-from connector.mart import Mart, MartSection, open_mart
+from connector.mart import Mart, MartSection, erasure, open_mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
 from connector.steps import purge
@@ -90,3 +90,14 @@ def test_somebody_of_whom_every_record_was_deleted_is_still_found_by_their_addre
     assert found.identifiers == [("email", "ann@x.de")]
     assert purge.departed(mart, ["hubspot|contacts|1"]) == found
     assert purge.departed(mart, ["bob@x.de"]).records == [], "a living one has a person id"
+
+
+def test_every_table_that_names_records_lets_go_of_them(mart: Mart) -> None:
+    named = [name for name, schema in tables.TABLES.items() if "record" in schema.names]
+    for name in named:
+        mart.connection.execute(
+            f"INSERT INTO {name} (key, record) VALUES ('a', 'hubspot|contacts|1'), ('b', 'hubspot|contacts|2')"
+        )
+    erasure.erase_in(mart, ["hubspot|contacts|1"], [])
+    held = {name: mart.arrow(mart.table(name).select("record"))["record"].to_pylist() for name in named}
+    assert held == {name: ["hubspot|contacts|2"] for name in named}
