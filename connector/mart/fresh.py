@@ -51,6 +51,13 @@ def records(rows: pa.Table, kind: str, *, after: int, run: int) -> pa.Table:
     return pa.table([given.get(name, rows[name]) for name in rows.schema.names], schema=rows.schema)
 
 
+def of_run(rows: pa.Table, run: int) -> pa.Table:
+    """The rows as this run's. The number stands in a column, not in statements, which are the same in each run and kept."""
+    return rows.set_column(
+        rows.schema.get_field_index("run"), "run", pa.repeat(pa.scalar(run, tables.INT), rows.num_rows)
+    )
+
+
 def observed(rows: pa.Table, run: int) -> pa.Table:
     """OBSERVED rows of records that are seen for the first time: whatever is there is somebody's edit, not ours."""
     given = {"revision": pa.repeat(pa.scalar(run, tables.INT), rows.num_rows), "edited_at": rows["observed_at"]}

@@ -175,15 +175,15 @@ class _Merge:
     def _merge_known(self, kind: str, rows: pa.Table) -> int:
         name = tables.record_table(kind)
         fields = tables.FIELDS[kind].names
-        incoming = self.mart.keep("incoming_records", rows)
+        incoming = self.mart.keep("incoming_records", fresh.of_run(rows, self.run))
         existing = self.mart.keep("existing_records", self.mart.table(name).semi_join(incoming, "key"))
         verdict = self.mart.keep("record_verdict", known.verdict(incoming, existing))
         changed = verdict.filter(verdict.is_changed).select("key")
         applied = self.mart.count(changed)
         if applied:
             kept = verdict.filter(verdict.is_changed & ~verdict.is_deletion).select("key")
-            self.mart.merge("record_version", known.versions(incoming, existing, kept, fields, self.run))
-        self.mart.merge(name, known.written(incoming, existing, verdict, fields, self.run))
+            self.mart.merge("record_version", known.versions(incoming, existing, kept, fields))
+        self.mart.merge(name, known.written(incoming, existing, verdict, fields))
         if applied and kind in (Kind.PERSON, Kind.ACCOUNT):
             self._dirty(kind, changed.select(record=changed.key))
         elif applied:
@@ -284,8 +284,7 @@ class _Merge:
 
     def _append_activities(self, rows: pa.Table) -> int:
         alive = rows.filter(fresh.pc.is_null(rows["deleted_at"]))
-        run = pa.repeat(pa.scalar(self.run, tables.INT), alive.num_rows)
-        self.mart.append("activity", alive.drop(["run"]).append_column("run", run))
+        self.mart.append("activity", fresh.of_run(alive, self.run))
         self.mart.merge("dirty", fresh.dirty("event", fresh.pc.drop_null(alive["record"].unique()), self.run))
         return len(alive["native_id"].unique())
 

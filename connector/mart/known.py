@@ -31,7 +31,7 @@ def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     )
 
 
-def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
+def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str]) -> ir.Table:
     """The records to merge: everything that is not stale. A deletion keeps the values that were known."""
     joined = incoming.inner_join(verdict, "key").inner_join(existing, "key", rname="{name}_before")
     joined = joined.filter(~joined.is_stale)
@@ -44,7 +44,7 @@ def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: S
         *columns,
         created_at=ibis.coalesce(joined.created_at, joined.created_at_before),
         ingestion=joined.ingestion_before,
-        run=ibis.ifelse(joined.is_changed, ibis.literal(run, "int64"), joined.run_before),
+        run=ibis.ifelse(joined.is_changed, joined.run, joined.run_before),
         **kept,
     )
 
@@ -59,14 +59,14 @@ def earlier(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
     )
 
 
-def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: Sequence[str], run: int) -> ir.Table:
+def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: Sequence[str]) -> ir.Table:
     """RECORD_VERSION rows: which canonical fields of the changed records differ, what they are now, and since when."""
 
     def long(table: ir.Table, value: str) -> ir.Table:
         texts = {field: table[field].cast("string") for field in fields}
         return (
             table.semi_join(changed, "key")
-            .select("key", "modified_at", **texts)
+            .select("key", "modified_at", "run", **texts)
             .pivot_longer(list(fields), names_to="field", values_to=value)
         )
 
@@ -80,7 +80,7 @@ def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: 
         field=differing.field,
         value=differing.value,
         changed_at=differing.modified_at,
-        run=ibis.literal(run, "int64"),
+        run=differing.run,
     )
 
 

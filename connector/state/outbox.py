@@ -316,7 +316,7 @@ def _set(session: Session, ids: Sequence[int], **values: Any) -> None:
         connection.execute(statement, {"numbers": part})
 
 
-def unapplied(state: State, *, limit: int = 50_000) -> list[Entry]:
+def unapplied(state: State, *, limit: int = 20_000) -> list[Entry]:
     """The next accepted deliveries that the mart does not know of yet, in the order of delivery: `delivery` and `at`, with the
     system, object type, native id and fields of their change."""
     with state.session() as session:
