@@ -240,8 +240,9 @@ def field_changes(differing: Iterable[Mapping[str, Any]], braked: Collection[str
     """One change for each record, from the material rows of `diff` (those of a record together; `parent` where it has one): its
     fields travel together, in the lane of the most urgent of them. Of a record of which something is written over in a `braked`
     lane, the fields of that lane are a change of their own, for the brake to hold without the others."""
+    places = {output: place for place, output in enumerate(OUTPUTS)}
     for record, rows in groupby(differing, key=lambda row: row["record"]):
-        fields = sorted(rows, key=lambda row: list(OUTPUTS).index(row["output"]))
+        fields = sorted(rows, key=lambda row: places[row["output"]])
         stopped = {row["lane"] for row in fields if row["lane"] in braked and row["before"]}
         for is_stopped in (False, True):
             part = [row for row in fields if (row["lane"] in stopped) is is_stopped]
