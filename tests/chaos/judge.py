@@ -130,6 +130,8 @@ class Judge:
         """A frozen field holds what the other writer left there, or what `undo` restored."""
         held = self.storage.people()
         for _, record, name, writer in self._frozen():
+            if (record, name) in self.others.doubtful:
+                continue
             left = [self.others.ours[record, name]] if (record, name) in self.others.ours else []
             if writer == UNDO:
                 left += self._restored(record, name)

@@ -31,12 +31,14 @@ DEEDS = {
 @dataclass
 class Others:
     """The other people's hands. `edits` is what they wrote last by (record, field): nobody may undo it; `ours` the same in our
-    fields, where it stands once these are frozen. Records in `spared` are neither merged nor converted."""
+    fields, where it stands once these are frozen; of those in `doubtful` it is not known when they wrote, or whether. Records in
+    `spared` are neither merged nor converted."""
 
     crms: Crms
     storage: Storage
     edits: dict[tuple[str, str], str] = field(default_factory=dict)
     ours: dict[tuple[str, str], Any] = field(default_factory=dict)
+    doubtful: set[tuple[str, str]] = field(default_factory=set)
     spared: set[str] = field(default_factory=set)
     scores: Counter[str] = field(default_factory=Counter)  # record -> how often they wrote over our score
     deeds: Counter[str] = field(default_factory=Counter)
@@ -105,11 +107,14 @@ class Others:
         for name in values:  # should it fail half-way, nothing is known
             self.edits.pop((record, name), None)
             self.ours.pop((record, name), None)
+            self.doubtful.add((record, name))
         lag = {"lag_s": random.choice((20, 90))} if record.startswith("salesforce") and random.random() < 0.3 else {}
         if record.startswith("salesforce"):
             self.crms.tell("act", system="salesforce", action="update", id=native, values=values, **lag)
         else:
             self._hubspot("PATCH", f"contacts/{native}", {"properties": values})
+        if not lag:
+            self.doubtful -= {(record, name) for name in values}
         return bool(lag)
 
     def _create(self, random: Random, people: dict[str, Values]) -> None:
