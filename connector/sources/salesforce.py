@@ -145,7 +145,7 @@ STREAMS = (
     Stream("campaign_members", Kind.ACTIVITY, "CampaignMember", "SystemModstamp", SETTLED_AFTER),
     Stream("campaigns", Kind.CAMPAIGN, "Campaign", "SystemModstamp", SETTLED_AFTER),
     Stream("cases", Kind.CASE, "Case", "SystemModstamp", SETTLED_AFTER),
-    Stream("email_messages", Kind.ACTIVITY, "EmailMessage", "SystemModstamp", SETTLED_AFTER, optional=True),
+    Stream("email_messages", Kind.ACTIVITY, "EmailMessageRelation", "SystemModstamp", SETTLED_AFTER, optional=True),
     Stream("task_relations", Kind.ACTIVITY, "TaskRelation", "SystemModstamp", SETTLED_AFTER, optional=True),
     Stream("event_relations", Kind.ACTIVITY, "EventRelation", "SystemModstamp", SETTLED_AFTER, optional=True),
     Stream("users", Kind.OWNER, "User", "SystemModstamp", SETTLED_AFTER, every=timedelta(days=1)),

@@ -9,19 +9,20 @@ An answer that is none (no such object, too many ids, a span that it does not ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 
 from connector import clock, tables
-from connector.sources.salesforce_reading import NEWS, SETTLED_AFTER, SHARED, Reading, literal
+from connector.sources.salesforce_reading import NEWS, ONLY_SHARED, SETTLED_AFTER, SHARED, Reading, literal
 from connector.sources.salesforce_rest import Answer, Org, Subrequest
 from connector.sources.salesforce_rows import instants
 from connector.verdicts import Verdict
 
 #: With them, five streams that are asked at every read share a call with the questions about all others.
 PROBED = (
-    "Opportunity", "OpportunityContactRole", "CampaignMember", "Campaign", "Case", "EmailMessage", *SHARED,
+    "Opportunity", "OpportunityContactRole", "CampaignMember", "Campaign", "Case", *SHARED,
 )  # fmt: skip
 UPDATED_WITHIN = timedelta(days=30)
 #: The minute that is under way counts, too; the server's clock is known by an answer's date, which is up to a second older.
@@ -35,26 +36,34 @@ def is_probed(org: Org, reading: Reading) -> bool:
     return reading.low is not None and _now(org) - datetime.fromisoformat(reading.low) < UPDATED_WITHIN
 
 
-def asking(org: Org, reading: Reading) -> Subrequest:
-    """The question for what changed since the reading's bound."""
-    end = _now(org) + _MINUTE_UNDER_WAY
-    return Subrequest(f"sobjects/{reading.object_type}/updated/?start={reading.low}&end={literal(end)}")
+def asking(org: Org, reading: Reading) -> list[Subrequest]:
+    """The questions for what changed since the reading's bound: of mails also the mail, which no stream reads."""
+    end, parent = literal(_now(org) + _MINUTE_UNDER_WAY), SHARED.get(reading.object_type)
+    names = (reading.object_type, *(name for name in ONLY_SHARED if name == parent))
+    return [Subrequest(f"sobjects/{name}/updated/?start={reading.low}&end={end}") for name in names]
 
 
-def take(reading: Reading, answer: Answer, asked_at: datetime) -> None:
+def take(reading: Reading, answers: Sequence[Answer], asked_at: datetime) -> None:
     """Note when nothing has changed up to; an answer that is none leaves that open."""
+    quiet = [_quiet_until(answer, asked_at) for answer in answers]
+    known = [at for at in quiet if at is not None]
+    if len(known) == len(quiet):
+        reading.quiet_at = literal(min(known))
+
+
+def _quiet_until(answer: Answer, asked_at: datetime) -> datetime | None:
     body = answer.body
-    if answer.told.verdict is not Verdict.OK or not isinstance(body, dict) or not isinstance(body.get("ids"), list):
-        return
-    if not body["ids"]:
-        covered = instants(pa.array([body.get("latestDateCovered")], tables.TEXT))[0].as_py() or asked_at
-        reading.quiet_at = literal(min(asked_at, covered + SETTLED_AFTER))
+    if answer.told.verdict is not Verdict.OK or not isinstance(body, dict) or body.get("ids") != []:
+        return None
+    covered: datetime = instants(pa.array([body.get("latestDateCovered")], tables.TEXT))[0].as_py() or asked_at
+    return min(asked_at, covered + SETTLED_AFTER)
 
 
 def is_quiet(reading: Reading, parent: Reading | None) -> bool:
     """Whether there is nothing to read. Who takes part in an activity is read anew when the activity (`parent`) changes."""
-    is_parent_quiet = reading.object_type not in SHARED or (parent is not None and parent.total == 0)
-    return reading.quiet_at is not None and is_parent_quiet
+    parent_type = SHARED.get(reading.object_type)
+    is_told = parent_type is None or parent_type in ONLY_SHARED
+    return reading.quiet_at is not None and (is_told or (parent is not None and parent.total == 0))
 
 
 def _now(org: Org) -> datetime:

@@ -58,7 +58,7 @@ from connector.sources.salesforce_reading import (
     wanted,
 )
 from connector.sources.salesforce_rest import MAX_QUERIES, MAX_SUBREQUESTS, Answer, Org, Queried, Subrequest
-from connector.sources.salesforce_rows import CHILD, deleted_rows, instants, rows_of
+from connector.sources.salesforce_rows import deleted_rows, instants, rows_of
 from connector.verdicts import Verdict
 
 #: A part that failed for a passing reason is asked for again so often, with growing waits.
@@ -140,13 +140,14 @@ def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Ite
     new = [reading for reading in group if reading.first_page_at is None]
     losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
     wished = dict.fromkeys(name for one in (*new, *probed) for name in one.to_describe)
-    room = max(0, MAX_SUBREQUESTS - len(group) - len(losing) - len(probed))
+    questions = {id(one): probe.asking(org, one) for one in probed}
+    room = max(0, MAX_SUBREQUESTS - len(group) - len(losing) - sum(map(len, questions.values())))
     unknown = [name for name in wished if org.remembered(name) is None][:room]
     asked = [
         *(Subrequest(_path(one), is_query=True) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
         *(org.describing(name) for name in unknown),
-        *(probe.asking(org, one) for one in probed),
+        *(question for asked in questions.values() for question in asked),
     ]
     answers, asked_at = org.composite(asked)
     extra = iter(answers[len(group) :])
@@ -155,7 +156,7 @@ def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Ite
     for name in unknown:
         org.note_description(name, next(extra))
     for reading in probed:
-        probe.take(reading, next(extra), asked_at)
+        probe.take(reading, [next(extra) for _ in questions[id(reading)]], asked_at)
     for reading, answer in zip(group, answers, strict=False):
         yield reading, answer, asked_at
 
@@ -247,7 +248,7 @@ def _begun_in_bulk(org: Org, reading: Reading, total: int | None) -> Page | None
         return None
     reading.kinds = _kinds(org, reading)
     names = [name for name in wanted(reading.stream, reading.request.fields) if name not in reading.hidden]
-    if any(reading.kinds.get(name) in NOT_IN_BULK or name.startswith(CHILD) for name in names):
+    if any(reading.kinds.get(name) in NOT_IN_BULK for name in names):
         return None
     try:
         job, at = bulk.create(org, reading.query.partition(" ORDER BY ")[0])
@@ -262,8 +263,18 @@ def _begun_in_bulk(org: Org, reading: Reading, total: int | None) -> Page | None
 
 
 def _kinds(org: Org, reading: Reading) -> Mapping[str, str]:
+    """The types of the fields, those of a record that this one points to included (`Task.IsClosed`)."""
     known = org.described([reading.object_type]).get(reading.object_type)
-    return {name: each.type for name, each in known.fields.items()} if known else {}
+    if known is None:
+        return {}
+    prefixes = {name.partition(".")[0] for name in reading.request.fields if "." in name}
+    alone = {name: to[0] for name, to in known.relationships.items() if name in prefixes and len(to) == 1}
+    pointed = org.described(list(alone.values()))
+    kinds = {name: each.type for name, each in known.fields.items()}
+    for relationship, target in alone.items():
+        fields = pointed[target].fields if target in pointed else {}
+        kinds |= {f"{relationship}.{name}": each.type for name, each in fields.items()}
+    return kinds
 
 
 def _in_bulk(org: Org, reading: Reading) -> Iterator[Page | StreamFailure]:

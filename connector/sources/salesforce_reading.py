@@ -24,7 +24,7 @@ from connector import clock
 from connector.model import Request, Stream
 from connector.sources.salesforce_bulk import Place
 from connector.sources.salesforce_rest import Described, Org
-from connector.sources.salesforce_rows import CHILD, deleted_rows, pc
+from connector.sources.salesforce_rows import deleted_rows, pc
 
 SETTLED_AFTER = timedelta(minutes=10)
 #: Fields that exist only with a feature of the org: without it their absence is nothing to mend.
@@ -33,14 +33,14 @@ FEATURE_FIELDS = ("CurrencyIsoCode",)
 #: What is read beside the fields asked for, where the object has it.
 ALWAYS = ("Id", "CreatedDate", "SystemModstamp")
 WITHOUT_DELETION = ("User",)
-#: Who takes part in an activity -> the activity: a change of either changes what is to be known.
-SHARED: Mapping[str, str] = {"TaskRelation": "Task", "EventRelation": "Event"}
+#: Who takes part in an activity or a mail -> what they take part in: a change of either changes what is to be known.
+SHARED: Mapping[str, str] = {"TaskRelation": "Task", "EventRelation": "Event", "EmailMessageRelation": "EmailMessage"}
+#: No stream reads these by themselves.
+ONLY_SHARED = ("EmailMessage",)
 #: Their deletions are asked for at every read: they know no recycle bin, or are not queried at every read.
-TOLD_DELETED = ("CampaignMember", "OpportunityContactRole", "EmailMessage", *SHARED)
+TOLD_DELETED = ("CampaignMember", "OpportunityContactRole", *SHARED)
 #: An object that is not there (an edition, a feature, a permission) is looked for again after this.
 ABSENT_FOR = timedelta(days=1)
-#: Ids of child records are asked for as `associations.<relationship>`: relationship -> the field of the child that is read.
-CHILDREN: Mapping[str, str] = {"EmailMessageRelations": "RelationId"}
 MERGEABLE = ("Lead", "Contact", "Account")
 
 #: Deleted rows stay in the recycle bin for 15 days, and /deleted looks back as far (REST API Developer Guide, "sObject Get
@@ -238,7 +238,6 @@ def soql_of(stream: Stream, fields: Sequence[str], low: str | None, hidden: Coll
     where = f" WHERE SystemModstamp >= {low}" if low else ""
     if low and stream.object_type in SHARED:
         where += f" OR {SHARED[stream.object_type]}.SystemModstamp >= {low}"
-    names = [_child_query(name) if name.startswith(CHILD) else name for name in names]
     return f"SELECT {', '.join(names)} FROM {stream.object_type}{where} ORDER BY SystemModstamp, Id"  # noqa: S608 _NAME
 
 
@@ -246,11 +245,6 @@ def wanted(stream: Stream, fields: Sequence[str]) -> list[str]:
     """The names to select, hidden ones included."""
     names = dict.fromkeys((*ALWAYS, *_telling(stream.object_type), *fields))
     return [name for name in names if _NAME.fullmatch(name)]
-
-
-def _child_query(name: str) -> str:
-    relationship = name.removeprefix(CHILD)
-    return f"(SELECT {CHILDREN[relationship]} FROM {relationship})"  # noqa: S608
 
 
 def _telling(object_type: str) -> tuple[str, ...]:

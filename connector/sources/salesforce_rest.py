@@ -32,7 +32,6 @@ from connector import clock, http
 from connector.errors import AuthError, MissingPermission, ProtocolError, RecordRejected
 from connector.model import FieldSchema
 from connector.pacing import Usage
-from connector.sources.salesforce_rows import CHILD
 from connector.verdicts import Classified, Verdict
 
 MAX_SUBREQUESTS = 25
@@ -188,17 +187,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An object as our credentials see it: its fields, its relationships with the object types they point to, and the
-    names of those that lead to its children."""
+    """An object as our credentials see it: its fields, and its relationships with the object types they point to."""
 
     fields: Mapping[str, FieldSchema]
     relationships: Mapping[str, tuple[str, ...]]
-    children: frozenset[str] = frozenset()
 
     def allows(self, name: str) -> bool:
-        """Whether `name` (`Title`, `Who.Type`, `associations.Tasks`) can be selected as far as this object can tell."""
+        """Whether `name` (`Title`, `Who.Type`) can be selected as far as this object can tell."""
         first, _, rest = name.partition(".")
-        return name in self.fields or (rest != "" and (first in self.relationships or name in self.children))
+        return name in self.fields or (rest != "" and first in self.relationships)
 
 
 #: What this process has been told about objects, with its Last-Modified, by credentials and object. The date covers
@@ -342,9 +339,7 @@ def as_described(body: Mapping[str, Any]) -> Described:
         for name, kind in (NAME_FIELDS if len(targets) > 1 else TARGET_FIELDS).items():
             dotted = f"{relationship}.{name}"
             fields[dotted] = FieldSchema(dotted, kind, is_writable=False)
-    children = body.get("childRelationships", ())
-    names = frozenset(f"{CHILD}{told['relationshipName']}" for told in children if told.get("relationshipName"))
-    return Described(fields, relationships, names)
+    return Described(fields, relationships)
 
 
 def _field(told: Mapping[str, Any]) -> FieldSchema:

@@ -29,8 +29,6 @@ _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$"
 _LITERALS: Mapping[str, str] = {"bool": r"^(true|false)$", "number": _NUMBER, "integer": _NUMBER}
 _TO_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
 _NONE = pa.scalar(None, tables.TEXT)
-#: What begins the name of a list of ids of child records (see `tables.PAGE`).
-CHILD = "associations."
 #: Relationship -> the dotted names that are asked for through it, each with its path from there.
 _Nested = dict[str, list[tuple[str, list[str]]]]
 
@@ -62,7 +60,6 @@ def rows_of(object_type: str, fields: Sequence[str], records: bytes) -> tuple[pa
     is left, or a brace in a value, is read as an object.
     """
     nested = _nested(fields)
-    children = [name.removeprefix(CHILD) for name in fields if name.startswith(CHILD)]
     malformed = 0
     try:
         flat = _flattened(records, nested)
@@ -73,10 +70,7 @@ def rows_of(object_type: str, fields: Sequence[str], records: bytes) -> tuple[pa
         malformed = len(_as_sent(records)) - len(known)
         native = [orjson.dumps(record) for record in known]
         told = msgspec.convert(known, list[_Told])
-    if children:
-        native = [_as_flat(text, nested, children) for text in native]
-    else:
-        native = [text if text.count(b"{") == 1 else _as_flat(text, nested, ()) for text in native]
+    native = [text if text.count(b"{") == 1 else _as_flat(text, nested) for text in native]
     texts = {
         name: pa.array([getattr(each, name) for each in told], tables.TEXT)
         for name in ("Id", "CreatedDate", "SystemModstamp", "MasterRecordId")
@@ -104,13 +98,10 @@ def _flattened(records: bytes, nested: _Nested) -> bytes:
     return text
 
 
-def _as_flat(text: bytes, nested: _Nested, children: Sequence[str]) -> bytes:
+def _as_flat(text: bytes, nested: _Nested) -> bytes:
     """One record, read as an object."""
     record = orjson.loads(text)
     record.pop("attributes", None)
-    for relationship in children:
-        if relationship in record:
-            record[CHILD + relationship] = _ids_of(record.pop(relationship))
     for relationship, names in nested.items():
         if relationship in record:
             inner = record.pop(relationship)
@@ -122,16 +113,9 @@ def _nested(fields: Sequence[str]) -> _Nested:
     nested: _Nested = {}
     for name in fields:
         relationship, *path = name.split(".")
-        if path and not name.startswith(CHILD):
+        if path:
             nested.setdefault(relationship, []).append((name, path))
     return nested
-
-
-def _ids_of(children: Any) -> list[str]:
-    """The ids that child records hold, each once; of a child one field is asked for."""
-    rows = children.get("records", ()) if isinstance(children, dict) else ()
-    values = [value for row in rows for name, value in row.items() if name != "attributes" and value]
-    return list(dict.fromkeys(values))
 
 
 def _inside(value: Any, path: Sequence[str]) -> Any:

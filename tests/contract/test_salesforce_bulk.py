@@ -9,9 +9,10 @@ import pytest
 
 from connector.model import Page, Request
 from connector.sources.salesforce import STREAMS
-from tests.contract.salesforce_bench import BULK_PAGE_ROWS, salesforce_bench
+from tests.contract.salesforce_bench import BULK_PAGE_ROWS, DATA, OtherUser, salesforce_bench
 
 CONTACTS = next(stream for stream in STREAMS if stream.name == "contacts")
+MAILS = next(stream for stream in STREAMS if stream.name == "email_messages")
 FIELDS = ("LastName", "Account.Name", "HasOptedOutOfEmail", "Birthdate")
 ODD = ('A "quoted", name', "back\\slash", "two\nlines\tand a tab", "naïve — 日本", "'#N/A")
 
@@ -38,6 +39,22 @@ def test_a_record_says_the_same_by_bulk_and_by_rest(urls: str) -> None:
     rest.create(ODD)
     request = Request(CONTACTS, FIELDS)
     assert rows(only_pages(bulk, request)) == rows(only_pages(rest, request))
+
+
+def test_whom_a_mail_names_says_the_same_by_bulk_and_by_rest(urls: str) -> None:
+    rest, bulk = salesforce_bench(urls), salesforce_bench(urls, bulk_from=1)
+    other = OtherUser(urls)
+    (person,) = rest.create([rest.fresh("mailed")])
+    for is_incoming, at in ((True, "2026-11-01T10:00:00Z"), (False, None)):
+        mail = {"Subject": 'A "quoted", one', "Incoming": is_incoming, "Status": "3", "MessageDate": at}
+        made = other.call("POST", f"{DATA}/sobjects/EmailMessage", mail)["id"]
+        named = {"EmailMessageId": made, "RelationId": person, "RelationType": "ToAddress"}
+        other.call("POST", f"{DATA}/sobjects/EmailMessageRelation", named)
+    names = ("IsDeleted", "ActivityId", "Incoming", "Status", "MessageDate", "Subject")
+    request = Request(MAILS, ("RelationId", *(f"EmailMessage.{name}" for name in names)))
+    read = only_pages(bulk, request)
+    assert any("job" in orjson.loads(page.cursor or "") for page in read)
+    assert rows(read) == rows(only_pages(rest, request))
 
 
 def test_a_back_fill_that_was_killed_goes_on_at_its_locator_and_makes_no_second_job(urls: str) -> None:

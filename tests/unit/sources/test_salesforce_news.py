@@ -77,7 +77,7 @@ def test_a_quiet_cycle_over_all_streams_costs_one_call() -> None:
 @responses.activate
 @pytest.mark.usefixtures("noon")
 def test_only_streams_with_news_are_queried_and_five_of_them_take_one_call_more() -> None:
-    changed = ("Lead", "Case", "Campaign", "Opportunity", "EmailMessage", "CampaignMember")
+    changed = ("Lead", "Case", "Campaign", "Opportunity", "EmailMessageRelation", "CampaignMember")
     org = Org(told(*changed))
     read = pages(org, *[Request(stream, ("Name",), LATER) for stream in POLLED])
     assert [sum("queryAll" in part["url"] for part in call) for call in org.calls] == [5, 5]
@@ -92,6 +92,16 @@ def test_who_takes_part_is_read_anew_when_the_activity_changes() -> None:
     pages(org, *[Request(stream, ("RelationId",), LATER) for stream in POLLED])
     (query,) = [asked for asked in org.asked()[1] if "SELECT" in asked]
     assert " FROM TaskRelation WHERE SystemModstamp >= 2026-11-24T12:00:00Z OR Task.SystemModstamp >= " in query
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_whom_a_mail_names_is_read_anew_when_the_mail_changes_which_no_stream_reads_by_itself() -> None:
+    org = Org(told("EmailMessage"))
+    pages(org, *[Request(stream, ("RelationId",), LATER) for stream in POLLED])
+    (query,) = [asked for asked in org.asked()[1] if "SELECT" in asked]
+    assert " FROM EmailMessageRelation WHERE SystemModstamp >= " in query
+    assert " OR EmailMessage.SystemModstamp >= 2026-11-24T12:00:00Z " in query
 
 
 @pytest.mark.parametrize(
@@ -118,14 +128,14 @@ def test_what_a_long_transaction_holds_back_is_asked_for_again() -> None:
 @responses.activate
 @pytest.mark.usefixtures("noon")
 def test_what_was_deleted_in_a_stream_without_other_news_comes_without_a_query() -> None:
-    gone = {"id": "02s1", "deletedDate": "2026-11-24T13:55:00.000+0000"}
+    gone = {"id": "0CZ1", "deletedDate": "2026-11-24T13:55:00.000+0000"}
     deleted = 200, {"deletedRecords": [gone], "latestDateCovered": "2026-11-24T13:59:00.000+0000"}
-    org = Org(lambda part: deleted if "EmailMessage/deleted/" in path_of(part) else told()(part))
+    org = Org(lambda part: deleted if "EmailMessageRelation/deleted/" in path_of(part) else told()(part))
     at = '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T12:00:00Z"}'
     read = pages(org, *[Request(stream, ("Name",), at) for stream in POLLED])
     assert len(org.calls) == 1
     rows = [one for page in read if isinstance(page, Page) for one in page.rows.to_pylist()]
-    assert [(one["native_id"], one["is_deleted"]) for one in rows] == [("02s1", True)]
+    assert [(one["native_id"], one["is_deleted"]) for one in rows] == [("0CZ1", True)]
 
 
 @responses.activate

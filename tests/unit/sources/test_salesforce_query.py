@@ -349,15 +349,6 @@ def test_rows_are_flat_and_keep_every_value_as_it_was_sent() -> None:
     assert (got["native_id"], got["object_type"], malformed) == ("00T1", "Task", ())
 
 
-def test_ids_of_child_records_come_as_a_list_each_once() -> None:
-    name = "associations.EmailMessageRelations"
-    assert "(SELECT RelationId FROM EmailMessageRelations)" in soql_of(BY_NAME["email_messages"], (name,), None)
-    related = [{"attributes": {}, "RelationId": one} for one in ("003a", "00Qb", None, "003a")]
-    sent = [row("02s1", EmailMessageRelations={"records": related}), row("02s2", EmailMessageRelations=None)]
-    table, _ = rows_of("EmailMessage", (name,), sent)
-    assert [orjson.loads(text)[name] for text in table["native"].to_pylist()] == [["003a", "00Qb"], []]
-
-
 def test_a_merged_loser_names_its_survivor_and_a_mere_deletion_does_not() -> None:
     rows = [row("1", IsDeleted=True, MasterRecordId="2"), row("3", IsDeleted=True, MasterRecordId=None), row("2")]
     table, _ = rows_of("Lead", (), rows)
