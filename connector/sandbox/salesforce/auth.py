@@ -209,6 +209,27 @@ def expire_all(org: Org) -> int:
     return org.database.execute("DELETE FROM sf_session").rowcount
 
 
+def identity(org: Org, user_id: str, base_url: str) -> dict[str, Any]:
+    """The address that a token's `id` is (Identity URLs)."""
+    known = user_info(org, user_id, base_url)
+    same = (
+        "user_id",
+        "organization_id",
+        "email",
+        "email_verified",
+        "active",
+        "user_type",
+        "language",
+        "locale",
+        "urls",
+    )
+    return {
+        **{name: known[name] for name in same}, "id": known["sub"], "asserted_user": True, "is_app_installed": True,
+        "username": known["preferred_username"], "nick_name": known["nickname"], "display_name": known["name"],
+        "first_name": known["given_name"], "last_name": known["family_name"], "timezone": known["zoneinfo"], "utcOffset": 0,
+    }  # fmt: skip
+
+
 def user_info(org: Org, user_id: str, base_url: str) -> dict[str, Any]:
     """`GET /services/oauth2/userinfo`."""
     user = org.database.execute("SELECT * FROM sf_User WHERE Id = ?", (user_id,)).fetchone()

@@ -147,14 +147,15 @@ class Columns:
         for index, field in self._fields:
             text = row[index]
             if text != "":
-                found[field.name] = None if text == NULL else _typed(field, text)
+                found[field.name] = None if text == NULL else typed(field, text)
         for index, name, rest, attributes in self._references:
             if row[index] not in ("", NULL):
                 found[name] = {rest: row[index], **attributes}
         return found
 
 
-def _typed(field: Field, text: str) -> Any:
+def typed(field: Field, text: str) -> Any:
+    """The value behind a text, as a JSON body would hold it; raises RefusedError."""
     if field.type == "boolean":
         found = _BOOLEANS.get(text.strip().lower())
         if found is None:

@@ -300,7 +300,7 @@ def _results(call: Call, job_id: str, part: int, *first_names: str) -> Answer:
         first_names = first_names[:2]
     names = [*first_names, *(content.header if content is not None else [])]
     job.header = quoted_line(names, *job.separators) if names else ""
-    return Answer(200, csv=jobs.lines(call.org, job, part))
+    return Answer(200, pieces=jobs.lines(call.org, job, part))
 
 
 def successful(call: Call, job_id: str) -> Answer:
@@ -318,7 +318,7 @@ def unprocessed(call: Call, job_id: str) -> Answer:
     job = job_of(call, job_id, is_query=False)
     if job.state not in ENDED:
         return Answer(204)
-    return Answer(200, csv=_unprocessed(call.org, job))
+    return Answer(200, pieces=_unprocessed(call.org, job))
 
 
 def _unprocessed(org: Org, job: Job) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Bulk API 1.0 with JSON: `/services/async/{version}/job`, which older clients use. CSV, XML and PK chunking are not there.
+"""Bulk API 1.0: `/services/async/{version}/job`, which older clients use, in JSON, XML and CSV. PK chunking is not there.
 
 Bulk API Developer Guide, "Create a New Job", "Add a Batch", "Get Results for a Batch": a batch has up to 10,000 records, each
 written by itself in chunks of 200; refusals are 400 with `exceptionCode`. Batches are worked on as they come.
@@ -13,11 +13,15 @@ from typing import Any
 
 import orjson
 
+from connector.sandbox.salesforce import bulk_one_formats as formats
 from connector.sandbox.salesforce import collections
+from connector.sandbox.salesforce.bulk_query import checked, columns
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.refusal import RefusedError
+from connector.sandbox.salesforce.soql_parser import parse
+from connector.sandbox.salesforce.soql_sql import Compiler
 
 OPERATIONS = ("insert", "update", "upsert", "delete", "query", "queryAll")
 MOST_RECORDS = 10_000
@@ -39,12 +43,12 @@ def create_tables(org: Org) -> None:
     org.database.executescript(_TABLES)
 
 
-def refusal(error: RefusedError) -> tuple[int, dict[str, str]]:
-    """Status and body of a request that is refused."""
+def refusal(error: RefusedError, headers: Mapping[str, str]) -> Answer:
+    """The answer to a request that is refused."""
     code = {"INVALID_SESSION_ID": "InvalidSessionId", "REQUEST_LIMIT_EXCEEDED": "ExceededQuota"}.get(
         error.code, error.code
     )
-    return 400, {"exceptionCode": code, "exceptionMessage": error.message}
+    return formats.refused(headers, 400, {"exceptionCode": code, "exceptionMessage": error.message})
 
 
 def dispatch(call: Call) -> Answer:
@@ -58,11 +62,14 @@ def dispatch(call: Call) -> Answer:
 
 def create_job(call: Call) -> Answer:
     """`POST /job` -> 201."""
-    given = _json(call.body)
+    given = formats.said_of_job(call)
     operation, one = given.get("operation"), call.org.schema.find(str(given.get("object") or ""))
-    if operation not in OPERATIONS or given.get("contentType", "XML") != "JSON":
+    content = given.get("contentType") or formats.XML
+    if operation not in OPERATIONS or content not in formats.CONTENT_TYPES:
+        kinds = ", ".join(formats.CONTENT_TYPES)
         raise RefusedError(
-            "InvalidJob", f"Unable to parse Job: operation is one of {', '.join(OPERATIONS)}, contentType is JSON"
+            "InvalidJob",
+            f"Unable to parse Job: operation is one of {', '.join(OPERATIONS)}, contentType one of {kinds}",
         )
     if one is None:
         raise RefusedError("InvalidEntity", f"Unable to find object: {given.get('object')}")
@@ -70,36 +77,38 @@ def create_job(call: Call) -> Answer:
         raise RefusedError("InvalidJob", "External ID was blank for an upsert operation, or is no field")
     number = _next(call.org, "sf_async_job")
     body = {
-        "id": native_id(JOB_PREFIX, number), "operation": operation, "object": one.name, "state": OPEN, "contentType": "JSON",
+        "id": native_id(JOB_PREFIX, number), "operation": operation, "object": one.name, "state": OPEN, "contentType": content,
         "externalIdFieldName": given.get("externalIdFieldName"),
-        "concurrencyMode": "Serial" if given.get("concurrencyMode") in (1, "Serial") else "Parallel",
+        "concurrencyMode": "Serial" if given.get("concurrencyMode") in (1, "1", "Serial") else "Parallel",
         "createdById": call.access.user_id, "createdDate": call.org.now_text(), "apiVersion": float(call.version),
     }  # fmt: skip
     statement = "INSERT INTO sf_async_job (number, id, body) VALUES (?, ?, ?)"
     call.org.database.execute(statement, (number, body["id"], orjson.dumps(body).decode()))
-    return Answer(201, _told(call, body))
+    return formats.told(call, 201, "jobInfo", _told(call, body), content)
 
 
 def read_job(call: Call, job: str) -> Answer:
     """`GET /job/{id}`."""
-    return Answer(200, _told(call, _job(call, job)))
+    body = _job(call, job)
+    return formats.told(call, 200, "jobInfo", _told(call, body), body["contentType"])
 
 
 def change_job(call: Call, job: str) -> Answer:
     """`POST /job/{id}` `{"state": "Closed" | "Aborted"}`."""
-    body, state = _job(call, job), _json(call.body).get("state")
+    body, state = _job(call, job), formats.said_of_job(call).get("state")
     if state not in (CLOSED, ABORTED) or body["state"] != OPEN:
         raise RefusedError("InvalidJobState", f"Can't set the state of a job that is {body['state']} to {state}")
     body["state"] = state
     call.org.database.execute(
         "UPDATE sf_async_job SET body = ? WHERE id = ?", (orjson.dumps(body).decode(), body["id"])
     )
-    return Answer(200, _told(call, body))
+    return formats.told(call, 200, "jobInfo", _told(call, body), body["contentType"])
 
 
 def add_batch(call: Call, job: str) -> Answer:
     """`POST /job/{id}/batch`: a list of records, or SOQL -> 201."""
     body = _job(call, job)
+    _demand_content(call, body)
     if body["state"] != OPEN:
         raise RefusedError("InvalidJobState", f"Batch can't be added to a job that is {body['state']}")
     number, now = _next(call.org, "sf_async_batch"), call.org.now_text()
@@ -134,33 +143,43 @@ def add_batch(call: Call, job: str) -> Answer:
             orjson.dumps(result).decode(),
         ),
     )
-    return Answer(201, {**batch, "state": "Queued", "numberRecordsProcessed": 0}, records=len(result))
+    queued = {**batch, "state": "Queued", "numberRecordsProcessed": 0, "numberRecordsFailed": 0}
+    return replace(formats.told(call, 201, "batchInfo", queued, body["contentType"]), records=len(result))
+
+
+def _demand_content(call: Call, job: Mapping[str, Any]) -> None:
+    """A batch comes as its job said."""
+    given = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kinds = {formats.CONTENT_TYPES[content]: content for content in formats.CONTENT_TYPES}
+    if kinds.get(given, job["contentType"]) != job["contentType"]:
+        raise RefusedError("InvalidBatch", f"The content of a job's batches is {job['contentType']}, not {given}")
 
 
 def list_batches(call: Call, job: str) -> Answer:
     """`GET /job/{id}/batch`."""
-    rows = call.org.database.execute(
-        "SELECT body FROM sf_async_batch WHERE job = ? ORDER BY number", (_job(call, job)["id"],)
-    )
-    return Answer(200, {"batchInfo": [orjson.loads(row["body"]) for row in rows]})
+    body = _job(call, job)
+    rows = call.org.database.execute("SELECT body FROM sf_async_batch WHERE job = ? ORDER BY number", (body["id"],))
+    return formats.batches(call, [orjson.loads(row["body"]) for row in rows], body["contentType"])
 
 
 def read_batch(call: Call, job: str, batch: str) -> Answer:
     """`GET /job/{id}/batch/{id}`."""
-    return Answer(200, orjson.loads(_batch(call, job, batch)["body"]))
+    body = orjson.loads(_batch(call, job, batch)["body"])
+    return formats.told(call, 200, "batchInfo", body, _job(call, job)["contentType"])
 
 
 def read_request(call: Call, job: str, batch: str) -> Answer:
     """`GET .../request`: what was sent."""
-    return Answer(200, orjson.loads(_batch(call, job, batch)["request"]))
+    kind = formats.CONTENT_TYPES[_job(call, job)["contentType"]]
+    return Answer(200, headers={"Content-Type": kind}, pieces=iter([_batch(call, job, batch)["request"]]))
 
 
 def read_result(call: Call, job: str, batch: str) -> Answer:
     """`GET .../result`: an outcome for each record; of a query, the ids of its results."""
-    row = _batch(call, job, batch)
-    if _job(call, job)["operation"].startswith("query"):
-        return Answer(200, [native_id(RESULT_PREFIX, row["number"])])
-    return Answer(200, orjson.loads(row["result"]))
+    row, body = _batch(call, job, batch), _job(call, job)
+    if body["operation"].startswith("query"):
+        return formats.result_ids([native_id(RESULT_PREFIX, row["number"])], body["contentType"])
+    return formats.outcomes(orjson.loads(row["result"]), body["contentType"])
 
 
 def read_query_result(call: Call, job: str, batch: str, result: str) -> Answer:
@@ -168,11 +187,15 @@ def read_query_result(call: Call, job: str, batch: str, result: str) -> Answer:
     row = _batch(call, job, batch)
     if result != native_id(RESULT_PREFIX, row["number"]):
         raise RefusedError("InvalidBatch", f"No result of id {result}")
-    return Answer(200, orjson.loads(row["result"]))
+    text = row["request"].decode()
+    names = [name for name, _ in columns(Compiler(call.org, call.access, text, parse(text)))]
+    return formats.queried(orjson.loads(row["result"]), names, _job(call, job)["contentType"])
 
 
 def _queried(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    page = call.queries.run((call.body or b"").decode(), call.reader, include_deleted=job["operation"] == "queryAll")
+    text = (call.body or b"").decode()
+    columns(Compiler(call.org, call.access, text, checked(parse(text))))
+    page = call.queries.run(text, call.reader, include_deleted=job["operation"] == "queryAll")
     found: list[dict[str, Any]] = list(page["records"])
     while not page["done"]:
         page = call.queries.more(page["nextRecordsUrl"].rpartition("/")[2], call.reader)
@@ -181,13 +204,18 @@ def _queried(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _written(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    records = _json(call.body, list)
-    if len(records) > MOST_RECORDS or not all(isinstance(each, dict) for each in records):
-        raise RefusedError("InvalidBatch", f"A batch is a list of at most {MOST_RECORDS} records")
-    results = []
+    records = formats.records(call, call.org.object(job["object"]), job["contentType"])
+    if len(records) > MOST_RECORDS:
+        raise RefusedError("InvalidBatch", f"A batch has at most {MOST_RECORDS} records")
+    results: list[dict[str, Any]] = []
     for start in range(0, len(records), collections.MAX_RECORDS):
         some = records[start : start + collections.MAX_RECORDS]
-        results += _chunk(call, job, some).body
+        readable = [each for each in some if not isinstance(each, RefusedError)]
+        written = iter(_chunk(call, job, readable).body if readable else ())
+        results += [
+            {"success": False, "errors": [each.as_record_error()]} if isinstance(each, RefusedError) else next(written)
+            for each in some
+        ]
     is_new = job["operation"] == "insert"
     return [{"id": None, "created": is_new and row["success"], **row} for row in results]
 
@@ -205,16 +233,6 @@ def _chunk(call: Call, job: Mapping[str, Any], records: list[dict[str, Any]]) ->
     if job["operation"] == "upsert":
         return collections.upsert_many(inner, job["object"], job["externalIdFieldName"])
     return (collections.insert_many if job["operation"] == "insert" else collections.update_many)(inner)
-
-
-def _json(body: Any, kind: type = dict) -> Any:
-    try:
-        found = orjson.loads(body or b"")
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, kind):
-        raise RefusedError("InvalidJob" if kind is dict else "InvalidBatch", "Unable to parse the body as JSON")
-    return found
 
 
 def _told(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:

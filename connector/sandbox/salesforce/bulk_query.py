@@ -48,18 +48,18 @@ def create(call: Call) -> Answer:
         and call.org.context.settings.are_limits_on
     ):
         raise RefusedError("EXCEEDEDQUOTA", "ExceededQuota : Max number of Bulk V2 query jobs per 24 hrs exceeded")
-    compiler = Compiler(call.org, call.access, text, _checked(parse(text)))
-    columns = _columns(compiler)
+    compiler = Compiler(call.org, call.access, text, checked(parse(text)))
+    selected = columns(compiler)
     sql_where(compiler, include_deleted=True)
     compiler.sql_order()
     job = jobs.add(call, is_query=True, operation=operation, object_name=compiler.source.name, query=text)
-    job.header = quoted_line([name for name, _ in columns], *job.separators)
+    job.header = quoted_line([name for name, _ in selected], *job.separators)
     jobs.save(call.org, job)
     jobs.start(call.org, job, _run)
     return Answer(200, jobs.description(job, is_full=False))
 
 
-def _checked(query: Query) -> Query:
+def checked(query: Query) -> Query:
     """Refuse what Bulk API cannot query."""
     if query.is_count or query.group_by or any(isinstance(item, Operand) and item.function for item in query.items):
         raise RefusedError("API_ERROR", "Aggregate Relationships not supported in Bulk V2 Query with CSV content type")
@@ -72,7 +72,7 @@ def _checked(query: Query) -> Query:
     return query
 
 
-def _columns(compiler: Compiler) -> list[tuple[str, Resolved]]:
+def columns(compiler: Compiler) -> list[tuple[str, Resolved]]:
     """Header name and SQL of each selected field."""
     found = []
     for item in compiler.query.items:
@@ -107,10 +107,10 @@ def _prepare(org: Org, job: Job) -> tuple[str, array[int]]:
     text = str(job.query)
     access = org.access(job.created_by_id)
     lines_compiler = Compiler(org, access, text, parse(text))
-    columns = [(resolved.sql, resolved.field) for _, resolved in _columns(lines_compiler)]
+    selected = [(resolved.sql, resolved.field) for _, resolved in columns(lines_compiler)]
     statement = (
         "INSERT INTO sf_job_line (job, part, number, line) "
-        f"SELECT ?, {jobs.QUERY_PART}, ? + row_number() OVER (), {sql_line(columns, *job.separators)} "
+        f"SELECT ?, {jobs.QUERY_PART}, ? + row_number() OVER (), {sql_line(selected, *job.separators)} "
         f"FROM json_each(?) page CROSS JOIN {lines_compiler.source.table} t ON t.rowid = page.value "
         f"{' '.join(lines_compiler.joins)}"
     )
@@ -120,8 +120,8 @@ def _prepare(org: Org, job: Job) -> tuple[str, array[int]]:
     cursor = org.database.cursor()
     cursor.row_factory = None
     rows = array("q")
-    selected = f"SELECT t.rowid{compiler.sql_from()}{where}{order}{compiler.sql_limit()}"
-    rows.extend(row[0] for row in cursor.execute(selected, compiler.parameters))
+    statement_of_rows = f"SELECT t.rowid{compiler.sql_from()}{where}{order}{compiler.sql_limit()}"
+    rows.extend(row[0] for row in cursor.execute(statement_of_rows, compiler.parameters))
     return statement, rows
 
 
@@ -169,7 +169,7 @@ def results(call: Call, job_id: str) -> Answer:
         "Sforce-Locator": _locator(end) if end < job.processed else "null",
     }
     content = jobs.lines(call.org, job, jobs.QUERY_PART, first, count)
-    return Answer(200, headers=headers, records=count, csv=content)
+    return Answer(200, headers=headers, records=count, pieces=content)
 
 
 def result_pages(call: Call, job_id: str) -> Answer:

@@ -54,11 +54,11 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Status, JSON body (None = empty), further headers, how many records and calls it stands for, and the pieces of a
-    CSV body, which are made as they are sent."""
+    body that is no JSON (CSV where the headers do not say otherwise), which are made as they are sent."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
     cost: int = 1
-    csv: Iterator[bytes] | None = None
+    pieces: Iterator[bytes] | None = None

@@ -6,6 +6,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -20,6 +21,7 @@ from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
+from connector.sandbox.salesforce.seeding import ORGANIZATION_ID
 from connector.sandbox.salesforce.soql import Queries
 
 JSON = "application/json;charset=UTF-8"
@@ -49,13 +51,6 @@ def routes(org: Org) -> list[web.RouteDef]:
         auth.revoke(org, form.get("token", request.query.get("token", "")))
         return web.Response(status=200)
 
-    async def user_info(request: web.Request) -> web.Response:
-        request[COST] = 0
-        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
-        if user_id is None:
-            return web.Response(status=403, text="Bad_OAuth_Token")
-        return _json(auth.user_info(org, user_id, _base_url(request)), 200)
-
     async def version_list(request: web.Request) -> web.Response:
         request[COST] = 0
         return _json(versions(), 200)
@@ -64,13 +59,38 @@ def routes(org: Org) -> list[web.RouteDef]:
         return await _under_locks(org, queries, request)
 
     return [
+        *_identity_routes(org),
         *_older_routes(org, queries),
         web.post("/services/oauth2/token", token),
         web.route("*", "/services/oauth2/revoke", revoke),
-        web.route("*", "/services/oauth2/userinfo", user_info),
         web.get("/services/data", version_list),
         web.get("/services/data/", version_list),
         web.route("*", "/services/data/{rest:.*}", rest),
+    ]
+
+
+def _identity_routes(org: Org) -> list[web.RouteDef]:
+    """Who a token belongs to."""
+
+    async def user_info(request: web.Request) -> web.Response:
+        request[COST] = 0
+        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+        if user_id is None:
+            return web.Response(status=403, text="Bad_OAuth_Token")
+        return _json(auth.user_info(org, user_id, _base_url(request)), 200)
+
+    async def identity(request: web.Request) -> web.Response:
+        request[COST] = 0
+        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+        if user_id is None:
+            return web.Response(status=403, text="Bad_OAuth_Token")
+        if (request.match_info["org"], request.match_info["user"]) != (ORGANIZATION_ID, user_id):
+            return web.Response(status=403, text="Wrong_Org")
+        return _json(auth.identity(org, user_id, _base_url(request)), 200)
+
+    return [
+        web.route("*", "/services/oauth2/userinfo", user_info),
+        web.get("/id/{org}/{user}", identity),
     ]
 
 
@@ -157,8 +177,8 @@ def _async(org: Org, queries: Queries, request: web.Request, body: bytes) -> Ans
         with transaction(org.database):
             return bulk_one.dispatch(call)
     except RefusedError as error:
-        status, told = bulk_one.refusal(error)
-        return Answer(status, told, cost=0 if error.code in _FREE else 1)
+        told = {name.lower(): value for name, value in request.headers.items()}
+        return replace(bulk_one.refusal(error, told), cost=0 if error.code in _FREE else 1)
 
 
 def _demand_quota(org: Org) -> None:
@@ -172,16 +192,22 @@ async def _respond(org: Org, request: web.Request, answer: Answer) -> web.Stream
     request[COST], request[RECORDS] = answer.cost, answer.records
     used = context.calls.used_last_day(SALESFORCE) + answer.cost
     headers = {"Sforce-Limit-Info": f"api-usage={used}/{context.settings.salesforce_calls_per_day}", **answer.headers}
-    if answer.csv is not None:
-        return await _stream(request, answer.csv, headers | {"Date": format_datetime(org.now(), usegmt=True)})
+    if answer.pieces is not None:
+        return await _stream(
+            request, answer.status, answer.pieces, headers | {"Date": format_datetime(org.now(), usegmt=True)}
+        )
     if answer.body is None:
         return web.Response(status=answer.status, headers=headers)
     return _json(answer.body, answer.status, headers)
 
 
-async def _stream(request: web.Request, pieces: Iterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
-    """Send CSV as it is made, compressed when that is asked for."""
-    response = web.StreamResponse(headers={"Content-Type": "text/csv", "Vary": "Accept-Encoding", **headers})
+async def _stream(
+    request: web.Request, status: int, pieces: Iterator[bytes], headers: dict[str, str]
+) -> web.StreamResponse:
+    """Send a body as it is made, compressed when that is asked for."""
+    response = web.StreamResponse(
+        status=status, headers={"Content-Type": "text/csv", "Vary": "Accept-Encoding", **headers}
+    )
     packer = None
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
