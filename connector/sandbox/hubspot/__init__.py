@@ -19,6 +19,7 @@ from connector.sandbox.hubspot import (
     marketing,
     oauth,
     paths,
+    portal_types,
     records,
     subscriptions,
     webhooks,
@@ -26,7 +27,6 @@ from connector.sandbox.hubspot import (
 from connector.sandbox.hubspot.access import PORTAL_ID, issue_private_token
 from connector.sandbox.hubspot.delivering import Delivery
 from connector.sandbox.hubspot.filters import register_functions
-from connector.sandbox.hubspot.object_types import OBJECT_TYPES
 from connector.sandbox.hubspot.property_api import allow_unique_on_activities
 from connector.sandbox.hubspot.prospect import act
 from connector.sandbox.hubspot.seed import load
@@ -54,6 +54,7 @@ def create_tables(context: Context) -> None:
         lists.TABLES,
         marketing.TABLES,
         oauth.TABLES,
+        portal_types.TABLES,
         subscriptions.TABLES,
         webhooks.TABLES,
     ):
@@ -80,5 +81,5 @@ def counts(context: Context) -> dict[str, int]:
         each.name: context.database.execute(f"SELECT count(*) FROM {each.table} WHERE archived_ms IS NULL").fetchone()[
             0
         ]
-        for each in OBJECT_TYPES
+        for each in catalog.catalog_of(context).types.all
     }

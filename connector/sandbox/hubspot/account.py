@@ -19,7 +19,7 @@ from connector.sandbox.hubspot.answers import not_found
 from connector.sandbox.hubspot.catalog import DEFAULTS_SINCE
 from connector.sandbox.hubspot.instants import iso, parse_ms, to_ms
 from connector.sandbox.hubspot.limits import used_today
-from connector.sandbox.hubspot.object_types import OBJECT_TYPES, ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.records import as_id
 from connector.sandbox.hubspot.serving import Answer, Call
 
@@ -142,7 +142,7 @@ def get_owner(call: Call) -> Answer:
 
 def pipelines_of(call: Call) -> list[dict[str, Any]]:
     """The pipelines of the type in the path."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     if kind.name == "contacts":
         return [_lifecycle_pipeline(call, kind)]
     rows = call.context.database.execute(
@@ -166,7 +166,7 @@ def list_pipelines(call: Call) -> Answer:
 
 def list_old_pipelines(call: Call) -> Answer:
     """`GET /crm-pipelines/v1/pipelines/{type}`, in the shape of that time: its own names, times in milliseconds."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     results = [
         {
             "pipelineId": each["id"],
@@ -260,33 +260,3 @@ def daily_use(call: Call) -> Answer:
         "resetsAt": iso(to_ms(midnight)),
     }
     return Answer(200, {"results": [row]}, 1)
-
-
-def list_schemas(_: Call) -> Answer:
-    """`GET /crm/v3/schemas`: custom objects only, of which this portal has none."""
-    return Answer(200, {"results": []})
-
-
-def get_schema(call: Call) -> Answer:
-    """`GET /crm/v3/schemas/{type}` of a standard type."""
-    kind = next((each for each in OBJECT_TYPES if call.parts["type"] in (each.name, each.singular, each.type_id)), None)
-    if kind is None:
-        raise not_found()
-    properties = [each.body for each in call.catalog.properties(kind.name).values() if not each.is_archived]
-    return Answer(
-        200,
-        {
-            "id": kind.type_id,
-            "objectTypeId": kind.type_id,
-            "name": kind.singular,
-            "fullyQualifiedName": kind.singular.upper(),
-            "labels": {"singular": kind.singular.capitalize(), "plural": kind.name.capitalize()},
-            "archived": False,
-            "properties": properties,
-            "associations": [],
-            "requiredProperties": list(kind.required),
-            "searchableProperties": list(kind.searchable),
-            "createdAt": DEFAULTS_SINCE,
-            "updatedAt": DEFAULTS_SINCE,
-        },
-    )

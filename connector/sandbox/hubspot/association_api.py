@@ -15,12 +15,8 @@ from connector.sandbox.hubspot import linking, records, webhooks
 from connector.sandbox.hubspot.answers import NOT_FOUND, VALIDATION, Refused, RowProblem, not_found, row_error
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import (
-    HUBSPOT_DEFINED,
     AssociationType,
     ObjectType,
-    association_types,
-    general_type,
-    object_type,
 )
 from connector.sandbox.hubspot.reading import batch_inputs, envelope
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
@@ -37,12 +33,13 @@ Wanted = tuple[str, str, Sequence[AssociationType]]
 
 
 def _ends(call: Call) -> Ends:
-    return object_type(call.parts["type"]), object_type(call.parts["to_type"])
+    return call.catalog.types.get(call.parts["type"]), call.catalog.types.get(call.parts["to_type"])
 
 
-def _shown_types(source: ObjectType, target: ObjectType, type_ids: Sequence[int]) -> list[dict[str, Any]]:
-    labels = {each.type_id: each.label for each in association_types(source.name, target.name)}
-    return [{"category": HUBSPOT_DEFINED, "typeId": each, "label": labels.get(each)} for each in type_ids]
+def _shown_types(call: Call, ends: Ends, type_ids: Sequence[int]) -> list[dict[str, Any]]:
+    known = {each.type_id: each for each in call.catalog.types.links(ends[0].name, ends[1].name)}
+    kinds = [known[each] for each in type_ids if each in known]
+    return [{"category": each.category, "typeId": each.type_id, "label": each.label} for each in kinds]
 
 
 def _shown_links(
@@ -51,7 +48,7 @@ def _shown_links(
     """A page of links, and the cursor of the next page. Dated paths write ids as text, v4 as numbers."""
     rest = [(to_id, type_ids) for to_id, type_ids in targets.items() if to_id > after]
     shown = [
-        {"toObjectId": str(to_id) if call.is_dated else to_id, "associationTypes": _shown_types(*ends, type_ids)}
+        {"toObjectId": str(to_id) if call.is_dated else to_id, "associationTypes": _shown_types(call, ends, type_ids)}
         for to_id, type_ids in rest[:most]
     ]
     return shown, str(rest[most - 1][0]) if len(rest) > most else None
@@ -60,7 +57,7 @@ def _shown_links(
 def batch_read(call: Call) -> Answer:
     """`POST .../batch/read`: the links of up to 1,000 records; a record with many has `paging` of its own."""
     ends = source, target = _ends(call)
-    association_types(source.name, target.name)
+    call.catalog.types.links(source.name, target.name)
     inputs = batch_inputs(json_object(call.body), READ_SIZE)
     started = iso(call.now_ms)
     after = {str(each.get("id", "")): records.as_id(each.get("after") or 0) or 0 for each in inputs}
@@ -118,7 +115,7 @@ def _connect(call: Call, ends: Ends, wanted: Sequence[Wanted]) -> Answer:
                 errors.append(row_error(RowProblem(404, NOT_FOUND, "One of the objects does not exist.", gone)))
                 continue
             for link in links:
-                linking.connect(database, link, from_id, to_id)
+                linking.connect(database, call.catalog.types, link, from_id, to_id)
             webhooks.note_link(call, ends, (from_id, to_id), is_removed=False)
             results.append(
                 {
@@ -138,8 +135,8 @@ def _recount(database: sqlite3.Connection, ends: Ends, results: Sequence[Mapping
         linking.recount(database, [(kind.name, row[side]) for row in results])
 
 
-def _named_types(ends: Ends, given: Sequence[Any]) -> list[AssociationType]:
-    known = {each.type_id: each for each in association_types(ends[0].name, ends[1].name)}
+def _named_types(call: Call, ends: Ends, given: Sequence[Any]) -> list[AssociationType]:
+    known = {each.type_id: each for each in call.catalog.types.links(ends[0].name, ends[1].name)}
     ids = [records.as_id(each.get("associationTypeId")) for each in given]
     wrong = [each for each in ids if each not in known]
     if wrong or not ids:
@@ -160,7 +157,7 @@ def batch_create(call: Call) -> Answer:
         call,
         ends,
         [
-            (_end(each.get("from")), _end(each.get("to")), _named_types(ends, each.get("types") or ()))
+            (_end(each.get("from")), _end(each.get("to")), _named_types(call, ends, each.get("types") or ()))
             for each in inputs
         ],
     )
@@ -169,7 +166,7 @@ def batch_create(call: Call) -> Answer:
 def batch_default(call: Call) -> Answer:
     """`POST .../batch/associate/default`: links of the ordinary type -> 200."""
     ends = _ends(call)
-    link = general_type(ends[0].name, ends[1].name)
+    link = call.catalog.types.general(ends[0].name, ends[1].name)
     inputs = batch_inputs(json_object(call.body), CREATE_SIZE)
     answer = _connect(call, ends, [(_end(each.get("from")), _end(each.get("to")), [link]) for each in inputs])
     return Answer(200 if answer.status == 201 else answer.status, answer.body, answer.records)
@@ -199,23 +196,15 @@ def batch_archive_labels(call: Call) -> Answer:
         for each in inputs:
             from_id, to_id = records.as_id(_end(each.get("from"))), records.as_id(_end(each.get("to")))
             if from_id is not None and to_id is not None:
-                for link in _named_types(ends, each.get("types") or ()):
+                for link in _named_types(call, ends, each.get("types") or ()):
                     linking.remove(database, link, from_id, to_id)
     return Answer(204)
-
-
-def labels(call: Call) -> Answer:
-    """`GET .../labels`: the kinds of link between two types."""
-    source, target = _ends(call)
-    types = association_types(source.name, target.name)
-    results = [{"category": HUBSPOT_DEFINED, "typeId": each.type_id, "label": each.label} for each in types]
-    return Answer(200, {"results": results})
 
 
 def list_links(call: Call) -> Answer:
     """`GET /crm/v4/objects/{type}/{id}/associations/{to_type}`: a page of one record's links."""
     ends = source, target = _ends(call)
-    association_types(source.name, target.name)
+    call.catalog.types.links(source.name, target.name)
     limit = call.limit(LINKS_PER_PAGE, LINKS_PER_PAGE)
     from_id = _one_live(call, source, call.parts["id"])
     linked = linking.linked(call.context.database, source.name, [from_id], target.name).get(from_id, {})
@@ -241,7 +230,9 @@ def put_link(call: Call) -> Answer:
     is_default = "/associations/default/" in call.path
     if not is_default and not (isinstance(call.body, list) and all(isinstance(each, dict) for each in call.body)):
         raise Refused(400, "The body must be a list of association types.")
-    links = [general_type(source.name, target.name)] if is_default else _named_types(ends, call.body)
+    links = (
+        [call.catalog.types.general(source.name, target.name)] if is_default else _named_types(call, ends, call.body)
+    )
     answer = _connect(call, ends, [(str(from_id), str(to_id), links)])
     return Answer(200, answer.body, 1) if is_default else Answer(201, answer.body["results"][0], 1)
 

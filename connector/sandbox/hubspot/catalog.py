@@ -19,6 +19,7 @@ import orjson
 from connector.sandbox.clock import SandboxClock
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot.object_types import OBJECT_TYPES
+from connector.sandbox.hubspot.portal_types import PortalTypes
 
 DEFAULTS_SINCE = "2019-08-06T02:41:08.029Z"
 """`createdAt` of what came with the portal."""
@@ -167,19 +168,23 @@ class Catalog:
     def __init__(self) -> None:
         self._properties: dict[str, dict[str, Definition]] = {}
         self._groups: dict[str, dict[str, dict[str, Any]]] = {}
+        self.types = PortalTypes()
         self._clear()
 
     def _clear(self) -> None:
-        self._properties = {each.name: {} for each in OBJECT_TYPES}
-        self._groups = {each.name: {} for each in OBJECT_TYPES}
+        self._properties = {each.name: {} for each in self.types.all}
+        self._groups = {each.name: {} for each in self.types.all}
 
     def reload(self, database: sqlite3.Connection) -> None:
-        """Read everything again."""
+        """Read everything again; what belongs to an archived type is left out."""
+        self.types.reload(database)
         self._clear()
         for row in database.execute("SELECT object_type, name, body FROM hubspot_property ORDER BY rowid"):
-            self._properties[row["object_type"]][row["name"]] = definition(orjson.loads(row["body"]))
+            if row["object_type"] in self._properties:
+                self._properties[row["object_type"]][row["name"]] = definition(orjson.loads(row["body"]))
         for row in database.execute("SELECT object_type, name, body FROM hubspot_property_group ORDER BY rowid"):
-            self._groups[row["object_type"]][row["name"]] = orjson.loads(row["body"])
+            if row["object_type"] in self._groups:
+                self._groups[row["object_type"]][row["name"]] = orjson.loads(row["body"])
 
     def properties(self, object_type: str) -> Mapping[str, Definition]:
         """All definitions of a type by name, archived ones too."""
@@ -248,6 +253,12 @@ def default_catalog(database: sqlite3.Connection, catalog: Catalog) -> None:
             catalog.save_group(database, each.name, group_body(group, label, order))
             bodies = [_default_body(name, group, given) for name, given in data.get(group, {}).items()]
             catalog.save(database, each.name, bodies)
+
+
+def default_properties(data_file: str, group: str) -> list[dict[str, Any]]:
+    """The properties of a data file, in one group."""
+    data = default_data(data_file)
+    return [_default_body(name, group, given) for part in data["groups"] for name, given in data[part].items()]
 
 
 _CATALOGS: WeakKeyDictionary[SandboxClock, Catalog] = WeakKeyDictionary()

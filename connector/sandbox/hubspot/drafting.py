@@ -18,14 +18,8 @@ from connector.sandbox.faults import REJECTED, ROW_LOCK
 from connector.sandbox.hubspot import demands, records
 from connector.sandbox.hubspot.access import PORTAL_ID
 from connector.sandbox.hubspot.answers import CONFLICT, VALIDATION, Refused, RowProblem, ValueProblem
-from connector.sandbox.hubspot.object_types import (
-    ASSOCIATION_TYPES,
-    BY_NAME,
-    CONTACTS,
-    HUBSPOT_DEFINED,
-    AssociationType,
-    ObjectType,
-)
+from connector.sandbox.hubspot.object_types import CONTACTS, AssociationType, ObjectType
+from connector.sandbox.hubspot.portal_types import PortalTypes
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Call
 from connector.sandbox.hubspot.values import normalised
@@ -85,7 +79,7 @@ def draft(
     unmet = demands.unmet(call, kind, {**current, **changes}, is_new=record is None) if "/2026-09/" in call.path else []
     if unmet:
         return RowProblem(400, VALIDATION, "", row_context(given, record), tuple(unmet))
-    links = _checked_links(call.context.database, kind, given) if record is None else ()
+    links = _checked_links(call.context.database, call.catalog.types, kind, given) if record is None else ()
     if isinstance(links, RowProblem):
         return links
     trace = given.get("objectWriteTraceId")
@@ -143,26 +137,19 @@ def pipeline_stages(database: sqlite3.Connection, object_type: str) -> dict[str,
 
 
 def _checked_links(
-    database: sqlite3.Connection, kind: ObjectType, given: Mapping[str, Any]
+    database: sqlite3.Connection, types: PortalTypes, kind: ObjectType, given: Mapping[str, Any]
 ) -> tuple[tuple[AssociationType, int], ...] | RowProblem:
     links: list[tuple[AssociationType, int]] = []
     for association in given.get("associations") or ():
         to_id = records.as_id((association.get("to") or {}).get("id"))
         for each in association.get("types") or ():
-            link = next(
-                (
-                    known
-                    for known in ASSOCIATION_TYPES
-                    if known.from_type == kind.name
-                    and str(known.type_id) == str(each.get("associationTypeId"))
-                    and each.get("associationCategory", HUBSPOT_DEFINED) == HUBSPOT_DEFINED
-                ),
-                None,
-            )
+            link = types.link(kind.name, records.as_id(each.get("associationTypeId")) or -1)
+            if link is not None and each.get("associationCategory", link.category) != link.category:
+                link = None
             if link is None:
                 message = f"Association type {each.get('associationTypeId')} is not valid from {kind.singular}"
                 return RowProblem(400, VALIDATION, message, row_context(given))
-            target = records.fetch(database, BY_NAME[link.to_type], [to_id]) if to_id is not None else {}
+            target = records.fetch(database, types.get(link.to_type), [to_id]) if to_id is not None else {}
             if not any(record.archived_ms is None for record in target.values()):
                 message = f"No {link.to_type} record with id {to_id} exists"
                 return RowProblem(400, VALIDATION, message, row_context(given))

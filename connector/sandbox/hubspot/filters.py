@@ -17,7 +17,7 @@ from connector.sandbox.hubspot import records
 from connector.sandbox.hubspot.answers import Refused
 from connector.sandbox.hubspot.catalog import Catalog, Definition
 from connector.sandbox.hubspot.instants import iso, parse_date, parse_ms
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.values import as_text
 
 MOST_GROUPS = 5
@@ -145,7 +145,7 @@ def _joined(conditions: Sequence[Condition], word: str) -> Condition:
 def _filter(catalog: Catalog, kind: ObjectType, given: Mapping[str, Any]) -> Condition:
     name, operator = str(given.get("propertyName", "")), str(given.get("operator", "")).upper()
     if name.startswith("associations."):
-        return _linked(kind, object_type(name.removeprefix("associations.")), operator, given)
+        return _linked(kind, catalog.types.get(name.removeprefix("associations.")), operator, given)
     subject = operand(catalog, kind, name)
     if operator in ("HAS_PROPERTY", "NOT_HAS_PROPERTY"):
         return Condition(f"{subject.sql} IS {'NOT ' if operator == 'HAS_PROPERTY' else ''}NULL")

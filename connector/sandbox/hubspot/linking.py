@@ -11,13 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from connector.sandbox.hubspot.object_types import (
-    ASSOCIATION_TYPES,
-    AssociationType,
-    ObjectType,
-    association_types,
-    general_type,
-)
+from connector.sandbox.hubspot.object_types import AssociationType, ObjectType
+from connector.sandbox.hubspot.portal_types import PortalTypes
 from connector.sandbox.hubspot.records import VARIABLES_AT_ONCE
 
 PRIMARY_COMPANY_OF_CONTACT = 1
@@ -50,12 +45,14 @@ def insert(database: sqlite3.Connection, links: Iterable[Link]) -> None:
     )
 
 
-def connect(database: sqlite3.Connection, link: AssociationType, from_id: int, to_id: int) -> None:
-    """Make one link, with what HubSpot adds to it where a company is at one end."""
+def connect(database: sqlite3.Connection, types: PortalTypes, link: AssociationType, from_id: int, to_id: int) -> None:
+    """Make one link, with the ordinary one beside a labelled one, and what HubSpot adds where a company is at one end."""
     ends = (link.from_type, link.to_type)
-    primary = next((each for each in association_types(*ends) if each.is_primary), None)
-    if primary is None:
+    primary = next((each for each in types.links(*ends) if each.is_primary), None)
+    if not link.is_primary:
         insert(database, both_ways(link, from_id, to_id))
+    insert(database, both_ways(types.general(*ends), from_id, to_id))
+    if primary is None:
         return
     held = _primary_company(database, primary, from_id, to_id)
     if link.is_primary or held is None:
@@ -63,7 +60,6 @@ def connect(database: sqlite3.Connection, link: AssociationType, from_id: int, t
             old = (from_id, held) if link.to_type == "companies" else (held, to_id)
             delete(database, both_ways(primary, *old))
         insert(database, both_ways(primary, from_id, to_id))
-    insert(database, both_ways(general_type(*ends), from_id, to_id))
     _note_primary(database, (link.from_type, from_id), (link.to_type, to_id))
 
 
@@ -131,17 +127,17 @@ def forget(database: sqlite3.Connection, object_type: str, record_id: int) -> No
         disconnect(database, object_type, record_id, row["to_type"], row["to_id"])
 
 
-def move(database: sqlite3.Connection, object_type: str, old_id: int, new_id: int) -> None:
+def move(database: sqlite3.Connection, types: PortalTypes, object_type: str, old_id: int, new_id: int) -> None:
     """Give the links of a merged record to the survivor, whose own primary company stays the primary one."""
     rows = database.execute(
         "SELECT to_type, to_id, type_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, old_id)
     ).fetchall()
     forget(database, object_type, old_id)
-    types = {(each.from_type, each.to_type, each.type_id): each for each in ASSOCIATION_TYPES}
-    links = [(types[object_type, row["to_type"], row["type_id"]], row["to_id"]) for row in rows]
+    known = [(types.link(object_type, row["type_id"]), row["to_id"]) for row in rows]
+    links = [(link, to_id) for link, to_id in known if link is not None]
     for link, to_id in sorted(links, key=lambda each: not each[0].is_primary):
         if not link.is_primary or _primary_company(database, link, new_id, to_id) is None:
-            connect(database, link, new_id, to_id)
+            connect(database, types, link, new_id, to_id)
 
 
 COUNTS: tuple[tuple[str, str, str], ...] = (
@@ -182,22 +178,14 @@ def linked(
     return found
 
 
-def type_names(kind: ObjectType, other: ObjectType) -> dict[int, str]:
-    """The name of each kind of link from one type to another, by its id, as the v3 APIs show it."""
-    name = f"{kind.singular}_to_{other.singular}"
-    types = association_types(kind.name, other.name)
-    has_primary = any(each.is_primary for each in types)
-    return {each.type_id: name if each.is_primary or not has_primary else f"{name}_unlabeled" for each in types}
-
-
 def inline_associations(
-    database: sqlite3.Connection, kind: ObjectType, ids: Sequence[int], other: ObjectType
+    database: sqlite3.Connection, types: PortalTypes, kind: ObjectType, ids: Sequence[int], other: ObjectType
 ) -> dict[int, dict[str, Any]]:
     """What the objects API shows under `associations.{other}`, by record id; records without links are left out.
 
     A link has an entry per type: `contact_to_company` for the labelled one, `contact_to_company_unlabeled` beside it.
     """
-    names = type_names(kind, other)
+    names = types.names(kind, other)
     answer: dict[int, dict[str, Any]] = {}
     for from_id, targets in linked(database, kind.name, ids, other.name).items():
         shown = list(targets.items())[:INLINE_MOST]

@@ -16,7 +16,7 @@ from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.filters import Condition
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.list_filters import members_of
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 SEARCH_PAGE = 500
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS hubspot_list_member (
 def create_list(call: Call) -> Answer:
     """`POST /crm/v3/lists` with `name`, `objectTypeId` and `processingType` -> 200; DYNAMIC ones need a `filterBranch`."""
     given = json_object(call.body)
-    name, kind = str(given.get("name") or "").strip(), object_type(str(given.get("objectTypeId") or ""))
+    name, kind = str(given.get("name") or "").strip(), call.catalog.types.get(str(given.get("objectTypeId") or ""))
     if not name or given.get("processingType") not in ("MANUAL", "SNAPSHOT", DYNAMIC):
         raise Refused(400, "A list needs a name, and processingType MANUAL, SNAPSHOT or DYNAMIC.")
     is_dynamic = given["processingType"] == DYNAMIC
@@ -74,7 +74,7 @@ def get_list(call: Call) -> Answer:
 
 def get_list_by_name(call: Call) -> Answer:
     """`GET /crm/v3/lists/object-type-id/{type}/name/{name}`."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     found = [
         body
         for body in _all(call)
@@ -131,7 +131,7 @@ def restore_list(call: Call) -> Answer:
 
 def lists_of_record(call: Call) -> Answer:
     """`GET /crm/v3/lists/records/{type}/{id}/memberships`."""
-    kind, record_id = object_type(call.parts["type"]), records.as_id(call.parts["id"])
+    kind, record_id = call.catalog.types.get(call.parts["type"]), records.as_id(call.parts["id"])
     results = []
     for body in _all(call):
         where = _members(call, body) if body["objectTypeId"] == kind.type_id else None
@@ -206,7 +206,7 @@ def change_members(call: Call) -> Answer:
     added, removed = (json_object(given).get(name) or [] for name in ("recordIdsToAdd", "recordIdsToRemove"))
     if len(added) + len(removed) > MOST_CHANGED:
         raise Refused(400, f"At most {MOST_CHANGED} records can be added or removed at once.")
-    there = _live(call, object_type(body["objectTypeId"]), added)
+    there = _live(call, call.catalog.types.get(body["objectTypeId"]), added)
     number = int(body["listId"])
     with transaction(call.context.database) as database:
         database.executemany(
@@ -235,7 +235,7 @@ def _size(call: Call, body: dict[str, Any]) -> int:
 def _members(call: Call, body: dict[str, Any]) -> Condition:
     """The records on a list and since when, as a SELECT."""
     if body["processingType"] == DYNAMIC:
-        return members_of(call.catalog, object_type(body["objectTypeId"]), body["filterBranch"])
+        return members_of(call.catalog, call.catalog.types.get(body["objectTypeId"]), body["filterBranch"])
     statement = "SELECT record, at_ms FROM hubspot_list_member WHERE list = ?"
     return Condition(statement, (int(body["listId"]),))
 

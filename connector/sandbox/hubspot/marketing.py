@@ -17,7 +17,7 @@ import orjson
 from connector.sandbox.hubspot.access import APP_ID, PORTAL_ID
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.instants import iso, parse_ms
-from connector.sandbox.hubspot.object_types import object_type
+from connector.sandbox.hubspot.object_types import BY_NAME
 from connector.sandbox.hubspot.serving import Answer, Call
 
 SUBMISSION_PAGE = 50
@@ -91,7 +91,7 @@ def save_events(database: sqlite3.Connection, events: Iterable[Mapping[str, Any]
     """Add behavioural events (`id`, `objectType`, `objectId`, `eventType`, `occurredAt`, `properties`)."""
     rows = []
     for each in events:
-        kind = object_type(str(each["objectType"]))
+        kind = BY_NAME[str(each["objectType"]).lower()]
         occurred_ms = _ms(each["occurredAt"])
         body = {
             **each,
@@ -212,7 +212,7 @@ def list_events(call: Call) -> Answer:
             variables.append(_instant(call, name))
     if call.one("objectType"):
         conditions.append("object_type = ?")
-        variables.append(object_type(call.one("objectType")).name)
+        variables.append(call.catalog.types.get(call.one("objectType")).name)
     for name, sql in (("objectId", "object_id = ?"), ("eventType", "event_type = ?")):
         if call.one(name):
             conditions.append(sql)

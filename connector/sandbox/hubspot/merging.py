@@ -10,7 +10,7 @@ from __future__ import annotations
 from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import linking, marketing, records, webhooks
 from connector.sandbox.hubspot.answers import Refused, not_found
-from connector.sandbox.hubspot.object_types import COMPANIES, CONTACTS, ObjectType, object_type
+from connector.sandbox.hubspot.object_types import COMPANIES, CONTACTS, ObjectType
 from connector.sandbox.hubspot.reading import find_many, find_one, object_body
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
@@ -21,7 +21,7 @@ MOST_MERGED = 250
 
 def merge_objects(call: Call) -> Answer:
     """`POST .../merge` with `primaryObjectId` and `objectIdToMerge` -> 200 and the new record."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     body = json_object(call.body)
     ids = [str(body.get("primaryObjectId", "")), str(body.get("objectIdToMerge", ""))]
     found = find_many(call, kind, ids, "")
@@ -56,7 +56,7 @@ def _merge(call: Call, kind: ObjectType, primary: Record, other: Record) -> Reco
     modified_ms = max(call.now_ms, primary.modified_ms, other.modified_ms)
     survivor = records.stamped(kind, new_id, properties, primary.created_ms, modified_ms)
     for old in (primary, other):
-        linking.move(database, kind.name, old.id, new_id)
+        linking.move(database, call.catalog.types, kind.name, old.id, new_id)
         records.remove(database, kind, old.id)
         database.execute(
             "UPDATE hubspot_merged SET new_id = ? WHERE object_type = ? AND new_id = ?", (new_id, kind.name, old.id)
@@ -99,7 +99,7 @@ def gdpr_delete(call: Call) -> Answer:
 
     What hangs on it goes too: links, events, form submissions. An unknown address is accepted (HubSpot notes it).
     """
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     body = json_object(call.body)
     given, id_property = str(body.get("objectId", "")), str(body.get("idProperty") or "")
     if id_property not in ("", "email") or (id_property and kind is not CONTACTS):

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from connector.sandbox.hubspot.answers import Refused, unknown_type
-
 HUBSPOT_DEFINED = "HUBSPOT_DEFINED"
 
 
@@ -30,6 +28,7 @@ class ObjectType:
     read_scopes: tuple[str, ...] = ("crm.objects.contacts.read",)
     write_scopes: tuple[str, ...] = ("crm.objects.contacts.write",)
     schema_scope: str = "crm.schemas.contacts"
+    is_custom: bool = False
 
     @property
     def table(self) -> str:
@@ -39,7 +38,7 @@ class ObjectType:
     @property
     def is_activity(self) -> bool:
         """True of calls, e-mails, meetings, notes, tasks and communications."""
-        return self.created_property == "hs_createdate"
+        return self.created_property == "hs_createdate" and not self.is_custom
 
 
 def _activity(name: str, type_id: str, *searchable: str, scopes: tuple[str, ...] = ()) -> ObjectType:
@@ -135,18 +134,6 @@ BY_NAME: Mapping[str, ObjectType] = {
 }
 
 
-def object_type(name: str) -> ObjectType:
-    """The type behind a plural, singular or `0-x` name.
-
-    Raises:
-        Refused: 400, nobody knows the name.
-    """
-    found = BY_NAME.get(name.lower())
-    if found is None:
-        raise unknown_type(name)
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class AssociationType:
     """One directed kind of link. `reverse_id` is the same link seen from the other end."""
@@ -156,11 +143,12 @@ class AssociationType:
     type_id: int
     reverse_id: int
     label: str | None = None
+    category: str = HUBSPOT_DEFINED
 
     @property
     def is_primary(self) -> bool:
         """True of the one main company of a contact, deal or ticket."""
-        return self.label == "Primary"
+        return self.label == "Primary" and self.category == HUBSPOT_DEFINED
 
 
 def _both(
@@ -201,25 +189,3 @@ ASSOCIATION_TYPES: tuple[AssociationType, ...] = (
         for link in _both(activity, target, type_id, type_id + (1 if activity == "communications" else -1))
     ),
 )
-
-BY_ENDS: Mapping[tuple[str, str], tuple[AssociationType, ...]] = {
-    ends: tuple(link for link in ASSOCIATION_TYPES if (link.from_type, link.to_type) == ends)
-    for ends in {(link.from_type, link.to_type) for link in ASSOCIATION_TYPES}
-}
-
-
-def association_types(from_type: str, to_type: str) -> tuple[AssociationType, ...]:
-    """Every kind of link from one type to another.
-
-    Raises:
-        Refused: 400, these two types do not link.
-    """
-    found = BY_ENDS.get((from_type, to_type))
-    if found is None:
-        raise Refused(400, f"No association types exist between {from_type} and {to_type}")
-    return found
-
-
-def general_type(from_type: str, to_type: str) -> AssociationType:
-    """The unlabelled kind of link, which a default association gets."""
-    return next(link for link in association_types(from_type, to_type) if not link.is_primary)

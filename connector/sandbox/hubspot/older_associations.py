@@ -13,7 +13,7 @@ from connector.sandbox.hubspot import linking, records
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.association_api import CREATE_SIZE, READ_SIZE, live_ids, nothing_linked
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import AssociationType, ObjectType, association_types, object_type
+from connector.sandbox.hubspot.object_types import AssociationType, ObjectType
 from connector.sandbox.hubspot.reading import batch_inputs, envelope, missing_error
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
@@ -21,19 +21,21 @@ LINKS_PER_PAGE = 500
 
 
 def _ends(call: Call) -> tuple[ObjectType, ObjectType]:
-    source, target = object_type(call.parts["type"]), object_type(call.parts["to_type"])
-    association_types(source.name, target.name)
+    source, target = call.catalog.types.get(call.parts["type"]), call.catalog.types.get(call.parts["to_type"])
+    call.catalog.types.links(source.name, target.name)
     return source, target
 
 
-def _entries(source: ObjectType, target: ObjectType, links: Mapping[int, Sequence[int]]) -> list[dict[str, Any]]:
-    names = linking.type_names(source, target)
+def _entries(
+    call: Call, source: ObjectType, target: ObjectType, links: Mapping[int, Sequence[int]]
+) -> list[dict[str, Any]]:
+    names = call.catalog.types.names(source, target)
     return [{"id": str(to_id), "type": names[each]} for to_id, type_ids in links.items() for each in type_ids]
 
 
 def list_types(call: Call) -> Answer:
     """`GET /crm/v3/associations/{type}/{to_type}/types`."""
-    results = [{"id": str(number), "name": name} for number, name in linking.type_names(*_ends(call)).items()]
+    results = [{"id": str(number), "name": name} for number, name in call.catalog.types.names(*_ends(call)).items()]
     return Answer(200, {"results": results}, len(results))
 
 
@@ -48,22 +50,22 @@ def batch_read(call: Call) -> Answer:
     for text in given:
         links = linked.get(records.as_id(text) or -1)
         if links:
-            results.append({"from": {"id": text}, "to": _entries(source, target, links)})
+            results.append({"from": {"id": text}, "to": _entries(call, source, target, links)})
         else:
             errors.append(nothing_linked(source, target, text))
     return Answer(207 if errors else 200, envelope(results, errors, started, iso(call.now_ms)), len(results))
 
 
-def _type(source: ObjectType, target: ObjectType, given: Any) -> AssociationType:
+def _type(call: Call, source: ObjectType, target: ObjectType, given: Any) -> AssociationType:
     """The kind of link of a name or an id.
 
     Raises:
         Refused: 400, there is none.
     """
-    names = linking.type_names(source, target)
+    names = call.catalog.types.names(source, target)
     found = [
         each
-        for each in association_types(source.name, target.name)
+        for each in call.catalog.types.links(source.name, target.name)
         if str(given) in (names[each.type_id], str(each.type_id))
     ]
     if not found:
@@ -76,7 +78,11 @@ def _type(source: ObjectType, target: ObjectType, given: Any) -> AssociationType
 def _rows(call: Call, ends: tuple[ObjectType, ObjectType]) -> list[tuple[str, str, AssociationType]]:
     inputs = batch_inputs(json_object(call.body), CREATE_SIZE)
     return [
-        (str((each.get("from") or {}).get("id")), str((each.get("to") or {}).get("id")), _type(*ends, each.get("type")))
+        (
+            str((each.get("from") or {}).get("id")),
+            str((each.get("to") or {}).get("id")),
+            _type(call, *ends, each.get("type")),
+        )
         for each in inputs
     ]
 
@@ -96,8 +102,8 @@ def batch_create(call: Call) -> Answer:
             if from_id is None or to_id is None:
                 missing.append(from_text if from_id is None else to_text)
                 continue
-            linking.connect(database, link, from_id, to_id)
-            name = linking.type_names(source, target)[link.type_id]
+            linking.connect(database, call.catalog.types, link, from_id, to_id)
+            name = call.catalog.types.names(source, target)[link.type_id]
             results.append({"from": {"id": str(from_id)}, "to": {"id": str(to_id)}, "type": name})
             made += [(source.name, from_id), (target.name, to_id)]
         linking.recount(database, made)
@@ -129,7 +135,7 @@ def list_links(call: Call) -> Answer:
     links = linking.linked(call.context.database, source.name, [from_id], target.name).get(from_id, {})
     rest = {to_id: type_ids for to_id, type_ids in links.items() if to_id > after}
     shown = dict(list(rest.items())[:limit])
-    body: dict[str, Any] = {"results": _entries(source, target, shown)}
+    body: dict[str, Any] = {"results": _entries(call, source, target, shown)}
     if len(rest) > limit:
         body["paging"] = call.paging(str(max(shown)))
     return Answer(200, body, len(shown))
@@ -138,7 +144,7 @@ def list_links(call: Call) -> Answer:
 def change_link(call: Call) -> Answer:
     """`PUT` (200) or `DELETE` (204) of `/crm/v3/objects/{type}/{id}/associations/{to_type}/{to_id}/{link}`."""
     source, target = ends = _ends(call)
-    link = _type(*ends, call.parts["link"])
+    link = _type(call, *ends, call.parts["link"])
     from_id, to_id = records.as_id(call.parts["id"]) or -1, records.as_id(call.parts["to_id"]) or -1
     from_ids, to_ids = live_ids(call, source, [from_id]), live_ids(call, target, [to_id])
     if call.method == "PUT" and not (from_ids and to_ids):
@@ -146,7 +152,7 @@ def change_link(call: Call) -> Answer:
     with transaction(call.context.database) as database:
         if call.method == "PUT":
             from_id, to_id = from_ids[from_id], to_ids[to_id]
-            linking.connect(database, link, from_id, to_id)
+            linking.connect(database, call.catalog.types, link, from_id, to_id)
         else:
             linking.remove(database, link, from_id, to_id)
         linking.recount(database, [(source.name, from_id), (target.name, to_id)])

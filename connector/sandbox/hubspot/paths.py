@@ -6,33 +6,27 @@ https://developers.hubspot.com/docs/developer-tooling/platform/versioning (dated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
 
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot import (
     account,
-    association_api,
+    crm_paths,
     lists,
     marketing,
-    merging,
     oauth,
-    older_associations,
     older_records,
     older_subscriptions,
     pipeline_api,
-    property_api,
-    reading,
-    searching,
     subscriptions,
     webhooks,
-    writing,
 )
 from connector.sandbox.hubspot.catalog import Catalog
-from connector.sandbox.hubspot.limits import ASSOCIATIONS, BURST, FREE, SEARCH, Limits
-from connector.sandbox.hubspot.object_types import BY_NAME
-from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work, responder
+from connector.sandbox.hubspot.crm_paths import any_of, area, reads, writes_properties
+from connector.sandbox.hubspot.limits import FREE, Limits
+from connector.sandbox.hubspot.serving import Endpoint, responder, unknown
 
 AREAS: Mapping[str, tuple[str, ...]] = {
     "objects": ("/crm/v3/objects", "/crm/objects/2026-09"),
@@ -69,160 +63,30 @@ AREAS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _reads(parts: Mapping[str, str]) -> Sequence[str]:
-    kind = BY_NAME.get(parts["type"].lower())
-    return kind.read_scopes if kind else ()
-
-
-def _writes(parts: Mapping[str, str]) -> Sequence[str]:
-    kind = BY_NAME.get(parts["type"].lower())
-    return kind.write_scopes if kind else ()
-
-
-def _reads_properties(parts: Mapping[str, str]) -> Sequence[str]:
-    kind = BY_NAME.get(parts["type"].lower())
-    return (*kind.read_scopes, f"{kind.schema_scope}.read", kind.schema_scope) if kind else ()
-
-
-def _writes_properties(parts: Mapping[str, str]) -> Sequence[str]:
-    kind = BY_NAME.get(parts["type"].lower())
-    return (f"{kind.schema_scope}.write", kind.schema_scope) if kind else ()
-
-
-def _any_of(*scopes: str) -> Scopes:
-    return lambda _: scopes
-
-
-def _area(area: str, rows: Sequence[tuple[str, str, Work, Scopes]], bucket: str = BURST) -> Iterator[Endpoint]:
-    for method, suffix, work, scopes in rows:
-        yield Endpoint(method, area, suffix, work, scopes, bucket)
-
-
-def _object_endpoints() -> Iterator[Endpoint]:
-    one = "/{type}/{id}"
-    yield from _area("objects", [("POST", "/{type}/search", searching.search, _reads)], SEARCH)
-    yield from _area(
-        "objects",
-        [
-            ("POST", "/{type}/batch/read", reading.batch_read, _reads),
-            ("POST", "/{type}/batch/create", writing.batch_create, _writes),
-            ("POST", "/{type}/batch/update", writing.batch_update, _writes),
-            ("POST", "/{type}/batch/upsert", writing.batch_upsert, _writes),
-            ("POST", "/{type}/batch/archive", writing.batch_archive, _writes),
-            ("POST", "/{type}/merge", merging.merge_objects, _writes),
-            ("POST", "/{type}/gdpr-delete", merging.gdpr_delete, _writes),
-            ("GET", "/{type}", reading.list_objects, _reads),
-            ("POST", "/{type}", writing.create_object, _writes),
-            ("GET", one, reading.get_object, _reads),
-            ("PATCH", one, writing.update_object, _writes),
-            ("DELETE", one, writing.archive_object, _writes),
-        ],
-    )
-
-
-def _association_endpoints() -> Iterator[Endpoint]:
-    ends = "/{type}/{to_type}"
-    yield from _area(
-        "associations",
-        [
-            ("POST", f"{ends}/batch/read", association_api.batch_read, _reads),
-            ("POST", f"{ends}/batch/create", association_api.batch_create, _writes),
-            ("POST", f"{ends}/batch/associate/default", association_api.batch_default, _writes),
-            ("POST", f"{ends}/batch/archive", association_api.batch_archive, _writes),
-            ("POST", f"{ends}/batch/labels/archive", association_api.batch_archive_labels, _writes),
-        ],
-        ASSOCIATIONS,
-    )
-    yield from _area("associations", [("GET", f"{ends}/labels", association_api.labels, _reads)])
-    link = "/{type}/{id}/associations/{to_type}"
-    yield from _area(
-        "links",
-        [
-            ("GET", link, association_api.list_links, _reads),
-            ("PUT", "/{type}/{id}/associations/default/{to_type}/{to_id}", association_api.put_link, _writes),
-            ("PUT", f"{link}/{{to_id}}", association_api.put_link, _writes),
-            ("DELETE", f"{link}/{{to_id}}", association_api.delete_links, _writes),
-        ],
-    )
-
-
-def _older_association_endpoints() -> Iterator[Endpoint]:
-    ends, link = "/{type}/{to_type}/batch", "/{type}/{id}/associations/{to_type}"
-    rows = [
-        ("POST", f"{ends}/read", older_associations.batch_read, _reads),
-        ("POST", f"{ends}/create", older_associations.batch_create, _writes),
-        ("POST", f"{ends}/archive", older_associations.batch_archive, _writes),
-    ]
-    yield from _area("older associations", rows, ASSOCIATIONS)
-    yield from _area("older associations", [("GET", "/{type}/{to_type}/types", older_associations.list_types, _reads)])
-    yield from _area(
-        "older links",
-        [
-            ("GET", link, older_associations.list_links, _reads),
-            ("PUT", f"{link}/{{to_id}}/{{link}}", older_associations.change_link, _writes),
-            ("DELETE", f"{link}/{{to_id}}/{{link}}", older_associations.change_link, _writes),
-        ],
-    )
-
-
-def _property_endpoints() -> Iterator[Endpoint]:
-    group, one = "/{type}/groups/{name}", "/{type}/{name}"
-    yield from _area(
-        "properties",
-        [
-            ("GET", "/{type}/groups", property_api.list_groups, _reads_properties),
-            ("POST", "/{type}/groups", property_api.create_group, _writes_properties),
-            ("GET", group, property_api.get_group, _reads_properties),
-            ("PATCH", group, property_api.update_group, _writes_properties),
-            ("DELETE", group, property_api.archive_group, _writes_properties),
-            ("POST", "/{type}/batch/read", property_api.batch_read, _reads_properties),
-            ("POST", "/{type}/batch/create", property_api.batch_create, _writes_properties),
-            ("POST", "/{type}/batch/archive", property_api.batch_archive, _writes_properties),
-            ("GET", "/{type}", property_api.list_properties, _reads_properties),
-            ("POST", "/{type}", property_api.create_property, _writes_properties),
-            ("GET", one, property_api.get_property, _reads_properties),
-            ("PATCH", one, property_api.update_property, _writes_properties),
-            ("DELETE", one, property_api.archive_property, _writes_properties),
-        ],
-    )
-    yield from _area("old properties", [("GET", "/{type}/properties", property_api.list_legacy, _reads_properties)])
-    companies = _any_of("crm.objects.companies.read", "crm.schemas.companies.read")
-    yield from _area("old company properties", [("GET", "", _old_company_properties, companies)])
-
-
-def _old_company_properties(call: Call) -> Answer:
-    return property_api.list_legacy(
-        Call(call.context, call.catalog, call.path, call.url, {"type": "companies"}, call.query)
-    )
-
-
 def _account_endpoints() -> Iterator[Endpoint]:
-    yield from _area(
+    yield from area(
         "pipelines",
         [
-            ("GET", "/{type}", account.list_pipelines, _reads),
-            ("GET", "/{type}/{id}", account.get_pipeline, _reads),
-            ("GET", "/{type}/{id}/stages", account.list_stages, _reads),
-            ("POST", "/{type}", pipeline_api.create_pipeline, _writes_properties),
-            ("PATCH", "/{type}/{id}", pipeline_api.update_pipeline, _writes_properties),
-            ("PUT", "/{type}/{id}", pipeline_api.update_pipeline, _writes_properties),
-            ("DELETE", "/{type}/{id}", pipeline_api.delete_pipeline, _writes_properties),
-            ("POST", "/{type}/{id}/stages", pipeline_api.create_stage, _writes_properties),
-            ("GET", "/{type}/{id}/stages/{stage}", pipeline_api.get_stage, _reads),
-            ("PATCH", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, _writes_properties),
-            ("PUT", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, _writes_properties),
-            ("DELETE", "/{type}/{id}/stages/{stage}", pipeline_api.delete_stage, _writes_properties),
+            ("GET", "/{type}", account.list_pipelines, reads),
+            ("GET", "/{type}/{id}", account.get_pipeline, reads),
+            ("GET", "/{type}/{id}/stages", account.list_stages, reads),
+            ("POST", "/{type}", pipeline_api.create_pipeline, writes_properties),
+            ("PATCH", "/{type}/{id}", pipeline_api.update_pipeline, writes_properties),
+            ("PUT", "/{type}/{id}", pipeline_api.update_pipeline, writes_properties),
+            ("DELETE", "/{type}/{id}", pipeline_api.delete_pipeline, writes_properties),
+            ("POST", "/{type}/{id}/stages", pipeline_api.create_stage, writes_properties),
+            ("GET", "/{type}/{id}/stages/{stage}", pipeline_api.get_stage, reads),
+            ("PATCH", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, writes_properties),
+            ("PUT", "/{type}/{id}/stages/{stage}", pipeline_api.update_stage, writes_properties),
+            ("DELETE", "/{type}/{id}/stages/{stage}", pipeline_api.delete_stage, writes_properties),
         ],
     )
-    yield from _area("old pipelines", [("GET", "/{type}", account.list_old_pipelines, _reads)])
-    yield from _area("users", [("GET", "", account.list_users, _any_of("settings.users.read"))])
-    owners = _any_of("crm.objects.owners.read")
-    yield from _area("owners", [("GET", "", account.list_owners, owners), ("GET", "/{id}", account.get_owner, owners)])
-    anyone = _any_of()
-    yield from _area(
-        "schemas", [("GET", "", account.list_schemas, anyone), ("GET", "/{type}", account.get_schema, anyone)]
-    )
-    yield from _area(
+    yield from area("old pipelines", [("GET", "/{type}", account.list_old_pipelines, reads)])
+    yield from area("users", [("GET", "", account.list_users, any_of("settings.users.read"))])
+    owners = any_of("crm.objects.owners.read")
+    yield from area("owners", [("GET", "", account.list_owners, owners), ("GET", "/{id}", account.get_owner, owners)])
+    anyone = any_of()
+    yield from area(
         "account",
         [
             ("GET", "/details", account.details, anyone),
@@ -239,8 +103,8 @@ def _oauth_endpoints() -> Iterator[Endpoint]:
         ("GET", "refresh tokens", "/{token}", oauth.describe_refresh_token),
         ("DELETE", "refresh tokens", "/{token}", oauth.revoke),
     ]
-    for method, area, suffix, work in rows:
-        yield Endpoint(method, area, suffix, work, bucket=FREE, is_open=True)
+    for method, name, suffix, work in rows:
+        yield Endpoint(method, name, suffix, work, bucket=FREE, is_open=True)
 
 
 def _webhook_endpoints() -> Iterator[Endpoint]:
@@ -259,20 +123,20 @@ def _webhook_endpoints() -> Iterator[Endpoint]:
 
 
 def _marketing_endpoints() -> Iterator[Endpoint]:
-    forms, content = _any_of("forms"), _any_of("content")
-    events = _any_of("business-intelligence", "behavioral_events.event_definitions.read_write")
-    yield from _area("forms", [("GET", "", marketing.list_forms, forms), ("GET", "/{id}", marketing.get_form, forms)])
-    yield from _area("submissions", [("GET", "/{id}", marketing.list_submissions, forms)])
-    yield from _area("email events", [("GET", "", marketing.list_email_events, content)])
-    yield from _area(
+    forms, content = any_of("forms"), any_of("content")
+    events = any_of("business-intelligence", "behavioral_events.event_definitions.read_write")
+    yield from area("forms", [("GET", "", marketing.list_forms, forms), ("GET", "/{id}", marketing.get_form, forms)])
+    yield from area("submissions", [("GET", "/{id}", marketing.list_submissions, forms)])
+    yield from area("email events", [("GET", "", marketing.list_email_events, content)])
+    yield from area(
         "events",
         [("GET", "", marketing.list_events, events), ("GET", "/event-types", marketing.list_event_types, events)],
     )
 
 
 def _list_endpoints() -> Iterator[Endpoint]:
-    reads, writes = _any_of("crm.lists.read"), _any_of("crm.lists.write")
-    yield from _area(
+    reads, writes = any_of("crm.lists.read"), any_of("crm.lists.write")
+    yield from area(
         "lists",
         [
             ("POST", "/search", lists.search, reads),
@@ -296,16 +160,16 @@ def _list_endpoints() -> Iterator[Endpoint]:
 
 def _subscription_endpoints() -> Iterator[Endpoint]:
     either = "communication_preferences.read_write"
-    kinds, reads = _any_of("subscriptions-definition-read", either), _any_of("subscriptions-status-read", either)
-    writes, many = _any_of("subscriptions-status-write", either), "communication_preferences.statuses.batch"
+    kinds, reads = any_of("subscriptions-definition-read", either), any_of("subscriptions-status-read", either)
+    writes, many = any_of("subscriptions-status-write", either), "communication_preferences.statuses.batch"
     batch, one = "/statuses/batch", "/statuses/{email}"
-    yield from _area(
+    yield from area(
         "subscriptions",
         [
             ("GET", "/definitions", subscriptions.definitions, kinds),
-            ("POST", f"{batch}/read", subscriptions.batch_read, _any_of(f"{many}.read")),
-            ("POST", f"{batch}/unsubscribe-all/read", subscriptions.batch_wide, _any_of(f"{many}.read")),
-            ("POST", f"{batch}/unsubscribe-all", subscriptions.batch_unsubscribe_all, _any_of(f"{many}.write")),
+            ("POST", f"{batch}/read", subscriptions.batch_read, any_of(f"{many}.read")),
+            ("POST", f"{batch}/unsubscribe-all/read", subscriptions.batch_wide, any_of(f"{many}.read")),
+            ("POST", f"{batch}/unsubscribe-all", subscriptions.batch_unsubscribe_all, any_of(f"{many}.write")),
             ("GET", one, subscriptions.statuses, reads),
             ("POST", one, subscriptions.set_status, writes),
             ("GET", f"{one}/unsubscribe-all", subscriptions.wide_status, reads),
@@ -315,8 +179,8 @@ def _subscription_endpoints() -> Iterator[Endpoint]:
 
 
 def _older_record_endpoints() -> Iterator[Endpoint]:
-    companies, deals = _any_of("crm.objects.companies.read"), _any_of("crm.objects.deals.read")
-    contacts, owners = _any_of("crm.objects.contacts.read"), _any_of("crm.objects.owners.read")
+    companies, deals = any_of("crm.objects.companies.read"), any_of("crm.objects.deals.read")
+    contacts, owners = any_of("crm.objects.contacts.read"), any_of("crm.objects.owners.read")
     rows = [
         ("old companies", "/paged", older_records.list_companies, companies),
         ("old companies", "/recent/modified", older_records.recent_companies, companies),
@@ -334,16 +198,16 @@ def _older_record_endpoints() -> Iterator[Endpoint]:
         ("engagements", "/{id:\\d+}", older_records.get_engagement, contacts),
         ("old owners", "", older_records.list_owners, owners),
     ]
-    for area, suffix, work, scopes in rows:
-        yield Endpoint("GET", area, suffix, work, scopes)
+    for name, suffix, work, scopes in rows:
+        yield Endpoint("GET", name, suffix, work, scopes)
 
 
 def _older_subscription_endpoints() -> Iterator[Endpoint]:
     either = "communication_preferences.read_write"
-    writes = _any_of("communication_preferences.write", "subscriptions-status-write", either)
-    kinds = _any_of("communication_preferences.read", "subscriptions-definition-read", either)
-    reads = _any_of("communication_preferences.read", "subscriptions-status-read", either)
-    yield from _area(
+    writes = any_of("communication_preferences.write", "subscriptions-status-write", either)
+    kinds = any_of("communication_preferences.read", "subscriptions-definition-read", either)
+    reads = any_of("communication_preferences.read", "subscriptions-status-read", either)
+    yield from area(
         "older subscriptions",
         [
             ("GET", "/definitions", older_subscriptions.definitions, kinds),
@@ -355,10 +219,7 @@ def _older_subscription_endpoints() -> Iterator[Endpoint]:
 
 
 GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
-    _object_endpoints,
-    _association_endpoints,
-    _older_association_endpoints,
-    _property_endpoints,
+    *crm_paths.GROUPS,
     _account_endpoints,
     _oauth_endpoints,
     _webhook_endpoints,
@@ -387,4 +248,4 @@ def routes(context: Context, catalog: Catalog) -> list[web.RouteDef]:
             for prefix in _prefixes(endpoint.area):
                 path = f"{prefix}{endpoint.suffix}"
                 made += [web.route(endpoint.method, path, answer), web.route(endpoint.method, f"{path}/", answer)]
-    return made
+    return [*made, web.route("*", "/{rest:.*}", unknown)]

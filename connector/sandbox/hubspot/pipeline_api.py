@@ -12,7 +12,7 @@ from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import account
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 WITH_PIPELINES = ("deals", "tickets")
@@ -86,7 +86,7 @@ def delete_stage(call: Call) -> Answer:
 
 
 def _kind(call: Call) -> ObjectType:
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     if kind.name not in WITH_PIPELINES:
         raise Refused(400, f"The pipelines of {kind.name} cannot be changed.")
     return kind

@@ -14,7 +14,7 @@ from connector.sandbox.database import read_setting, transaction, write_setting
 from connector.sandbox.hubspot.answers import NOT_FOUND, Refused
 from connector.sandbox.hubspot.catalog import Definition, group_body, property_body
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.reading import batch_inputs, envelope
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
@@ -76,7 +76,7 @@ def _definition(call: Call, kind: ObjectType, name: str, *, is_archived: bool = 
 
 def list_properties(call: Call) -> Answer:
     """`GET /crm/v3/properties/{type}`: all of them, in one answer."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     is_archived = call.one("archived").lower() == "true"
     found = call.catalog.properties(kind.name).values()
     results = [each.body for each in found if each.is_archived == is_archived]
@@ -91,12 +91,12 @@ def list_legacy(call: Call) -> Answer:
 
 def get_property(call: Call) -> Answer:
     """`GET /crm/v3/properties/{type}/{name}`."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     is_archived = call.one("archived").lower() == "true"
     return Answer(200, _definition(call, kind, call.parts["name"], is_archived=is_archived).body, 1)
 
 
-def _checked(call: Call, kind: ObjectType, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(call: Call, kind: ObjectType, given: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a new property.
 
     Raises:
@@ -134,7 +134,9 @@ def _check_shape(given: Mapping[str, Any]) -> None:
 
 
 def _check_unique(call: Call, kind: ObjectType) -> None:
-    is_allowed = kind.name in UNIQUE_TYPES or bool(read_setting(call.context.database, UNIQUE_ON_TASKS))
+    is_allowed = (
+        kind.name in UNIQUE_TYPES or kind.is_custom or bool(read_setting(call.context.database, UNIQUE_ON_TASKS))
+    )
     if not is_allowed:
         raise Refused(400, f"Unique properties are not supported for object type {kind.type_id}.")
     held = [
@@ -146,8 +148,8 @@ def _check_unique(call: Call, kind: ObjectType) -> None:
 
 def create_property(call: Call) -> Answer:
     """`POST /crm/v3/properties/{type}` -> 201; the name of an archived property brings it back, as given now."""
-    kind = object_type(call.parts["type"])
-    body = _checked(call, kind, json_object(call.body))
+    kind = call.catalog.types.get(call.parts["type"])
+    body = checked(call, kind, json_object(call.body))
     with transaction(call.context.database) as database:
         call.catalog.save(database, kind.name, [body])
     return Answer(201, body, 1)
@@ -155,7 +157,7 @@ def create_property(call: Call) -> Answer:
 
 def update_property(call: Call) -> Answer:
     """`PATCH /crm/v3/properties/{type}/{name}`: options are replaced as a whole; name and uniqueness stay."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     found = _definition(call, kind, call.parts["name"])
     if found.body["modificationMetadata"]["readOnlyDefinition"]:
         raise _invalid("READ_ONLY_DEFINITION", f"The definition of {found.name} is read only.")
@@ -170,7 +172,7 @@ def update_property(call: Call) -> Answer:
 
 def archive_property(call: Call) -> Answer:
     """`DELETE /crm/v3/properties/{type}/{name}` -> 204; the values stay, unseen."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     _archive(call, kind, [call.parts["name"]])
     return Answer(204)
 
@@ -187,14 +189,14 @@ def _archive(call: Call, kind: ObjectType, names: Sequence[str]) -> None:
 
 def batch_archive(call: Call) -> Answer:
     """`POST .../batch/archive` -> 204."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     _archive(call, kind, [str(each.get("name")) for each in batch_inputs(json_object(call.body), BATCH_SIZE)])
     return Answer(204)
 
 
 def batch_read(call: Call) -> Answer:
     """`POST .../batch/read` -> 200 or 207."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     started = iso(call.now_ms)
     names = [str(each.get("name")) for each in batch_inputs(json_object(call.body), BATCH_SIZE)]
     found = [each for name in names if (each := call.catalog.find(kind.name, name)) is not None]
@@ -206,14 +208,14 @@ def batch_read(call: Call) -> Answer:
 
 def batch_create(call: Call) -> Answer:
     """`POST .../batch/create` -> 201, or 207 where some could not be made."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     started = iso(call.now_ms)
     results: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     with transaction(call.context.database) as database:
         for each in batch_inputs(json_object(call.body), BATCH_SIZE):
             try:
-                body = _checked(call, kind, each)
+                body = checked(call, kind, each)
             except Refused as refused:
                 errors.append(_row_error(refused, str(each.get("name"))))
                 continue
@@ -230,13 +232,13 @@ def _row_error(refused: Refused, name: str) -> dict[str, Any]:
 
 def list_groups(call: Call) -> Answer:
     """`GET .../groups`."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     return Answer(200, {"results": [each for each in call.catalog.groups(kind.name).values() if not each["archived"]]})
 
 
 def get_group(call: Call) -> Answer:
     """`GET .../groups/{name}`."""
-    return Answer(200, _group(call, object_type(call.parts["type"])))
+    return Answer(200, _group(call, call.catalog.types.get(call.parts["type"])))
 
 
 def _group(call: Call, kind: ObjectType) -> dict[str, Any]:
@@ -248,7 +250,7 @@ def _group(call: Call, kind: ObjectType) -> dict[str, Any]:
 
 def create_group(call: Call) -> Answer:
     """`POST .../groups` -> 201."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     given = json_object(call.body)
     if not given.get("name") or not given.get("label"):
         raise Refused(400, "Some required fields were not set: [name, label]")
@@ -264,7 +266,7 @@ def create_group(call: Call) -> Answer:
 
 def update_group(call: Call) -> Answer:
     """`PATCH .../groups/{name}`: label and order."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     given = json_object(call.body)
     body = _group(call, kind) | {name: given[name] for name in ("label", "displayOrder") if name in given}
     with transaction(call.context.database) as database:
@@ -274,7 +276,7 @@ def update_group(call: Call) -> Answer:
 
 def archive_group(call: Call) -> Answer:
     """`DELETE .../groups/{name}` -> 204."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     body = {**_group(call, kind), "archived": True}
     with transaction(call.context.database) as database:
         call.catalog.save_group(database, kind.name, body)

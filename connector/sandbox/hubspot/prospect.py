@@ -20,7 +20,7 @@ from connector.sandbox.hubspot.access import issue_private_token
 from connector.sandbox.hubspot.catalog import catalog_of
 from connector.sandbox.hubspot.drafting import Draft
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS, general_type
+from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS
 from connector.sandbox.hubspot.property_api import allow_unique_on_activities
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Call
@@ -190,7 +190,13 @@ def _book_meeting(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
         "hs_meeting_source": "MEETINGS_PUBLIC",
     }
     [made] = save(call, BY_NAME["meetings"], [Draft(0, None, tuple(meeting), meeting)])
-    linking.connect(call.context.database, general_type("meetings", CONTACTS.name), made.id, saved.id)
+    linking.connect(
+        call.context.database,
+        call.catalog.types,
+        call.catalog.types.general("meetings", CONTACTS.name),
+        made.id,
+        saved.id,
+    )
     return {"contact_id": str(saved.id), "is_new": record is None, "meeting_id": str(made.id)}
 
 

@@ -14,7 +14,7 @@ from connector.sandbox.hubspot.answers import NOT_FOUND, Refused, not_found
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.linking import inline_associations
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
@@ -67,7 +67,7 @@ def with_history(body: dict[str, Any], record: Record, names: Sequence[str]) -> 
 
 def list_objects(call: Call) -> Answer:
     """`GET /crm/v3/objects/{type}`: live (or archived) records by id; `after` is the last id of the page before."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     history = call.many("propertiesWithHistory")
     limit = call.limit(10, LIST_PAGE_WITH_HISTORY if history else LIST_PAGE)
     after = records.as_id(call.one("after", "0"))
@@ -97,8 +97,8 @@ def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, A
     """Adds the links that the query asks for; the key is the plural name of the other type."""
     ids = [int(body["id"]) for body in results]
     for name in call.many("associations"):
-        other = object_type(name)
-        linked = inline_associations(call.context.database, kind, ids, other)
+        other = call.catalog.types.get(name)
+        linked = inline_associations(call.context.database, call.catalog.types, kind, ids, other)
         for body, record_id in zip(results, ids, strict=True):
             if record_id in linked:
                 following = linked[record_id].get("paging", {}).get("next")
@@ -110,7 +110,7 @@ def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, A
 
 def get_object(call: Call) -> Answer:
     """`GET /crm/v3/objects/{type}/{id}`, by record id or (`idProperty`) by a unique property."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     record = find_one(call, kind, call.parts["id"], call.one("idProperty"))
     if record is None or (record.archived_ms is not None) != (call.one("archived").lower() == "true"):
         raise not_found()
@@ -159,7 +159,7 @@ def demand_unique(call: Call, kind: ObjectType, name: str, purpose: str) -> None
 
 def batch_read(call: Call) -> Answer:
     """`POST .../batch/read`: 200, or 207 with one error that lists every id that was not found."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     body = json_object(call.body)
     history = [str(name) for name in body.get("propertiesWithHistory") or ()]
     given = batch_ids(body, BATCH_SIZE_WITH_HISTORY if history else BATCH_SIZE)

@@ -85,11 +85,23 @@ NO_LAG = Lag()
 def create_tables(database: sqlite3.Connection) -> None:
     """Make what is missing."""
     for each in OBJECT_TYPES:
-        database.executescript(_TYPE_TABLES.format(table=each.table, columns=_COLUMNS))
+        create_table(database, each)
     database.executescript(_SHARED_TABLES)
     index_property(database, CONTACTS.name, "email")
     if database.execute("SELECT last_id FROM hubspot_sequence").fetchone() is None:
         database.execute("INSERT INTO hubspot_sequence (last_id) VALUES (?)", (100_000_000,))
+
+
+def create_table(database: sqlite3.Connection, object_type: ObjectType) -> None:
+    """Make the table of a type where it is missing."""
+    for statement in _TYPE_TABLES.format(table=object_type.table, columns=_COLUMNS).split(";"):
+        database.execute(statement)
+
+
+def drop_table(database: sqlite3.Connection, object_type: ObjectType) -> None:
+    """Remove the table of a type, with its records."""
+    for table in (object_type.table, f"{object_type.table}_old"):
+        database.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def next_id(database: sqlite3.Connection) -> int:

@@ -14,7 +14,7 @@ from zlib import crc32
 from connector.sandbox.hubspot import records
 from connector.sandbox.hubspot.answers import Refused
 from connector.sandbox.hubspot.filters import Condition, condition, operand, text_condition
-from connector.sandbox.hubspot.object_types import ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.reading import object_body, shown_properties
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
@@ -32,7 +32,7 @@ def search(call: Call) -> Answer:
     Raises:
         Refused: 400, a page above 200, past the 10,000th result, more than one sort, or a filter that makes no sense.
     """
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     body = json_object(call.body if call.body is not None else {})
     limit, offset = _page(body)
     where = _where(call, kind, body)

@@ -9,7 +9,8 @@ from connector.sandbox.context import Context
 from connector.sandbox.hubspot import account, linking, marketing, records
 from connector.sandbox.hubspot.catalog import Catalog, catalog_of, group_body, property_body
 from connector.sandbox.hubspot.instants import iso, parse_ms, to_ms
-from connector.sandbox.hubspot.object_types import ASSOCIATION_TYPES, ObjectType, general_type, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
+from connector.sandbox.hubspot.portal_types import PortalTypes
 from connector.sandbox.hubspot.records import Record
 from connector.sandbox.hubspot.values import as_text
 
@@ -28,13 +29,13 @@ def load(context: Context, world: Any) -> None:
     database = context.database
     catalog = catalog_of(context)
     for name, bodies in _member(world, "properties", {}).items():
-        _load_properties(context, catalog, object_type(name), bodies)
+        _load_properties(context, catalog, catalog.types.get(name), bodies)
     for name, bodies in _member(world, "pipelines", {}).items():
-        account.save_pipelines(database, object_type(name).name, bodies)
+        account.save_pipelines(database, catalog.types.get(name).name, bodies)
     account.save_owners(database, _member(world, "owners", []))
     for name, rows in _member(world, "objects", {}).items():
-        _load_records(context, catalog, object_type(name), rows)
-    _load_links(context, _member(world, "associations", []))
+        _load_records(context, catalog, catalog.types.get(name), rows)
+    _load_links(context, catalog.types, _member(world, "associations", []))
     marketing.save_forms(database, _member(world, "forms", []))
     for form, submissions in _member(world, "submissions", {}).items():
         marketing.save_submissions(database, form, submissions)
@@ -90,15 +91,14 @@ def _ms(value: Any, default: int) -> int:
     return ms
 
 
-def _load_links(context: Context, links: Iterable[tuple[str, Any, str, Any, Any]]) -> None:
-    by_ends = {(each.from_type, each.to_type, each.type_id): each for each in ASSOCIATION_TYPES}
+def _load_links(context: Context, types: PortalTypes, links: Iterable[tuple[str, Any, str, Any, Any]]) -> None:
     waiting: list[linking.Link] = []
     for from_type, from_id, to_type, to_id, type_id in links:
-        ends = object_type(from_type).name, object_type(to_type).name
-        link = by_ends[*ends, int(type_id)]
+        ends = types.get(from_type).name, types.get(to_type).name
+        link = next(each for each in types.links(*ends) if each.type_id == int(type_id))
         waiting += linking.both_ways(link, int(from_id), int(to_id))
         if link.is_primary:
-            waiting += linking.both_ways(general_type(*ends), int(from_id), int(to_id))
+            waiting += linking.both_ways(types.general(*ends), int(from_id), int(to_id))
         if len(waiting) >= ROWS_AT_ONCE:
             linking.insert(context.database, waiting)
             waiting = []

@@ -13,12 +13,12 @@ from aiohttp import web
 
 from connector.sandbox.context import BUCKET, COST, RECORDS, Context
 from connector.sandbox.hubspot.access import Token, authenticated, demand
-from connector.sandbox.hubspot.answers import Refused
+from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.instants import to_ms
 from connector.sandbox.hubspot.limits import BURST, FREE, Limits
 from connector.sandbox.hubspot.records import Lag
-from connector.sandbox.hubspot.shapes import demand_shape
+from connector.sandbox.hubspot.shapes import OF_SCHEMAS, SHAPES, demand_shape
 
 JSON = "application/json;charset=utf-8"
 MOST_PATH_CHARACTERS = 15_000
@@ -94,7 +94,7 @@ class Answer:
 
 
 Work = Callable[[Call], Answer]
-Scopes = Callable[[Mapping[str, str]], Sequence[str]]
+Scopes = Callable[[Catalog, Mapping[str, str]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Endpoint:
     area: str
     suffix: str
     work: Work
-    scopes: Scopes = field(default=lambda _: ())
+    scopes: Scopes = field(default=lambda *_: ())
     bucket: str = BURST
     is_open: bool = False
 
@@ -125,8 +125,8 @@ def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endp
             if len(request.raw_path) > MOST_PATH_CHARACTERS:
                 raise Refused(414, "The URL is too long.", None)
             if not endpoint.is_open:
-                headers |= _admit(context, limits, endpoint, request)
-            answer = endpoint.work(_call(context, catalog, request, raw))
+                headers |= _admit(context, catalog, limits, endpoint, request)
+            answer = endpoint.work(_call(context, catalog, endpoint, request, raw))
         except Refused as refused:
             if refused.status == 429:
                 request[COST] = 0
@@ -142,14 +142,27 @@ def responder(context: Context, catalog: Catalog, limits: Limits, endpoint: Endp
     return handle
 
 
-def _admit(context: Context, limits: Limits, endpoint: Endpoint, request: web.Request) -> dict[str, str]:
+async def unknown(request: web.Request) -> web.Response:
+    """A path that nothing answers (404), or not by this method (405)."""
+    methods: set[str] = set()
+    for resource in request.app.router.resources():
+        methods |= (await resource.resolve(request))[1]
+    refused = Refused(405, "Method Not Allowed", None) if methods - {"*"} else not_found()
+    correlation_id = str(uuid.uuid4())
+    headers = {"X-HubSpot-Correlation-Id": correlation_id, "Content-Type": JSON}
+    return web.Response(status=refused.status, body=orjson.dumps(refused.body(correlation_id)), headers=headers)
+
+
+def _admit(
+    context: Context, catalog: Catalog, limits: Limits, endpoint: Endpoint, request: web.Request
+) -> dict[str, str]:
     token: Token = authenticated(context, request.headers.get("Authorization", ""))
     limits.admit(context, token, endpoint.bucket)
-    demand(token, endpoint.scopes(request.match_info))
+    demand(token, endpoint.scopes(catalog, request.match_info))
     return limits.headers(context, token, endpoint.bucket)
 
 
-def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) -> Call:
+def _call(context: Context, catalog: Catalog, endpoint: Endpoint, request: web.Request, raw: bytes) -> Call:
     body: Any = None
     if request.content_type == "application/x-www-form-urlencoded":
         body = {
@@ -161,7 +174,7 @@ def _call(context: Context, catalog: Catalog, request: web.Request, raw: bytes) 
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise Refused(400, "Invalid input JSON on line 1, column 1: malformed") from None
-        demand_shape(body)
+        demand_shape(body, OF_SCHEMAS if endpoint.area == "schemas" else SHAPES)
     query = {name: request.query.getall(name) for name in request.query}
     url = f"{request.scheme}://{request.host}"
     return Call(context, catalog, request.path, url, request.match_info, query, body, request.method)

@@ -55,9 +55,16 @@ SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "sorts": _is_list_of(_is_scalar, _is_object),
     "displayOrder": _is_whole_number,
 }
+OF_SCHEMAS: Mapping[str, Callable[[Any], bool]] = {
+    **SHAPES,
+    **dict.fromkeys(("requiredProperties", "searchableProperties", "associatedObjects"), _is_list_of(_is_scalar)),
+    "secondaryDisplayProperties": _is_list_of(_is_scalar),
+    "properties": _are_objects,
+}
+"""The properties of a schema are definitions."""
 
 
-def demand_shape(body: Any) -> None:
+def demand_shape(body: Any, shapes: Mapping[str, Callable[[Any], bool]] = SHAPES) -> None:
     """Look through a parsed body.
 
     Raises:
@@ -65,11 +72,11 @@ def demand_shape(body: Any) -> None:
     """
     if isinstance(body, list):
         for each in body:
-            demand_shape(each)
+            demand_shape(each, shapes)
     elif isinstance(body, Mapping):
         for name, value in body.items():
-            if value is not None and name in SHAPES and not SHAPES[name](value):
+            if value is not None and name in shapes and not shapes[name](value):
                 message = f"Invalid input JSON on line 1, column 1: Cannot deserialize the value of `{name[:100]}`"
                 raise Refused(400, message)
             if name not in ("properties", "value", "values"):
-                demand_shape(value)
+                demand_shape(value, shapes)

@@ -19,7 +19,7 @@ from connector.sandbox.hubspot.answers import Refused, RowProblem, not_found, ro
 from connector.sandbox.hubspot.derived import derived
 from connector.sandbox.hubspot.drafting import Draft, Drafts, draft, refuse_faulty, refuse_taken
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.object_types import BY_NAME, ObjectType, object_type
+from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.reading import (
     BATCH_SIZE,
     batch_ids,
@@ -71,8 +71,8 @@ def save(call: Call, kind: ObjectType, drafts: Sequence[Draft], *, user_id: int 
         webhooks.note_written(call, kind, record.id, old_ones.get(record.id, {}), record.properties)
     for each, record_id in zip(drafts, order, strict=True):
         for link, to_id in each.links:
-            linking.connect(context.database, link, record_id, to_id)
-            webhooks.note_link(call, (kind, BY_NAME[link.to_type]), (record_id, to_id), is_removed=False)
+            linking.connect(context.database, call.catalog.types, link, record_id, to_id)
+            webhooks.note_link(call, (kind, call.catalog.types.get(link.to_type)), (record_id, to_id), is_removed=False)
     linking.recount(context.database, [(t, i) for each in drafts for link, i in each.links for t in [link.to_type]])
     return [saved[record_id] for record_id in order]
 
@@ -88,12 +88,12 @@ def _written_body(kind: ObjectType, each: Draft, record: Record) -> dict[str, An
 
 def create_object(call: Call) -> Answer:
     """`POST /crm/v3/objects/{type}` -> 201."""
-    return _write_one(call, object_type(call.parts["type"]), None, 201)
+    return _write_one(call, call.catalog.types.get(call.parts["type"]), None, 201)
 
 
 def update_object(call: Call) -> Answer:
     """`PATCH /crm/v3/objects/{type}/{id}` -> 200; `idProperty` names a unique property."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     record = find_one(call, kind, call.parts["id"], call.one("idProperty"))
     if record is None or record.archived_ms is not None:
         raise not_found()
@@ -117,14 +117,14 @@ def _write_one(call: Call, kind: ObjectType, record: Record | None, status: int)
 
 def batch_create(call: Call) -> Answer:
     """`POST .../batch/create` -> 201 or 207."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
     return _write_batch(call, kind, inputs, dict.fromkeys(range(len(inputs))), status=201)
 
 
 def batch_update(call: Call) -> Answer:
     """`POST .../batch/update` -> 200 or 207. An id that is no number, without `idProperty`, silently changes nothing."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
     found = _targets(call, kind, inputs)
     missing = [
@@ -137,7 +137,7 @@ def batch_update(call: Call) -> Answer:
 
 def batch_upsert(call: Call) -> Answer:
     """`POST .../batch/upsert` -> 200 or 207; rows need an `idProperty`, say whether they are `new`, and link nothing."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     inputs = batch_inputs(json_object(call.body), BATCH_SIZE)
     if not all(each.get("idProperty") for each in inputs):
         raise Refused(400, "idProperty is required to upsert.")
@@ -236,7 +236,7 @@ def archive(call: Call, kind: ObjectType, found: Sequence[Record]) -> None:
 
 def archive_object(call: Call) -> Answer:
     """`DELETE /crm/v3/objects/{type}/{id}` -> 204, also when there is no such record."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     record = find_one(call, kind, call.parts["id"], "")
     with transaction(call.context.database):
         archive(call, kind, [record] if record is not None else [])
@@ -245,7 +245,7 @@ def archive_object(call: Call) -> Answer:
 
 def batch_archive(call: Call) -> Answer:
     """`POST .../batch/archive` -> 204."""
-    kind = object_type(call.parts["type"])
+    kind = call.catalog.types.get(call.parts["type"])
     given = batch_ids(json_object(call.body), BATCH_SIZE)
     found = {record.id: record for record in find_many(call, kind, given, "").values()}
     with transaction(call.context.database):

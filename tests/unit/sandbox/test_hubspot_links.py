@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from connector.sandbox.hubspot import association_api, linking
-from connector.sandbox.hubspot.object_types import ASSOCIATION_TYPES, association_types
+from connector.sandbox.hubspot.object_types import ASSOCIATION_TYPES
+from connector.sandbox.hubspot.portal_types import PortalTypes
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 
@@ -34,7 +35,7 @@ def type_ids(answer: Any) -> list[list[int]]:
 
 def test_every_kind_of_link_has_its_reverse() -> None:
     for link in ASSOCIATION_TYPES:
-        reverse = {each.type_id: each for each in association_types(link.to_type, link.from_type)}
+        reverse = {each.type_id: each for each in PortalTypes().links(link.to_type, link.from_type)}
         assert reverse[link.reverse_id].reverse_id == link.type_id
 
 
