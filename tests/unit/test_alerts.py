@@ -182,3 +182,24 @@ def test_the_history_of_a_stream_is_its_news_by_day_since_it_was_first_read(stat
         step = RunStep(run=run, step="pull", system="crm", stream="deals", pulled=10 + day, unchanged=2, ended_at=at)
         state.add_steps([step])
     assert kept.news_by_day(state, NOW, 8) == {("crm", "deals"): [8, 9, 10, 11]}
+
+
+def test_a_stream_that_goes_quiet_against_its_history_is_told_until_it_brings_its_usual_again(
+    state: State, heard: list[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW)
+    read = {("crm", "deals"): Counts(1, 1)}
+
+    def bring(count: int, at: datetime) -> None:
+        run = state.start_run("sync", at, "")
+        step = RunStep(run=run, step="pull", system="crm", stream="deals", pulled=count, applied=count, ended_at=at)
+        state.add_steps([step])
+
+    for day in range(1, 10):
+        bring(200, NOW - day * DAY - timedelta(hours=1))
+    for _ in range(2):
+        ended(state, counts=read)
+    assert heard == ["began stream_quiet crm"]
+    bring(190, NOW - timedelta(minutes=1))
+    ended(state, counts=read)
+    assert heard[1:] == ["ended stream_quiet crm"]

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from connector.sandbox.context import SALESFORCE
-from connector.sandbox.salesforce import bulk_ingest, bulk_query, collections, composite, jobs, metadata, records
+from connector.sandbox.salesforce import (
+    bulk_ingest,
+    bulk_query,
+    collections,
+    composite,
+    jobs,
+    metadata,
+    records,
+    search,
+    tree,
+)
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.schema import SObject
@@ -85,12 +95,23 @@ def _counted(one: SObject) -> str:
 
 
 def _resources(call: Call) -> Answer:
-    names = ("tooling", "metadata", "query", "queryAll", "composite", "sobjects", "limits", "jobs")
+    names = (
+        "tooling",
+        "metadata",
+        "query",
+        "queryAll",
+        "search",
+        "parameterizedSearch",
+        "composite",
+        "sobjects",
+        "limits",
+        "jobs",
+    )
     return Answer(200, {name: f"{call.base}/{name}" for name in names})
 
 
 def _composite_index(call: Call) -> Answer:
-    names = ("batch", "sobjects", "graph")
+    names = ("batch", "sobjects", "graph", "tree")
     return Answer(200, {name: f"{call.base}/composite/{name}" for name in names})
 
 
@@ -102,6 +123,9 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", "", _resources),
     ("GET", "/query|/queryall", _query),
     ("GET", r"/query(?:all)?/(?P<cursor>01g[\w-]+)", _more),
+    ("GET", "/search", search.search),
+    ("GET", "/parameterizedsearch", search.parameterized),
+    ("POST", "/parameterizedsearch", search.parameterized),
     ("GET", "/limits", _limits),
     ("GET", "/limits/recordcount", _record_count),
     ("GET", "/sobjects", records.global_describe),
@@ -119,6 +143,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("POST", "/composite", lambda call: composite.composite(call, dispatch)),
     ("POST", "/composite/batch", lambda call: composite.batch(call, dispatch)),
     ("POST", "/composite/graph", lambda call: composite.graph(call, dispatch)),
+    ("POST", f"/composite/tree/{_OBJECT}", tree.insert_tree),
     ("POST", "/composite/sobjects", collections.insert_many),
     ("PATCH", "/composite/sobjects", collections.update_many),
     ("DELETE", "/composite/sobjects", collections.delete_many),

@@ -26,7 +26,7 @@ Dispatch = Callable[[Call], Answer]
 
 _HEAVY = re.compile(r"^/(query|queryAll|composite/sobjects)(/|$|\?)", re.IGNORECASE)
 _COLLECTION = re.compile(r"^/composite/sobjects/?($|/\w+/\w+/?$)", re.IGNORECASE)
-_UNSUPPORTED = re.compile(r"^/(jobs|metadata|tooling|composite/(batch|graph)|composite/?$)", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"^/(jobs|metadata|tooling|composite/(batch|graph|tree)|composite/?$)", re.IGNORECASE)
 _SINGLE_RECORD = re.compile(r"^/services/data/v\d+\.\d/sobjects/\w+(/|$)", re.IGNORECASE)
 _URL = re.compile(r"^/services/data/v(\d+\.\d)(/.*)$")
 _REFERENCE = re.compile(r"@\{([A-Za-z0-9_]+)((?:\.[A-Za-z0-9_]+|\[\d+\])*)\}")

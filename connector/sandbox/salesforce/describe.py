@@ -22,6 +22,9 @@ _SOAP_TYPES = {
     "currency": "xsd:double", "percent": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime",
     "address": "urn:address",
 }  # fmt: skip
+SEARCHABLE = ("Account", "Contact", "Lead", "Opportunity", "Campaign", "Case", "Task", "Event", "User")
+"""The objects in which words are looked for."""
+
 _NAME_FIELDS = {"Case": "CaseNumber", "Task": "Subject", "Event": "Subject", "EmailMessage": "Subject"}
 
 
@@ -52,7 +55,7 @@ def object_summary(one: SObject, base: str) -> dict[str, Any]:
         "queryable": True,
         "replicateable": True,
         "retrieveable": True,
-        "searchable": True,
+        "searchable": one.name in SEARCHABLE,
         "triggerable": True,
         "undeletable": one.is_undeletable,
         "updateable": one.is_updateable,

@@ -152,6 +152,12 @@ def test_bulk_api_of_the_first_generation_writes_and_reads_records(library: Sale
     assert (late.status_code, late.json()["exceptionCode"]) == (400, "InvalidJobState")
 
 
+def test_words_are_looked_for(library: Salesforce) -> None:
+    made = library.Contact.create({"LastName": "Findable"})
+    assert library.search("FIND {Findable} RETURNING Contact(Id)")["searchRecords"][0]["Id"] == made["id"]
+    assert library.quick_search("Findable")["searchRecords"][0]["Id"] == made["id"]
+
+
 def test_a_query_may_say_what_its_records_are_for(library: Salesforce) -> None:
     for word in ("VIEW", "REFERENCE", "UPDATE"):
         assert library.query(f"SELECT Id FROM User LIMIT 1 FOR {word}")["totalSize"] == 1
