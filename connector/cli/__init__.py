@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from connector import __version__, clock
+from connector.cli.ending import AT_END
 from connector.cli.screen import err, report_error
 from connector.errors import ConnectorError
 
@@ -107,7 +108,8 @@ def main() -> None:
         err.print("CONNECTOR_NOW is not an instant; write it as 2026-11-24T12:00:00+00:00, or unset it")
         sys.exit(2)
     try:
-        app(prog_name="connector")
+        with AT_END:
+            app(prog_name="connector")
     except ConnectorError as problem:
         report_error(problem)
         sys.exit(problem.exit_code)

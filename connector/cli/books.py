@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from connector import log, tomlfile
+from connector.cli.ending import AT_END
 from connector.errors import ConfigError
 from connector.log import LogSection
 from connector.state import State, StateSection, open_state
@@ -31,11 +32,13 @@ class Books:
 
 
 def open_books(file: Path) -> Books:
-    """The books that a configuration names. Raises ConfigError for what concerns them, and StateError."""
+    """The books that a configuration names, closed as the command ends. Raises ConfigError for what concerns them, and StateError."""
     toml = tomlfile.read(file)
     section, logged = toml.single(StateSection, "state"), toml.single(LogSection, "log")
     systems = list(toml.table("systems"))
     if toml.problems:
         raise ConfigError(toml.placed())
     log.configure(logged)
-    return Books(open_state(section, file.parent), systems)
+    state = open_state(section, file.parent)
+    AT_END.callback(state.close)
+    return Books(state, systems)

@@ -6,12 +6,18 @@ from pathlib import Path
 
 from connector import log
 from connector.app import build
+from connector.cli.ending import AT_END
 from connector.config import Config, load
 from connector.steps.setup import Setup
 
 
 def open_house(file: Path) -> tuple[Config, Setup]:
-    """The configuration and the setup that it makes, with the log set up as it says. Raises ConfigError or StateError."""
+    """The configuration and the setup that it makes, with the log set up as it says. Raises ConfigError or StateError.
+
+    The state is closed as the command ends.
+    """
     config = load(file)
     log.configure(config.log)
-    return config, build(config)
+    setup = build(config)
+    AT_END.callback(setup.state.close)
+    return config, setup

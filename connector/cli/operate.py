@@ -233,6 +233,8 @@ class _Service:
             err.print(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out")
         except ConnectorError as problem:
             report_error(problem)
+        finally:
+            self.setup.state.close()  # between two runs nothing is held that somebody may want to restore
         self.runs += 1
 
     def _read_again(self) -> None:
@@ -248,6 +250,6 @@ class _Service:
                 )
                 raise
             if config.fingerprint != self.config.fingerprint:
-                self.setup.state.engine.dispose()
+                self.setup.state.close()
                 self.config, self.setup = config, wiring.build(config)
                 _LOG.info("config.changed")

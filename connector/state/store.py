@@ -49,6 +49,10 @@ class State:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def close(self) -> None:
+        """Let go of the file or the database until the next question."""
+        self.engine.dispose()
+
     # ------------------------------------------------------------------------------------------------------ runs
 
     def start_run(self, command: str, now: datetime, fingerprint: str) -> int:

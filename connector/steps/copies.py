@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from connector.steps import pair, purge
 from connector.steps.setup import Setup
 
 STATE, MART = "state.sqlite", "mart.duckdb"
+_WAIT_S = 30.0  # for what another command has begun to write
 
 
 def make(setup: Setup, folder: Path) -> tuple[Path, int]:
@@ -37,21 +38,24 @@ def make(setup: Setup, folder: Path) -> tuple[Path, int]:
     folder.chmod(0o700)
     with setup.mart() as mart:
         pair.check(setup.state, mart)
-        _copy_state(setup.state, folder / STATE)
+        _copy_to(setup.state, folder / STATE)
         erasure.copy(mart.connection, folder / MART)
         told = pair.told(mart)
     copy = kept.opened_copy(folder / STATE)
     kept.forget_lease(copy)
     kept.compact(copy)
-    copy.engine.dispose()
+    copy.close()
     kept.keep_backup(setup.state, folder, now=clock.now(), pair=str(told["pair"]), generation=int(told["generation"]))
     return folder, int(told["generation"])
 
 
-def _copy_state(state: State, target: Path) -> None:
-    """By SQLite's own backup, which is consistent whoever writes meanwhile."""
+def _copy_to(state: State, target: Path) -> None:
+    """The state into a file (0600) that is there or not, in one transaction of SQLite's own, whoever has either open meanwhile.
+
+    A file put in the place of an open one would lose its log to whoever closes the former last.
+    """
     target.touch(0o600)
-    with state.engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
+    with state.engine.connect() as connection, closing(sqlite3.connect(target, timeout=_WAIT_S)) as copy:
         source = connection.connection.driver_connection
         assert isinstance(source, sqlite3.Connection)
         source.backup(copy)
@@ -85,28 +89,25 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
             kept.keep_backup(fresh, Path(each.path), now=each.made_at, pair=each.pair, generation=each.generation)
         former = _set_aside(setup, clock.now())
         kept.keep_backup(fresh, former, now=clock.now(), pair=setup.state.note("pair"), generation=0)
-        kept.compact(fresh)
-        fresh.engine.dispose()
-        setup.state.engine.dispose()
-        for name, target in ((STATE, state_file), (MART, mart_file)):
-            _put(scratch / name, target, former)
+        _copy_to(fresh, state_file)
+        fresh.close()
+        _put(scratch / MART, mart_file, former)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return former, purge.enforce(setup)
 
 
 def _put(new: Path, target: Path, former: Path) -> None:
-    """A store in the present one's place, which is kept. There is a store at any moment: killed, the same command goes on from it,
-    and still knows who was purged."""
+    """A mart in the present one's place, which is kept. There is one at any moment: killed, the same command goes on from it."""
     if target.exists():
         try:
             os.link(target, former / new.name)
         except OSError:  # a file system without links
             shutil.copyfile(target, former / new.name)
             (former / new.name).chmod(0o600)
-    for beside in (target.with_name(target.name + end) for end in ("-wal", "-shm", ".wal")):
-        if beside.exists():
-            beside.rename(former / beside.name)
+    log = target.with_name(f"{target.name}.wal")
+    if log.exists():
+        log.rename(former / log.name)
     new.replace(target)
 
 
@@ -129,8 +130,7 @@ def _set_aside(setup: Setup, now: datetime) -> Path:
     while former.exists():  # one that was killed a moment ago
         former = former.with_name(f"{former.name}-again")
     former.mkdir(mode=0o700)
-    with suppress(StateError):
-        kept.compact(setup.state)
+    _copy_to(setup.state, former / STATE)
     return former
 
 

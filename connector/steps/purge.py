@@ -260,7 +260,7 @@ def _erase_backup(folder: Path, whom: Person) -> int:
         state = state_erasure.opened_copy(folder / "state.sqlite")
         count += sum(state_erasure.erase(state, whom.records, whom.subjects).values())
         state_erasure.compact(state)
-        state.engine.dispose()
+        state.close()
     return count
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -159,6 +161,19 @@ def test_a_backup_is_restored_into_another_folder_and_nothing_is_made_twice(hous
     told = other.sync()
     assert (told["planned"], other.run("status", "--json").json()["runs"][0]["status"]) == (0, "done")
     assert _tasks(house) == ["Call ann", "Call bob", "Call cyd"]
+
+
+def test_who_has_the_state_open_while_it_is_restored_sees_the_restored_one_and_takes_nothing_from_it(
+    house: House,
+) -> None:
+    backups = "SELECT path FROM backup"
+    assert house.run("backup", "monday").code == 0
+    with closing(sqlite3.connect(house.stores[0])) as beside:
+        assert len(beside.execute(backups).fetchall()) == 1
+        assert house.run("restore", "monday", "--yes").code == 0
+        assert len(beside.execute(backups).fetchall()) == 2
+    assert len(house.state(backups)) == 2
+    house.sync()
 
 
 def test_an_email_of_ten_thousand_characters_is_set_aside_by_name_and_its_person_goes_on(house: House) -> None:
