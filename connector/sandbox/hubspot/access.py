@@ -22,6 +22,13 @@ APP_ID = 31_415
 APP_USER_ID = 1
 """The user who made the private app and installed the OAuth app: what they write carries this id."""
 
+JOURNAL_SCOPES = (
+    "developer.webhooks_journal.read",
+    "developer.webhooks_journal.subscriptions.read",
+    "developer.webhooks_journal.subscriptions.write",
+)
+"""Scopes of the app itself: a client-credentials token has them, no token of a portal."""
+
 ALL_SCOPES: tuple[str, ...] = tuple(
     sorted(
         {

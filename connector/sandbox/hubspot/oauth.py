@@ -17,9 +17,16 @@ import orjson
 
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot.access import ALL_SCOPES, APP_ID, APP_USER_ID, OAUTH, PORTAL_ID, store_token
+from connector.sandbox.hubspot.access import (
+    ALL_SCOPES,
+    APP_ID,
+    APP_USER_ID,
+    JOURNAL_SCOPES,
+    OAUTH,
+    PORTAL_ID,
+    store_token,
+)
 from connector.sandbox.hubspot.answers import Refused, not_found
-from connector.sandbox.hubspot.instants import to_ms
 from connector.sandbox.hubspot.serving import Answer, Call
 
 ACCESS_TOKEN_S = 1_800
@@ -73,11 +80,13 @@ def token(call: Call) -> Answer:
     form: Mapping[str, str] = call.body if isinstance(call.body, dict) else {}
     settings = call.context.settings
     grant = form.get("grant_type", "")
-    if grant not in ("refresh_token", "authorization_code"):
+    if grant not in ("refresh_token", "authorization_code", "client_credentials"):
         raise _refused("BAD_GRANT_TYPE", "missing or unknown grant type")
     is_known_client = secrets.compare_digest(form.get("client_id", ""), settings.hubspot_client_id)
     if not is_known_client or form.get("client_secret", "") != settings.hubspot_client_secret:
         raise _refused("BAD_CLIENT_SECRET" if is_known_client else "BAD_CLIENT_ID", "missing or invalid client")
+    if grant == "client_credentials":
+        return _token_of_the_app(call, form)
     scopes: Sequence[str]
     with transaction(call.context.database):
         if grant == "authorization_code":
@@ -87,9 +96,7 @@ def token(call: Call) -> Answer:
         else:
             refresh_token = form.get("refresh_token", "")
             scopes = _granted(call.context, refresh_token)
-        access_token = f"sandbox-access-{secrets.token_urlsafe(24)}"
-        expires_ms = to_ms(call.context.clock.now()) + ACCESS_TOKEN_S * 1000
-        store_token(call.context.database, access_token, OAUTH, scopes, expires_ms)
+        access_token = _access_token(call, scopes)
     body = {
         "token_type": "bearer",
         "access_token": access_token,
@@ -99,6 +106,22 @@ def token(call: Call) -> Answer:
         "scopes": list(scopes),
     }
     return Answer(200, body)
+
+
+def _access_token(call: Call, scopes: Sequence[str]) -> str:
+    made = f"sandbox-access-{secrets.token_urlsafe(24)}"
+    store_token(call.context.database, made, OAUTH, scopes, call.now_ms + ACCESS_TOKEN_S * 1000)
+    return made
+
+
+def _token_of_the_app(call: Call, form: Mapping[str, str]) -> Answer:
+    """Client credentials: a token of the app itself, for the webhooks journal alone."""
+    scopes = form.get("scope", "").split() or list(JOURNAL_SCOPES)
+    wrong = [each for each in scopes if each not in JOURNAL_SCOPES]
+    if wrong:
+        raise _refused("BAD_SCOPE", f"unknown scope {wrong[0][:100]}")
+    body = {"token_type": "bearer", "access_token": _access_token(call, scopes), "expires_in": ACCESS_TOKEN_S}
+    return Answer(200, {**body, "scopes": scopes})
 
 
 def _redeem(call: Call, form: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import linking, records
+from connector.sandbox.hubspot import linking, records, webhooks
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.association_api import CREATE_SIZE, READ_SIZE, live_ids, nothing_linked
 from connector.sandbox.hubspot.instants import iso
@@ -103,6 +103,7 @@ def batch_create(call: Call) -> Answer:
                 missing.append(from_text if from_id is None else to_text)
                 continue
             linking.connect(database, call.catalog.types, link, from_id, to_id)
+            webhooks.note_link(call, ends, (from_id, to_id), is_removed=False)
             name = call.catalog.types.names(source, target)[link.type_id]
             results.append({"from": {"id": str(from_id)}, "to": {"id": str(to_id)}, "type": name})
             made += [(source.name, from_id), (target.name, to_id)]
@@ -119,6 +120,7 @@ def batch_archive(call: Call) -> Answer:
             from_id, to_id = records.as_id(from_text), records.as_id(to_text)
             if from_id is not None and to_id is not None:
                 linking.remove(database, link, from_id, to_id)
+                webhooks.note_link(call, ends, (from_id, to_id), is_removed=True)
                 linking.recount(database, [(link.from_type, from_id), (link.to_type, to_id)])
     return Answer(204)
 
@@ -155,5 +157,6 @@ def change_link(call: Call) -> Answer:
             linking.connect(database, call.catalog.types, link, from_id, to_id)
         else:
             linking.remove(database, link, from_id, to_id)
+        webhooks.note_link(call, ends, (from_id, to_id), is_removed=call.method != "PUT")
         linking.recount(database, [(source.name, from_id), (target.name, to_id)])
     return Answer(200, {"id": str(from_id), "type": call.parts["link"]}, 1) if call.method == "PUT" else Answer(204)

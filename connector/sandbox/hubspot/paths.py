@@ -14,6 +14,7 @@ from connector.sandbox.context import Context
 from connector.sandbox.hubspot import (
     account,
     crm_paths,
+    journal,
     lists,
     marketing,
     oauth,
@@ -23,6 +24,7 @@ from connector.sandbox.hubspot import (
     subscriptions,
     webhooks,
 )
+from connector.sandbox.hubspot.access import JOURNAL_SCOPES
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.crm_paths import any_of, area, reads, writes_properties
 from connector.sandbox.hubspot.limits import FREE, Limits
@@ -56,6 +58,9 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "email events": ("/email/public/v1/events",),
     "events": ("/events/v3/events", "/events/event-analytics/2026-09"),
     "webhooks": ("/webhooks/v3",),
+    "journal": ("/webhooks-journal/journal/2026-09",),
+    "journal subscriptions": ("/webhooks-journal/subscriptions/2026-09",),
+    "journal files": ("/webhooks-journal/files",),
     "consent": ("/oauth/authorize",),
     "access tokens": ("/oauth/v1/access-tokens",),
     "refresh tokens": ("/oauth/v1/refresh-tokens",),
@@ -120,6 +125,25 @@ def _webhook_endpoints() -> Iterator[Endpoint]:
     ]
     for method, suffix, work in rows:
         yield Endpoint(method, "webhooks", suffix, work, bucket=FREE, is_open=True)
+
+
+def _journal_endpoints() -> Iterator[Endpoint]:
+    reads, sees, changes = (any_of(scope) for scope in JOURNAL_SCOPES)
+    rows = [
+        ("GET", "journal", "/earliest", journal.one, reads),
+        ("GET", "journal", "/latest", journal.one, reads),
+        ("GET", "journal", "/offset/{offset}/next", journal.one, reads),
+        ("GET", "journal", "/batch/earliest/{count}", journal.batch, reads),
+        ("GET", "journal", "/batch/latest/{count}", journal.batch, reads),
+        ("GET", "journal", "/batch/{offset}/next/{count}", journal.batch, reads),
+        ("GET", "journal subscriptions", "", journal.list_subscriptions, sees),
+        ("POST", "journal subscriptions", "", journal.create_subscription, changes),
+        ("GET", "journal subscriptions", "/{id}", journal.get_subscription, sees),
+        ("DELETE", "journal subscriptions", "/{id}", journal.delete_subscription, changes),
+    ]
+    for method, name, suffix, work, scopes in rows:
+        yield Endpoint(method, name, suffix, work, scopes, FREE)
+    yield Endpoint("GET", "journal files", "/{key}", journal.read_file, bucket=FREE, is_open=True)
 
 
 def _marketing_endpoints() -> Iterator[Endpoint]:
@@ -223,6 +247,7 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _account_endpoints,
     _oauth_endpoints,
     _webhook_endpoints,
+    _journal_endpoints,
     _marketing_endpoints,
     _list_endpoints,
     _subscription_endpoints,

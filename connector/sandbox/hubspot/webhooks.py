@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from connector.sandbox.context import Context
+from connector.sandbox.hubspot import journal
 from connector.sandbox.hubspot.access import APP_ID, PORTAL_ID
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.instants import iso, to_ms
@@ -21,6 +22,7 @@ from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 PART = "hubspot_webhooks"
+_JOURNAL_ACTIONS = {"deletion": "DELETE", "merge": "MERGE", "restore": "RESTORE", "privacyDeletion": ""}
 KINDS = ("creation", "deletion", "merge", "propertyChange", "privacyDeletion", "restore", "associationChange")
 
 TABLES = """
@@ -88,27 +90,34 @@ def note_written(
     call: Call, kind: ObjectType, record_id: int, before: Mapping[str, str], after: Mapping[str, str]
 ) -> None:
     """The events of one write: `creation` where the record is new, and `propertyChange` per value that changed."""
+    changes = {name: after.get(name, "") for name in {**before, **after} if before.get(name) != after.get(name)}
+    action = "UPDATE" if before else "CREATE"
+    told = {"objectId": record_id, "propertyChanges": changes}
+    journal.journal_of(call.context).note(kind, journal.OBJECT, action, call.now_ms, told)
     webhooks = webhooks_of(call.context)
     if webhooks.target is None:
         return
     if not before:
         webhooks.note(kind, "creation", call.now_ms, {"objectId": record_id, "changeFlag": "CREATED"})
-    for name in {**before, **after}:
-        if before.get(name) != after.get(name):
-            change = {"objectId": record_id, "propertyName": name, "propertyValue": after.get(name, "")}
-            webhooks.note(kind, "propertyChange", call.now_ms, change)
+    for name, text in changes.items():
+        change = {"objectId": record_id, "propertyName": name, "propertyValue": text}
+        webhooks.note(kind, "propertyChange", call.now_ms, change)
 
 
 def note(call: Call, kind: ObjectType, event: str, fields: Mapping[str, Any]) -> None:
     """An event that is no ordinary write; see `KINDS`."""
+    topic = journal.ERASURE if event == "privacyDeletion" else journal.OBJECT
+    told = {name: value for name, value in fields.items() if name != "changeFlag"}
+    journal.journal_of(call.context).note(kind, topic, _JOURNAL_ACTIONS[event], call.now_ms, told)
     webhooks_of(call.context).note(kind, event, call.now_ms, fields)
 
 
 def note_link(call: Call, ends: tuple[ObjectType, ObjectType], ids: tuple[int, int], *, is_removed: bool) -> None:
     """Two records were linked, or are not any more: each of them tells."""
-    if webhooks_of(call.context).target is None:
-        return
+    action = "ASSOCIATION_REMOVED" if is_removed else "ASSOCIATION_ADDED"
     for (source, target), (from_id, to_id) in ((ends, ids), (ends[::-1], ids[::-1])):
+        link = {"objectId": from_id, "toObjectTypeId": target.type_id, "toObjectId": to_id}
+        journal.journal_of(call.context).note(source, journal.ASSOCIATION, action, call.now_ms, link)
         fields = {
             "associationType": f"{source.singular}_TO_{target.singular}".upper(),
             "fromObjectId": from_id,
@@ -116,7 +125,7 @@ def note_link(call: Call, ends: tuple[ObjectType, ObjectType], ids: tuple[int, i
             "associationRemoved": is_removed,
             "isPrimaryAssociation": False,
         }
-        note(call, source, "associationChange", fields)
+        webhooks_of(call.context).note(source, "associationChange", call.now_ms, fields)
 
 
 def _demand_developer(call: Call) -> None:
