@@ -84,6 +84,12 @@ def _where(call: Call, kind: ObjectType, body: Mapping[str, Any]) -> Condition:
     return Condition(sql, tuple(variable for part in parts for variable in part.variables))
 
 
+def _named_sort(text: str) -> dict[str, str]:
+    """A sort as the vendor's own clients give it: `name`, or `-name` for the other direction."""
+    direction = "DESCENDING" if text.startswith("-") else "ASCENDING"
+    return {"propertyName": text.removeprefix("-"), "direction": direction}
+
+
 def _order(call: Call, kind: ObjectType, body: Mapping[str, Any], where: Condition) -> str:
     """Records of the same value come in an order that only this query has, the same on all its pages."""
     sorts = body.get("sorts") or []
@@ -91,7 +97,7 @@ def _order(call: Call, kind: ObjectType, body: Mapping[str, Any], where: Conditi
         raise Refused(400, "Only one sort is supported.")
     if not sorts:
         return "id"
-    given = sorts[0] if isinstance(sorts[0], Mapping) else {"propertyName": sorts[0]}
+    given = sorts[0] if isinstance(sorts[0], Mapping) else _named_sort(str(sorts[0]))
     subject = operand(call.catalog, kind, str(given.get("propertyName", "")))
     direction = "DESC" if str(given.get("direction", "ASCENDING")).upper() == "DESCENDING" else "ASC"
     if subject.sql == "id":

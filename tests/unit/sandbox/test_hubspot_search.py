@@ -178,3 +178,8 @@ def test_paging_by_modified_date_uses_an_index(hub: Portal) -> None:
         ("a@x.com",),
     ).fetchall()
     assert "USING INDEX hubspot_contacts_email" in by_email[0]["detail"]
+
+
+def test_a_sort_may_be_a_name_and_a_minus_turns_it_round(hub: Portal) -> None:
+    assert numbers(hub, sorts=["followercount"]) == list(range(1, 12))
+    assert numbers(hub, sorts=["-followercount"]) == list(range(11, 0, -1))
