@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from connector.sandbox.salesforce import auth
+from connector.sandbox.salesforce.conversion import Conversion, convert_lead, merge
 from connector.sandbox.salesforce.duplicates import put_rule
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import instant_text
@@ -16,10 +17,9 @@ from connector.sandbox.salesforce.recycling import empty_old, undelete
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.seeding import ADMINISTRATOR_ID, INTEGRATION_USER_ID
-from connector.sandbox.salesforce.writing import Author, create, delete, live_row, update
+from connector.sandbox.salesforce.writing import Author, create, delete, update
 
 _LATE_ACTIONS = frozenset({"create", "update", "delete"})
-_CARRIED = ("FirstName", "LastName", "Salutation", "Title", "Email", "Phone", "MobilePhone", "LeadSource", "OwnerId")
 
 
 def act(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,86 +122,18 @@ def _duplicate_rule(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convert_lead(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Make a contact and account of a lead, and an opportunity when `with_opportunity` is given; the lead is frozen."""
-    lead, native = _object_of(org, payload["id"])
-    row = live_row(org, lead, native)
-    author = _author(org)
-    owner = row["OwnerId"] if str(row["OwnerId"]).startswith("005") else ADMINISTRATOR_ID
-    known = org.database.execute(
-        "SELECT Id FROM sf_Account WHERE Name = ? AND IsDeleted = 0 ORDER BY Id", (row["Company"],)
-    ).fetchone()
-    account = (
-        known["Id"]
-        if known is not None
-        else create(org, author, org.object("Account"), {"Name": row["Company"], "OwnerId": owner})
-    )
-    values = {name: row[name] for name in _CARRIED if row.get(name) is not None} | {"OwnerId": owner}
-    contact = create(org, author, org.object("Contact"), {**values, "AccountId": account})
-    opportunity = None
-    if payload.get("with_opportunity"):
-        closes = (org.now() + timedelta(days=90)).date().isoformat()
-        opportunity = create(
-            org,
-            author,
-            org.object("Opportunity"),
-            {
-                "Name": row["Company"],
-                "AccountId": account,
-                "StageName": "Prospecting",
-                "CloseDate": closes,
-                "OwnerId": owner,
-            },
-        )
-        create(
-            org,
-            author,
-            org.object("OpportunityContactRole"),
-            {"OpportunityId": opportunity, "ContactId": contact, "IsPrimary": True},
-        )
-    now = org.now_text()
-    org.database.execute(
-        "UPDATE sf_Lead SET IsConverted = 1, Status = 'Closed - Converted', ConvertedDate = ?, ConvertedAccountId = ?, "
-        "ConvertedContactId = ?, ConvertedOpportunityId = ?, LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ? "
-        "WHERE Id = ?",
-        (now[:10], account, contact, opportunity, now, ADMINISTRATOR_ID, now, native),
-    )
-    _follow_contact(org, native, contact, now)
-    return {"contact": contact, "account": account, "opportunity": opportunity}
-
-
-def _follow_contact(org: Org, native: str, contact: str, now: str) -> None:
-    """Activities and campaign members of a converted lead go on with its contact."""
-    org.database.execute(
-        "UPDATE sf_CampaignMember SET ContactId = ?, LeadOrContactId = ?, Type = 'Contact', SystemModstamp = ? WHERE LeadId = ?",
-        (contact, contact, now, native),
-    )
-    org.database.execute("UPDATE sf_Task SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
-    org.database.execute("UPDATE sf_Event SET WhoId = ?, SystemModstamp = ? WHERE WhoId = ?", (contact, now, native))
-    for table in ("sf_TaskRelation", "sf_EventRelation"):
-        org.database.execute(
-            f"UPDATE {table} SET RelationId = ?, SystemModstamp = ? WHERE RelationId = ?", (contact, now, native)
-        )
+    _, native = _object_of(org, payload["id"])
+    wanted = Conversion(with_opportunity=bool(payload.get("with_opportunity")))
+    return dict(convert_lead(org, _author(org), native, wanted))
 
 
 def _merge(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Merge one record into another of its type: children move, the loser goes to the recycle bin with MasterRecordId."""
     one, winner = _object_of(org, payload["winner"])
     other, loser = _object_of(org, payload["loser"])
-    if one.name != other.name or "MasterRecordId" not in one.fields:
+    if one.name != other.name:
         raise ValueError("merge takes two leads, contacts or accounts")
-    live_row(org, one, winner)
-    live_row(org, one, loser)
-    now = org.now_text()
-    for child, reference in org.schema.children_of(one.name):
-        if reference.name != "MasterRecordId":
-            org.database.execute(
-                f'UPDATE {child.table} SET "{reference.name}" = ?, SystemModstamp = ? WHERE "{reference.name}" = ?',
-                (winner, now, loser),
-            )
-    delete(org, _author(org), one, loser)
-    org.database.execute(f"UPDATE {one.table} SET MasterRecordId = ? WHERE Id = ?", (winner, loser))
-    org.database.execute(
-        f"UPDATE {one.table} SET LastModifiedDate = ?, SystemModstamp = ? WHERE Id = ?", (now, now, winner)
-    )
+    merge(org, _author(org), one, winner, [loser])
     return {"id": winner}
 
 

@@ -1,7 +1,7 @@
-"""Signing in to the imitated org: client credentials, JWT bearer, refresh token, password, SOAP login; sessions that expire.
+"""Signing in to the imitated org: client credentials, JWT bearer, refresh token, password; sessions that expire.
 
 Salesforce Help, "OAuth 2.0 Client Credentials Flow", "OAuth 2.0 JWT Bearer Flow": errors are 400 with `error` and
-`error_description`; a good answer has no `expires_in`. SOAP API Developer Guide, "login()": gone from API version 65 on.
+`error_description`; a good answer has no `expires_in`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
-from xml.etree import ElementTree
 
 import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -28,8 +27,6 @@ JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 AUDIENCES = ("https://login.salesforce.com", "https://test.salesforce.com")
 LONGEST_ASSERTION_S = 300.0
 CERTIFICATE = "salesforce_certificate"
-NO_SOAP_LOGIN_FROM = 65.0
-_SERVERS = (("server", "u"), ("metadata", "m"))
 
 
 class OAuthError(Exception):
@@ -46,20 +43,20 @@ def token(org: Org, form: Mapping[str, str], authorization: str, base_url: str) 
     grant = form.get("grant_type", "")
     if grant == "client_credentials":
         _check_client(org, form, authorization)
-        return _session(org, INTEGRATION_USER_ID, base_url)
+        return session(org, INTEGRATION_USER_ID, base_url)
     if grant == JWT_GRANT:
-        return _session(org, _user_of_assertion(org, form.get("assertion", ""), base_url), base_url)
+        return session(org, _user_of_assertion(org, form.get("assertion", ""), base_url), base_url)
     if grant == "refresh_token":
         _check_client(org, form, authorization, is_secret_needed=False)
         if form.get("refresh_token") != org.context.settings.salesforce_refresh_token:
             raise OAuthError("invalid_grant", "expired access/refresh token")
-        return _session(org, INTEGRATION_USER_ID, base_url)
+        return session(org, INTEGRATION_USER_ID, base_url)
     if grant == "password":
         _check_client(org, form, authorization)
-        user_id = _user_of_password(org, form.get("username", ""), form.get("password", ""))
+        user_id = user_of_password(org, form.get("username", ""), form.get("password", ""))
         if user_id is None:
             raise OAuthError("invalid_grant", "authentication failure")
-        return _session(org, user_id, base_url)
+        return session(org, user_id, base_url)
     raise OAuthError("unsupported_grant_type", "grant type not supported")
 
 
@@ -125,7 +122,7 @@ def _user_of_assertion(org: Org, assertion: str, base_url: str) -> str:
     return str(user["Id"])
 
 
-def _user_of_password(org: Org, username: str, password: str) -> str | None:
+def user_of_password(org: Org, username: str, password: str) -> str | None:
     """The user, if name and password are right; a security token behind the password is not looked at."""
     settings = org.context.settings
     if username.lower() != settings.salesforce_username or not password.startswith(settings.salesforce_password):
@@ -133,45 +130,8 @@ def _user_of_password(org: Org, username: str, password: str) -> str | None:
     return INTEGRATION_USER_ID
 
 
-_ENVELOPE = (
-    '<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
-    'xmlns="urn:partner.soap.sforce.com" xmlns:sf="urn:fault.partner.soap.sforce.com"><soapenv:Body>{}</soapenv:Body>'
-    "</soapenv:Envelope>"
-)
-
-
-def soap_login(org: Org, version: float, body: bytes, base_url: str) -> tuple[int, str]:
-    """`POST /services/Soap/u/{version}` with a login: status and XML."""
-    if version >= NO_SOAP_LOGIN_FROM:
-        return _fault("UNSUPPORTED_API_VERSION", "login is not available in this API version")
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        return _fault("INVALID_OPERATION", "the request is not a login")
-    try:
-        said = {each.tag.rpartition("}")[2]: each.text or "" for each in ElementTree.fromstring(body).iter()}  # noqa: S314
-    except ElementTree.ParseError:
-        return _fault("INVALID_OPERATION", "the request is not a login")
-    user_id = _user_of_password(org, said.get("username", ""), said.get("password", ""))
-    if user_id is None:
-        return _fault("INVALID_LOGIN", "Invalid username, password, security token; or user locked out.")
-    made = _session(org, user_id, base_url)
-    urls = {kind: f"{base_url}/services/Soap/{letter}/{version}/{ORGANIZATION_ID[:15]}" for kind, letter in _SERVERS}
-    return 200, _ENVELOPE.format(
-        f"<loginResponse><result><metadataServerUrl>{urls['metadata']}</metadataServerUrl>"
-        f"<passwordExpired>false</passwordExpired><sandbox>true</sandbox><serverUrl>{urls['server']}</serverUrl>"
-        f"<sessionId>{made['access_token']}</sessionId><userId>{user_id}</userId><userInfo>"
-        f"<organizationId>{ORGANIZATION_ID}</organizationId><userId>{user_id}</userId>"
-        f"<sessionSecondsValid>{int(org.context.settings.salesforce_session_s)}</sessionSecondsValid></userInfo>"
-        "</result></loginResponse>"
-    )
-
-
-def _fault(code: str, text: str) -> tuple[int, str]:
-    parts = f"<sf:exceptionCode>{code}</sf:exceptionCode><sf:exceptionMessage>{text}</sf:exceptionMessage>"
-    told = f"<faultcode>sf:{code}</faultcode><faultstring>{code}: {text}</faultstring>"
-    return 500, _ENVELOPE.format(f"<soapenv:Fault>{told}<detail><sf:fault>{parts}</sf:fault></detail></soapenv:Fault>")
-
-
-def _session(org: Org, user_id: str, base_url: str) -> dict[str, Any]:
+def session(org: Org, user_id: str, base_url: str) -> dict[str, Any]:
+    """A new session, as the token endpoint tells it."""
     value = f"{ORGANIZATION_ID[:15]}!{secrets.token_urlsafe(72)}"
     expires_at = org.now() + timedelta(seconds=org.context.settings.salesforce_session_s)
     org.database.execute(

@@ -146,6 +146,8 @@ def _json(body: Any, kind: type, code: str) -> Any:
 
 def _root(body: Any, name: str, code: str) -> ElementTree.Element:
     try:
+        if b"<!DOCTYPE" in (body or b"") or b"<!ENTITY" in (body or b""):
+            raise ElementTree.ParseError
         root = ElementTree.fromstring(body or b"")  # noqa: S314
     except ElementTree.ParseError:
         raise RefusedError(code, "Unable to parse the body as XML") from None

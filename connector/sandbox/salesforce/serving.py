@@ -16,7 +16,7 @@ from aiohttp import web
 
 from connector.sandbox.context import COST, RECORDS, SALESFORCE
 from connector.sandbox.database import transaction
-from connector.sandbox.salesforce import acting, auth, bulk_one
+from connector.sandbox.salesforce import acting, auth, bulk_one, soap
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
@@ -95,13 +95,12 @@ def _identity_routes(org: Org) -> list[web.RouteDef]:
 
 
 def _older_routes(org: Org, queries: Queries) -> list[web.RouteDef]:
-    """What older clients ask for: SOAP login and Bulk API 1.0."""
+    """What older clients ask for: SOAP and Bulk API 1.0."""
 
-    async def soap(request: web.Request) -> web.Response:
+    async def ask_soap(request: web.Request) -> web.Response:
         body = await request.read()
-        request[COST] = 0
-        version = float(request.match_info["version"])
-        status, text = auth.soap_login(org, version, body, _base_url(request))
+        kind, version = request.match_info["kind"], float(request.match_info["version"])
+        status, text, request[COST] = soap.answer(org, kind, version, body, _base_url(request))
         return web.Response(status=status, text=text, content_type="text/xml")
 
     async def bulk(request: web.Request) -> web.StreamResponse:
@@ -109,7 +108,10 @@ def _older_routes(org: Org, queries: Queries) -> list[web.RouteDef]:
 
     return [
         web.route("*", r"/services/async/{version:\d+\.0}/{rest:.*}", bulk),
-        web.post(r"/services/Soap/{kind:[cu]}/{version:\d+(?:\.\d)?}", soap),
+        *(
+            web.post(rf"/services/Soap/{{kind:[cu]}}/{{version:\d+(?:\.\d)?}}{end}", ask_soap)
+            for end in ("", r"/{org:\w*}")
+        ),
     ]
 
 
