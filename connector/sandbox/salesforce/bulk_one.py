@@ -1,4 +1,4 @@
-"""Bulk API 1.0: `/services/async/{version}/job`, which older clients use, in JSON, XML and CSV. PK chunking is not there.
+"""Bulk API 1.0: `/services/async/{version}/job`, which older clients use, in JSON, XML and CSV.
 
 Bulk API Developer Guide, "Create a New Job", "Add a Batch", "Get Results for a Batch": a batch has up to 10,000 records, each
 written by itself in chunks of 200; refusals are 400 with `exceptionCode`. Batches are worked on as they come.
@@ -25,6 +25,10 @@ from connector.sandbox.salesforce.soql_sql import Compiler
 
 OPERATIONS = ("insert", "update", "upsert", "delete", "query", "queryAll")
 MOST_RECORDS = 10_000
+IN_CHUNK, MOST_IN_CHUNK = 100_000, 250_000
+CHUNKED = "chunkSize"
+"""Of a job that is cut by id: records in a part (told to nobody)."""
+
 JOB_PREFIX, BATCH_PREFIX, RESULT_PREFIX = "750", "751", "752"
 OPEN, CLOSED, ABORTED = "Open", "Closed", "Aborted"
 
@@ -77,6 +81,7 @@ def create_job(call: Call) -> Answer:
         raise RefusedError("InvalidJob", "External ID was blank for an upsert operation, or is no field")
     number = _next(call.org, "sf_async_job")
     body = {
+        **({CHUNKED: size} if (size := _chunk_size(call, str(operation))) else {}),
         "id": native_id(JOB_PREFIX, number), "operation": operation, "object": one.name, "state": OPEN, "contentType": content,
         "externalIdFieldName": given.get("externalIdFieldName"),
         "concurrencyMode": "Serial" if given.get("concurrencyMode") in (1, "1", "Serial") else "Parallel",
@@ -84,13 +89,24 @@ def create_job(call: Call) -> Answer:
     }  # fmt: skip
     statement = "INSERT INTO sf_async_job (number, id, body) VALUES (?, ?, ?)"
     call.org.database.execute(statement, (number, body["id"], orjson.dumps(body).decode()))
-    return formats.told(call, 201, "jobInfo", _told(call, body), content)
+    return formats.job(call, 201, _told(call, body), content)
+
+
+def _chunk_size(call: Call, operation: str) -> int:
+    """Records in a part, of a query that is cut by id (`Sforce-Enable-PKChunking: true; chunkSize=N`), else 0."""
+    options = [part.strip().lower() for part in call.headers.get("sforce-enable-pkchunking", "").split(";")]
+    sizes = [part.partition("=")[2].strip() for part in options if part.startswith("chunksize")]
+    if options[0] in ("", "false") or not operation.startswith("query"):
+        return 0
+    if sizes and not (sizes[0].isdigit() and 0 < int(sizes[0]) <= MOST_IN_CHUNK):
+        raise RefusedError("InvalidJob", f"chunkSize is a number up to {MOST_IN_CHUNK}")
+    return int(sizes[0]) if sizes else IN_CHUNK
 
 
 def read_job(call: Call, job: str) -> Answer:
     """`GET /job/{id}`."""
     body = _job(call, job)
-    return formats.told(call, 200, "jobInfo", _told(call, body), body["contentType"])
+    return formats.job(call, 200, _told(call, body), body["contentType"])
 
 
 def change_job(call: Call, job: str) -> Answer:
@@ -102,7 +118,7 @@ def change_job(call: Call, job: str) -> Answer:
     call.org.database.execute(
         "UPDATE sf_async_job SET body = ? WHERE id = ?", (orjson.dumps(body).decode(), body["id"])
     )
-    return formats.told(call, 200, "jobInfo", _told(call, body), body["contentType"])
+    return formats.job(call, 200, _told(call, body), body["contentType"])
 
 
 def add_batch(call: Call, job: str) -> Answer:
@@ -111,40 +127,50 @@ def add_batch(call: Call, job: str) -> Answer:
     _demand_content(call, body)
     if body["state"] != OPEN:
         raise RefusedError("InvalidJobState", f"Batch can't be added to a job that is {body['state']}")
-    number, now = _next(call.org, "sf_async_batch"), call.org.now_text()
-    batch: dict[str, Any] = {
-        "id": native_id(BATCH_PREFIX, number),
-        "jobId": body["id"],
-        "createdDate": now,
-        "systemModstamp": now,
-    }
-    batch |= {"totalProcessingTime": 0, "apiActiveProcessingTime": 0, "apexProcessingTime": 0}
-    is_query = body["operation"].startswith("query")
+    is_query, size = body["operation"].startswith("query"), body.get(CHUNKED)
     try:
         result = _queried(call, body) if is_query else _written(call, body)
-        failed = 0 if is_query else sum(not row["success"] for row in result)
-        batch |= {"state": "Completed", "numberRecordsProcessed": len(result), "numberRecordsFailed": failed}
     except RefusedError as error:
-        result = []
-        batch |= {
-            "state": "Failed",
-            "stateMessage": f"InvalidBatch : {error}",
-            "numberRecordsProcessed": 0,
-            "numberRecordsFailed": 0,
-        }
+        batch = _add(call, body, [], {"state": "Failed", "stateMessage": f"InvalidBatch : {error}"})
+    else:
+        failed = 0 if is_query else sum(not row["success"] for row in result)
+        if size:
+            batch = _add(call, body, [], {"state": "NotProcessed"})
+            for part in _chunks(result, size):
+                _add(call, body, part, {"state": "Completed", "numberRecordsProcessed": len(part)})
+        else:
+            done = {"state": "Completed", "numberRecordsProcessed": len(result), "numberRecordsFailed": failed}
+            batch = _add(call, body, result, done)
+    queued = {**batch, "state": "Queued", "numberRecordsProcessed": 0, "numberRecordsFailed": 0}
+    return formats.batch(201, queued, body["contentType"])
+
+
+def _chunks(result: list[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
+    """PK chunking: the result by growing id, in parts; none where there are no records."""
+    rows = sorted(result, key=lambda row: str(row["attributes"]["url"]))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _add(call: Call, job: Mapping[str, Any], result: list[dict[str, Any]], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep a batch."""
+    number, now = _next(call.org, "sf_async_batch"), call.org.now_text()
+    batch: dict[str, Any] = {
+        "id": native_id(BATCH_PREFIX, number), "jobId": job["id"], "createdDate": now, "systemModstamp": now,
+        "totalProcessingTime": 0, "apiActiveProcessingTime": 0, "apexProcessingTime": 0,
+        "numberRecordsProcessed": 0, "numberRecordsFailed": 0, **said,
+    }  # fmt: skip
     call.org.database.execute(
         "INSERT INTO sf_async_batch (number, id, job, body, request, result) VALUES (?, ?, ?, ?, ?, ?)",
         (
             number,
             batch["id"],
-            body["id"],
+            job["id"],
             orjson.dumps(batch).decode(),
             call.body or b"",
             orjson.dumps(result).decode(),
         ),
     )
-    queued = {**batch, "state": "Queued", "numberRecordsProcessed": 0, "numberRecordsFailed": 0}
-    return replace(formats.told(call, 201, "batchInfo", queued, body["contentType"]), records=len(result))
+    return batch
 
 
 def _demand_content(call: Call, job: Mapping[str, Any]) -> None:
@@ -159,13 +185,13 @@ def list_batches(call: Call, job: str) -> Answer:
     """`GET /job/{id}/batch`."""
     body = _job(call, job)
     rows = call.org.database.execute("SELECT body FROM sf_async_batch WHERE job = ? ORDER BY number", (body["id"],))
-    return formats.batches(call, [orjson.loads(row["body"]) for row in rows], body["contentType"])
+    return formats.batches([orjson.loads(row["body"]) for row in rows], body["contentType"])
 
 
 def read_batch(call: Call, job: str, batch: str) -> Answer:
     """`GET /job/{id}/batch/{id}`."""
     body = orjson.loads(_batch(call, job, batch)["body"])
-    return formats.told(call, 200, "batchInfo", body, _job(call, job)["contentType"])
+    return formats.batch(200, body, _job(call, job)["contentType"])
 
 
 def read_request(call: Call, job: str, batch: str) -> Answer:
@@ -240,10 +266,11 @@ def _told(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
     batches = [orjson.loads(row["body"]) for row in rows]
     counts = {name: sum(each[name] for each in batches) for name in ("numberRecordsProcessed", "numberRecordsFailed")}
     completed = sum(each["state"] == "Completed" for each in batches)
+    shown = {name: value for name, value in body.items() if name != CHUNKED}
     return {
-        **body, **counts, "systemModstamp": body["createdDate"], "numberBatchesTotal": len(batches), "numberBatchesQueued": 0,
+        **shown, **counts, "systemModstamp": body["createdDate"], "numberBatchesTotal": len(batches), "numberBatchesQueued": 0,
         "numberBatchesInProgress": 0, "numberBatchesCompleted": completed,
-        "numberBatchesFailed": len(batches) - completed, "numberRetries": 0,
+        "numberBatchesFailed": sum(each["state"] == "Failed" for each in batches), "numberRetries": 0,
     }  # fmt: skip
 
 

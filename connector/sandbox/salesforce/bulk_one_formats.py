@@ -1,7 +1,7 @@
 """The formats of Bulk API 1.0: what is sent and answered as JSON, XML or CSV.
 
 Bulk API Developer Guide, "Create a New Job", "Prepare Data Files", "Get Results for a Batch", "Handle Failed Records in Batches":
-a batch is what its job's `contentType` says; jobs, batches and errors are told in the format that is asked in.
+a batch is what its job's `contentType` says and is told so (in XML for CSV); jobs and errors are told as they are asked for.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _NOT_FOUND = "Records not found for this query"
 Parsed = dict[str, Any] | RefusedError
 
 
-def is_xml(headers: Mapping[str, str], content: str) -> bool:
-    """Whether a job, batch or error is told in XML: as it was asked, else as the job's content is."""
+def wants_xml(headers: Mapping[str, str], content: str) -> bool:
+    """Whether a job or an error is told in XML: as it was asked for, else as the job's content is."""
     said = f"{headers.get('content-type', '')} {headers.get('accept', '')}".lower()
     if "json" in said:
         return False
@@ -52,25 +52,32 @@ def said_of_job(call: Call) -> dict[str, Any]:
     return dict(_json(call.body, dict, "InvalidJob"))
 
 
-def told(call: Call, status: int, name: str, body: Mapping[str, Any], content: str) -> Answer:
-    """A job (`jobInfo`) or a batch (`batchInfo`)."""
-    if not is_xml(call.headers, content):
-        return Answer(status, dict(body))
-    return document(status, f'<{name} xmlns="{NAMESPACE}">{_elements(body)}</{name}>')
+def job(call: Call, status: int, body: Mapping[str, Any], content: str) -> Answer:
+    """A job, in the format of the request."""
+    if not wants_xml(call.headers, content):
+        return _as_json(status, dict(body))
+    return document(status, f'<jobInfo xmlns="{NAMESPACE}">{_elements(body)}</jobInfo>')
 
 
-def batches(call: Call, listed: Sequence[Mapping[str, Any]], content: str) -> Answer:
+def batch(status: int, body: Mapping[str, Any], content: str) -> Answer:
+    """A batch, in the format of its job: of a CSV job in XML, whatever the request says."""
+    if content == JSON:
+        return _as_json(status, dict(body))
+    return document(status, f'<batchInfo xmlns="{NAMESPACE}">{_elements(body)}</batchInfo>')
+
+
+def batches(listed: Sequence[Mapping[str, Any]], content: str) -> Answer:
     """The batches of a job."""
-    if not is_xml(call.headers, content):
-        return Answer(200, {"batchInfo": list(listed)})
+    if content == JSON:
+        return _as_json(200, {"batchInfo": list(listed)})
     inner = "".join(f"<batchInfo>{_elements(each)}</batchInfo>" for each in listed)
     return document(200, f'<batchInfoList xmlns="{NAMESPACE}">{inner}</batchInfoList>')
 
 
 def refused(headers: Mapping[str, str], status: int, body: Mapping[str, str]) -> Answer:
     """A refusal; JSON where nothing says that it is to be XML."""
-    if not is_xml(headers, JSON):
-        return Answer(status, dict(body))
+    if not wants_xml(headers, JSON):
+        return _as_json(status, dict(body))
     return document(status, f'<error xmlns="{NAMESPACE}">{_elements(body)}</error>')
 
 
@@ -102,7 +109,7 @@ def records(call: Call, one: SObject, content: str) -> list[Parsed]:
 def outcomes(results: Sequence[Mapping[str, Any]], content: str) -> Answer:
     """What became of each record of a batch."""
     if content == JSON:
-        return Answer(200, list(results))
+        return _as_json(200, list(results))
     if content == CSV:
         return _as_csv([["Id", "Success", "Created", "Error"], *map(_outcome_line, results)])
     inner = "".join(f"<result>{_outcome_elements(each)}</result>" for each in results)
@@ -112,7 +119,7 @@ def outcomes(results: Sequence[Mapping[str, Any]], content: str) -> Answer:
 def result_ids(ids: Sequence[str], content: str) -> Answer:
     """The ids of a query's results."""
     if content == JSON:
-        return Answer(200, list(ids))
+        return _as_json(200, list(ids))
     inner = "".join(f"<result>{each}</result>" for each in ids)
     return document(200, f'<result-list xmlns="{NAMESPACE}">{inner}</result-list>')
 
@@ -120,13 +127,17 @@ def result_ids(ids: Sequence[str], content: str) -> Answer:
 def queried(rows: Sequence[Mapping[str, Any]], names: Sequence[str], content: str) -> Answer:
     """The records of a query; `names` are the fields that were selected."""
     if content == JSON:
-        return Answer(200, list(rows))
+        return _as_json(200, list(rows))
     if content == CSV:
         if not rows:
             return Answer(200, headers={"Content-Type": "text/csv"}, pieces=iter([_NOT_FOUND.encode()]))
         return _as_csv([names, *([_text(_inside(row, name)) for name in names] for row in rows)])
     inner = "".join(f'<records xsi:type="sObject">{_record_elements(row)}</records>' for row in rows)
     return document(200, f'<queryResult xmlns="{NAMESPACE}" xmlns:xsi="{INSTANCE}">{inner}</queryResult>')
+
+
+def _as_json(status: int, body: Any) -> Answer:
+    return Answer(status, body, headers={"Content-Type": CONTENT_TYPES[JSON]})
 
 
 def _as_csv(lines: Sequence[Sequence[str]]) -> Answer:

@@ -151,3 +151,36 @@ def test_the_address_that_a_token_names_tells_who_it_is(server: OrgClient) -> No
     )
     assert requests.get(known["sub"], timeout=10).status_code == 403
     assert server.session.get(known["sub"][:-3] + "AAB", timeout=10).status_code == 403
+
+
+def test_a_job_made_in_json_tells_its_csv_batches_in_xml(server: OrgClient, older: Older) -> None:
+    headers = {**older.headers, "Content-Type": "application/json"}
+    body = {"operation": "queryAll", "object": "Contact", "contentType": "CSV"}
+    made = requests.post(older.base, headers=headers, json=body, timeout=10)
+    assert made.headers["Content-Type"] == "application/json"
+    path = older.batch(made.json()["id"], "SELECT Id FROM Contact", "CSV")
+    answer = requests.get(older.base + path, headers=headers, timeout=10)
+    assert (answer.headers["Content-Type"], _flat(answer.text)["state"]) == ("application/xml", "Completed")
+    assert requests.get(f"{older.base}/{made.json()['id']}", headers=headers, timeout=10).json()["state"] == "Open"
+
+
+def test_a_query_cut_by_id_has_a_batch_for_each_part(server: OrgClient, older: Older) -> None:
+    for number in range(5):
+        server.create("Campaign", Name=f"Cut {number}")
+    older.headers |= {"Sforce-Enable-PKChunking": "true; chunkSize=2"}
+    job = older.job("query", "CSV", of="Campaign")
+    assert "chunkSize" not in job
+    first = older.batch(job["id"], "SELECT Id FROM Campaign", "CSV")
+    assert _flat(older.get(first))["state"] == "NotProcessed"
+    listed = ElementTree.fromstring(older.get(f"/{job['id']}/batch"))
+    told = [_flat(ElementTree.tostring(each, encoding="unicode")) for each in listed]
+    assert [each["numberRecordsProcessed"] for each in told] == ["0", "2", "2", "1"]
+    ids: list[str] = []
+    for each in told[1:]:
+        path = f"/{job['id']}/batch/{each['id']}/result"
+        text = older.get(f"{path}/{_flat(older.get(path))['result']}")
+        ids += [row["Id"] for row in csv.DictReader(io.StringIO(text))]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 5
+    older.headers |= {"Sforce-Enable-PKChunking": "chunkSize=250001"}
+    assert older.job("query", "CSV", 400)["exceptionCode"] == "InvalidJob"
