@@ -43,6 +43,7 @@ ALL_SCOPES: tuple[str, ...] = tuple(
             "content",
             "oauth",
             "business-intelligence",
+            "automation",
             "crm.lists.read",
             "crm.lists.write",
             "settings.users.read",

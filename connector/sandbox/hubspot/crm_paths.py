@@ -114,6 +114,12 @@ def _association_endpoints() -> Iterator[Endpoint]:
     )
 
 
+def _newer_record_endpoints() -> Iterator[Endpoint]:
+    """Beside links, the paths of v4 read records as those of v3 do."""
+    rows = [("GET", "/{type}", reading.list_objects, reads), ("GET", "/{type}/{id}", reading.get_object, reads)]
+    yield from area("v4 records", rows)
+
+
 def _older_association_endpoints() -> Iterator[Endpoint]:
     ends, link = "/{type}/{to_type}/batch", "/{type}/{id}/associations/{to_type}"
     rows = [
@@ -183,6 +189,7 @@ def _schema_endpoints() -> Iterator[Endpoint]:
 GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _object_endpoints,
     _association_endpoints,
+    _newer_record_endpoints,
     _older_association_endpoints,
     _property_endpoints,
     _schema_endpoints,

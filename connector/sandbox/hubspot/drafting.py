@@ -121,7 +121,7 @@ def _wrong_stage(
     if names is None or not (changes.get(names[0]) or changes.get(names[1])):
         return []
     stages = pipeline_stages(database, kind.name)
-    pipeline, stage = after.get(names[0]) or "default", after.get(names[1])
+    pipeline, stage = after.get(names[0]) or next(iter(stages), ""), after.get(names[1])
     if stages and pipeline not in stages:
         return [ValueProblem(names[0], "INVALID_OPTION", f"{pipeline} is not a valid pipeline ID")]
     if stages and stage and stage not in stages[pipeline]:

@@ -25,11 +25,14 @@ MOST_RECENT = 10_000
 #: Engagement type -> our object type, and the names in its metadata with the properties that they are now.
 ENGAGEMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "NOTE": ("notes", {"body": "hs_note_body"}),
-    "CALL": ("calls", {"body": "hs_call_body", "title": "hs_call_title", "status": "hs_call_status",
-                       "durationMilliseconds": "hs_call_duration"}),
-    "EMAIL": ("emails", {"subject": "hs_email_subject", "text": "hs_email_text", "html": "hs_email_html", "status": "hs_email_status"}),
-    "MEETING": ("meetings", {"title": "hs_meeting_title", "body": "hs_meeting_body", "startTime": "hs_meeting_start_time"}),
-    "TASK": ("tasks", {"subject": "hs_task_subject", "body": "hs_task_body", "status": "hs_task_status", "taskType": "hs_task_type"}),
+    "CALL": ("calls", {"body": "hs_call_body", "title": "hs_call_title", "status": "hs_call_status", "disposition": "hs_call_disposition",
+                       "fromNumber": "hs_call_from_number", "toNumber": "hs_call_to_number", "durationMilliseconds": "hs_call_duration"}),
+    "EMAIL": ("emails", {"subject": "hs_email_subject", "text": "hs_email_text", "html": "hs_email_html", "status": "hs_email_status",
+                         "from": "hs_email_from_email", "to": "hs_email_to_email", "cc": "hs_email_cc_email"}),
+    "MEETING": ("meetings", {"title": "hs_meeting_title", "body": "hs_meeting_body", "startTime": "hs_meeting_start_time",
+                             "endTime": "hs_meeting_end_time"}),
+    "TASK": ("tasks", {"subject": "hs_task_subject", "body": "hs_task_body", "status": "hs_task_status", "taskType": "hs_task_type",
+                       "completionDate": "hs_task_completion_date"}),
 }  # fmt: skip
 _ENDS = (("contactIds", "contacts"), ("companyIds", "companies"), ("dealIds", "deals"), ("ticketIds", "tickets"))
 
@@ -221,9 +224,23 @@ def _engagement(call: Call, name: str, record: Record) -> dict[str, Any]:
         **({"ownerId": owner} if owner is not None else {}),
     }  # fmt: skip
     links = _links(call, BY_NAME[kind], record, _ENDS)
-    said = {name: held[property_name] for name, property_name in metadata.items() if held.get(property_name)}
+    said = {name: _metadatum(name, held[key], held) for name, key in metadata.items() if held.get(key)}
     associations = {**links, "ownerIds": [owner] if owner is not None else [], "workflowIds": []}
     return {"engagement": told, "associations": associations, "attachments": [], "metadata": said}
+
+
+def _metadatum(name: str, text: str, held: Mapping[str, str]) -> Any:
+    """A property as the metadata of an engagement has it: times in milliseconds, addresses as objects."""
+    if name in ("startTime", "endTime", "completionDate"):
+        return parse_ms(text)
+    if name == "durationMilliseconds":
+        return int(float(text))
+    if name == "from":
+        names = {"firstName": held.get("hs_email_from_firstname"), "lastName": held.get("hs_email_from_lastname")}
+        return {"email": text, **{key: value for key, value in names.items() if value}}
+    if name in ("to", "cc"):
+        return [{"email": each.strip()} for each in text.split(";") if each.strip()]
+    return text
 
 
 # ------------------------------------------------------------------------------------------------ owners

@@ -18,6 +18,7 @@ from connector.sandbox.hubspot import (
     lists,
     marketing,
     oauth,
+    older_marketing,
     older_records,
     older_subscriptions,
     pipeline_api,
@@ -32,6 +33,7 @@ from connector.sandbox.hubspot.serving import Endpoint, responder, unknown
 
 AREAS: Mapping[str, tuple[str, ...]] = {
     "objects": ("/crm/v3/objects", "/crm/objects/2026-09"),
+    "v4 records": ("/crm/v4/objects",),
     "links": ("/crm/v4/objects", "/crm/objects/2026-09"),
     "associations": ("/crm/v4/associations", "/crm/associations/2026-09"),
     "older links": ("/crm/v3/objects",),
@@ -41,6 +43,11 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "old properties": ("/properties/v1", "/properties/v2"),
     "pipelines": ("/crm/v3/pipelines", "/crm/pipelines/2026-09"),
     "old pipelines": ("/crm-pipelines/v1/pipelines",),
+    "old deal pipelines": ("/deals/v1/pipelines",),
+    "old forms": ("/forms/v2/forms",),
+    "campaigns": ("/email/public/v1/campaigns",),
+    "subscriptions timeline": ("/email/public/v1/subscriptions/timeline",),
+    "workflows": ("/automation/v3/workflows",),
     "lists": ("/crm/v3/lists", "/crm/lists/2026-09"),
     "users": ("/settings/v3/users", "/settings/users/2026-09"),
     "subscriptions": ("/communication-preferences/v4", "/communication-preferences/2026-09"),
@@ -221,6 +228,14 @@ def _older_record_endpoints() -> Iterator[Endpoint]:
         ("engagements", "/modified/after", older_records.engagements_after, contacts),
         ("engagements", "/{id:\\d+}", older_records.get_engagement, contacts),
         ("old owners", "", older_records.list_owners, owners),
+        ("old deal pipelines", "", older_marketing.list_deal_pipelines, deals),
+        ("old forms", "", older_marketing.list_forms, any_of("forms")),
+        ("old forms", "/{id}", older_marketing.get_form, any_of("forms")),
+        ("campaigns", "", older_marketing.list_campaigns, any_of("content")),
+        ("campaigns", "/by-id", older_marketing.list_campaigns, any_of("content")),
+        ("campaigns", "/{id:\\d+}", older_marketing.get_campaign, any_of("content")),
+        ("subscriptions timeline", "", older_marketing.subscriptions_timeline, any_of("content")),
+        ("workflows", "", older_marketing.list_workflows, any_of("automation")),
     ]
     for name, suffix, work, scopes in rows:
         yield Endpoint("GET", name, suffix, work, scopes)

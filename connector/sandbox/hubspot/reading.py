@@ -22,6 +22,8 @@ LIST_PAGE = 100
 LIST_PAGE_WITH_HISTORY = 50
 BATCH_SIZE = 100
 BATCH_SIZE_WITH_HISTORY = 50
+WITHOUT_RECORDS = ("conversations", "conversation", "0-11")
+"""Types whose links can be asked for though the portal has no records of them."""
 
 
 def object_body(kind: ObjectType, record: Record, names: Sequence[str]) -> dict[str, Any]:
@@ -97,6 +99,8 @@ def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, A
     """Adds the links that the query asks for; the key is the plural name of the other type."""
     ids = [int(body["id"]) for body in results]
     for name in call.many("associations"):
+        if name.lower() in WITHOUT_RECORDS:
+            continue
         other = call.catalog.types.get(name)
         linked = inline_associations(call.context.database, call.catalog.types, kind, ids, other)
         for body, record_id in zip(results, ids, strict=True):

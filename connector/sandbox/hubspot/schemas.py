@@ -26,6 +26,9 @@ from connector.sandbox.hubspot.property_api import checked
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
 MOST_CUSTOM = 10
+LINKED_ANYWAY = ("emails", "meetings", "notes", "tasks", "calls")
+"""Every custom object links to these, whatever its schema names."""
+
 REQUIRED = ("name", "labels", "properties", "requiredProperties", "associatedObjects")
 CHANGEABLE = (
     "labels", "description", "requiredProperties", "searchableProperties", "primaryDisplayProperty",
@@ -57,7 +60,8 @@ def create_schema(call: Call) -> Answer:
     """`POST /crm/v3/schemas` -> 201: the type, its properties, and how it links to the types named."""
     given = json_object(call.body)
     name = _checked_name(call, given)
-    fully, others = f"p{PORTAL_ID}_{name}", [call.catalog.types.get(str(each)) for each in given["associatedObjects"]]
+    others = {call.catalog.types.get(str(each)).name for each in (*given["associatedObjects"], *LINKED_ANYWAY)}
+    fully = f"p{PORTAL_ID}_{name}"
     names = [str(each.get("name")) for each in given["properties"]]
     _check_names(given, names)
     at = iso(call.now_ms)
@@ -80,7 +84,7 @@ def create_schema(call: Call) -> Answer:
         kind = call.catalog.types.get(type_id)
         records.create_table(database, kind)
         _fill(call, kind, given["properties"])
-        for other in others:
+        for other in (each for each in call.catalog.types.all if each.name in others):
             add_links(call, kind, other, None, None, f"{name}_to_{other.singular}")
     return Answer(201, _shown(call, body), 1)
 

@@ -103,3 +103,60 @@ def test_owners_are_the_bare_list(hub: Portal) -> None:
     [owner] = hub.call("GET", "/owners/v2/owners", status=200)
     assert (owner["ownerId"], owner["email"]) == (1, "o@x.com")
     assert hub.call("GET", "/owners/v2/owners?email=other@x.com", status=200) == []
+
+
+def test_engagements_have_times_in_milliseconds_and_addresses_as_objects(hub: Portal) -> None:
+    mail = {"hs_email_subject": "Hi", "hs_email_direction": "EMAIL", "hs_timestamp": WHEN}
+    headers = '{"from": {"email": "me@x.com", "firstName": "Me"}, "to": [{"email": "a@x.com"}, {"email": "b@x.com"}]}'
+    hub.create(
+        "meetings", hs_timestamp=WHEN, hs_meeting_start_time=WHEN, hs_meeting_end_time=WHEN, hs_meeting_title="M"
+    )
+    hub.create("calls", hs_timestamp=WHEN, hs_call_duration="61000")
+    hub.create("emails", hs_email_headers=headers, **mail)
+    rows = hub.call("GET", "/engagements/v1/engagements/paged?limit=10", status=200)["results"]
+    by_type = {row["engagement"]["type"]: row["metadata"] for row in rows}
+    assert by_type["MEETING"]["startTime"] == by_type["MEETING"]["endTime"] == 1_793_527_200_000
+    assert by_type["CALL"]["durationMilliseconds"] == 61_000
+
+
+def test_what_connectors_read_beside_records_has_its_old_shape() -> None:
+    event = {
+        "created": 1_793_000_000_000,
+        "recipient": "a@x.com",
+        "appId": 113,
+        "emailCampaignId": 7,
+        "subject": "News",
+    }
+    events = [
+        {**event, "id": str(number), "type": kind} for number, kind in enumerate(("SENT", "OPEN", "STATUSCHANGE"))
+    ]
+    field = {"name": "email", "label": "E-mail", "required": True, "fieldType": "email"}
+    form = {"id": "f-1", "name": "Demo", "fieldGroups": [{"fields": [field]}]}
+    with portal(world={"email_events": events, "forms": [form]}) as hub:
+        [shown] = hub.call("GET", "/forms/v2/forms", status=200)
+        assert (shown["guid"], shown["formFieldGroups"][0]["fields"][0]["name"], shown["updatedAt"] > 0) == (
+            "f-1",
+            "email",
+            True,
+        )
+        assert hub.call("GET", "/forms/v2/forms/f-1", status=200) == shown
+        hub.call("GET", "/forms/v2/forms/none", status=404)
+        page = hub.call("GET", "/email/public/v1/campaigns/by-id?limit=500", status=200)
+        assert (page["hasMore"], [(each["id"], each["appId"]) for each in page["campaigns"]]) == (False, [(7, 113)])
+        one = hub.call("GET", "/email/public/v1/campaigns/7", status=200)
+        assert (one["subject"], one["counters"]) == ("News", {"sent": 1, "open": 1, "statuschange": 1})
+        hub.call("GET", "/email/public/v1/campaigns/8", status=404)
+        [change] = hub.call("GET", "/email/public/v1/subscriptions/timeline?limit=10", status=200)["timeline"]
+        assert (change["recipient"], change["changes"][0]["causedByEvent"]["id"]) == ("a@x.com", "2")
+        [pipeline] = hub.call("GET", "/deals/v1/pipelines", status=200)
+        won = [each["stageId"] for each in pipeline["stages"] if each["closedWon"]]
+        assert (pipeline["pipelineId"], won) == ("default", ["closedwon"])
+        assert hub.call("GET", "/automation/v3/workflows", status=200) == {"workflows": []}
+
+
+def test_the_paths_of_v4_read_records_too(hub: Portal) -> None:
+    record_id = hub.create("tickets", subject="S", hs_pipeline_stage="1")
+    assert [each["id"] for each in hub.call("GET", "/crm/v4/objects/tickets?limit=100", status=200)["results"]] == [
+        record_id
+    ]
+    assert hub.call("GET", f"/crm/v4/objects/tickets/{record_id}", status=200)["id"] == record_id
