@@ -157,11 +157,10 @@ def touched(
         changed, holders.semi_join(links, ["type", "value"]).select("record"), named.select(record=named.value)
     )
     members = membership.filter(membership.kind == kind)
-    placed = _union(
-        members.select(record=members.key, component=members.component), rows.select("record", "component")
-    ).filter(ibis._.component.notnull())
-    whole = placed.semi_join(placed.semi_join(reached, "record").select("component").distinct(), "component")
-    return _union(reached, whole.select("record"))
+    placed = [members.select(record=members.key, component=members.component), rows.select("record", "component")]
+    components = _union(*(each.semi_join(reached, "record").select("component") for each in placed))
+    components = components.filter(components.component.notnull())
+    return _union(reached, *(each.semi_join(components, "component").select("record") for each in placed))
 
 
 def _union(*parts: ir.Table) -> ir.Table:

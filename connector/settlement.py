@@ -140,7 +140,7 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
         with mart.transaction():
             for layer in _layers(accepted):
                 values = _observed(layer, run)
-                mart.merge("observed", _as_seen(mart, ibis.memtable(values)))
+                mart.merge("observed", _as_seen(mart, mart.keep("settled_values", values)))
                 settled += values.num_rows
         outbox.mark_applied(state, [each.delivery for each in accepted])
     return settled

@@ -146,10 +146,13 @@ class Mart:
             del self._kept[name]
 
     def _compute(self, name: str, rows: ir.Table) -> None:
-        if rows.op().find(ops.InMemoryTable):
-            self.backend.create_table(name, obj=rows, temp=True, overwrite=True)
-        else:
-            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {_statement(self.backend, rows.op())}')
+        given = rows.op().find(ops.InMemoryTable)
+        for each in given:  # Ibis would never let go of them
+            self.connection.register(each.name, each.data.to_pyarrow(each.schema))
+        statement = str(self.backend.compile(rows)) if given else _statement(self.backend, rows.op())
+        self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement}')
+        for each in given:
+            self.connection.unregister(each.name)
 
     def _bound(self, name: str, schema: ibis.Schema, **place: str) -> ir.Table:
         """A table whose schema is known: asking the engine for it again would cost more than most of our queries."""

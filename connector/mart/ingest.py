@@ -210,11 +210,11 @@ class _Merge:
         rows = self._all("roles")
         if self.group.kind is not Kind.OPPORTUNITY:
             return
-        opportunities = ibis.memtable(self._all("records").select(["key"])).distinct()
+        opportunities = self.mart.keep("roles_of", self._all("records").select(["key"])).distinct()
         table = self.mart.table(tables.record_table(Kind.CONTACT_ROLE))
         from_deals = table.filter((table.system == self.group.system) & (table.object_type == self._role_type(rows)))
         gone = from_deals.semi_join(opportunities, from_deals.opportunity == opportunities.key).anti_join(
-            ibis.memtable(rows.select(["key"])), "key"
+            self.mart.keep("roles_there", rows.select(["key"])), "key"
         )
         self.mart.delete_keys(tables.record_table(Kind.CONTACT_ROLE), gone.select("key"))
         if rows.num_rows:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
@@ -45,7 +44,7 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
             score=score.filter(score.model == model).semi_join(subjects, "subject"),
             lines=line.filter(line.model == model).semi_join(subjects, "subject"),
             stage=stage.filter(stage.left_at.isnull()).semi_join(subjects, "subject"),
-            outputs=ibis.memtable(outputs(setup.systems)),
+            outputs=mart.keep("outputs", outputs(setup.systems)),
             revision=moment.run,
         ),
     )

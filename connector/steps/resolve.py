@@ -110,20 +110,20 @@ def _resolve_kind(
         setup.identity,
         moment.now,
     )
-    left = pa.table({"key": resolution.left})
+    left = mart.keep("left_records", pa.table({"key": resolution.left}))
     owners = known.select("key", "owner_id")
-    gone = owners.semi_join(ibis.memtable(left), "key").select("owner_id")
-    moved = ibis.memtable(resolution.changed).select("key", "owner_id")
+    gone = owners.semi_join(left, "key").select("owner_id")
+    moved = mart.keep("changed_membership", resolution.changed)
     before = owners.semi_join(moved, "key").select("owner_id")
-    now = ibis.memtable(resolution.membership).select("key", "owner_id")
+    now = mart.keep("new_membership", resolution.membership.select(["key", "owner_id"]))
     of_dirty = now.semi_join(dirty, "key").select("owner_id")
     concerned = ibis.union(gone, moved.select("owner_id"), before, of_dirty, distinct=True)
     concerned = mart.keep(f"owners_{kind}", concerned)
     if kind is Kind.PERSON:
-        changed = ibis.union(ibis.memtable(left), moved.select("key"), dirty.select("key"), distinct=True)
+        changed = ibis.union(left, moved.select("key"), dirty.select("key"), distinct=True)
         mart.keep("resolved_records", changed.select(record="key"))
     mart.delete_keys("membership", left)
-    mart.merge("membership", resolution.changed)
+    mart.merge("membership", moved)
     mart.merge("issued", resolution.issued)
     components = pa.table({"component": resolution.touched_components})
     mart.replace_bucket("refused", "component", components, resolution.refused)
@@ -137,7 +137,7 @@ def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> N
     mine = identifier.filter(identifier.record_kind == kind.value).semi_join(touched, "record")
     gone = mart.keep("withdrawn_identifiers", mine.filter(mine.withdrawn_at.notnull()).select("key"))
     mart.delete_keys("identifier", gone)
-    labels = ibis.memtable(components.select(["record", "component"]))
+    labels = mart.keep("labels", components.select(["record", "component"]))
     mart.update("identifier", "record", touched.left_join(labels, "record").select("record", "component"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import ibis
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -73,6 +75,17 @@ def test_a_merge_of_many_rows_does_the_same_as_one_of_few(tmp_path: Path, monkey
 def test_storing_takes_one_thread_and_no_more_memory_than_it_wants_or_is_given(given: str, limit: str) -> None:
     storing = MartSection(memory_limit=given).storing
     assert (storing.threads, storing.memory_limit) == (1, limit)
+
+
+def test_rows_that_came_as_arrow_are_let_go_of_once_they_are_kept(tmp_path: Path) -> None:
+    before = pa.total_allocated_bytes()
+    with open_mart(MartSection(), tmp_path) as mart:
+        given = pa.table({"key": pa.array(np.arange(1_000_000)).cast(pa.string())})
+        kept = mart.keep("kept", ibis.memtable(given).filter(ibis._.key == "7"))
+        del given
+        assert mart.count(kept) == 1
+        gc.collect()
+        assert pa.total_allocated_bytes() - before < 1_000_000
 
 
 def test_arrow_lets_go_of_memory_as_the_engine_does(tmp_path: Path) -> None:
