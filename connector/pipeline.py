@@ -10,7 +10,7 @@ from typing import Any
 
 import ibis
 
-from connector import clock, settlement, writeback
+from connector import clock, writeback
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.log import get
@@ -136,7 +136,6 @@ def sync(
         return summary
     _after_pull(setup, systems, summary)
     with setup.mart() as mart:
-        settlement.settle(setup.state, mart, run=moment.run)
         compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
@@ -189,8 +188,6 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
     _after_pull(setup, systems, summary)
-    with setup.mart() as mart:
-        settlement.settle(setup.state, mart, run=moment.run)
     with rehearsed(setup, moment) as (mart, is_in_one):
         compute(setup, mart, moment, progress, summary, is_in_one=is_in_one)
         plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))

@@ -146,6 +146,16 @@ def settle(state: State, mart: Mart, *, run: int) -> int:
     return settled
 
 
+def in_doubt(state: State, system: str) -> pa.Table:
+    """The values (`key`, `value`) that were sent to a system and of which nobody has told whether they are there."""
+    values = {
+        f"{record_key(each)}|{name}": as_text(value)
+        for each in outbox.in_doubt(state, system)
+        for name, value in each.fields.items()
+    }
+    return pa.table({"key": pa.array(list(values), tables.TEXT), "value": pa.array(list(values.values()), tables.TEXT)})
+
+
 def _layers(accepted: Sequence[Entry]) -> list[dict[str, Entry]]:
     """The accepted changes of fields by their record: the first of each, then the second of each that has one, and so on."""
     layers: list[dict[str, Entry]] = []

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from connector import pipeline, settlement, undo, writeback
+from connector import pipeline, undo, writeback
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, out, print_json
@@ -55,7 +55,6 @@ def undo_run(
         summary = Summary(moment.run, failures=failures)
         summary.pulled = pull(setup, systems, moment, progress)
         with setup.mart() as mart:
-            settlement.settle(setup.state, mart, run=moment.run)
             found = undo.undoing(setup.state, mart, run)
         if not dry_run:
             freezes.add(setup.state, _frozen(setup, found, run, moment))

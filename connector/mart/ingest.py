@@ -60,6 +60,7 @@ class Group:
     cursor: str | None
     modified_by: str = ""  # the native field that names who changed a record last
     unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides from us for now
+    in_doubt: pa.Table | None = None  # values of ours (`key`, `value`) that may be there: who finds them finds no edit
 
 
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
@@ -310,14 +311,17 @@ class _Merge:
             self.mart.append("observed", fresh.observed(new, self.run))
         if others.num_rows:
             incoming = self.mart.keep("incoming_observed", others)
-            written = self.mart.keep(
-                "written_observed", known.observed(incoming, self.mart.table("observed"), self.run)
-            )
+            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(), self.run)
+            written = self.mart.keep("written_observed", found)
             if self.mart.count(known.edited(written)):
                 natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
                 edits = known.drift(written, natives, self.group.modified_by, self.now, self.run)
                 self.mart.merge("drift", edits)
             self.mart.merge("observed", written.drop("edited_at_before"))
+
+    def _in_doubt(self) -> ir.Table | None:
+        sent = self.group.in_doubt
+        return self.mart.keep("in_doubt", sent) if sent is not None and sent.num_rows else None
 
     # ------------------------------------------------------------------------------------------------------ dirty
 

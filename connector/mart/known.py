@@ -127,17 +127,23 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
     return ibis.union(new.select(*names), pairs.filter(differs).select(*names), gone.select(*names))
 
 
-def observed(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
+def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run: int) -> ir.Table:
     """OBSERVED rows to merge, each with the `edited_at_before` of the row that it replaces.
 
     After a write of ours only a version that is newer than the one that we had seen before it counts: an index that lags
-    tells that one again. A value that is not the one that we wrote is somebody's edit since its version.
+    tells that one again. A value that is neither the one that we wrote nor one that we may have written (`in_doubt`: `key`,
+    `value`) is somebody's edit since its version.
     """
     joined = incoming.left_join(table, "key", rname="{name}_before")
+    if in_doubt is None:
+        joined = joined.mutate(sent=ibis.null("string"))
+    else:
+        joined = joined.left_join(in_doubt.select(key="key", sent="value"), "key", rname="{name}_sent")
     is_new = joined.key_before.isnull() & joined.value.notnull()
     is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
     is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
     is_ours = joined.ours_before.notnull() & is_same_value(joined.value, joined.ours_before)
+    is_ours |= joined.sent.notnull() & is_same_value(joined.value, joined.sent)
     is_empty = joined.ours_before.isnull() & joined.value.nullif("").isnull()
     written = joined.filter(is_new | is_changed).mutate(
         settled_at=joined.settled_at_before,

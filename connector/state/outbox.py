@@ -222,12 +222,12 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
     return rows
 
 
-def in_doubt(state: State, system: str, now: datetime) -> list[Entry]:
-    """What a kill or a lost reply left in flight or unknown, and may be asked about now, oldest first."""
+def in_doubt(state: State, system: str, now: datetime | None = None) -> list[Entry]:
+    """What a kill or a lost reply left in flight or unknown, oldest first; with `now` only what may be asked about by then."""
     with state.session() as session:
         query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status.in_(IN_DOUBT))
         rows = session.execute(query.order_by(_CHANGES.c.id)).all()
-        return [row for row in rows if row.not_before_at is None or row.not_before_at <= now]
+        return [row for row in rows if now is None or row.not_before_at is None or row.not_before_at <= now]
 
 
 def mark_in_flight(state: State, entries: Sequence[Entry]) -> None:

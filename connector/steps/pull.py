@@ -12,14 +12,14 @@ from functools import partial
 
 import pyarrow as pa
 
-from connector import clock, mapping, tables
+from connector import clock, mapping, settlement, tables
 from connector.errors import ConnectorError
 from connector.log import get
 from connector.mart import Mart
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
-from connector.state import quarantine
+from connector.state import outbox, quarantine
 from connector.state.models import Poll, RunStep
 from connector.steps import asides, hidden, holdings, mended
 from connector.steps import suppress as suppressing
@@ -67,6 +67,7 @@ class _Read:
     mapped: tuple[mapping.Mapped, ...] = ()
     seen_again: tuple[str, ...] = ()  # records of which something was set aside before
     unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides
+    in_doubt: pa.Table | None = None  # values of ours that may be there
     failure: ConnectorError | None = None
     calls: int = 0
 
@@ -78,6 +79,9 @@ def pull(
 
     With `is_full` everything is read again from the beginning; so is a stream whose mapping changed.
     """
+    if outbox.unapplied(setup.state, limit=1):  # a run was cut off: what it wrote is ours when it is read
+        with setup.mart() as mart:
+            settlement.settle(setup.state, mart, run=moment.run)
     for name in systems:
         _forget(setup, setup.systems[name], is_full=is_full)
     requests = {name: _requests(setup, setup.systems[name], moment.now) for name in systems}
@@ -173,7 +177,11 @@ def _read(
     gathered: dict[str, list[Page]] = {}
     since = clock.monotonic_s()
     failure: ConnectorError | None = None
-    kept = _Kept(suppressing.load(setup.state), quarantine.records_set_aside(setup.state, system.name))
+    kept = _Kept(
+        suppressing.load(setup.state),
+        quarantine.records_set_aside(setup.state, system.name),
+        settlement.in_doubt(setup.state, system.name),
+    )
     before = system.calls()
     try:
         ahead = interleaved([partial(system.source.pages, requests)], threads=1, ahead=PAGES_AHEAD)
@@ -209,10 +217,11 @@ def _hand_over(read: _Read, inbox: queue.Queue[_Read]) -> None:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the state knows that mapping has to heed: who is not taken in, and of whom something is set aside."""
+    """What the state knows that reading has to heed: who is not taken in, of whom something is set aside, what we may have sent."""
 
     suppressed: suppressing.Suppressed
     asides: Mapping[str, frozenset[str]]
+    in_doubt: pa.Table
 
 
 def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, moment: Moment) -> _Read:
@@ -238,7 +247,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
     told = tuple(
         replace(page, rows=page.rows.schema.empty_table()) for page in pages
     )  # the rows are mapped: let them go
-    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen, unsent)
+    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen, unsent, kept.in_doubt)
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
@@ -311,6 +320,7 @@ def _group(read: _Read) -> Group:
         cursors[-1] if cursors else None,
         read.stream.modified_by,
         read.unsent,
+        read.in_doubt,
     )
 
 

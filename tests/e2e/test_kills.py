@@ -20,7 +20,7 @@ HELD_S = 60
 
 
 def _assert_complete(world: World) -> None:
-    """Every desired value is there, no task twice, no workflow fired twice on one record, every stream conserved."""
+    """Every desired value is there and ours, no task twice, no workflow fired twice on one record, every stream conserved."""
     house, crms = world.house, world.crms
     wanted = house.desired()
     assert len(wanted) > 100
@@ -30,6 +30,7 @@ def _assert_complete(world: World) -> None:
     fired = Counter((each["rule"], each["record_id"]) for each in crms.look("firings"))
     assert fired, "no workflow fired, so firing twice could not be seen"
     assert [key for key, count in fired.items() if count > 1] == []
+    assert house.mart("SELECT record, field, ours, theirs FROM drift") == [], "our own writes are taken for somebody's"
     steps = house.state("SELECT run, stream, pulled, applied + unchanged + filtered + quarantined FROM run_step")
     assert [step for step in steps if step[2] != step[3]] == []
     assert (

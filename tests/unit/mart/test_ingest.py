@@ -43,10 +43,17 @@ def row(
     }  # fmt: skip
 
 
-def pull(mart: Mart, stream: str, *rows: dict[str, Any], run: int = 1, cursor: str | None = "c1") -> Counts:
+def pull(
+    mart: Mart,
+    stream: str,
+    *rows: dict[str, Any],
+    run: int = 1,
+    cursor: str | None = "c1",
+    in_doubt: pa.Table | None = None,
+) -> Counts:
     page = pa.Table.from_pylist([{**each, "object_type": stream} for each in rows], schema=tables.PAGE)
     mapped = mapping.apply(page, MAPPINGS[stream], system="hubspot", region="DE", outputs=("connector_score",), now=NOW)
-    group = Group("hubspot", stream, KINDS[stream], (mapped,), len(rows), 0, cursor)
+    group = Group("hubspot", stream, KINDS[stream], (mapped,), len(rows), 0, cursor, in_doubt=in_doubt)
     return ingest(mart, group, run=run, now=NOW)
 
 
@@ -128,6 +135,27 @@ def test_a_version_that_we_had_seen_before_our_write_does_not_undo_it(mart: Mart
     assert table(mart, "observed")[0]["value"] == "70"
     pull(mart, "contacts", row("1", seen + timedelta(seconds=1), connector_score="12"), run=4)
     assert table(mart, "observed")[0]["value"] == "12"
+
+
+def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_is(mart: Mart) -> None:
+    settled = [
+        {
+            "key": f"hubspot|contacts|{native_id}|connector_score", "system": "hubspot", "object_type": "contacts",
+            "native_id": native_id, "record": f"hubspot|contacts|{native_id}", "field": "connector_score", "value": "12",
+            "ours": "12", "observed_at": NOW, "settled_at": NOW, "revision": 1,
+        }
+        for native_id in ("1", "2")
+    ]  # fmt: skip
+    mart.merge("observed", pa.Table.from_pylist(settled, schema=tables.OBSERVED))
+    pull(mart, "contacts", row("1"), row("2"))
+    later = NOW + timedelta(minutes=1)
+    sent = pa.table({"key": [each["key"] for each in settled], "value": ["70", "70"]})
+    found = (row("1", later, connector_score="70.0"), row("2", later, connector_score="99"))
+    pull(mart, "contacts", *found, run=2, in_doubt=sent)
+    assert [(each["value"], each["edited_at"]) for each in table(mart, "observed")] == [("70", None), ("99", later)]
+    assert [(each["record"], each["ours"], each["theirs"]) for each in table(mart, "drift")] == [
+        ("hubspot|contacts|2", "12", "99")
+    ]
 
 
 def test_a_deletion_keeps_what_was_known_and_is_dirty_once(mart: Mart) -> None:
