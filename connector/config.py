@@ -14,7 +14,7 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from connector import lifecycle, scoring, tomlfile, writeback
 from connector.alerts import AlertsSection
-from connector.errors import ConfigError
+from connector.errors import ConfigError, Problem
 from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
 from connector.log import LogSection
@@ -28,7 +28,7 @@ from connector.section import Section
 from connector.sources import ADAPTERS
 from connector.state import StateSection
 from connector.survivorship import SurvivorshipSection
-from connector.tomlfile import TomlFile, kind_of, nearest
+from connector.tomlfile import TomlFile, close_to, did_you_mean, kind_of, nearest
 from connector.triggers import OWNERS
 from connector.writeback import WritebackSection
 
@@ -78,9 +78,12 @@ class Config:
         return self.file.parent
 
 
-def load(file: Path) -> Config:
-    """Read and check a configuration. Raises ConfigError with every problem there is; nothing else is touched."""
-    reader = _Reader(tomlfile.read(file))
+def load(file: Path, *, needs_secrets: bool = True) -> Config:
+    """Read and check a configuration. Raises ConfigError with every problem there is; nothing else is touched.
+
+    Who talks to no system `needs_secrets` not: then they may be missing, and none is looked at.
+    """
+    reader = _Reader(tomlfile.read(file, needs_secrets=needs_secrets))
     config = reader.read()
     if config is None:
         raise ConfigError(reader.toml.placed())
@@ -97,16 +100,17 @@ class _Reader:
         known = {"systems", "mapping", *SINGLE_SECTIONS, *NAMED_SECTIONS}
         for name in toml.raw.keys() - known:
             toml.unknown(name, name, known)
-        systems, adapters = self._systems(toml.table("systems"))
-        region, mapping = self._mapping(toml.table("mapping"), toml.raw.get("systems", {}))
+        tables = toml.table("systems")
+        systems, adapters = self._systems(tables)
+        region, mapping = self._mapping(toml.table("mapping"), tables, adapters)
         single = {name: toml.single(model, name) for name, model in SINGLE_SECTIONS.items()}
         named = {name: toml.named(model, toml.table(name), name) for name, model in NAMED_SECTIONS.items()}
         self._check_rules(single, named)
-        if len(adapters) == len(toml.table("systems")):
+        if len(adapters) == len(tables):
             self._check_names(single, named["tasks"], adapters)
-        if single["writeback"] is not None and len(adapters) == len(toml.table("systems")):
+        if single["writeback"] is not None and len(adapters) == len(tables):
             written = {name: each.capabilities for name, each in adapters.items()}
-            toml.problems += writeback.problems(single["writeback"], written)
+            toml.also(writeback.problems(single["writeback"], written))
         if toml.problems:
             return None
         fingerprint = hashlib.blake2b(toml.text.encode(), digest_size=8).hexdigest()
@@ -118,33 +122,36 @@ class _Reader:
         systems: dict[str, Section] = {}
         adapters: dict[str, Adapter] = {}
         if not tables:
-            self.toml.say("systems", "there is no system", "add a table such as [systems.salesforce]")
+            self.toml.also([Problem("systems", "there is no system", "add a table such as [systems.salesforce]")])
         for name, values in tables.items():
             path = f"systems.{name}"
             if not _NAME.match(name):
                 self.toml.say(path, "the name of a system is made of a-z, 0-9 and _, and begins with a letter")
-                continue
             if not isinstance(values, Mapping):
                 self.toml.say(path, f"must be a table [{path}], is {kind_of(values)}")
                 continue
-            kind = values.get("kind")
-            if kind not in kinds:
-                self.toml.say(
-                    f"{path}.kind",
-                    f"must be one of {', '.join(sorted(kinds))}" + ("" if kind is None else f", is {kind!r}"),
-                    nearest(str(kind), kinds),
-                )
+            adapter = self._adapter(values.get("kind"), name, kinds)
+            if adapter is None:
                 continue
-            adapters[name] = kinds[kind]
-            options = kinds[kind].options
-            systems[name] = self.toml.section(options, self.toml.resolved(options, values, path), path)
+            adapters[name] = adapter
+            options = self.toml.resolved(adapter.options, {**values, "kind": adapter.kind}, path)
+            systems[name] = self.toml.section(adapter.options, options, path)
         return systems, adapters
 
+    def _adapter(self, kind: Any, name: str, kinds: Mapping[str, Adapter]) -> Adapter | None:
+        """What a system is; after a problem what was probably meant, so that the rest is checked too."""
+        if isinstance(kind, str) and kind in kinds:
+            return kinds[kind]
+        meant = close_to(name if kind is None else str(kind), kinds)
+        what = f"must be one of {', '.join(sorted(kinds))}" + ("" if kind is None else f", is {kind!r}")
+        self.toml.say(f"systems.{name}.kind", what, did_you_mean(meant))
+        return kinds.get(meant)
+
     def _mapping(
-        self, tables: Mapping[str, Any], systems: Mapping[str, Any]
+        self, tables: Mapping[str, Any], systems: Mapping[str, Any], adapters: Mapping[str, Adapter]
     ) -> tuple[str, dict[str, dict[str, MappingSection]]]:
         region = tables.get("region", "US")
-        if region not in SUPPORTED_REGIONS:
+        if not isinstance(region, str) or region not in SUPPORTED_REGIONS:
             self.toml.say("mapping.region", 'must be a country code of two letters such as "DE"')
         made: dict[str, dict[str, MappingSection]] = {}
         for system, streams in tables.items():
@@ -153,14 +160,16 @@ class _Reader:
             if system not in systems:
                 self.toml.unknown(f"mapping.{system}", system, systems)
                 continue
-            if isinstance(streams, Mapping):
-                made[system] = self.toml.named(MappingSection, streams, f"mapping.{system}")
-            kinds = {adapter.kind: adapter for adapter in ADAPTERS}
-            adapter = kinds.get(systems[system].get("kind"))
-            known = {stream.name for stream in adapter.streams} if adapter else set()
-            for stream in set(made.get(system, {})) - known if adapter else ():
+            if not isinstance(streams, Mapping):
+                self.toml.say(f"mapping.{system}", f"must be a table [mapping.{system}.STREAM], is {kind_of(streams)}")
+                continue
+            adapter = adapters.get(system)
+            known = {stream.name for stream in adapter.streams} if adapter else streams.keys()
+            for stream in streams.keys() - known:
                 self.toml.unknown(f"mapping.{system}.{stream}", stream, known)
-            sound = {name: section for name, section in made.get(system, {}).items() if name in known and section}
+            mine = {name: values for name, values in streams.items() if name in known}
+            made[system] = self.toml.named(MappingSection, mine, f"mapping.{system}")
+            sound = {name: section for name, section in made[system].items() if section}
             if adapter and sound:
                 self._check_mapping(adapter.kind, sound, system)
         return str(region), made
@@ -169,7 +178,7 @@ class _Reader:
         try:
             mapping_of(kind, sections, system=system)
         except ConfigError as problem:
-            self.toml.problems += problem.problems
+            self.toml.also(problem.problems)
 
     def _check_names(
         self, single: Mapping[str, Any], tasks: Mapping[str, TaskSection | None], adapters: Mapping[str, Adapter]
@@ -189,16 +198,16 @@ class _Reader:
                 self.toml.say(f"schedule.streams.{name}", "there is no such stream", nearest(name, streams))
 
     def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> None:
-        """Conditions and templates of every table that is sound in itself, whatever else is wrong."""
+        """What is wrong between the options of a table, or between tables, as far as each is sound in itself."""
         for name, model in named["scoring"].items():
             if model is not None:
-                self.toml.problems += scoring.problems(model, f"scoring.{name}")
+                self.toml.also(scoring.problems(model, f"scoring.{name}"))
         state, mart = single["state"], single["mart"]
         if state is not None and mart is not None and state.path == mart.path and state.url is None:
             self.toml.say("mart.path", "is the state's path, too", "give each store a file of its own")
         stages = single["lifecycle"] or LifecycleSection.model_validate({})
         tasks = {name: task for name, task in named["tasks"].items() if task is not None}
-        self.toml.problems += lifecycle.problems(stages, tasks)
+        self.toml.also(lifecycle.problems(stages, tasks))
         for section in ("writeback", "lifecycle"):
             chosen = getattr(single[section], "model", None)
             if chosen is not None and named["scoring"] and chosen not in named["scoring"]:

@@ -1,4 +1,4 @@
-"""What can be wrong with a list of stages: gates that do not compile, that turn people round at once, that nobody passes.
+"""What can be wrong with a list of stages: gates that are missing, that turn people round at once, that nobody passes.
 
 The last two are looked for by trying: the conditions are evaluated at, below and above every number they are written with, by
 simplifying their syntax trees. Where a condition reads text this decides nothing, and nothing is claimed.
@@ -14,7 +14,6 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.simplify import simplify
 
-from connector import rules
 from connector.errors import Problem
 from connector.facts import GATE_SCOPE
 from connector.terms import DIALECT, Type
@@ -60,11 +59,6 @@ def _gate_problems(position: int, option: str, text: str, place: str) -> Iterato
         yield Problem(f"{place}.{option}", "the first stage takes everybody", "remove the condition")
     elif option == "enter" and not text and position:
         yield Problem(f"{place}.enter", "is missing: nobody can reach this stage", "write a condition")
-    elif text:
-        try:
-            rules.compile_condition(text, GATE_SCOPE)
-        except rules.ConditionError as error:
-            yield Problem(f"{place}.{option}", error.what, error.mend)
 
 
 def _unsound(gates: Sequence[_Gate], path: str) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from connector import gates, rules, triggers
 from connector.errors import Problem
@@ -56,6 +56,11 @@ class Stage(Section):
     enter: str = Field("", description="condition that moves a person up into it")
     exit: str = Field("", description="condition that lets a person fall out of it; never when empty")
 
+    @field_validator("enter", "exit")
+    @classmethod
+    def _is_a_condition(cls, value: str) -> str:
+        return rules.checked(value, GATE_SCOPE) if value else value
+
 
 def _default_stages() -> tuple[Stage, ...]:
     return (
@@ -93,7 +98,7 @@ class LifecycleSection(Section):
 
 
 def problems(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> list[Problem]:
-    """Everything that is wrong with stages and tasks beyond their types, each with its dotted path. Reads nothing."""
+    """What is wrong with stages and tasks as a whole: with options that do not go together. Reads nothing."""
     found = list(
         gates.problems([(stage.name, stage.enter, stage.exit) for stage in section.stages], "lifecycle.stages")
     )

@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from connector import tables
 from connector.predicate import Compiler
+from connector.section import Wrong
 from connector.terms import DIALECT, ConditionError, Fact, Field, Scope, Type, did_you_mean
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Scope",
     "Trigger",
     "Type",
+    "checked",
     "compile_condition",
     "compile_trigger",
     "did_you_mean",
@@ -157,6 +159,15 @@ def compile_condition(text: str, known: Scope) -> Condition:
     return Condition(
         text.strip(), tuple(compiler.fields), tuple(compiler.facts), tuple(compiler.numbers), term.words, term.build
     )
+
+
+def checked(text: str, known: Scope) -> str:
+    """A section's text that must be a condition over these names. Raises Wrong."""
+    try:
+        compile_condition(text, known)
+    except ConditionError as error:
+        raise Wrong((error.what, error.mend)) from None
+    return text
 
 
 def _unwrapped(tree: exp.Expression) -> exp.Expression:

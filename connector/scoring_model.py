@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from connector import rules
 from connector.errors import Problem
-from connector.section import Section
+from connector.section import Section, Wrong
 
 FIT_SCOPE = rules.scope(rules.GOLDEN)
 EVENT_SCOPE = rules.scope(rules.HAPPENED, properties=rules.PROPERTIES)
@@ -31,6 +31,11 @@ class FitRule(Section):
     name: str = Field(
         "", pattern=r"^[\w-]*$", description="a name that stays when the rule changes; made from it when empty"
     )
+
+    @field_validator("when")
+    @classmethod
+    def _is_a_condition(cls, value: str) -> str:
+        return rules.checked(value, FIT_SCOPE)
 
     @property
     def id(self) -> str:
@@ -71,6 +76,19 @@ class EngagementRule(Section):
     name: str = Field(
         "", pattern=r"^[\w-]*$", description="a name that stays when the rule changes; made from it when empty"
     )
+
+    @field_validator("on")
+    @classmethod
+    def _is_a_kind(cls, value: str) -> str:
+        if value not in rules.ACTIVITY_KINDS:
+            what = f'unknown kind of activity "{value}"'
+            raise Wrong((what, rules.did_you_mean(value, rules.ACTIVITY_KINDS)))
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def _is_a_condition(cls, value: str) -> str:
+        return rules.checked(value, EVENT_SCOPE) if value else value
 
     @property
     def id(self) -> str:
@@ -114,7 +132,7 @@ def _id(text: str) -> str:
 
 
 def problems(model: ScoringModel, path: str) -> list[Problem]:
-    """Everything that is wrong with a model beyond its types, each with its dotted path. Reads nothing."""
+    """What is wrong with a model as a whole: with options that do not go together. Reads nothing."""
     found: list[Problem] = []
     seen: dict[str, str] = {}
     placed: list[tuple[str, Rule]] = [(f"{path}.fit[{at}]", rule) for at, rule in enumerate(model.fit)]
@@ -134,26 +152,7 @@ def problems(model: ScoringModel, path: str) -> list[Problem]:
 
 
 def _rule_problems(rule: Rule, place: str) -> list[Problem]:
-    if isinstance(rule, FitRule):
-        return _condition_problems(rule.when, FIT_SCOPE, f"{place}.when")
-    found = _condition_problems(rule.where, EVENT_SCOPE, f"{place}.where") if rule.where else []
-    if rule.on not in rules.ACTIVITY_KINDS:
-        found.append(
-            Problem(
-                f"{place}.on",
-                f'unknown kind of activity "{rule.on}"',
-                rules.did_you_mean(rule.on, rules.ACTIVITY_KINDS),
-            )
-        )
-    if rule.cap_per_day is not None and rule.half_life_days is not None and rule.half_life_days < 3:
-        mend = "take a half-life of 3 days or more, or leave cap_per_day out"
-        found.append(Problem(f"{place}.cap_per_day", "cannot be kept with a half-life under 3 days", mend))
-    return found
-
-
-def _condition_problems(text: str, known: rules.Scope, place: str) -> list[Problem]:
-    try:
-        rules.compile_condition(text, known)
-    except rules.ConditionError as error:
-        return [Problem(place, error.what, error.mend)]
-    return []
+    if isinstance(rule, FitRule) or rule.cap_per_day is None or rule.half_life_days is None or rule.half_life_days >= 3:
+        return []
+    mend = "take a half-life of 3 days or more, or leave cap_per_day out"
+    return [Problem(f"{place}.cap_per_day", "cannot be kept with a half-life under 3 days", mend)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -29,6 +29,14 @@ _UNITS = {
 _DURATION = re.compile(r"^\s*(?:every\s+)?(\d+(?:\.\d+)?)?\s*(second|minute|hour|day|week)s?\s*$")
 
 
+class Wrong(ValueError):
+    """What a section's own check finds wrong with an option: one thing or several, each with its mend, if there is one."""
+
+    def __init__(self, *told: tuple[str, str]) -> None:
+        super().__init__("; ".join(part for each in told for part in each if part))
+        self.told = told
+
+
 class Section(BaseModel):
     """The base of every section's model. Options that are not declared are errors."""
 
@@ -39,15 +47,23 @@ class Section(BaseModel):
     def _is_of_its_type(cls, value: Any, place: ValidationInfo) -> Any:
         """A text is no number and a number no truth value: `points = "20"` is an error, not twenty."""
         wanted = cls.model_fields[place.field_name or ""].annotation
-        values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
         kinds = _scalars(wanted)
-        for each in values:
+        for name, each in _named(value, wanted):
             if isinstance(each, str | bool | int | float) and kinds and not any(_fits(each, kind) for kind in kinds):
-                raise ValueError(f"must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(each)]}")
+                raise ValueError(f"{name}must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(each)]}")
         return value
 
 
 _WORDS: Mapping[type, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _named(value: Any, wanted: Any) -> Iterable[tuple[str, Any]]:
+    """The plain values in what stands for an option, each with how to name it; none where a list or table was wanted."""
+    if isinstance(value, dict):
+        return ((f'"{name}" ', each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ((f"item {number} ", each) for number, each in enumerate(value, 1))
+    return () if typing.get_origin(wanted) in (dict, Mapping, tuple) else (("", value),)
 
 
 def _scalars(annotation: Any) -> tuple[type, ...]:
@@ -124,11 +140,11 @@ def options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def description_at(model: Any, location: tuple[int | str, ...]) -> str:
-    """What an option says of itself."""
+    """What an option says of itself, first of all."""
     *way, last = [part for part in location if isinstance(part, str) and not is_tag(part)]
     for part in way:
         model = _section_in(model.model_fields[part].annotation)
-    return str(model.model_fields[last].description or "of another form")
+    return str(model.model_fields[last].description or "of another form").split(";")[0]
 
 
 def _section_in(annotation: Any) -> Any:

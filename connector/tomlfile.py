@@ -18,16 +18,32 @@ from pydantic_core import ErrorDetails
 
 from connector.errors import ConfigError, Problem
 from connector.lines import line_of
-from connector.section import Section, description_at, is_tag, mentions, options_at
+from connector.section import Section, Wrong, description_at, is_tag, mentions, options_at
 
+#: pydantic's names of what is wrong -> our words
+_LIMITS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+_SHAPES = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_type": "a text",
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
 _REFERENCE = re.compile(r"^(env|file|keyring):(.+)$")
 
 
-def read(file: Path) -> TomlFile:
+def read(file: Path, *, needs_secrets: bool = True) -> TomlFile:
     """The file, with nothing in it looked at yet. Raises ConfigError when it cannot be read or is not TOML."""
     text = _text(file)
     try:
-        return TomlFile(file, text, tomllib.loads(text))
+        return TomlFile(file, text, tomllib.loads(text), needs_secrets)
     except tomllib.TOMLDecodeError as problem:
         line = re.search(r"line (\d+)", str(problem))
         raise ConfigError(
@@ -42,7 +58,9 @@ class TomlFile:
     file: Path
     text: str
     raw: Mapping[str, Any]
+    needs_secrets: bool = True  # else a secret is not followed, and may be missing
     problems: list[Problem] = field(default_factory=list)
+    unresolved: dict[str, Problem] = field(default_factory=dict)  # path -> why its reference leads nowhere
 
     def placed(self) -> list[Problem]:
         """The problems in the order of the file, each once."""
@@ -93,7 +111,9 @@ class TomlFile:
         resolved: dict[str, Any] = {}
         for key, value in values.items():
             reference = _REFERENCE.match(value) if isinstance(value, str) else None
-            if reference:
+            if reference and not self.needs_secrets and _is_secret(model, key):
+                resolved[key] = "unresolved"
+            elif reference:
                 found = self._follow(reference.group(1), reference.group(2), f"{path}.{key}")
                 if found is not None:
                     resolved[key] = found
@@ -114,13 +134,13 @@ class TomlFile:
         if where == "env":
             value = os.environ.get(name)
             if not value:
-                self.say(path, f"environment variable {name} is not set")
+                self._leads_nowhere(path, f"environment variable {name} is not set")
             return value or None
         if where == "file":
             try:
                 return (self.file.parent / Path(name).expanduser()).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as problem:
-                self.say(path, f"file {name} cannot be read ({type(problem).__name__})")
+                self._leads_nowhere(path, f"file {name} cannot be read ({type(problem).__name__})")
                 return None
         service, _, user = name.partition("/")
         return self._from_keyring(service, user, path)
@@ -132,17 +152,28 @@ class TomlFile:
         try:
             value: str | None = keyring.get_password(service, user)
         except KeyringError as problem:
-            self.say(path, f"the keyring cannot be used ({type(problem).__name__})")
+            self._leads_nowhere(path, f"the keyring cannot be used ({type(problem).__name__})")
             return None
         if value is None:
-            self.say(path, f"the keyring has nothing under {service}/{user}")
+            self._leads_nowhere(path, f"the keyring has nothing under {service}/{user}")
         return value
+
+    def _leads_nowhere(self, path: str, why: str) -> None:
+        """A reference without a value: a problem, unless this file is looked at for what needs none and goes without it."""
+        self.unresolved[path] = Problem(path, why)
+        if self.needs_secrets:
+            self.problems.append(self.unresolved[path])
 
     # ------------------------------------------------------------------------------------------------------ problems
 
     def say(self, path: str, what: str, mend: str = "") -> None:
         """Gather a problem."""
         self.problems.append(Problem(path, what, mend))
+
+    def also(self, problems: Iterable[Problem]) -> None:
+        """Gather what is wrong with sections as a whole, less what is said of the same options already."""
+        said = {problem.path for problem in self.problems}
+        self.problems += [problem for problem in problems if problem.path not in said]
 
     def unknown(self, path: str, name: str, known: Iterable[str]) -> None:
         """Gather a name that nobody knows, with the nearest one."""
@@ -156,16 +187,30 @@ class TomlFile:
             known = options_at(model, error["loc"][:-1])
             self.unknown(where, str(error["loc"][-1]), known)
             return
-        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        if error["type"] == "missing":
-            message = "is needed"
-        elif error["type"] == "string_pattern_mismatch":
-            message = f"is {error['input']!r}, and should be {description_at(model, error['loc'])}"
-        elif error["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-            words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-            (key, limit), *_ = error.get("ctx", {}).items()
-            message = f"must be {words.get(key, key)} {limit:g}, is {error['input']}"
-        self.say(where, message)
+        if where in self.unresolved:
+            self.problems.append(self.unresolved[where])
+            return
+        if isinstance(own := error.get("ctx", {}).get("error"), Wrong):
+            for what, mend in own.told:
+                self.say(where, what, mend)
+            return
+        self.say(where, _in_words(model, error))
+
+
+def _in_words(model: type[Section], error: ErrorDetails) -> str:
+    """What is wrong with an option, as a person says it."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind in _LIMITS:
+        return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}, is {given}"
+    if kind in _SHAPES:
+        return f"must be {_SHAPES[kind]}, is {kind_of(given)}"
+    if kind == "missing":
+        return "is needed"
+    if kind == "string_pattern_mismatch":
+        return f"is {given!r}, and should be {description_at(model, error['loc'])}"
+    if kind in ("literal_error", "enum"):
+        return f"must be {context['expected']}, is {given!r}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _text(file: Path) -> str:
@@ -217,8 +262,17 @@ def _remove(values: Any, location: tuple[int | str, ...]) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The mend for a name that nobody knows: the one that was probably meant; empty when none is near."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else ""
+    return did_you_mean(close_to(name, known))
+
+
+def close_to(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant, or ""."""
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
+
+
+def did_you_mean(meant: str) -> str:
+    """The mend that names it."""
+    return f'did you mean "{meant}"?' if meant else ""
 
 
 def _is_secret(model: type[Section], key: str) -> bool:

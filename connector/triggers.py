@@ -21,12 +21,12 @@ import jinja2
 import jinja2.meta
 import pyarrow as pa
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from connector import rules
 from connector.errors import Problem
 from connector.facts import TRIGGER_SCOPE
-from connector.section import Section
+from connector.section import Section, Wrong
 from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR
 
 MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Reference, Task)
@@ -54,6 +54,22 @@ class TaskSection(Section):
     system: str = Field(OWNERS, description='system that gets it, or "owner\'s": where the person has an owner')
     owner: str = Field("", description="native user id of who gets it; the record's owner when empty")
     first_run_days: int = Field(0, ge=0, le=365, description="on its first run make tasks for events younger than this")
+
+    @field_validator("when")
+    @classmethod
+    def _is_a_trigger(cls, value: str) -> str:
+        try:
+            rules.compile_trigger(value, TRIGGER_SCOPE)
+        except rules.ConditionError as error:
+            raise Wrong((error.what, error.mend)) from None
+        return value
+
+    @field_validator("subject", "body")
+    @classmethod
+    def _is_a_template(cls, value: str) -> str:
+        if told := list(_wrong_in_template(value)):
+            raise Wrong(*told)
+        return value
 
     @property
     def definition(self) -> str:
@@ -84,41 +100,34 @@ def compiled(task: TaskSection) -> Compiled:
 
 
 def problems(task: TaskSection, path: str, stages: Sequence[str]) -> Iterator[Problem]:
-    """Everything that is wrong with a task beyond its types, each with its dotted path. Reads nothing."""
-    try:
-        trigger = rules.compile_trigger(task.when, TRIGGER_SCOPE)
-    except rules.ConditionError as error:
-        yield Problem(f"{path}.when", error.what, error.mend)
-    else:
-        if trigger.field == "stage" and trigger.value is not None and trigger.value not in stages:
-            yield Problem(
-                f"{path}.when", f'there is no stage "{trigger.value}"', rules.did_you_mean(trigger.value, stages)
-            )
-        if task.rearm_below is not None and trigger.level is None:
-            yield Problem(f"{path}.rearm_below", "is for triggers such as score crosses 60", "remove it")
-        elif task.rearm_below is not None and trigger.level is not None and task.rearm_below > trigger.level:
-            yield Problem(f"{path}.rearm_below", f"must be at most {trigger.level:g}, the level it crosses")
-    for option, text in (("subject", task.subject), ("body", task.body)):
-        yield from _template_problems(f"{path}.{option}", text)
+    """What is wrong with a task as a whole: with options that do not go together, or with the stages. Reads nothing."""
+    trigger = rules.compile_trigger(task.when, TRIGGER_SCOPE)
+    if trigger.field == "stage" and trigger.value is not None and trigger.value not in stages:
+        yield Problem(f"{path}.when", f'there is no stage "{trigger.value}"', rules.did_you_mean(trigger.value, stages))
+    if task.rearm_below is not None and trigger.level is None:
+        yield Problem(f"{path}.rearm_below", "is for triggers such as score crosses 60", "remove it")
+    elif task.rearm_below is not None and trigger.level is not None and task.rearm_below > trigger.level:
+        yield Problem(f"{path}.rearm_below", f"must be at most {trigger.level:g}, the level it crosses")
 
 
-def _template_problems(place: str, text: str) -> Iterator[Problem]:
+def _wrong_in_template(text: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a template, each with its mend."""
     try:
         tree = _ENVIRONMENT.parse(text)
         _ENVIRONMENT.from_string(text)
     except jinja2.TemplateError as error:
-        yield Problem(place, f"is not a template: {error.message}", "write names as {{ person.first_name }}")
+        yield f"is not a template: {error.message}", "write names as {{ person.first_name }}"
         return
     for name in sorted(jinja2.meta.find_undeclared_variables(tree) - set(_NAMES)):
-        yield Problem(place, f'unknown name "{name}"', rules.did_you_mean(name, _NAMES))
+        yield f'unknown name "{name}"', rules.did_you_mean(name, _NAMES)
     known = {"person": PERSON.names, "account": ACCOUNT.names}
     for node in tree.find_all(jinja2.nodes.Getattr):
         of = node.node.name if isinstance(node.node, jinja2.nodes.Name) else ""
         if of in known and node.attr not in known[of]:
-            yield Problem(place, f'unknown field "{of}.{node.attr}"', rules.did_you_mean(node.attr, known[of]))
+            yield f'unknown field "{of}.{node.attr}"', rules.did_you_mean(node.attr, known[of])
     if (odd := next((node for node in tree.find_all(jinja2.nodes.Node) if not _is_plain(node)), None)) is not None:
         what = "may name person.first_name or reasons[0].text, and use filters; nothing deeper, no calls"
-        yield Problem(place, f"a template {what} (line {odd.lineno})", "write the name itself")
+        yield f"a template {what} (line {odd.lineno})", "write the name itself"
 
 
 def _is_plain(node: jinja2.nodes.Node) -> bool:

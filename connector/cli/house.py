@@ -11,12 +11,12 @@ from connector.config import Config, load
 from connector.steps.setup import Setup
 
 
-def open_house(file: Path) -> tuple[Config, Setup]:
+def open_house(file: Path, *, needs_secrets: bool = True) -> tuple[Config, Setup]:
     """The configuration and the setup that it makes, with the log set up as it says. Raises ConfigError or StateError.
 
-    The state is closed as the command ends.
+    Who talks to no system `needs_secrets` not. The state is closed as the command ends.
     """
-    config = load(file)
+    config = load(file, needs_secrets=needs_secrets)
     log.configure(config.log)
     setup = build(config)
     AT_END.callback(setup.state.close)

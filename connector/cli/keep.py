@@ -40,7 +40,7 @@ def backup(
     wait: WaitOption = WAIT_S,
 ) -> None:
     """Copy both stores, as one pair, while the service runs."""
-    loaded, setup = open_house(config)
+    loaded, setup = open_house(config, needs_secrets=False)
     folder = directory or loaded.directory / "backups" / f"{clock.now():%Y%m%d-%H%M%S}"
     patient = replace(setup, mart_section=setup.mart_section.model_copy(update={"wait_s": wait}))
     made, generation = copies.make(patient, folder)
@@ -62,7 +62,7 @@ def restore(
     wait: WaitOption = 0.0,
 ) -> None:
     """Put the pair of a backup in the stores' place; the present pair is kept beside it."""
-    _, setup = open_house(config)
+    _, setup = open_house(config, needs_secrets=False)
     if not yes:
         raise ConnectorError(
             "this replaces both stores by those of the backup",
@@ -90,7 +90,7 @@ def purge(
     wait: WaitOption = WAIT_S,
 ) -> None:
     """Remove a person from everything that is stored here, with a receipt, and keep them out. First shows what would go."""
-    _, setup = open_house(config)
+    _, setup = open_house(config, needs_secrets=False)
     if allow_again:
         _allow_again(setup, person)
         return

@@ -26,7 +26,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Everything about one person, and why: records, evidence, score lines, stages, writes."""
-    _, setup = open_house(config)
+    _, setup = open_house(config, needs_secrets=False)
     found = explaining.explain(setup, person, clock.now())
     if as_json:
         print_json([asdict(each) for each in found])
@@ -37,7 +37,7 @@ def explain(
 
 def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """For each stage: persons in it, their average time, the share that moved up, and their engagement."""
-    _, setup = open_house(config)
+    _, setup = open_house(config, needs_secrets=False)
     with setup.mart() as mart:
         told = lifecycle.stage_metrics(setup.lifecycle, mart.table("stage_interval"), mart.table("score"), clock.now())
         rows = mart.arrow(told).to_pylist()

@@ -184,6 +184,7 @@ def test_an_empty_file_says_what_is_needed(tmp_path: Path) -> None:
         ("a.list[1].x", 7),
         ("a.nothing", 1),
         ("z", None),
+        ("top", 1),
         ("d.e.f", 10),
     ],
 )
@@ -196,7 +197,13 @@ def test_an_option_is_found_by_its_line(path: str, line: int | None) -> None:
     )
     text = "\n".join(["[a]", "q = 1", "list = [", "", "", "{ x = 1 },", "{ x = 2 },", "]"]) if "list" in path else text
     text = "\n".join(["[a]", "b = 1"]) if path in ("a", "a.b", "a.nothing", "z") else text
+    text = 'top = "x"\n' + text if path == "top" else text
     assert line_of(text, path) == line
+
+
+def test_what_an_entry_of_a_list_lacks_stands_at_that_entry() -> None:
+    text = "[a]\nlist = [\n  { y = 1 },\n  { x = 1 },\n]\nx = 2\n"
+    assert [line_of(text, f"a.list[{at}].x") for at in (0, 1)] == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -269,3 +276,68 @@ last_nam = "lastname"
     assert "hubspot" in found["survivorship.systems[0]"].mend
     assert "last_name" in found["mapping.hubspot.contacts.fields.last_nam"].mend
     assert all(each.line for each in found.values() if "schedule" not in each.path), found
+
+
+def test_what_is_wrong_in_a_broken_section_is_told_with_what_breaks_it(tmp_path: Path) -> None:
+    text = STARTER.replace('points = 20, text = "VP or above"', 'text = "VP or above"')
+    text = text.replace("person.seniority = 'director'", "person.senority = 'director'")
+    text = text.replace('on = "meeting_held", points = 20', 'on = "meeting_hold", points = "20"')
+    text = text.replace("score crosses 60", "scroe crosses 60").replace("person.first_name", "person.firstname")
+    text = (
+        text.replace("C = 20", 'C = "x"')
+        + 'streams = 3\n[lifecycle]\nstages = ["x", { name = "B", enter = "skore > 1" }]\n'
+    )
+    found = said(tmp_path, text)
+    assert set(found) == {
+        "scoring.default.fit[0].points", "scoring.default.fit[1].when", "scoring.default.engagement[2].on",
+        "scoring.default.engagement[2].points", "scoring.default.grades", "tasks.call_hot_lead.when",
+        "tasks.call_hot_lead.subject", "schedule.streams", "lifecycle.stages[0]", "lifecycle.stages[1].enter",
+    }  # fmt: skip
+    assert found["scoring.default.grades"].startswith('"C" must be a number, is a text')
+    assert found["schedule.streams"].startswith("must be a table, is a number")
+    assert found["lifecycle.stages[0]"].startswith("must be a table, is a text")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("systems = 5\n[mapping.hubspot.contacts]\nx = 1\n", "systems", "must be a table"),
+        ('[systems]\nhubspot = "x"\n[mapping.hubspot.contacts]\n', "systems.hubspot", "must be a table"),
+        ('[systems.hubspot]\nkind = ["hubspot"]\n', "systems.hubspot.kind", "must be one of"),
+        (STARTER.replace('region = "DE"', 'region = ["DE"]'), "mapping.region", "two letters"),
+        (STARTER.replace('region = "DE"', "hubspot = 5"), "mapping.hubspot", "must be a table"),
+    ],
+)
+def test_a_table_of_another_shape_is_a_problem_and_not_a_crash(
+    tmp_path: Path, text: str, path: str, words: str
+) -> None:
+    assert words in said(tmp_path, text)[path]
+
+
+def test_a_misspelled_kind_hides_nothing_of_its_system(tmp_path: Path) -> None:
+    text = STARTER.replace('kind = "hubspot"', 'kind = "hubspott"\ntoken_ = 1')
+    text = text.replace("HUBSPOT_TOKEN", "NOT_THERE") + '[writeback]\nsystems = ["hubspt"]\n'
+    assert set(said(tmp_path, text)) == {
+        "systems.hubspot.kind", "systems.hubspot.token_", "systems.hubspot.token", "writeback.systems[0]"
+    }  # fmt: skip
+
+
+def test_a_reference_that_leads_nowhere_is_one_problem(tmp_path: Path) -> None:
+    text = STARTER.replace('"https://acme.my.salesforce.com"', '"env:NOT_THERE"')
+    (found,) = problems(tmp_path, text)
+    assert (found.path, found.what) == ("systems.salesforce.url", "environment variable NOT_THERE is not set")
+
+
+def test_who_needs_no_secrets_goes_without_them_and_is_told_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SF_CLIENT_ID", "SF_CLIENT_SECRET", "HUBSPOT_TOKEN"):
+        monkeypatch.delenv(name)
+    text = STARTER + '[alerts]\nwebhook = "file:nowhere"\n'
+    assert config.load(write(tmp_path, text), needs_secrets=False).region == "DE"
+    broken = text.replace("score crosses 60", "scroe crosses 60").replace(
+        "https://acme.my.salesforce.com", "env:NOT_THERE"
+    )
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, broken), needs_secrets=False)
+    assert [each.path for each in caught.value.problems] == ["systems.salesforce.url", "tasks.call_hot_lead.when"]

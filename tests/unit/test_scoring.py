@@ -285,18 +285,6 @@ def test_an_event_that_is_still_to_happen_makes_its_person_due(backend: Any) -> 
     ("options", "path", "said"),
     [
         (
-            {"fit": [{"when": "person.titel = 'x'", "points": 1}]},
-            "scoring.m.fit[0].when",
-            'did you mean "person.title"',
-        ),
-        ({"fit": [{"when": "score > 1", "points": 1}]}, "scoring.m.fit[0].when", 'unknown field "score"'),
-        ({"engagement": [CLICK | {"on": "email_click"}]}, "scoring.m.engagement[0].on", 'did you mean "email_clicked"'),
-        (
-            {"engagement": [CLICK | {"where": "person.title = 'x'"}]},
-            "scoring.m.engagement[0].where",
-            'did you mean "record.title"',
-        ),
-        (
             {"engagement": [CLICK | {"cap_per_day": 1, "half_life_days": 2}]},
             "scoring.m.engagement[0].cap_per_day",
             "half-life under 3 days",
@@ -310,6 +298,24 @@ def test_what_is_wrong_with_a_model_has_a_place(options: dict[str, Any], path: s
     (problem,) = scoring.problems(a_model(**options), "scoring.m")
     assert problem.path == path
     assert said in f"{problem.what}; {problem.mend}"
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "said"),
+    [
+        ({"fit": [{"when": "person.titel = 'x'", "points": 1}]}, ("fit", 0, "when"), 'did you mean "person.title"'),
+        ({"fit": [{"when": "score > 1", "points": 1}]}, ("fit", 0, "when"), 'unknown field "score"'),
+        ({"fit": [{"when": " ", "points": 1}]}, ("fit", 0, "when"), "is empty"),
+        ({"engagement": [CLICK | {"on": "email_click"}]}, ("engagement", 0, "on"), 'did you mean "email_clicked"'),
+        ({"engagement": [CLICK | {"where": "person.title = 'x'"}]}, ("engagement", 0, "where"), '"record.title"'),
+    ],
+)
+def test_a_rule_that_cannot_be_read_is_refused(options: dict[str, Any], place: tuple[object, ...], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        a_model(**options)
+    (error,) = caught.value.errors()
+    assert error["loc"] == place
+    assert said in error["msg"]
 
 
 @pytest.mark.parametrize("half_life_days", [0, -5])
