@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from connector import mapping
 from connector.budget import CONSENT, READ
 from connector.errors import ConnectorError
-from connector.model import Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
+from connector.model import Change, Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
 from connector.plan import OUTPUTS
 from connector.steps.pull import fields_of
 from connector.steps.setup import Connected, Setup
@@ -104,6 +105,19 @@ def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, O
     return absent + [
         Finding("error", f"{name}: {_listed(fields)} not writable for us", mend) for name, fields in locked.items()
     ]
+
+
+def unready(setup: Setup, systems: Mapping[str, System], changes: Sequence[Change]) -> Sequence[tuple[str, Finding]]:
+    """What is missing for changes to be taken, by system. A system that cannot be asked is told of elsewhere."""
+    found: list[tuple[str, Finding]] = []
+    for name in dict.fromkeys(change.system for change in changes):
+        if name in systems:
+            connected = setup.systems[name]
+            types = dict.fromkeys(spec.object_type for spec in specs(setup, connected))
+            with suppress(ConnectorError):
+                schemas = systems[name].source.describe(list(types))
+                found += [(name, each) for each in _output_findings(setup, connected, schemas)]
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -144,7 +144,7 @@ def sync(
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
     standing.mark_planned(setup, moment, anew)
     summary.held = Counter(outbox.held(setup.state))
-    progress.say("deliver", f"{summary.enqueued} changes")
+    progress.say("deliver", f"{outbox.going(setup.state):,} changes")
     summary.delivered = deliver(setup, systems, moment, progress)
     return summary
 

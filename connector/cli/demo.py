@@ -242,9 +242,9 @@ class Demo:
             (f"{connector} plan {config}", "what a sync would write"),
             (f"{connector} sync {config}", "…and write it"),
         ]
-        width = max(len(command) for command, _ in lines)
         for command, meaning in lines:
-            out.print(f"  {escape(command):<{width}}  [dim]{escape(meaning)}[/dim]")
+            out.print(f"  [dim]# {escape(meaning)}[/dim]")
+            out.print(f"  {escape(command)}", soft_wrap=True)
 
 
 def _as_typed() -> str:

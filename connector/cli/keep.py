@@ -63,9 +63,10 @@ def restore(
 ) -> None:
     """Put the pair of a backup in the stores' place; the present pair is kept beside it."""
     _, setup = open_house(config, needs_secrets=False)
+    found = copies.find(setup, directory)
     if not yes:
         raise ConnectorError(
-            "this replaces both stores by those of the backup",
+            f"this replaces both stores by those in {found}",
             hint="stop the service, then give --yes; the present pair is kept",
         )
     with lease.hold(setup.state, wait_s=wait):

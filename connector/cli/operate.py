@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector import alerts, clock, log, pipeline, planfile, writeback
+from connector import alerts, clock, doctor, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
@@ -127,14 +127,15 @@ def plan(
     ):
         summary, looked = pipeline.look(setup, systems, moment, hooks)
         summary.failures = failures
+        unready = doctor.unready(setup, systems, looked.plan.changes)
         _finish(loaded, setup, summary)
     file = save or loaded.directory / planfile.DEFAULT
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
     if as_json:
         values = planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
-        print_json(values | as_json_besides(looked))
+        print_json(values | as_json_besides(looked, unready))
     else:
-        show_plan(summary, looked, show_all=show_all)
+        show_plan(summary, looked, unready, show_all=show_all)
     if summary.exit_code not in (0, 3):
         sys.exit(summary.exit_code)
     if exit_code and summary.planned:
@@ -153,6 +154,7 @@ def apply(
 ) -> None:
     """Write a saved plan, as far as what it was made from still holds; the records that drifted are refused by name."""
     loaded, setup = open_house(config)
+    saved = None if held else planfile.read(file or loaded.directory / planfile.DEFAULT, fingerprint=loaded.fingerprint)
     refused: list[str] = []
     with (
         stopping_on_signals() as stop,
@@ -161,12 +163,10 @@ def apply(
         pipeline.connected(setup) as (systems, failures),
     ):
         summary = Summary(moment.run, failures=failures)
-        if held:
+        if saved is None:
             lifted = writeback.lift(setup.state)
             err.print(f"{lifted} held change{'' if lifted == 1 else 's'} let go")
         else:
-            path = file or loaded.directory / planfile.DEFAULT
-            saved = planfile.read(path, fingerprint=loaded.fingerprint)
             frozen = [row.key for row in freezes.active(setup.state, moment.now)]
             written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
             with setup.mart() as mart:

@@ -13,7 +13,7 @@ from rich.prompt import Confirm, Prompt
 from connector import doctor
 from connector.cli import starter
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error, tell
 from connector.doctor import Checked
 from connector.errors import ConnectorError
 from connector.model import Finding, InstallStep, Step
@@ -65,7 +65,7 @@ def init(
     config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
     out.print(ok(f"wrote {config}"))
     for line in starter.next_steps(chosen, config, url):
-        out.print(f"  {escape(line)}")
+        tell(f"  {escape(line)}")
 
 
 @contextmanager
@@ -128,24 +128,24 @@ def _known(setup: Setup, names: list[str] | None) -> tuple[str, ...]:
 
 def _show(each: Checked) -> None:
     if each.error is not None:
-        out.print(f"  [bold]{each.system:<12}[/bold] [red]✗ {escape(str(each.error))}[/red]")
+        tell(f"  [bold]{each.system:<12}[/bold] [red]✗ {escape(str(each.error))}[/red]")
         if each.error.hint:
-            out.print(f"      {escape(each.error.hint)}")
+            tell(f"      {escape(each.error.hint)}")
         return
     assert each.check is not None
     used, limit = each.check.calls_used, each.check.calls_limit
     calls = f"      calls today {used:,} of {limit:,}" if used is not None and limit is not None else ""
-    out.print(f"  [bold]{each.system:<12}[/bold] signed in as {escape(each.check.signed_in_as)}{calls}")
+    tell(f"  [bold]{each.system:<12}[/bold] signed in as {escape(each.check.signed_in_as)}{calls}")
     marks = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     errors_last = sorted(each.findings, key=lambda finding: ["ok", "warning", "error"].index(finding.level))
     reads = [finding.what.removeprefix("reads ") for finding in errors_last if _is_read(finding)]
     if reads:
-        out.print(f"    {marks['ok']} reads {escape(', '.join(reads))}")
+        tell(f"    {marks['ok']} reads {escape(', '.join(reads))}")
     for finding in errors_last:
         if _is_read(finding):
             continue
         mend = f"    [dim]→[/dim] {escape(finding.mend)}" if finding.mend else ""
-        out.print(f"    {marks[finding.level]} {escape(finding.what)}{mend}")
+        tell(f"    {marks[finding.level]} {escape(finding.what)}{mend}")
 
 
 def _is_read(finding: Finding) -> bool:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.cli.screen import escape, out, when
+from connector.cli.screen import escape, out, tell, when
 from connector.cli.show_run import show_left_out
 from connector.cost import Cost
-from connector.model import Change
+from connector.model import Change, Finding
 from connector.pipeline import Looked, Summary
 from connector.plan import Totals
 from connector.steps.planned import Shown
@@ -34,8 +34,11 @@ _LABELS = {
 }
 
 
-def show_plan(summary: Summary, looked: Looked, *, show_all: bool) -> None:
-    """The plan as a person would like to see it."""
+Unready = Sequence[tuple[str, Finding]]
+
+
+def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: bool) -> None:
+    """The plan as a person would like to see it; `unready`: what is missing in a system for its changes to be taken."""
     plan, shown = looked.plan, looked.persons
     _pulled(summary)
     out.print()
@@ -43,7 +46,7 @@ def show_plan(summary: Summary, looked: Looked, *, show_all: bool) -> None:
         _person(person, looked.owners)
     rest = len(shown) - FEW
     if rest > 0 and not show_all:
-        out.print(f"  … {rest:,} more person{'' if rest == 1 else 's'} [dim](connector plan --all, or --json)[/dim]\n")
+        tell(f"  … {rest:,} more person{'' if rest == 1 else 's'} [dim](connector plan --all, or --json)[/dim]\n")
     records = {(change.system, change.object_type, change.native_id) for change in plan.changes if change.fields}
     fields = sum(len(change.fields) for change in plan.changes)
     tasks = sum(change.task is not None for change in plan.changes)
@@ -58,17 +61,20 @@ def show_plan(summary: Summary, looked: Looked, *, show_all: bool) -> None:
     not_written = [left_out(plan.totals)] + ([f"{aside:,} set aside (connector quarantine)"] if aside else [])
     _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
     show_left_out(summary)
-    _end(summary, looked)
+    for system, finding in unready:
+        tell(f"[red]✗[/red] {system} {escape(finding.what)}\n  {escape(finding.mend)}")
+    _end(summary, looked, is_ready=not unready)
 
 
-def _end(summary: Summary, looked: Looked) -> None:
+def _end(summary: Summary, looked: Looked, *, is_ready: bool) -> None:
     if not looked.plan.changes and not looked.preview.again:
         out.print("Nothing to write.")
     elif looked.preview.plan.held and len(looked.preview.plan.held) == len(looked.plan.changes):
         out.print("Nothing was written. `connector apply --force` writes what is held, too.")
     else:
         but = f" (without {', '.join(summary.paused)})" if summary.paused else ""
-        out.print(f"Nothing was written. `connector apply` writes it{but}.")
+        then = "" if is_ready else ", once the systems are ready"
+        tell(f"Nothing was written. `connector apply` writes it{but}{then}.")
 
 
 def _again(looked: Looked, *, show_all: bool) -> None:
@@ -99,14 +105,15 @@ def _cost(name: str, told: Cost, summary: Summary) -> str:
     return f"{text}; [yellow]do not fit: {waiting} wait[/yellow], {when(told.budget.resets_at)}"
 
 
-def as_json_besides(looked: Looked) -> dict[str, Any]:
-    """What a script sees besides the plan itself: its calls, what they cost of the budget, and what goes again."""
+def as_json_besides(looked: Looked, unready: Unready) -> dict[str, Any]:
+    """What a script sees besides the plan itself: its calls, their cost of the budget, what goes again, and what is missing."""
     found = looked.preview
     return {
         "calls": {name: each.total for name, each in found.costs.items()},
         "costs": {name: each.as_json() for name, each in found.costs.items()},
         "again": [_again_json(each) for each in found.again],
         "aside": found.aside,
+        "unready": [{"system": system, "what": each.what, "mend": each.mend} for system, each in unready],
     }  # fmt: skip
 
 
@@ -134,13 +141,13 @@ def _pulled(summary: Summary) -> None:
         else ""
     )
     if total.pulled or merged:
-        out.print(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
+        tell(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
     else:
         out.print("Nothing new was read.")
 
 
 def _line(name: str, text: str) -> None:
-    out.print(f"  [bold]{name:<13}[/bold] {text}")
+    tell(f"  [bold]{name:<13}[/bold] {text}")
 
 
 def _lines(name: str, texts: Sequence[str]) -> None:
@@ -155,11 +162,11 @@ def _person(person: Shown, owners: Mapping[tuple[str, str], str]) -> None:
         for output, (before, after) in person.outputs.items()
         if output in ("score", "grade", "stage")
     )
-    out.print(f"  [bold]{escape(who)}[/bold]    {moves}")
+    tell(f"  [bold]{escape(who)}[/bold]    {moves}")
     for reason in person.reasons[:3]:
-        out.print(f"      [dim]{reason['points'] / POINT:+.1f}[/dim]  {escape(str(reason['text']))}")
+        tell(f"      [dim]{reason['points'] / POINT:+.1f}[/dim]  {escape(str(reason['text']))}")
     for change in person.changes:
-        out.print(f"      {_change(change, owners)}")
+        tell(f"      {_change(change, owners)}")
     out.print()
 
 

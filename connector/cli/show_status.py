@@ -100,7 +100,9 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         return
     tell(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   last run")
     counts = {(step.system, step.stream): step for step in told.steps}
-    newest = max(poll.run for poll in told.polls)
+    newest = max([poll.run for poll in told.polls] + [step.run for step in told.steps])
+    out_of_reach = {step.system for step in told.steps if step.status != "done" and not step.stream}
+    out_of_reach |= {pause.system for pause in told.pauses}
     for poll in told.polls:
         if poll.system not in systems:
             continue
@@ -108,18 +110,20 @@ def _streams(told: Status, systems: Sequence[str]) -> None:
         changed = "–" if changed_at is None else _ago(told.now, changed_at)
         held = "–" if rows is None else f"{rows:,}"
         line = f"  {poll.system:<11} {poll.stream:<17}{_ago(told.now, poll.polled_at):>11}{changed:>12}{held:>12}"
-        tell(f"{line}   [dim]{_counted(counts.get((poll.system, poll.stream)), poll.run == newest)}[/dim]")
+        unread = "not read" if poll.system in out_of_reach else "not due"
+        step = counts.get((poll.system, poll.stream))
+        tell(f"{line}   [dim]{_counted(step, 'nothing new' if poll.run == newest else unread)}[/dim]")
     for step in told.steps:
         if step.status != "done":
             tell(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
 
 
-def _counted(step: RunStep | None, is_read: bool) -> str:
-    """What became of the rows that a stream brought: nothing is lost between two words."""
+def _counted(step: RunStep | None, without: str) -> str:
+    """What became of the rows that a stream brought: nothing is lost between two words. `without` rows it is this."""
     if step is not None and step.status != "done":
         return "failed"
     if step is None or not step.pulled:
-        return "nothing new" if is_read else "not due"
+        return without
     parts = [f"{count:,} {name}" for name in _COUNTS if (count := getattr(step, name))]
     return parts[0] if len(parts) == 1 else f"{step.pulled:,} = " + " + ".join(parts)
 

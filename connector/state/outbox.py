@@ -230,6 +230,13 @@ def in_doubt(state: State, system: str, now: datetime | None = None) -> list[Ent
         return [row for row in rows if now is None or row.not_before_at is None or row.not_before_at <= now]
 
 
+def going(state: State) -> int:
+    """How many changes wait to go, or are in doubt."""
+    with state.session() as session:
+        query = select(func.count()).where(col(Outbox.status).in_(("pending", *IN_DOUBT)))
+        return int(session.exec(query).one())
+
+
 def mark_in_flight(state: State, entries: Sequence[Entry]) -> None:
     """The changes are being sent, once more."""
     with state.session() as session:

@@ -61,6 +61,18 @@ def _copy_to(state: State, target: Path) -> None:
         source.backup(copy)
 
 
+def find(setup: Setup, folder: Path) -> Path:
+    """The folder of a backup. Raises ConnectorError when there is none, or when its kind of state is not ours to restore."""
+    _check_sqlite(setup)
+    folder = folder.resolve()
+    missing = [name for name in (STATE, MART) if not (folder / name).is_file()]
+    if missing:
+        raise ConnectorError(
+            f"{folder} has no {' and no '.join(missing)}", hint="name a folder that `connector backup` made"
+        )
+    return folder
+
+
 def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
     """Put the pair of a backup in the stores' place; to be called with the lease held.
 
@@ -68,14 +80,8 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
     the present pair went, and how many records were purged. Raises MartError when the two copies do not belong together,
     ConnectorError when they are not there; nothing is touched then.
     """
-    _check_sqlite(setup)
-    folder = folder.resolve()
+    folder = find(setup, folder)
     state_file, mart_file = _files(setup)
-    missing = [name for name in (STATE, MART) if not (folder / name).is_file()]
-    if missing:
-        raise ConnectorError(
-            f"{folder} has no {' and no '.join(missing)}", hint="name a folder that `connector backup` made"
-        )
     scratch = setup.directory / ".restoring"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)

@@ -71,7 +71,10 @@ def test_a_purged_person_is_gone_from_everything_and_neither_a_back_fill_nor_a_r
     assert house.run("pull", "--full").code == 0
     house.sync()
     assert not _holders(house, email)
-    assert house.run("restore", str(elsewhere)).code == 1
+    assert "--yes" in house.run("restore", str(elsewhere)).err
+    nowhere = house.run("restore", str(house.directory / "nowhere"))
+    assert (nowhere.code, "--yes" in nowhere.err) == (1, False)
+    assert "a folder that `connector backup` made" in nowhere.err
     restored = house.run("restore", str(elsewhere), "--yes", "--json")
     assert restored.code == 0, str(restored)
     assert restored.json()["purged_records"] == dry["records"]

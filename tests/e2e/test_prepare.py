@@ -36,6 +36,19 @@ def test_check_names_every_missing_field_and_how_to_make_it(seeded: World) -> No
     assert "run `connector install hubspot`" in done.out
 
 
+def test_a_plan_and_no_run_of_apply_before_the_fields_are_there(seeded: World) -> None:
+    house = seeded.house
+    early = house.run("apply")
+    assert (early.code, house.state("SELECT count(*) FROM run")) == (2, [(0,)])
+    assert "run `connector plan` first" in early.err
+    told = house.run("plan", "--json").json()["unready"]
+    assert [name for name in OUR_FIELDS if not any(_is_about(each["what"], *name.split(".")) for each in told)] == []
+    done = house.run("plan")
+    assert done.code == 0, str(done)
+    assert "run `connector install hubspot`" in done.out
+    assert "once the systems are ready" in done.out
+
+
 def test_a_dry_install_says_what_it_would_make_and_makes_nothing(seeded: World) -> None:
     done = seeded.house.run("install", "--dry-run")
     assert done.code == 0, str(done)

@@ -496,4 +496,5 @@ def test_tasks_of_the_last_day_are_counted_by_owner_without_those_that_are_held(
     held = replace(plan(call(1), call(2)), held={"task2": "many"})
     writeback.enqueue(state, held, run=1, now=NOW)
     assert outbox.tasks_given(state, NOW - timedelta(days=1)) == {("crm", None): 1}
+    assert outbox.going(state) == 1
     assert outbox.tasks_given(state, NOW) == {}

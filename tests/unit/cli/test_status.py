@@ -54,3 +54,17 @@ def test_a_stream_without_news_says_whether_it_was_read_and_a_dead_run_that_it_w
     assert dead.split()[:6] == ["✗", str(killed), "sync", "9", "min", "ago"]
     assert "480.0 s" not in dead
     assert [line.split("–")[-1].strip() for line in lines if "crm  " in line] == ["nothing new", "not due"]
+
+
+def test_a_stream_of_a_system_that_could_not_be_reached_was_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    before, run = (state.start_run("sync", NOW, "") for _ in range(2))
+    failed = {"run": run, "step": "pull", "system": "crm", "ended_at": NOW, "status": "failed", "message": "no answer"}
+    state.add_steps([RunStep(**failed)])
+    state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW, run=before))
+    state.set_poll(Poll(key="other|deals", system="other", stream="deals", polled_at=NOW, run=before))
+    show_status.show_status(status(state, NOW), ["crm", "other"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("–")[-1].strip() for line in lines if "deals" in line] == ["not read", "not due"]
