@@ -35,11 +35,6 @@ class ObjectType:
         """The name of the storage's table."""
         return f"hubspot_{self.name}"
 
-    @property
-    def is_activity(self) -> bool:
-        """True of calls, e-mails, meetings, notes, tasks and communications."""
-        return self.created_property == "hs_createdate" and not self.is_custom
-
 
 def _activity(name: str, type_id: str, *searchable: str, scopes: tuple[str, ...] = ()) -> ObjectType:
     return ObjectType(
@@ -116,6 +111,30 @@ TICKETS = ObjectType(
     schema_scope="tickets",
 )
 
+
+def _further(
+    name: str,
+    type_id: str,
+    *shown: str,
+    required: tuple[str, ...] = (),
+    scope: str = "",
+    created: str = "hs_createdate",
+) -> ObjectType:
+    """A type of which the invented portal has no records. `scope` opens what is sold, else those of deals do."""
+    return ObjectType(
+        name=name,
+        singular=name.removesuffix("s"),
+        type_id=type_id,
+        default_properties=tuple(sorted((*shown, created, "hs_lastmodifieddate", "hs_object_id"))),
+        created_property=created,
+        required=required,
+        searchable=shown[:2],
+        read_scopes=(scope,) if scope else ("crm.objects.deals.read",),
+        write_scopes=(scope,) if scope else ("crm.objects.deals.write",),
+        schema_scope=scope or "crm.schemas.deals",
+    )
+
+
 OBJECT_TYPES: tuple[ObjectType, ...] = (
     CONTACTS,
     COMPANIES,
@@ -127,6 +146,15 @@ OBJECT_TYPES: tuple[ObjectType, ...] = (
     _activity("emails", "0-49", "hs_email_subject", scopes=("sales-email-read",)),
     _activity("meetings", "0-47", "hs_meeting_title", "hs_meeting_body"),
     _activity("communications", "0-18", "hs_communication_body"),
+    _further(
+        "products", "0-7", "name", "description", "price", required=("name",), scope="e-commerce", created="createdate"
+    ),
+    _further("line_items", "0-8", "name", "amount", "quantity", "price", scope="e-commerce", created="createdate"),
+    _further("quotes", "0-14", "hs_title", required=("hs_title", "hs_expiration_date"), scope="e-commerce"),
+    _further("leads", "0-136", "hs_lead_name", required=("hs_lead_name",)),
+    _further("deal_splits", "0-72", "hs_deal_split_percentage"),
+    _further("feedback_submissions", "0-19", "hs_survey_name"),
+    _further("goal_targets", "0-74", "hs_goal_name"),
 )
 
 BY_NAME: Mapping[str, ObjectType] = {
@@ -179,6 +207,13 @@ ASSOCIATION_TYPES: tuple[AssociationType, ...] = (
     *_both("tickets", "companies", 26, 25, "Primary"),
     *_both("tickets", "companies", 339, 340),
     *_both("tickets", "deals", 28, 27),
+    *_both("deals", "line_items", 19, 20),
+    *_both("deals", "quotes", 63, 64),
+    *_both("quotes", "line_items", 67, 68),
+    *_both("quotes", "contacts", 69, 70),
+    *_both("quotes", "companies", 71, 72),
+    *_both("feedback_submissions", "contacts", 98, 97),
+    *_both("feedback_submissions", "tickets", 100, 99),
     *_both("contacts", "contacts", 449, 449),
     *_both("companies", "companies", 450, 450),
     *_both("deals", "deals", 451, 451),

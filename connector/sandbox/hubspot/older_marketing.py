@@ -17,6 +17,7 @@ from connector.sandbox.hubspot.account import pipelines_of
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.instants import parse_ms
 from connector.sandbox.hubspot.marketing import EMAIL_EVENT_PAGE, list_email_events
+from connector.sandbox.hubspot.older_subscriptions import definitions
 from connector.sandbox.hubspot.records import as_id
 from connector.sandbox.hubspot.serving import Answer, Call
 
@@ -98,6 +99,39 @@ def get_campaign(call: Call) -> Answer:
         "numIncluded": counters.get("sent", 0), "numQueued": 0, "subType": "", "subject": subject, "type": "BATCH_EMAIL",
     }  # fmt: skip
     return Answer(200, body, 1)
+
+
+def list_mailings(call: Call) -> Answer:
+    """`GET /marketing-emails/v1/emails/with-statistics`: the mailings that have events, with their counts."""
+    campaigns = list_campaigns(call)
+    objects = []
+    for each in campaigns.body["campaigns"]:
+        one = get_campaign(
+            Call(call.context, call.catalog, call.path, call.url, {"id": str(each["id"])}, call.query)
+        ).body
+        objects.append(
+            {
+                "id": each["id"], "name": one["name"], "subject": one["subject"], "portalId": PORTAL_ID, "state": "PUBLISHED",
+                "primaryEmailCampaignId": each["id"], "created": each["lastUpdatedTime"], "updated": each["lastUpdatedTime"],
+                "isPublished": True, "archived": False, "stats": {"counters": one["counters"]},
+            }
+        )  # fmt: skip
+    page = {"total": len(objects), "limit": len(objects), "offset": 0, "objects": objects}
+    return Answer(200, page, len(objects))
+
+
+def list_subscription_kinds(call: Call) -> Answer:
+    """`GET /email/public/v1/subscriptions`: the kinds of mail that people can subscribe to."""
+    known = definitions(call).body["subscriptionDefinitions"]
+    shown = [
+        {
+            "id": int(each["id"]), "portalId": PORTAL_ID, "name": each["name"], "description": each["description"],
+            "active": each["isActive"], "internal": each["isInternal"], "order": order, "channel": "Email",
+            "category": each["purpose"], "internalName": each["name"].upper().replace(" ", "_"),
+        }
+        for order, each in enumerate(known)
+    ]  # fmt: skip
+    return Answer(200, {"subscriptionDefinitions": shown}, len(shown))
 
 
 def subscriptions_timeline(call: Call) -> Answer:

@@ -46,6 +46,8 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "old deal pipelines": ("/deals/v1/pipelines",),
     "old forms": ("/forms/v2/forms",),
     "campaigns": ("/email/public/v1/campaigns",),
+    "subscription kinds": ("/email/public/v1/subscriptions",),
+    "mailings": ("/marketing-emails/v1/emails/with-statistics",),
     "subscriptions timeline": ("/email/public/v1/subscriptions/timeline",),
     "workflows": ("/automation/v3/workflows",),
     "lists": ("/crm/v3/lists", "/crm/lists/2026-09"),
@@ -234,6 +236,8 @@ def _older_record_endpoints() -> Iterator[Endpoint]:
         ("campaigns", "", older_marketing.list_campaigns, any_of("content")),
         ("campaigns", "/by-id", older_marketing.list_campaigns, any_of("content")),
         ("campaigns", "/{id:\\d+}", older_marketing.get_campaign, any_of("content")),
+        ("subscription kinds", "", older_marketing.list_subscription_kinds, any_of("content")),
+        ("mailings", "", older_marketing.list_mailings, any_of("content")),
         ("subscriptions timeline", "", older_marketing.subscriptions_timeline, any_of("content")),
         ("workflows", "", older_marketing.list_workflows, any_of("automation")),
     ]

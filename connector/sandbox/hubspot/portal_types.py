@@ -107,6 +107,10 @@ class PortalTypes:
             raise Refused(400, f"No association types exist between {from_type} and {to_type}")
         return found
 
+    def do_link(self, from_type: str, to_type: str) -> bool:
+        """Whether there is any kind of link from one type to another."""
+        return (from_type, to_type) in self._by_ends
+
     def general(self, from_type: str, to_type: str) -> AssociationType:
         """The unlabelled kind of link, which a default association gets."""
         return next(link for link in self.links(from_type, to_type) if link.label is None)

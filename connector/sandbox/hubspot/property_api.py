@@ -12,7 +12,7 @@ from typing import Any
 from connector.sandbox.context import Context
 from connector.sandbox.database import read_setting, transaction, write_setting
 from connector.sandbox.hubspot.answers import NOT_FOUND, Refused
-from connector.sandbox.hubspot.catalog import Definition, group_body, property_body
+from connector.sandbox.hubspot.catalog import Definition, default_properties, group_body, property_body
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.reading import batch_inputs, envelope
@@ -84,7 +84,10 @@ def list_properties(call: Call) -> Answer:
 
 
 def list_legacy(call: Call) -> Answer:
-    """The bare array of the v1 and v2 paths."""
+    """The bare array of the v1 and v2 paths; forms have such a path too, though they are no records here."""
+    if call.parts["type"].lower() in ("form", "forms"):
+        bodies = default_properties("forms", "forminformation")
+        return Answer(200, bodies, len(bodies))
     answer = list_properties(call)
     return Answer(200, answer.body["results"], answer.records)
 

@@ -96,12 +96,14 @@ def list_objects(call: Call) -> Answer:
 
 
 def add_associations(call: Call, kind: ObjectType, results: Sequence[dict[str, Any]]) -> None:
-    """Adds the links that the query asks for; the key is the plural name of the other type."""
+    """Adds the links that the query asks for, under the plural name of the other type; none where the two do not link."""
     ids = [int(body["id"]) for body in results]
     for name in call.many("associations"):
         if name.lower() in WITHOUT_RECORDS:
             continue
         other = call.catalog.types.get(name)
+        if not call.catalog.types.do_link(kind.name, other.name):
+            continue
         linked = inline_associations(call.context.database, call.catalog.types, kind, ids, other)
         for body, record_id in zip(results, ids, strict=True):
             if record_id in linked:

@@ -148,6 +148,10 @@ def test_what_connectors_read_beside_records_has_its_old_shape() -> None:
         hub.call("GET", "/email/public/v1/campaigns/8", status=404)
         [change] = hub.call("GET", "/email/public/v1/subscriptions/timeline?limit=10", status=200)["timeline"]
         assert (change["recipient"], change["changes"][0]["causedByEvent"]["id"]) == ("a@x.com", "2")
+        [mailing] = hub.call("GET", "/marketing-emails/v1/emails/with-statistics", status=200)["objects"]
+        assert (mailing["id"], mailing["stats"]["counters"]["open"]) == (7, 1)
+        kinds = hub.call("GET", "/email/public/v1/subscriptions", status=200)["subscriptionDefinitions"]
+        assert all(isinstance(each["id"], int) and each["name"] for each in kinds)
         [pipeline] = hub.call("GET", "/deals/v1/pipelines", status=200)
         won = [each["stageId"] for each in pipeline["stages"] if each["closedWon"]]
         assert (pipeline["pipelineId"], won) == ("default", ["closedwon"])
@@ -160,3 +164,41 @@ def test_the_paths_of_v4_read_records_too(hub: Portal) -> None:
         record_id
     ]
     assert hub.call("GET", f"/crm/v4/objects/tickets/{record_id}", status=200)["id"] == record_id
+
+
+@pytest.mark.parametrize(
+    "kind", ["product", "line_item", "quote", "lead", "deal_split", "feedback_submissions", "goal_targets", "form"]
+)
+def test_connectors_find_properties_of_every_standard_type(hub: Portal, kind: str) -> None:
+    found = hub.call("GET", f"/properties/v2/{kind}/properties", status=200)
+    assert {"hs_object_id", "hs_lastmodifieddate"} <= {each["name"] for each in found}
+
+
+def test_what_is_sold_is_written_and_linked_to_its_deal(hub: Portal) -> None:
+    hub.call("POST", "/crm/v3/objects/products", {"properties": {"price": "1"}}, 400)
+    product = hub.create("products", name="Turbine", price="10")
+    deal = hub.create("deals", dealname="D", dealstage="closedwon")
+    line = hub.create("0-8", name="Turbine", quantity="2", hs_product_id=product)
+    path = f"/crm/v4/objects/line_items/{line}/associations/default/deals/{deal}"
+    hub.call("PUT", path, status=200)
+    [seen] = hub.call("GET", f"/crm/v4/objects/deals/{deal}/associations/line_items", status=200)["results"]
+    assert (seen["toObjectId"], [each["typeId"] for each in seen["associationTypes"]]) == (int(line), [19])
+
+
+def test_links_that_two_types_cannot_have_are_none_in_a_list(hub: Portal) -> None:
+    lead = hub.create("leads", hs_lead_name="L")
+    [seen] = hub.call("GET", "/crm/v3/objects/leads?associations=companies&associations=conversations", status=200)[
+        "results"
+    ]
+    assert (seen["id"], "associations" in seen) == (lead, False)
+    hub.call("GET", "/crm/v3/objects/leads?associations=butterflies", status=400)
+
+
+def test_a_search_for_lists_gives_no_more_than_five_hundred(hub: Portal) -> None:
+    for number in range(3):
+        hub.call(
+            "POST", "/crm/v3/lists", {"name": f"L{number}", "objectTypeId": "0-1", "processingType": "MANUAL"}, 200
+        )
+    assert len(hub.call("POST", "/crm/v3/lists/search", {"count": 1000}, 200)["lists"]) == 3
+    assert hub.call("POST", "/crm/v3/lists/search", {"count": 2}, 200)["hasMore"] is True
+    hub.call("POST", "/crm/v3/lists/search", {"count": -1}, 400)
