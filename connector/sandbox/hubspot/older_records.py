@@ -267,10 +267,11 @@ def list_owners(call: Call) -> Answer:
 
 
 def _count(call: Call) -> int:
+    """How many of the newest; of more than a hundred come a hundred."""
     count = records.as_id(call.one("count") or 20)
-    if not count or count > NEWEST_PAGE:
-        raise Refused(400, f"count must be between 1 and {NEWEST_PAGE}")
-    return count
+    if not count:
+        raise Refused(400, "count must be a number from 1 on")
+    return min(count, NEWEST_PAGE)
 
 
 def _offset(call: Call, name: str) -> int:

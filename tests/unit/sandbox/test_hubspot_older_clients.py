@@ -71,7 +71,7 @@ def test_contacts_are_paged_by_id_read_newest_first_and_found_by_address(hub: Po
     assert found == hub.call("GET", f"/contacts/v1/contact/vid/{people[1]}/profile", status=200)
     assert found["identity-profiles"][0]["identities"][0]["value"] == "1@x.com"
     hub.call("GET", "/contacts/v1/contact/email/nobody@x.com/profile", status=404)
-    hub.call("GET", "/contacts/v1/lists/all/contacts/all?count=101", status=400)
+    hub.call("GET", "/contacts/v1/lists/all/contacts/all?count=0", status=400)
 
 
 def test_engagements_of_all_types_come_in_one_stream_whatever_shares_a_millisecond(hub: Portal) -> None:
@@ -186,12 +186,19 @@ def test_what_is_sold_is_written_and_linked_to_its_deal(hub: Portal) -> None:
 
 
 def test_links_that_two_types_cannot_have_are_none_in_a_list(hub: Portal) -> None:
-    lead = hub.create("leads", hs_lead_name="L")
-    [seen] = hub.call("GET", "/crm/v3/objects/leads?associations=companies&associations=conversations", status=200)[
-        "results"
-    ]
-    assert (seen["id"], "associations" in seen) == (lead, False)
-    hub.call("GET", "/crm/v3/objects/leads?associations=butterflies", status=400)
+    goal = hub.create("goal_targets", hs_goal_name="G")
+    path = "/crm/v3/objects/goal_targets?associations="
+    [seen] = hub.call("GET", f"{path}companies,conversations", status=200)["results"]
+    assert (seen["id"], "associations" in seen) == (goal, False)
+    hub.call("GET", f"{path}butterflies", status=400)
+
+
+def test_nobody_asked_about_is_nobody_answered(hub: Portal) -> None:
+    for path in ("/crm/v4/associations/leads/companies/batch/read", "/crm/v3/associations/company/contact/batch/read"):
+        assert hub.call("POST", path, {"inputs": []}, 200)["results"] == []
+    for path in ("/companies/v2/companies", "/deals/v1/deal", "/engagements/v1/engagements"):
+        assert hub.call("GET", f"{path}/recent/modified?count=250", status=200)["results"] == []
+        hub.call("GET", f"{path}/recent/modified?count=0", status=400)
 
 
 def test_a_search_for_lists_gives_no_more_than_five_hundred(hub: Portal) -> None:
