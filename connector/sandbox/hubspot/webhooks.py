@@ -90,13 +90,12 @@ def note_written(
     call: Call, kind: ObjectType, record_id: int, before: Mapping[str, str], after: Mapping[str, str]
 ) -> None:
     """The events of one write: `creation` where the record is new, and `propertyChange` per value that changed."""
+    webhooks, kept = webhooks_of(call.context), journal.journal_of(call.context)
+    if webhooks.target is None and not kept.subscriptions:
+        return
     changes = {name: after.get(name, "") for name in {**before, **after} if before.get(name) != after.get(name)}
     action = "UPDATE" if before else "CREATE"
-    told = {"objectId": record_id, "propertyChanges": changes}
-    journal.journal_of(call.context).note(kind, journal.OBJECT, action, call.now_ms, told)
-    webhooks = webhooks_of(call.context)
-    if webhooks.target is None:
-        return
+    kept.note(kind, journal.OBJECT, action, call.now_ms, {"objectId": record_id, "propertyChanges": changes})
     if not before:
         webhooks.note(kind, "creation", call.now_ms, {"objectId": record_id, "changeFlag": "CREATED"})
     for name, text in changes.items():
