@@ -42,17 +42,17 @@ def token(org: Org, form: Mapping[str, str], authorization: str, base_url: str) 
     """`POST /services/oauth2/token`; raises OAuthError."""
     grant = form.get("grant_type", "")
     if grant == "client_credentials":
-        _check_client(org, form, authorization)
+        check_client(org, form, authorization)
         return session(org, INTEGRATION_USER_ID, base_url)
     if grant == JWT_GRANT:
         return session(org, _user_of_assertion(org, form.get("assertion", ""), base_url), base_url)
     if grant == "refresh_token":
-        _check_client(org, form, authorization, is_secret_needed=False)
+        check_client(org, form, authorization, is_secret_needed=False)
         if form.get("refresh_token") != org.context.settings.salesforce_refresh_token:
             raise OAuthError("invalid_grant", "expired access/refresh token")
         return session(org, INTEGRATION_USER_ID, base_url)
     if grant == "password":
-        _check_client(org, form, authorization)
+        check_client(org, form, authorization)
         user_id = user_of_password(org, form.get("username", ""), form.get("password", ""))
         if user_id is None:
             raise OAuthError("invalid_grant", "authentication failure")
@@ -60,8 +60,8 @@ def token(org: Org, form: Mapping[str, str], authorization: str, base_url: str) 
     raise OAuthError("unsupported_grant_type", "grant type not supported")
 
 
-def _check_client(org: Org, form: Mapping[str, str], authorization: str, *, is_secret_needed: bool = True) -> None:
-    """Client id and secret in a Basic header or in the form."""
+def check_client(org: Org, form: Mapping[str, str], authorization: str, *, is_secret_needed: bool = True) -> None:
+    """Client id and secret in a Basic header or in the form; raises OAuthError."""
     settings = org.context.settings
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if authorization.lower().startswith("basic "):

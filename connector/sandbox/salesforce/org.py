@@ -187,6 +187,9 @@ CREATE TABLE IF NOT EXISTS sf_locator (
 CREATE TABLE IF NOT EXISTS sf_session (
     token TEXT PRIMARY KEY, user_id TEXT NOT NULL, expires_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS sf_code (
+    code TEXT PRIMARY KEY, redirect_uri TEXT NOT NULL, challenge TEXT NOT NULL, expires_at TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS sf_pending (
     number INTEGER PRIMARY KEY, due_at TEXT NOT NULL, stamp TEXT NOT NULL, payload TEXT NOT NULL
 );

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from connector.sandbox.context import COST, RECORDS, SALESFORCE
 from connector.sandbox.database import transaction
-from connector.sandbox.salesforce import acting, auth, bulk_one, soap
+from connector.sandbox.salesforce import acting, auth, bulk_one, consent, soap
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
@@ -40,7 +40,7 @@ def routes(org: Org) -> list[web.RouteDef]:
         form = _form(request, await request.read())
         request[COST] = 0
         try:
-            body = auth.token(org, form, request.headers.get("Authorization", ""), _base_url(request))
+            body = _token(org, form, request.headers.get("Authorization", ""), _base_url(request))
         except auth.OAuthError as error:
             return _json({"error": error.error, "error_description": error.description}, 400)
         return _json(body, 200)
@@ -69,8 +69,23 @@ def routes(org: Org) -> list[web.RouteDef]:
     ]
 
 
+def _token(org: Org, form: dict[str, str], authorization: str, base_url: str) -> dict[str, Any]:
+    if form.get("grant_type") != "authorization_code":
+        return auth.token(org, form, authorization, base_url)
+    auth.check_client(org, form, authorization, is_secret_needed="code_verifier" not in form)
+    made = auth.session(org, consent.redeem(org, form), base_url)
+    return {**made, "refresh_token": org.context.settings.salesforce_refresh_token}
+
+
 def _identity_routes(org: Org) -> list[web.RouteDef]:
-    """Who a token belongs to."""
+    """Consent, and who a token belongs to."""
+
+    async def authorize(request: web.Request) -> web.Response:
+        request[COST] = 0
+        try:
+            return web.Response(status=302, headers={"Location": consent.authorize(org, dict(request.query))})
+        except auth.OAuthError as error:
+            return _json({"error": error.error, "error_description": error.description}, 400)
 
     async def user_info(request: web.Request) -> web.Response:
         request[COST] = 0
@@ -89,6 +104,7 @@ def _identity_routes(org: Org) -> list[web.RouteDef]:
         return _json(auth.identity(org, user_id, _base_url(request)), 200)
 
     return [
+        web.get("/services/oauth2/authorize", authorize),
         web.route("*", "/services/oauth2/userinfo", user_info),
         web.get("/id/{org}/{user}", identity),
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
@@ -161,3 +163,50 @@ def test_every_answer_tells_the_usage_and_a_used_up_quota_refuses() -> None:
         assert "Sforce-Limit-Info" not in requests.get(f"{client.url}/services/data", timeout=10).headers
         client.admin("POST", "/limits", {"enabled": False})
         assert client.raw("GET", "/limits").status_code == 200
+
+
+def test_a_browser_signs_in_by_consent_and_its_code_is_good_once() -> None:
+    with org() as client:
+        token, back = f"{client.url}/services/oauth2/token", "https://app.example/back?x=1"
+        verifier = "v" * 64
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+        asked = {"response_type": "code", "client_id": CLIENT[0], "redirect_uri": back, "state": "s 1"}
+
+        def code(**more: str) -> str:
+            answer = requests.get(
+                f"{client.url}/services/oauth2/authorize", params={**asked, **more}, allow_redirects=False, timeout=10
+            )
+            assert answer.status_code == 302, answer.text
+            location = urlsplit(answer.headers["Location"])
+            said = parse_qs(location.query)
+            assert (location.netloc, said["x"], said["state"]) == ("app.example", ["1"], ["s 1"])
+            return said["code"][0]
+
+        def redeem(**more: str) -> requests.Response:
+            form = {"grant_type": "authorization_code", "client_id": CLIENT[0], "redirect_uri": back, **more}
+            return requests.post(token, data=form, timeout=10)
+
+        secret = {"client_secret": CLIENT[1]}
+        given = code()
+        made = redeem(code=given, **secret).json()
+        client.session.headers["Authorization"] = f"Bearer {made['access_token']}"
+        assert client.query("SELECT Id FROM User")["totalSize"] == 2
+        client.sign_in({"grant_type": "refresh_token", "client_id": CLIENT[0], "refresh_token": made["refresh_token"]})
+        assert redeem(code=given, **secret).json()["error"] == "invalid_grant"
+        assert (
+            redeem(code=code(), redirect_uri="https://other.example", **secret).json()["error"]
+            == "redirect_uri_mismatch"
+        )
+        assert redeem(code=code(), client_secret="wrong").json()["error"] == "invalid_client"
+        assert redeem(code=code(code_challenge=challenge), code_verifier="wrong").json()["error"] == "invalid_grant"
+        assert "access_token" in redeem(code=code(code_challenge=challenge), code_verifier=verifier).json()
+        client.admin("POST", "/clock", {"shift_s": 0})
+        late = code()
+        client.admin("POST", "/clock", {"shift_s": 1_000})
+        assert redeem(code=late, **secret).json()["error_description"] == "expired authorization code"
+        for wrong in ({"client_id": "x"}, {"response_type": "token"}, {"redirect_uri": "nowhere"}):
+            params = {**asked, **wrong}
+            refused = requests.get(
+                f"{client.url}/services/oauth2/authorize", params=params, allow_redirects=False, timeout=10
+            )
+            assert (refused.status_code, "error" in refused.json()) == (400, True)
