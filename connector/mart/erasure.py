@@ -19,9 +19,11 @@ from connector.mart.engine import Mart
 _OF_RECORDS = (
     ("record_version", "record"), ("activity", "record"), ("identifier", "record"), ("engagement_day", "record"),
     ("desired", "record"), ("observed", "record"), ("desired_task", "record"), ("dirty", "record"), ("drift", "record"),
-    ("contact_role_record", "person"),
-    ("case_record", "person"), ("membership", "key"), ("issued", "anchor"), ("person_record", "key"),
+    ("membership", "key"), ("issued", "anchor"), ("person_record", "key"),
+    ("record_version", "value"),  # another's record pointed to them once
 )  # fmt: skip
+#: Records of other kinds that are a person's: they point to one with `person`.
+_OF_THEIRS = ("contact_role_record", "case_record")
 _OF_SUBJECTS = (
     ("score_line", "subject"), ("score", "subject"), ("stage_interval", "subject"), ("trigger", "subject"), ("due", "subject"),
     ("desired_task", "subject"), ("person", "key"),
@@ -48,6 +50,14 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
         )
         _queue_neighbours(connection)
         _delete(connection, "refused", "component", "erased_component", counts)
+    for table in _OF_THEIRS:
+        if (table, "person") in known:
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE erased_of_theirs AS SELECT key AS value FROM {table} "
+                "WHERE person IN (SELECT value FROM erased_record)"
+            )
+            _delete(connection, "record_version", "record", "erased_of_theirs", counts)
+            _delete(connection, table, "key", "erased_of_theirs", counts)
     for chosen, values in ((_OF_RECORDS, "erased_record"), (_OF_SUBJECTS, "erased_subject")):
         for table, column in chosen:
             if (table, column) in known:

@@ -101,3 +101,21 @@ def test_every_table_that_names_records_lets_go_of_them(mart: Mart) -> None:
     erasure.erase_in(mart, ["hubspot|contacts|1"], [])
     held = {name: mart.arrow(mart.table(name).select("record"))["record"].to_pylist() for name in named}
     assert held == {name: ["hubspot|contacts|2"] for name in named}
+
+
+def test_the_history_of_a_persons_case_goes_with_it_and_that_of_others_forgets_the_person(mart: Mart) -> None:
+    ann, bob = "hubspot|contacts|1", "hubspot|contacts|6"
+    for number, person in (("7", ann), ("8", bob)):
+        case = {"key": f"hubspot|tickets|{number}", "system": "hubspot", "object_type": "tickets", "native_id": number}
+        mart.merge(
+            "case_record", pa.Table.from_pylist([case | {"person": person}], schema=tables.record_schema(Kind.CASE))
+        )
+    history = [("7", "status", "open"), ("7", "person", bob), ("8", "person", ann), ("8", "status", "open")]
+    rows = [
+        {"key": f"{number}|{name}|{value}", "record": f"hubspot|tickets|{number}", "field": name, "value": value}
+        for number, name, value in history
+    ]
+    mart.append("record_version", pa.Table.from_pylist(rows, schema=tables.RECORD_VERSION))
+    erasure.erase_in(mart, [ann], [])
+    assert mart.arrow(mart.table("case_record").select("native_id"))["native_id"].to_pylist() == ["8"]
+    assert mart.arrow(mart.table("record_version").select("key"))["key"].to_pylist() == ["8|status|open"]
