@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -130,7 +131,14 @@ def copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     target.chmod(0o600)
     try:
         connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
+        connection.execute("CHECKPOINT copied")
+    except duckdb.Error as problem:
+        raise MartError(
+            f"the mart cannot be copied to {target} ({type(problem).__name__})",
+            hint="see that it may be written and has room",
+        ) from problem
     finally:
-        connection.execute("DETACH copied")
+        with suppress(duckdb.Error):
+            connection.execute("DETACH copied")
     with target.open("rb") as written:
         os.fsync(written.fileno())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -28,25 +29,44 @@ _WAIT_S = 30.0  # for what another command has begun to write
 def make(setup: Setup, folder: Path) -> tuple[Path, int]:
     """Copy both stores into a new folder (0700, files 0600). Returns it and the generation of the pair.
 
-    Raises Busy when the mart is in use for too long, ConnectorError when the folder has something in it already.
+    Raises Busy when the mart is in use for too long, ConnectorError when the folder has something in it already or has no room.
     """
     _check_sqlite(setup)
     folder = folder.resolve()
     if folder.exists() and any(folder.iterdir()):
         raise ConnectorError(f"{folder} is not empty", hint="name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    with setup.mart() as mart:
-        pair.check(setup.state, mart)
-        _copy_to(setup.state, folder / STATE)
-        erasure.copy(mart.connection, folder / MART)
-        told = pair.told(mart)
-    copy = kept.opened_copy(folder / STATE)
-    kept.forget_lease(copy)
-    kept.compact(copy)
-    copy.close()
+    with _whole_or_not_at_all(folder):
+        with setup.mart() as mart:
+            pair.check(setup.state, mart)
+            _copy_to(setup.state, folder / STATE)
+            erasure.copy(mart.connection, folder / MART)
+            told = pair.told(mart)
+        copy = kept.opened_copy(folder / STATE)
+        kept.forget_lease(copy)
+        kept.compact(copy)
+        copy.close()
     kept.keep_backup(setup.state, folder, now=clock.now(), pair=str(told["pair"]), generation=int(told["generation"]))
     return folder, int(told["generation"])
+
+
+@contextmanager
+def _whole_or_not_at_all(folder: Path) -> Iterator[None]:
+    """A folder (0700) of which nothing is left when what is written into it fails."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    try:
+        yield
+    except BaseException as problem:
+        for left in folder.iterdir():
+            left.unlink()
+        if is_new:
+            folder.rmdir()
+        if isinstance(problem, sqlite3.Error):
+            raise ConnectorError(
+                f"the state cannot be copied to {folder}: {problem}", hint="see that it may be written and has room"
+            ) from problem
+        raise
 
 
 def _copy_to(state: State, target: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from connector.steps import copies
 from tests.e2e.crm import differing, eventually
 from tests.e2e.house import House
 from tests.e2e.world import World
@@ -171,3 +173,21 @@ def test_what_cannot_be_mapped_is_listed_explained_and_released_once_it_is_mende
     crms.tell("act", system="salesforce", action="update", id=contact, values={"Phone": "+49 30 5550188"})
     house.sync()
     assert house.run("quarantine", "explain", str(cause["id"])).code == 1
+
+
+def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
+    seeded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = seeded.house
+    assert house.run("status").code == 0  # the state is there
+
+    def no_room(_: object, target: Path) -> None:
+        target.touch()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(copies, "_copy_to", no_room)
+        failed = house.run("backup")
+    assert (failed.code, "has room" in failed.err) == (1, True), str(failed)
+    assert list((house.directory / "backups").iterdir()) == []
+    assert house.run("backup").code == 0
