@@ -41,6 +41,8 @@ _OPENING = threading.Lock()
 _CHECKPOINT_FROM = "64MB"
 #: What was added since is in memory. A back-fill's appends need no more than this.
 _STORING_MEMORY = "256MB"
+#: Short row groups that follow each other are not put together while more of them come (a quarter of what identifiers cost).
+_AS_IT_CAME = "SET max_vacuum_tasks = 0"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
 #: transaction (1.1 GB for two million identifiers), rows that are added go to the file as they come.
 _IN_PLACE_ROWS = 50_000
@@ -270,17 +272,20 @@ def _listed(columns: list[str]) -> str:
 
 
 @contextmanager
-def open_mart(section: MartSection, directory: Path, *, holder: str = "") -> Iterator[Mart]:
-    """The store, open for this process alone, for the length of the block.
+def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_storing: bool = False) -> Iterator[Mart]:
+    """The store, open for this process alone, for the length of the block; `is_storing`: beside reading and mapping.
 
     Waits up to `wait_s` for another process to let go of it. Raises Busy, or MartError when the file cannot be used.
     """
     memory.give_back()
     path = directory / section.path
+    section = section.storing if is_storing else section
     connection = _connect(path, section, holder)
     try:
         backend = ibis.duckdb.from_connection(connection)
         connection.execute("SET TimeZone = 'UTC'")
+        if is_storing:
+            connection.execute(_AS_IT_CAME)
         schema.migrate(connection, path)
         yield Mart(backend, connection)
     except _FAILURES as problem:

@@ -38,7 +38,20 @@ def _columns(schema: pa.Schema) -> str:
 
 #: Texts that hardly repeat are not even tried with a dictionary: a tenth of what storing costs.
 _STORED = dict.fromkeys(
-    ("key", "native_id", "native", "version", "value", "raw", "email", "phone", "mobile", "street", "properties"),
+    (
+        "key",
+        "record",
+        "native_id",
+        "native",
+        "version",
+        "value",
+        "raw",
+        "email",
+        "phone",
+        "mobile",
+        "street",
+        "properties",
+    ),
     " USING COMPRESSION fsst",
 )
 

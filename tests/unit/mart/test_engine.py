@@ -88,6 +88,24 @@ def test_rows_that_came_as_arrow_are_let_go_of_once_they_are_kept(tmp_path: Path
         assert pa.total_allocated_bytes() - before < 1_000_000
 
 
+def _row_groups(mart: Mart) -> int:
+    told = mart.connection.execute("SELECT count(DISTINCT row_group_id) FROM pragma_storage_info('dirty')").fetchone()
+    return int(told[0]) if told else 0
+
+
+def test_while_a_back_fill_is_stored_what_is_there_is_not_written_again(tmp_path: Path) -> None:
+    size = 123_000  # a row group and a little
+    for run in range(3):
+        texts = [f"{run}-{number}" for number in range(size)]
+        with open_mart(MartSection(), tmp_path, is_storing=True) as mart, mart.transaction():
+            mart.append("dirty", pa.table({"key": texts, "kind": texts, "record": texts, "run": [run] * size}))
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert _row_groups(mart) == 6
+        mart.merge("dirty", rows(("a", "a", 1)))
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert _row_groups(mart) < 6, "a run that does not store puts them together"
+
+
 def test_arrow_lets_go_of_memory_as_the_engine_does(tmp_path: Path) -> None:
     with open_mart(MartSection(), tmp_path):
         assert pa.default_memory_pool().backend_name == "system"
