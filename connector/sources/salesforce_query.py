@@ -20,6 +20,8 @@ Developer Guide, "merge()"):
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -85,8 +87,13 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
     yield from (_absent(reading, reading.absent_at) for reading in begun if reading.absent_at)
     begun = [reading for reading in begun if not reading.absent_at]
     in_bulk = [reading for reading in begun if reading.job is not None]
+    with closing(_Calls(org)) as calls:
+        yield from _read(org, begun, in_bulk, calls)
+
+
+def _read(org: Org, begun: Sequence[Reading], in_bulk: list[Reading], calls: _Calls) -> Iterator[Page | StreamFailure]:
     readings, probed = _parted(org, [reading for reading in begun if reading.job is None])
-    object_types = [request.stream.object_type for request in requests]
+    object_types = [reading.object_type for reading in begun]
     while readings or in_bulk or probed:
         if not readings and not probed:
             following = in_bulk.pop(0)
@@ -95,7 +102,8 @@ def pages(org: Org, requests: Sequence[Request], habits: Habits) -> Iterator[Pag
                 readings.append(following)
             continue
         readings.sort(key=lambda reading: -reading.remaining)
-        for reading, answer, asked_at in _asked(org, readings[:MAX_QUERIES], probed):
+        calls.is_alone = len(readings) == 1
+        for reading, answer, asked_at in _asked(org, readings[:MAX_QUERIES], probed, calls):
             said = _taken(org, reading, answer, asked_at, object_types)
             if said is None:
                 continue
@@ -135,7 +143,38 @@ def _absent(reading: Reading, at: str) -> Page:
 # ---------------------------------------------------------------------------------------------------------------- calls
 
 
-def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Iterator[tuple[Reading, Answer, datetime]]:
+class _Calls:
+    """The composite calls of a read. Of a stream that is read alone the next page comes while the rows of one are read."""
+
+    def __init__(self, org: Org) -> None:
+        self.is_alone = False
+        self._org = org
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._ahead: tuple[Subrequest, Future[tuple[list[Answer], datetime]]] | None = None
+
+    def ask(self, asked: Sequence[Subrequest]) -> tuple[list[Answer], datetime]:
+        """See `Org.composite`."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and list(asked) == [ahead[0]]:
+            return ahead[1].result()
+        return self._org.composite(asked)
+
+    def follow(self, reading: Reading, answer: Answer) -> None:
+        """Ask for the page after this one, if it is sure to be wanted."""
+        told = answer.body
+        if not self.is_alone or not isinstance(told, Queried) or told.done or not told.next_records_url:
+            return
+        if reading.next_path is not None or told.total_size <= reading.habits.bulk_from:
+            part = Subrequest(told.next_records_url.removeprefix(self._org.prefix), is_query=True)
+            self._ahead = part, self._pool.submit(self._org.composite, [part])
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _asked(
+    org: Org, group: Sequence[Reading], probed: Sequence[Reading], calls: _Calls
+) -> Iterator[tuple[Reading, Answer, datetime]]:
     """Ask for the next page of each, and in the same call for what goes with a first page. Gives the queries' answers."""
     new = [reading for reading in group if reading.first_page_at is None]
     losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
@@ -149,7 +188,9 @@ def _asked(org: Org, group: Sequence[Reading], probed: Sequence[Reading]) -> Ite
         *(org.describing(name) for name in unknown),
         *(question for asked in questions.values() for question in asked),
     ]
-    answers, asked_at = org.composite(asked)
+    answers, asked_at = calls.ask(asked)
+    if len(group) == 1:
+        calls.follow(group[0], answers[0])
     extra = iter(answers[len(group) :])
     for reading in losing:
         _take_deletions(org, reading, next(extra), asked_at)

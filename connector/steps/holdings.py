@@ -12,10 +12,9 @@ from connector.state import holdings
 from connector.steps.setup import Setup
 
 
-def keep(setup: Setup) -> None:
+def keep(setup: Setup, mart: Mart) -> None:
     """Count anew; to be called after a pull that brought something."""
-    with setup.mart() as mart:
-        counts = _activities(mart) | _records(setup, mart)
+    counts = _activities(mart) | _records(setup, mart)
     setup.state.set_note(holdings.NOTE, orjson.dumps(counts).decode())
 
 

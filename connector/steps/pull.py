@@ -101,14 +101,18 @@ def pull(
     pulled = Pulled()
     waiting = len(threads)
     while waiting:
-        waiting -= _store(setup, _arriving(inbox, waiting), pulled, moment, progress)
-    if pulled.quiet:
-        with setup.mart() as mart, mart.transaction():
-            mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
+        waiting -= _store(setup, _arriving(inbox, waiting), pulled, moment, progress, waiting)
     _keep_counts(setup, pulled, moment)
-    if pulled.total.applied:
-        holdings.keep(setup)
     return pulled
+
+
+def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
+    """What is kept of a pull as a whole: the cursors of quiet streams, how much the mart holds now."""
+    if pulled.quiet:
+        with mart.transaction():
+            mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
+    if pulled.total.applied:
+        holdings.keep(setup, mart)
 
 
 # ------------------------------------------------------------------------------------------------------------ what to read
@@ -281,7 +285,9 @@ def _note_failure(read: _Read, pulled: Pulled) -> None:
         _LOG.info("pull.failed", system=read.system, error=type(read.failure).__name__)
 
 
-def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment, progress: Progress) -> int:
+def _store(
+    setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment, progress: Progress, waiting: int
+) -> int:
     """Merge groups, each in a transaction of its own; groups without a row need no store. Returns how many systems ended."""
     ended = 0
     with ExitStack() as stack:
@@ -303,6 +309,8 @@ def _store(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment,
             pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
             _finish_group(setup, read, pulled, moment, progress)
             del read, group
+        if ended == waiting and (pulled.quiet or pulled.total.applied):
+            _finish(setup, mart or stack.enter_context(setup.mart(is_storing=True)), pulled, moment)
     return ended
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,28 @@ def test_later_pages_share_calls_and_the_longest_stream_is_not_kept_waiting() ->
             f"{stream.object_type}{at}" for at in range(1, lengths[stream.object_type] + 1)
         ]
         assert [page.done for page in own] == [False] * (len(own) - 1) + [True]
+
+
+@responses.activate
+def test_the_next_page_of_a_stream_that_is_read_alone_is_asked_for_while_one_is_worked_on() -> None:
+    is_asked = threading.Event()
+
+    def answer(part: Part) -> Reply:
+        path = path_of(part)
+        if path == "query/Account/2":
+            is_asked.set()
+        if path.startswith("query/"):
+            return records(row("two"), total=2)
+        return records(row("one"), following="query/Account/2", total=2)
+
+    org = Org(answer)
+    stream = next(stream for stream in STREAMS if stream.object_type == "Account")
+    read = org.connect().source.pages([Request(stream, ())])
+    first = next(read)
+    assert isinstance(first, Page)
+    assert is_asked.wait(30), "nobody has asked for more than the first page yet"
+    assert [page.rows["native_id"].to_pylist() for page in read if isinstance(page, Page)] == [["two"]]
+    assert len(org.calls) == 2, "and it is asked for once"
 
 
 # --------------------------------------------------------------------------------------------------- what is asked
