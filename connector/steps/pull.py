@@ -376,24 +376,14 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
                 ended_at=clock.now(),
             )
         )
-    for (system, stream), error in sorted(pulled.stream_failures.items()):
+    failed = {**pulled.stream_failures, **{(system, ""): error for system, error in pulled.failures.items()}}
+    for (system, stream), error in sorted(failed.items()):
         steps.append(
             RunStep(
                 run=moment.run,
                 step="pull",
                 system=system,
                 stream=stream,
-                status="failed",
-                message=str(error)[:500],
-                ended_at=clock.now(),
-            )
-        )
-    for system, error in sorted(pulled.failures.items()):
-        steps.append(
-            RunStep(
-                run=moment.run,
-                step="pull",
-                system=system,
                 status="failed",
                 message=str(error)[:500],
                 ended_at=clock.now(),
