@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -32,8 +33,16 @@ class _Gate:
     exit: exp.Expression | None
 
 
-def problems(stages: Sequence[tuple[str, str, str]], path: str) -> Iterator[Problem]:
-    """What is wrong with stages given as (name, enter, exit), lowest first. Reads nothing."""
+@lru_cache
+def problems(stages: tuple[tuple[str, str, str], ...], path: str) -> tuple[Problem, ...]:
+    """What is wrong with stages given as (name, enter, exit), lowest first. Reads nothing.
+
+    Kept, since a service reads its configuration again before each cycle, and the stages are nearly always the same ones.
+    """
+    return tuple(_problems(stages, path))
+
+
+def _problems(stages: tuple[tuple[str, str, str], ...], path: str) -> Iterator[Problem]:
     if not stages:
         yield Problem(path, "there is no stage", "leave the option out for the default stages")
     seen: set[str] = set()

@@ -99,9 +99,8 @@ class LifecycleSection(Section):
 
 def problems(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> list[Problem]:
     """What is wrong with stages and tasks as a whole: with options that do not go together. Reads nothing."""
-    found = list(
-        gates.problems([(stage.name, stage.enter, stage.exit) for stage in section.stages], "lifecycle.stages")
-    )
+    stages = tuple((stage.name, stage.enter, stage.exit) for stage in section.stages)
+    found = list(gates.problems(stages, "lifecycle.stages"))
     for name, task in tasks.items():
         found += triggers.problems(task, f"tasks.{name}", section.stage_names)
     return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import ibis
@@ -32,11 +34,45 @@ EVIDENCE = pa.schema({"record": pa.string(), "type": pa.string(), "value": pa.st
 ENGINE = ibis.duckdb.connect()
 
 
+def _stored(**rows: pa.Table) -> None:
+    for name, table in rows.items():
+        ENGINE.con.register("arriving", table)
+        ENGINE.con.execute(f"create or replace table {name} as select * from arriving")
+
+
+def _keys(name: str, keys: Iterable[str]) -> pa.Table:
+    return pa.table({name: pa.array(sorted(keys), pa.string())})
+
+
+_stored(
+    dirty=_keys("key", ()), touched=_keys("record", ()),
+    identifier=tables.IDENTIFIER.empty_table(), membership=tables.MEMBERSHIP.empty_table(),
+)  # fmt: skip
+
+
+@cache
+def _compiled(touched: Callable[..., Any]) -> tuple[str, str]:
+    """Whom a change touches, and what speaks for it, on the stored tables: compiled once, asked for every example.
+
+    touched: `identity.touched`, or what a planted bug makes of it.
+    """
+    dirty, identifier, membership, of = (
+        ENGINE.table(each) for each in ("dirty", "identifier", "membership", "touched")
+    )
+    return (
+        str(ENGINE.compile(touched("person", dirty, identifier, membership, SECTION))),
+        str(ENGINE.compile(identity.evidence("person", of, identifier))),
+    )
+
+
+def _asked(statement: str) -> pa.Table:
+    return ENGINE.con.sql(statement).to_arrow_table()
+
+
 @dataclass
 class Store:
     """Rows by key, and the operations of the outside world on them."""
 
-    section: identity.IdentitySection = SECTION
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     identifiers: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     membership: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,13 +124,11 @@ class Store:
 
     def resolve(self) -> None:
         """Resolve what is dirty and write the differences, as the pipeline does."""
-        identifier, membership = ibis.memtable(self.identifier_rows()), ibis.memtable(self.rows("membership"))
-        dirty = ibis.memtable(pa.table({"key": pa.array(sorted(self.dirty), pa.string())}))
-        touched = ENGINE.to_pyarrow(identity.touched("person", dirty, identifier, membership, self.section))
-        self._resolve(
-            set(touched["record"].to_pylist()),
-            ENGINE.to_pyarrow(identity.evidence("person", ibis.memtable(touched), identifier)),
-        )
+        whom, evidence = _compiled(identity.touched)
+        _stored(dirty=_keys("key", self.dirty), identifier=self.identifier_rows(), membership=self.rows("membership"))
+        touched = set(_asked(whom)["record"].to_pylist())
+        _stored(touched=_keys("record", touched))
+        self._resolve(touched, _asked(evidence))
 
     def _resolve(self, touched: set[str], evidence: pa.Table) -> None:
         self.was_touched = touched
@@ -104,7 +138,7 @@ class Store:
         former = self.rows("membership", lambda row: row["key"] in mine)
         issued = self.rows("issued", lambda row: row["anchor"] in mine or row["minted_by"] in mine)
         judgements = pa.Table.from_pylist(self.judgements, schema=JUDGEMENTS)
-        result = identity.resolve("person", evidence, facts, former, issued, judgements, self.section, START)
+        result = identity.resolve("person", evidence, facts, former, issued, judgements, SECTION, START)
         self._write(result)
 
     def _write(self, result: identity.Resolution) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import ibis
@@ -23,6 +24,29 @@ ENGINE = ibis.duckdb.connect()
 
 def table(rows: list[dict[str, Any]], schema: pa.Schema) -> Any:
     return ibis.memtable(pa.Table.from_pylist(rows, schema=schema))
+
+
+def store(name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+    ENGINE.con.register("arriving", pa.Table.from_pylist(rows, schema=schema))
+    ENGINE.con.execute(f"create or replace table {name} as select * from arriving")
+
+
+@cache
+def compiled(kind: str, section: str) -> str:
+    """The golden rows of the stored tables as SQL: most tests ask by the same section."""
+    rules, versions, members = (
+        SurvivorshipSection.model_validate_json(section),
+        ENGINE.table("record_version"),
+        ENGINE.table("membership"),
+    )
+    if kind == "person":
+        golden_rows = survivorship.golden_persons(
+            ENGINE.table("person_record"), members, ENGINE.table("account_membership"), versions, rules
+        )
+    else:
+        golden_rows = survivorship.golden_accounts(ENGINE.table("account_record"), members, versions, rules)
+    assert golden_rows.schema().to_pyarrow().equals(tables.PERSON if kind == "person" else tables.ACCOUNT)
+    return str(ENGINE.compile(golden_rows))
 
 
 def version(record: str, field: str, days: int) -> dict[str, Any]:
@@ -44,18 +68,12 @@ def golden(
     rows = [{**header, **fields} for header, fields in zip(headers, records, strict=False)]
     members = [{"key": each["key"], "kind": kind, "owner_id": "X1"} for each in rows]
     others = [{"key": key, "kind": "account", "owner_id": owner} for key, owner in (accounts or {}).items()]
-    record = table(rows, tables.record_schema(kind))
-    version_table = table(versions or [], tables.RECORD_VERSION)
-    if kind == "person":
-        expression = survivorship.golden_persons(
-            record, table(members, tables.MEMBERSHIP), table(others, tables.MEMBERSHIP), version_table, section
-        )
-    else:
-        expression = survivorship.golden_accounts(
-            record, table(members + others, tables.MEMBERSHIP), version_table, section
-        )
-    result = ENGINE.to_pyarrow(expression)
-    assert result.schema.equals(tables.PERSON if kind == "person" else tables.ACCOUNT)
+    store(f"{kind}_record", tables.record_schema(kind), rows)
+    store("membership", tables.MEMBERSHIP, members + (others if kind == "account" else []))
+    store("account_membership", tables.MEMBERSHIP, others)
+    store("record_version", tables.RECORD_VERSION, versions or [])
+    result = ENGINE.con.sql(compiled(kind, section.model_dump_json())).to_arrow_table()
+    result = result.cast(tables.PERSON if kind == "person" else tables.ACCOUNT)
     (row,) = result.to_pylist()
     return dict(row)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from connector.steps.setup import Moment, Progress, Setup
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MAPPINGS = mapping.load("hubspot", {})
+PORTION = 40  # of 109 records: three portions
 KINDS = {"companies": Kind.ACCOUNT, "contacts": Kind.PERSON, "calls": Kind.ACTIVITY}
 COMPARED = {
     "membership": ("key", "owner_id", "component"),
@@ -70,8 +70,12 @@ def native(stream: str, number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    return furnished(tmp_path, monkeypatch)
+
+
+def furnished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setenv("HUBSPOT_TOKEN", "a-token")
-    file = tmp_path / "connector.toml"
+    file = folder / "connector.toml"
     file.write_text(starter.text(["hubspot"], url="", region="DE", every="15 minutes"))
     made = app.build(config.load(file))
     task = {"when": "score > 5", "subject": "Call", "first_run_days": 3}
@@ -97,19 +101,13 @@ def told(mart: Mart) -> Tables:
     }
 
 
-@contextmanager
-def rolled_back(setup: Setup) -> Iterator[Mart]:
-    with setup.mart() as mart:
-        mart.begin()
-        yield mart
-        mart.rollback()
-
-
-@pytest.fixture
-def at_once(setup: Setup) -> Tables:
-    with rolled_back(setup) as mart:
-        pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_in_one=True)
-        return told(mart)
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    with pytest.MonkeyPatch.context() as patch:
+        setup = furnished(tmp_path_factory.mktemp("at_once"), patch)
+        with setup.mart() as mart:
+            pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_in_one=True)
+            return told(mart)
 
 
 def test_portions_give_the_same_answer_as_all_at_once(
@@ -119,7 +117,7 @@ def test_portions_give_the_same_answer_as_all_at_once(
     assert len(persons) < 59, "nobody is joined"
     assert at_once["desired_task"], "no trigger fires"
     assert at_once["dirty"] == []
-    monkeypatch.setattr(portions, "RECORDS", 30)
+    monkeypatch.setattr(portions, "RECORDS", PORTION)
     monkeypatch.setattr(resolve, "GOLDEN", 20)
     said: list[str] = []
     with setup.mart() as mart:
@@ -155,7 +153,7 @@ def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, m
         computed(setup, mart)
         pipeline.remember(setup, mart, Moment(setup.state.start_run("sync", NOW, ""), NOW))
         before = told(mart)
-        monkeypatch.setattr(portions, "RECORDS", 30)
+        monkeypatch.setattr(portions, "RECORDS", PORTION)
         renewed = replace(setup, fingerprints={**setup.fingerprints, "scoring": "other", "identity": "other"})
         summary = computed(renewed, mart, run=2)
         assert summary.scored.subjects >= len(before["person"])
@@ -177,7 +175,7 @@ def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
     files = sorted(each.name for each in setup.directory.iterdir())
     with setup.mart() as mart:
         before = told(mart)
-    monkeypatch.setattr(portions, "RECORDS", 30)
+    monkeypatch.setattr(portions, "RECORDS", PORTION)
     in_portions = looked()
     assert in_portions[2] > 2
     assert in_portions[1] == keys
