@@ -5,6 +5,7 @@ Source: https://developers.hubspot.com/docs/api-reference/crm-lists-v3/guide
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -43,7 +44,7 @@ def create_list(call: Call) -> Answer:
         raise Refused(400, "A list needs a name, and processingType MANUAL, SNAPSHOT or DYNAMIC.")
     is_dynamic = given["processingType"] == DYNAMIC
     if is_dynamic:
-        members_of(call.catalog, kind, given.get("filterBranch"))
+        members_of(call.catalog, kind, given.get("filterBranch"), partial(_list_of, call))
     elif given["processingType"] == "MANUAL" and given.get("filterBranch"):
         raise Refused(400, "A MANUAL list has no filters.")
     _demand_new(call, name)
@@ -235,9 +236,20 @@ def _size(call: Call, body: dict[str, Any]) -> int:
 def _members(call: Call, body: dict[str, Any]) -> Condition:
     """The records on a list and since when, as a SELECT."""
     if body["processingType"] == DYNAMIC:
-        return members_of(call.catalog, call.catalog.types.get(body["objectTypeId"]), body["filterBranch"])
+        kind = call.catalog.types.get(body["objectTypeId"])
+        return members_of(call.catalog, kind, body["filterBranch"], lambda number: _list_of(call, number) or _NOBODY)
     statement = "SELECT record, at_ms FROM hubspot_list_member WHERE list = ?"
     return Condition(statement, (int(body["listId"]),))
+
+
+_NOBODY = Condition("SELECT NULL AS record WHERE 0")
+"""The members of a list that was deleted after another one named it."""
+
+
+def _list_of(call: Call, number: int) -> Condition | None:
+    """The members of another list, for a filter that names it."""
+    found = next((body for body in _all(call) if body["listId"] == str(number)), None)
+    return None if found is None else _members(call, found)
 
 
 def _by_hand(call: Call) -> dict[str, Any]:

@@ -92,6 +92,42 @@ def test_a_list_by_filters_holds_whom_they_find_and_is_named_removed_and_restore
     assert lists.memberships_api.get_page(by_hand).total == 0
 
 
+def test_a_list_may_name_other_lists_and_what_its_records_are_linked_to(hub: Portal) -> None:
+    ann, bob, cem = (hub.create(email=f"{name}@x.com") for name in "abc")
+    acme = hub.create("companies", name="Acme", domain="acme.com")
+    for person in (ann, bob):
+        hub.call("PUT", f"/crm/v4/objects/contacts/{person}/associations/default/companies/{acme}", status=200)
+
+    def listed(name: str, status: int = 200, filters: object = (), branches: object = ()) -> str:
+        inner = {"filterBranchType": "AND", "filters": list(filters), "filterBranches": list(branches)}  # type: ignore[call-overload]
+        branch = {"filterBranchType": "OR", "filters": [], "filterBranches": [inner]}
+        given = {"name": name, "objectTypeId": "0-1", "processingType": "DYNAMIC", "filterBranch": branch}
+        made = hub.call("POST", "/crm/v3/lists", given, status)
+        return str(made["list"]["listId"]) if status == 200 else str(made["subCategory"])
+
+    def members(number: str) -> list[str]:
+        return [each["recordId"] for each in hub.call("GET", f"/crm/v3/lists/{number}/memberships")["results"]]
+
+    named = {"filterType": "PROPERTY", "property": "name", "operation": {"operator": "IS_EQUAL_TO", "values": ["Acme"]}}
+    linked = {"filterBranchType": "ASSOCIATION", "objectTypeId": "0-2", "associationTypeId": 279, "filters": [named]}
+    at_acme = listed("At Acme", branches=[linked])
+    assert members(at_acme) == [ann, bob]
+    manual = {"name": "By hand", "objectTypeId": "0-1", "processingType": "MANUAL"}
+    by_hand = hub.call("POST", "/crm/v3/lists", manual, 200)["list"]["listId"]
+    hub.call("PUT", f"/crm/v3/lists/{by_hand}/memberships/add", [bob, cem], 200)
+    both = [{"filterType": "IN_LIST", "listId": each, "operator": "IN_LIST"} for each in (at_acme, by_hand)]
+    assert members(listed("Both", filters=both)) == [bob]
+    only = listed("Only by hand", filters=[both[1], {**both[0], "operator": "NOT_IN_LIST"}])
+    assert members(only) == [cem]
+    hub.call("DELETE", f"/crm/v3/lists/{at_acme}", status=204)
+    assert members(only) == [bob, cem]
+    invalid = "ILS.INVALID_FILTER_DEFINITION"
+    assert listed("No list", 400, [{**both[0], "listId": "99"}]) == invalid
+    assert listed("No link", 400, branches=[{**linked, "associationTypeId": 4}]) == invalid
+    assert listed("Events", 400, branches=[{"filterBranchType": "UNIFIED_EVENTS"}]) == invalid
+    assert listed("Too many", 400, [named] * 61) == invalid
+
+
 @VERSIONS
 def test_an_opt_out_is_told_by_kind_of_mail_and_of_everything_and_the_contact_shows_it(
     hub: Portal, version: str
