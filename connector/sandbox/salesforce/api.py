@@ -13,6 +13,7 @@ from connector.sandbox.salesforce import (
     collections,
     composite,
     jobs,
+    looking,
     metadata,
     records,
     search,
@@ -40,6 +41,8 @@ def versions() -> list[dict[str, str]]:
 
 def _query(call: Call) -> Answer:
     text = call.query.get("q")
+    if call.query.get("explain"):
+        return looking.explain(call, call.query["explain"])
     if not text:
         raise RefusedError("MALFORMED_QUERY", "unexpected token: '<EOF>'")
     is_all = call.path.lower().startswith("/queryall")
@@ -100,6 +103,7 @@ def _resources(call: Call) -> Answer:
         "metadata",
         "query",
         "queryAll",
+        "recent",
         "search",
         "parameterizedSearch",
         "composite",
@@ -123,6 +127,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", "", _resources),
     ("GET", "/query|/queryall", _query),
     ("GET", r"/query(?:all)?/(?P<cursor>01g[\w-]+)", _more),
+    ("GET", "/recent", looking.recent),
     ("GET", "/search", search.search),
     ("GET", "/parameterizedsearch", search.parameterized),
     ("POST", "/parameterizedsearch", search.parameterized),

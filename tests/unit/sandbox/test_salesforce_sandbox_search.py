@@ -123,3 +123,23 @@ def test_of_a_tree_that_fails_nothing_is_made(client: OrgClient) -> None:
 )
 def test_a_tree_that_makes_no_sense_is_refused(client: OrgClient, tree: list[dict[str, Any]], code: str) -> None:
     assert client.call("POST", "/composite/tree/Account", {"records": tree}, 400)[0]["errorCode"] == code
+
+
+def test_a_query_is_explained_without_being_run(client: OrgClient) -> None:
+    soql = "SELECT Id FROM Contact WHERE LastName LIKE 'Meyer%'"
+    told = client.call("GET", "/query/", params={"explain": soql})
+    [plan] = told["plans"]
+    assert (told["sourceQuery"], plan["sobjectType"], plan["cardinality"]) == (soql, "Contact", 2)
+    assert plan["sobjectCardinality"] >= plan["cardinality"]
+    for wrong, code in (("SELECT", "MALFORMED_QUERY"), ("SELECT Nope FROM Contact", "INVALID_FIELD")):
+        assert client.call("GET", "/query", status=400, params={"explain": wrong})[0]["errorCode"] == code
+
+
+def test_what_was_worked_on_last_comes_first(client: OrgClient) -> None:
+    native = client.lead(LastName="Latest")
+    client.admin("POST", "/clock", {"shift_s": 5})
+    client.call("PATCH", f"/sobjects/Lead/{native}", {"Title": "x"}, 204)
+    [first] = client.call("GET", "/recent", params={"limit": "1"})
+    assert (first["Id"], first["Name"], first["attributes"]["type"]) == (native, "Latest", "Lead")
+    assert len(client.call("GET", "/recent")) > 1
+    client.call("GET", "/recent", status=400, params={"limit": "201"})
