@@ -15,6 +15,8 @@ from connector.sandbox.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field,
 QUEUE_OBJECTS = frozenset({"Lead", "Case"})
 """Objects that a queue may own."""
 
+_NUMBER = re.compile(r"[-+]?\d{1,30}(\.\d{1,30})?([eE][-+]?\d{1,2})?")
+_BOOLEANS = {"true": True, "false": False}
 _EMAIL = re.compile(r"^[^@\s,;<>()\[\]]+@[^@\s,;<>()\[\]]+\.[A-Za-z0-9-]{2,}$")
 _IGNORED = frozenset({"attributes"})
 
@@ -73,9 +75,10 @@ def _value(field: Field, value: Any) -> Any:
     if value is None or value == "":
         return 0 if field.type == "boolean" else None
     if field.type == "boolean":
-        if not isinstance(value, bool):
+        known = _BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else value
+        if not isinstance(known, bool):
             raise _wrong_json("boolean", value)
-        return int(value)
+        return int(known)
     if field.type in NUMBER_TYPES:
         return _number(field, value)
     if not isinstance(value, str):
@@ -118,6 +121,9 @@ def _text(field: Field, value: str) -> str | None:
 
 
 def _number(field: Field, value: Any) -> int | float:
+    """A number, or the text of one; what is refused are texts that are none."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if any(letter in value for letter in ".eE") else int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _wrong_json("int" if field.type == "int" else "double", value)
     if field.type == "int":

@@ -70,7 +70,8 @@ def test_each_write_moves_the_stamp_in_whole_seconds(client: OrgClient) -> None:
         ({"CreatedDate": "2020-01-01T00:00:00Z"}, "INVALID_FIELD_FOR_INSERT_UPDATE", "CreatedDate"),
         ({"OwnerId": "003x"}, "MALFORMED_ID", "OwnerId"),
         ({"Foo": 1}, "INVALID_FIELD", None),
-        ({"Score__c": "12"}, "JSON_PARSER_ERROR", None),
+        ({"Score__c": "twelve"}, "JSON_PARSER_ERROR", None),
+        ({"Score__c": "1,200"}, "JSON_PARSER_ERROR", None),
         ({"Title": 12}, "JSON_PARSER_ERROR", None),
         ({"DoNotCall": "yes"}, "JSON_PARSER_ERROR", None),
         ({"EmailBouncedDate": "yesterday"}, "JSON_PARSER_ERROR", None),
@@ -270,3 +271,13 @@ def test_who_an_activity_is_with_is_among_its_relations(client: OrgClient, kind:
     assert related(native) == sorted([(second, False), (account, True)])
     client.call("DELETE", f"/sobjects/{kind}/{native}", status=204)
     assert related(native) == []
+
+
+def test_the_text_of_a_number_and_of_a_truth_is_taken_for_it(client: OrgClient) -> None:
+    native = client.create("Account", Name="Texts", NumberOfEmployees="28", AnnualRevenue="2.5e3")
+    assert (client.field("Account", native, "NumberOfEmployees"), client.field("Account", native, "AnnualRevenue")) == (
+        28,
+        2500,
+    )
+    person = client.create("Contact", LastName="Texts", HasOptedOutOfEmail="True")
+    assert client.field("Contact", person, "HasOptedOutOfEmail") is True
