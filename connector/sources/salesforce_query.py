@@ -261,9 +261,11 @@ def _refused(org: Org, reading: Reading, answer: Answer, object_types: Sequence[
     if told.code in UNSEEN_FIELD and reading.looks < MAX_LOOKS:
         reading.looks += 1
         before, name = reading.soql, reading.object_type
-        if org.remembered(name) is reading.described:  # nobody looked since this query was made
+        own = [name, SHARED[name]] if name in SHARED else [name]
+        is_unseen = any(org.remembered(each) is None for each in own)
+        if is_unseen or org.remembered(name) is reading.described:  # nobody looked since this query was made
             is_old = reading.described is not None
-            org.described([name] if is_old else object_types, is_fresh=is_old)
+            org.described(own if is_old else [*object_types, *own], is_fresh=is_old)
         formulate(org, reading)
         if reading.soql != before:
             reading.restart()

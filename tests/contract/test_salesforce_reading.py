@@ -17,6 +17,7 @@ from connector.sources.salesforce_rest import Answer, Described, Org
 from tests.unit.sandbox.salesforce_org import CLIENT, OrgClient, custom_object, org, permission_set
 
 CONTACTS = next(stream for stream in STREAMS if stream.name == "contacts")
+MAILS = next(stream for stream in STREAMS if stream.name == "email_messages")
 #: An address (with its headers) may be so long; a query in a composite's body is longer here.
 MAX_ADDRESS_BYTES = 16_384
 WIDE = tuple(f"A_field_with_a_name_of_forty_letter_{number:03}__c" for number in range(400))
@@ -130,3 +131,16 @@ def test_a_query_too_long_for_an_address_goes_in_a_body(client: OrgClient) -> No
     assert client.raw("GET", "/query", params={"q": soql}).status_code == 414
     rows, page = read(connected(client), WIDE)
     assert ({rows[person][name] for name in WIDE}, page.hidden) == ({"x"}, ())
+
+
+def test_a_hidden_field_of_the_mail_itself_is_named_and_whom_it_names_is_read(client: OrgClient) -> None:
+    person = client.create("Contact", LastName="Doe")
+    mail = client.create("EmailMessage", Subject="Secret", Incoming=True, Status="1")
+    named = client.create("EmailMessageRelation", EmailMessageId=mail, RelationId=person, RelationType="FromAddress")
+    hide = {"system": "salesforce", "action": "field_security", "field": "EmailMessage.Subject", "access": "none"}
+    client.admin("POST", "/act", hide)
+    request = Request(MAILS, ("RelationId", "EmailMessage.Subject", "EmailMessage.Incoming"))
+    [page] = [page for page in connected(client).source.pages([request]) if isinstance(page, Page)]
+    [row] = page.rows.to_pylist()
+    assert (row["native_id"], page.hidden) == (named, ("EmailMessage.Subject",))
+    assert orjson.loads(row["native"])["EmailMessage.Incoming"] is True
