@@ -50,6 +50,12 @@ def members_of(catalog: Catalog, kind: ObjectType, branch: Any, list_of: ListOf)
     return Condition(statement, where.variables)
 
 
+def lists_in(branch: Mapping[str, Any]) -> set[str]:
+    """The ids of the lists that the filters of a branch name."""
+    named = {str(each.get("listId")) for each in branch.get("filters") or () if each.get("filterType") == "IN_LIST"}
+    return named.union(*(lists_in(each) for each in branch.get("filterBranches") or ()))
+
+
 def _count(branch: Mapping[str, Any]) -> int:
     return len(branch.get("filters") or ()) + sum(_count(each) for each in branch.get("filterBranches") or ())
 

@@ -16,7 +16,7 @@ from connector.sandbox.hubspot.access import APP_USER_ID
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.filters import Condition
 from connector.sandbox.hubspot.instants import iso
-from connector.sandbox.hubspot.list_filters import members_of
+from connector.sandbox.hubspot.list_filters import lists_in, members_of
 from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.serving import Answer, Call, json_object
 
@@ -110,6 +110,29 @@ def rename_list(call: Call) -> Answer:
         statement = "UPDATE hubspot_list SET name = ?, body = ? WHERE id = ?"
         database.execute(statement, (name, orjson.dumps(body).decode(), int(body["listId"])))
     return Answer(200, {"updatedList": _shown(call, body)}, 1)
+
+
+def change_filters(call: Call) -> Answer:
+    """`PUT /crm/v3/lists/{id}/update-list-filters` with `filterBranch`, of a DYNAMIC list."""
+    body, branch = _found(call), json_object(call.body).get("filterBranch")
+    if body["processingType"] != DYNAMIC:
+        raise Refused(400, "Only a DYNAMIC list has filters.")
+    members_of(call.catalog, call.catalog.types.get(body["objectTypeId"]), branch, partial(_list_of, call))
+    if body["listId"] in _named_by(call, branch):
+        raise Refused(400, "A list cannot name itself.", sub_category="ILS.INVALID_FILTER_DEFINITION")
+    at = iso(call.now_ms)
+    body |= {"filterBranch": branch, "updatedAt": at, "filtersUpdatedAt": at, "listVersion": body["listVersion"] + 1}
+    with transaction(call.context.database) as database:
+        text = orjson.dumps(body).decode()
+        database.execute("UPDATE hubspot_list SET body = ? WHERE id = ?", (text, int(body["listId"])))
+    return Answer(200, {"updatedList": body}, 1)
+
+
+def _named_by(call: Call, branch: Any) -> set[str]:
+    """The lists that a branch names, and those that these name."""
+    direct = lists_in(branch)
+    others = [body.get("filterBranch") for body in _all(call) if body["listId"] in direct]
+    return direct.union(*(_named_by(call, each) for each in others if each))
 
 
 def delete_list(call: Call) -> Answer:

@@ -178,6 +178,7 @@ def _list_endpoints() -> Iterator[Endpoint]:
             ("GET", "/object-type-id/{type}/name/{name}", lists.get_list_by_name, reads),
             ("GET", "/records/{type}/{id}/memberships", lists.lists_of_record, reads),
             ("PUT", "/{id}/update-list-name", lists.rename_list, writes),
+            ("PUT", "/{id}/update-list-filters", lists.change_filters, writes),
             ("PUT", "/{id}/restore", lists.restore_list, writes),
             ("DELETE", "/{id}/memberships", lists.remove_all_members, writes),
             ("GET", "/{id}", lists.get_list, reads),

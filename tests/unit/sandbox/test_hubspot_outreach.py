@@ -119,8 +119,20 @@ def test_a_list_may_name_other_lists_and_what_its_records_are_linked_to(hub: Por
     assert members(listed("Both", filters=both)) == [bob]
     only = listed("Only by hand", filters=[both[1], {**both[0], "operator": "NOT_IN_LIST"}])
     assert members(only) == [cem]
+    known = hub.call("GET", f"/crm/v3/lists/{only}?includeFilters=true")["list"]["filterBranch"]
+    path = f"/crm/v3/lists/{at_acme}/update-list-filters"
+    assert hub.call("PUT", path, {"filterBranch": known}, 400)["subCategory"] == "ILS.INVALID_FILTER_DEFINITION"
+    via = {"filterType": "IN_LIST", "listId": only, "operator": "IN_LIST"}
+    inner = {"filterBranchType": "AND", "filters": [via]}
+    round_about = {"filterBranch": {"filterBranchType": "OR", "filterBranches": [inner]}}
+    assert "itself" in hub.call("PUT", path, round_about, 400)["message"]
     hub.call("DELETE", f"/crm/v3/lists/{at_acme}", status=204)
     assert members(only) == [bob, cem]
+    changed = hub.call("PUT", f"/crm/v3/lists/{only}/update-list-filters", {"filterBranch": {**known, "filterBranches": [
+        {"filterBranchType": "AND", "filters": [both[1]]}
+    ]}}, 200)["updatedList"]  # fmt: skip
+    assert (changed["listVersion"], members(only)) == (2, [bob, cem])
+    hub.call("PUT", f"/crm/v3/lists/{by_hand}/update-list-filters", {"filterBranch": known}, 400)
     invalid = "ILS.INVALID_FILTER_DEFINITION"
     assert listed("No list", 400, [{**both[0], "listId": "99"}]) == invalid
     assert listed("No link", 400, branches=[{**linked, "associationTypeId": 4}]) == invalid
