@@ -49,7 +49,12 @@ _BY_RESULT: Sequence[tuple[Result, str, str]] = (
         "a rule or permission of the org forbids it: show it to the org's administrator",
         "FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
         " CANNOT_EXECUTE_FLOW_TRIGGER FLOW_EXCEPTION DUPLICATES_DETECTED ENTITY_IS_LOCKED TRANSFER_REQUIRES_READ"
-        " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER",
+        " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    ),
+    (
+        Result.REJECTED,
+        "the owner is inactive: give the record to somebody who is not; a task goes to them with the next sync",
+        "INACTIVE_OWNER_OR_USER",
     ),
 )
 OUTCOMES: Mapping[str, tuple[Result, str]] = {

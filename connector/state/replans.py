@@ -87,16 +87,17 @@ def let_go(state: State, keys: Collection[str], now: datetime) -> int:
         return count
 
 
-def astray(state: State, max_attempts: int) -> list[Outbox]:
-    """Tasks that are set aside because their record was gone, and may be tried on another one."""
+def tasks_aside(state: State, result: str, max_attempts: int) -> list[Outbox]:
+    """Tasks that are set aside because their record was gone (`conflict`) or they were refused (`rejected`), and may be tried
+    otherwise."""
     with state.session() as session:
-        gone = select(Delivery.outbox).where(Delivery.result == "conflict")
+        told = select(Delivery.outbox).where(Delivery.result == result)
         query = select(Outbox).where(Outbox.lane == TASK_LANE, Outbox.status == "quarantined")
-        return list(session.exec(query.where(col(Outbox.id).in_(gone), Outbox.attempt < max_attempts)).all())
+        return list(session.exec(query.where(col(Outbox.id).in_(told), Outbox.attempt < max_attempts)).all())
 
 
 def redirect(state: State, places: Mapping[str, Mapping[str, Any]]) -> None:
-    """Send set-aside tasks to other records: key of the task -> system, object_type, native_id, person."""
+    """Send set-aside tasks elsewhere: key of the task -> what is another now of system, object_type, native_id, person, task."""
     with state.session() as session:
         for part in parts(list(places)):
             for row in session.exec(select(Outbox).where(col(Outbox.key).in_(part), Outbox.status == "quarantined")):

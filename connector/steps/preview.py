@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from connector import settlement
 from connector.cost import Cost, cost
@@ -57,6 +58,10 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
         )
         for row, place in standing.redirections(setup, mart)
     ]
+    moved += [
+        Again(settlement.as_change(_at(row, task)), "refused before: the record has another owner now")
+        for row, task in standing.reassignments(setup, mart)
+    ]
     waiting = [Again(settlement.as_change(row), _waits(row)) for row in _staying(setup, plan, fresh, moment)]
     reasons = replans.reasons(setup.state)
     released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
@@ -86,7 +91,7 @@ def _waits(row: Outbox) -> str:
     return f"waiting since run {row.run}" + (f", tried {row.attempt} times" if row.attempt > 1 else "")
 
 
-def _at(row: Outbox, place: Mapping[str, str]) -> Outbox:
+def _at(row: Outbox, place: Mapping[str, Any]) -> Outbox:
     return Outbox(**{**row.model_dump(), **place})
 
 

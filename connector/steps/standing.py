@@ -124,14 +124,36 @@ def _grouped(mart: Mart, rows: ir.Table, names: Sequence[str]) -> list[dict[str,
 
 
 def redirect(setup: Setup, mart: Mart) -> None:
-    """Send tasks whose record was merged away or deleted to another live record of their person."""
-    replans.redirect(setup.state, {row.key: place for row, place in redirections(setup, mart)})
+    """Send tasks whose record was merged away or deleted to another live record of their person, and those that were refused for
+    whose record has another owner now to that one."""
+    moved = [*redirections(setup, mart), *reassignments(setup, mart)]
+    replans.redirect(setup.state, {row.key: place for row, place in moved})
+
+
+def reassignments(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, Any]]]:
+    """The tasks that were refused and whose record has another owner now, each with the task for that one. An owner whom the
+    configuration names stays."""
+    named = {task.owner for task in setup.tasks.values()}
+    refused = replans.tasks_aside(setup.state, "rejected", setup.writeback.max_attempts)
+    refused = [row for row in refused if row.task.get("owner") not in named]
+    if not refused:
+        return []
+    records = [tables.record_key(row.system, row.object_type, row.native_id) for row in refused]
+    asked = mart.keep("refused_tasks", pa.table({"task": [row.key for row in refused], "record": records}))
+    table = mart.table(tables.record_table(Kind.PERSON))
+    owned = mart.arrow(asked.inner_join(table, asked.record == table.key).select("task", "owner").order_by("task"))
+    owners = dict(zip(owned["task"].to_pylist(), owned["owner"].to_pylist(), strict=True))
+    return [
+        (row, {"task": {**row.task, "owner": owners[row.key]}})
+        for row in refused
+        if owners.get(row.key) not in (None, row.task.get("owner"))
+    ]
 
 
 def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]]:
     """The tasks whose record was merged away or deleted, each with another live record of its person (system, object_type,
     native_id, person)."""
-    lost = replans.astray(setup.state, setup.writeback.max_attempts)
+    lost = replans.tasks_aside(setup.state, "conflict", setup.writeback.max_attempts)
     if not lost:
         return []
     issued, members = mart.table("issued"), mart.table("membership")

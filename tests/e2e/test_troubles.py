@@ -113,3 +113,21 @@ def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_wr
     house.sync()
     assert differing(house.desired(), crms.written()) == []
     assert house.run("status", "--json").json()["quarantine"] == []
+
+
+def test_a_task_that_is_refused_goes_to_the_next_owner_of_its_record(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
+    crms.tell("faults", system="salesforce", kind="reject_record", match="^Task", times=1)
+    house.sync()
+    house.sync()
+    assert crms.tasks() == []
+    [(record, owner)] = house.state("SELECT native_id, json_extract(task, '$.owner') FROM outbox WHERE lane = 'task'")
+    other = crms.query(f"SELECT Id FROM User WHERE IsActive = true AND Id != '{owner}' LIMIT 1")[0]["Id"]
+    crms.tell("act", system="salesforce", action="update", id=record, values={"OwnerId": other})
+    told = house.run("plan", "--json").json()
+    assert [each["why"] for each in told["again"]] == ["refused before: the record has another owner now"]
+    assert told["aside"] == 0
+    house.sync()
+    assert [(task["who"], task["owner"]) for task in crms.tasks()] == [(record, other)]
+    assert "nothing is set aside" in house.run("quarantine", "--kind", "change").out
