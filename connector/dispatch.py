@@ -1,15 +1,15 @@
 """One batch after another to one system: in flight, sent, one outcome for each change, kept.
 
-A batch is marked in flight before it is sent. While it is on its way, what became of the one before is kept, so that the system
-need not wait for our store, nor the store for the system; they still go one after another. What a kill leaves in flight, up to two
-batches, is settled by reading, never by sending it again blindly.
+A batch is marked in flight before it is sent, in the transaction that keeps what became of the one before the last. Meanwhile the
+last is on its way, so that the system need not wait for our store, nor the store for the system; they still go one after another.
+What a kill leaves in flight, up to two batches, is settled by reading, never by sending it again blindly.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -17,9 +17,10 @@ from functools import partial
 from connector import clock, settlement
 from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
 from connector.model import LANES, Change, Outcome, Result, System, Target
-from connector.state import State, outbox
+from connector.state import State, attempts, outbox
 
 _ASKED_AT_ONCE = 200
+_AHEAD = 2  # batches in flight: one on its way, and one that follows at once
 Admit = Callable[[list[Change]], None]
 
 
@@ -46,7 +47,7 @@ class _Sent:
     """A batch on its way, with its rows of the outbox; `outcomes` is None where it was not sent after all."""
 
     batch: list[Change]
-    entries: list[outbox.Entry]
+    entries: list[attempts.Entry]
     outcomes: Future[Sequence[Outcome] | None]
 
 
@@ -60,7 +61,7 @@ class Dispatch:
     max_attempts: int
     ask_again_after: timedelta
     run: int
-    entries: dict[str, outbox.Entry] = field(default_factory=dict)  # of what was taken, by key
+    entries: dict[str, attempts.Entry] = field(default_factory=dict)  # of what was taken, by key
     results: Counter[Result] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
@@ -70,7 +71,7 @@ class Dispatch:
     def take(self, limit: int) -> list[Change]:
         """The next pending changes of the system in the order of delivery: lane by lane, oldest first."""
         lanes = [lane.value for lane in LANES]
-        rows = outbox.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit)
+        rows = attempts.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit)
         self.entries = {row.key: row for row in rows}
         return [settlement.as_change(row) for row in rows]
 
@@ -84,10 +85,15 @@ class Dispatch:
             try:
                 for batch in batches:
                     entries = [self.entries[change.key] for change in batch]
-                    outbox.mark_in_flight(self.state, entries)
+                    if len(under_way) < _AHEAD:
+                        attempts.mark_in_flight(self.state, entries)
+                    else:
+                        self._end(under_way.popleft(), on_progress, entries)
                     under_way.append(_Sent(batch, entries, line.submit(self._write, batch, entries, admit)))
-                    if len(under_way) > 1:
-                        self._end(under_way.popleft(), on_progress)
+                    if len(under_way) == _AHEAD:
+                        wait(
+                            [under_way[0].outcomes]
+                        )  # so that a stop that comes meanwhile is heard before the next batch
                 while under_way:
                     self._end(under_way.popleft(), on_progress)
             except BaseException:
@@ -96,36 +102,34 @@ class Dispatch:
                     self._wind_up(sent)
                 raise
 
-    def _write(self, batch: list[Change], entries: Sequence[outbox.Entry], admit: Admit) -> Sequence[Outcome] | None:
+    def _write(self, batch: list[Change], entries: Sequence[attempts.Entry], admit: Admit) -> Sequence[Outcome] | None:
         """On the line: send a batch, unless the one before it ended the delivery."""
         if self.is_over:
             return None
         try:
             admit(batch)
-            outcomes = self.target.write(batch, partial(outbox.note_receipt, self.state, entries))
+            outcomes = self.target.write(batch, partial(attempts.note_receipt, self.state, entries))
             self.is_over = not _is_complete(batch, outcomes) or _problem(self.system.name, outcomes) is not None
         except BaseException:
             self.is_over = True
             raise
         return outcomes
 
-    def _end(self, sent: _Sent, on_progress: Callable[[int], None]) -> None:
-        """Keep what became of a batch. Raises what ends the delivery."""
+    def _end(self, sent: _Sent, on_progress: Callable[[int], None], following: Sequence[attempts.Entry] = ()) -> None:
+        """Keep what became of a batch, and mark those that are sent next. Raises what ends the delivery; then they are not."""
         try:
             outcomes = sent.outcomes.result()
         except ConnectorError:
-            outbox.put_back(self.state, sent.entries)
+            attempts.put_back(self.state, sent.entries)
             raise
-        if outcomes is None:
-            outbox.put_back(self.state, sent.entries)
-            return
-        if not _is_complete(sent.batch, outcomes):
+        if outcomes is None or not _is_complete(sent.batch, outcomes):
             raise SystemFailure(
                 "the adapter did not give one outcome for each change",
                 hint="report this; the changes are kept in flight",
             )
-        self._record(sent.batch, outcomes, sent.entries)
-        if problem := _problem(self.system.name, outcomes):
+        problem = _problem(self.system.name, outcomes)
+        self._record(sent.batch, outcomes, sent.entries, () if problem else following)
+        if problem:
             raise problem
         on_progress(len(sent.batch))
 
@@ -133,12 +137,12 @@ class Dispatch:
         """The batch after the one that ended the delivery: it was not sent, or stays in flight to be asked about."""
         error = sent.outcomes.exception()
         if isinstance(error, ConnectorError) or (error is None and sent.outcomes.result() is None):
-            outbox.put_back(self.state, sent.entries)
+            attempts.put_back(self.state, sent.entries)
 
     def reconcile(self) -> None:
         """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
         now = clock.now()
-        for part in _asked_together(outbox.in_doubt(self.state, self.system.name, now)):
+        for part in _asked_together(attempts.in_doubt(self.state, self.system.name, now)):
             changes = [settlement.as_change(row) for row in part]
             found = self.target.find(changes)
             outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
@@ -147,17 +151,19 @@ class Dispatch:
                 self._record(*map(list, zip(*told, strict=True)), is_read=True)
             self.results[Result.UNKNOWN] += len(changes) - len(told)
             unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
-            outbox.ask_again(self.state, unsure, now + self.ask_again_after)
+            attempts.ask_again(self.state, unsure, now + self.ask_again_after)
 
     def _record(
         self,
         batch: Sequence[Change],
         outcomes: Sequence[Outcome],
-        entries: Sequence[outbox.Entry],
+        entries: Sequence[attempts.Entry],
+        following: Sequence[attempts.Entry] = (),
         *,
         is_read: bool = False,
     ) -> None:
-        """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside.
+        """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside; and the mark of those
+        that follow.
 
         is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
         """
@@ -168,7 +174,8 @@ class Dispatch:
         ]
         if is_read:
             settlements = [replace(each, not_before_at=None) for each in settlements]
-        outbox.keep(self.state, list(zip(entries, settlements, strict=True)), run=self.run, now=now)
+        told = list(zip(entries, settlements, strict=True))
+        attempts.keep(self.state, told, run=self.run, now=now, begun=following)
         asides = [
             settlement.aside(change, outcome, now)
             for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
@@ -256,9 +263,9 @@ def _is_at_work(outcome: Outcome) -> bool:
     return outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None
 
 
-def _asked_together(rows: Sequence[outbox.Entry]) -> Iterator[Sequence[outbox.Entry]]:
+def _asked_together(rows: Sequence[attempts.Entry]) -> Iterator[Sequence[attempts.Entry]]:
     """Some at a time; those of one receipt all at once, for there is one answer for them."""
-    by_receipt: dict[str, list[outbox.Entry]] = {}
+    by_receipt: dict[str, list[attempts.Entry]] = {}
     for row in rows:
         by_receipt.setdefault(row.receipt, []).append(row)
     for receipt, alike in by_receipt.items():

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import ibis
@@ -21,13 +22,17 @@ from connector import tables
 from connector.mart import Mart
 from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
 from connector.plan import as_text
-from connector.state import State, outbox
+from connector.state import State, attempts
+from connector.state.attempts import Applied, Entry, Settlement
 from connector.state.models import Outbox, Quarantine
-from connector.state.outbox import Entry, Settlement
 
 pc: Any = pyarrow.compute
 
 _TEXT = 500  # characters kept of what a system says
+_SETTLED_AT_ONCE = 20_000  # changes, for memory
+_LANES = {lane.value: lane for lane in Lane}
+#: The columns of an observed value that differ after our writing it; the others are its key, in parts.
+_SETTLED = ("value", "ours", "observed_at", "settled_at", "revision", "edited_at")
 _STATUS_AFTER = {
     Result.ACCEPTED: "settled",
     Result.UNCHANGED: "settled",
@@ -42,6 +47,8 @@ _STATUS_AFTER = {
 
 def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *, max_attempts: int) -> Settlement:
     """What one attempt came to, as it is kept: the change is settled, waits, is unknown, or is set aside."""
+    if change.task is None and outcome == Outcome(change.key, Result.ACCEPTED):
+        return _accepted(attempt)
     status, not_before_at = _STATUS_AFTER[outcome.result], None
     if outcome.result is Result.RETRY:
         wait_s = max(2 ** min(attempt, 8), outcome.retry_after_s or 0)
@@ -64,6 +71,11 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
         made_task=change.task is not None and outcome.result in (Result.ACCEPTED, Result.UNCHANGED),
         costs_attempt=outcome.result not in (Result.WAIT, Result.STOP),
     )
+
+
+@lru_cache
+def _accepted(attempt: int) -> Settlement:
+    return Settlement(attempt, "settled", "accepted")
 
 
 def aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
@@ -134,15 +146,21 @@ def _instant_or_text(value: Any) -> Any:
 
 
 def settle(state: State, mart: Mart, *, run: int) -> int:
-    """Bring accepted field values into the mart's observed values, once each. Returns how many values."""
-    settled = 0
-    while accepted := outbox.unapplied(state):
+    """Bring accepted field values into the mart's observed values, once each. Returns how many values.
+
+    What is accepted meanwhile is left for the next time, unless it is much.
+    """
+    settled, is_more = 0, True
+    while is_more and (accepted := attempts.unapplied(state, limit=_SETTLED_AT_ONCE)):
         with mart.transaction():
             for layer in _layers(accepted):
                 values = _observed(layer, run)
-                mart.merge("observed", _as_seen(mart, mart.keep("settled_values", values)))
+                seen = mart.keep("settled_rows", _as_seen(mart, mart.keep("settled_values", values)))
+                mart.update("observed", "key", seen.filter(seen.is_held).select("key", *_SETTLED))
+                mart.append("observed", seen.filter(~seen.is_held).drop("is_held"))
                 settled += values.num_rows
-        outbox.mark_applied(state, [each.delivery for each in accepted])
+        attempts.mark_applied(state, [each.delivery for each in accepted])
+        is_more = len(accepted) == _SETTLED_AT_ONCE
     return settled
 
 
@@ -150,15 +168,15 @@ def in_doubt(state: State, system: str) -> pa.Table:
     """The values (`key`, `value`) that were sent to a system and of which nobody has told whether they are there."""
     values = {
         f"{record_key(each)}|{name}": as_text(value)
-        for each in outbox.in_doubt(state, system)
+        for each in attempts.in_doubt(state, system)
         for name, value in each.fields.items()
     }
     return pa.table({"key": pa.array(list(values), tables.TEXT), "value": pa.array(list(values.values()), tables.TEXT)})
 
 
-def _layers(accepted: Sequence[Entry]) -> list[dict[str, Entry]]:
+def _layers(accepted: Sequence[Applied]) -> list[dict[str, Applied]]:
     """The accepted changes of fields by their record: the first of each, then the second of each that has one, and so on."""
-    layers: list[dict[str, Entry]] = []
+    layers: list[dict[str, Applied]] = []
     times: Counter[str] = Counter()
     for each in accepted:
         if each.fields:
@@ -173,23 +191,23 @@ def _layers(accepted: Sequence[Entry]) -> list[dict[str, Entry]]:
 def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
     """The settled values, each with the version of its record that we have seen."""
     observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
-    seen = settled.left_join(observed.select("key", held_at="observed_at"), "key").drop("key_right")
-    seen = seen.left_join(
+    seen = settled.left_join(observed.select("key", held_at="observed_at", is_held=True), "key").drop("key_right")
+    seen = seen.mutate(is_held=seen.is_held.fill_null(False)).left_join(
         record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}"
     )
     at = ibis.coalesce(ibis.greatest(seen.held_at, seen.modified_at), seen.settled_at)
-    return seen.mutate(observed_at=at).select(*tables.OBSERVED.names)
+    return seen.mutate(observed_at=at).select(*tables.OBSERVED.names, "is_held")
 
 
-def _observed(accepted: Mapping[str, Entry], run: int) -> pa.Table:
+def _observed(accepted: Mapping[str, Applied], run: int) -> pa.Table:
     """The values that were accepted, by record, as OBSERVED rows."""
-    by_shape: dict[tuple[str, ...], list[tuple[str, Entry]]] = {}
+    by_shape: dict[tuple[str, ...], list[tuple[str, Applied]]] = {}
     for record, each in accepted.items():
         by_shape.setdefault(tuple(each.fields), []).append((record, each))
     return pa.concat_tables([_observed_alike(names, alike, run) for names, alike in by_shape.items()])
 
 
-def _observed_alike(names: Sequence[str], alike: Sequence[tuple[str, Entry]], run: int) -> pa.Table:
+def _observed_alike(names: Sequence[str], alike: Sequence[tuple[str, Applied]], run: int) -> pa.Table:
     """OBSERVED rows of changes that have the same fields: field by field."""
     entries = [each for _, each in alike]
 
@@ -216,7 +234,7 @@ def _observed_alike(names: Sequence[str], alike: Sequence[tuple[str, Entry]], ru
 # ------------------------------------------------------------------------------------------------------------ pieces
 
 
-def record_key(change: Change | Outbox | Entry) -> str:
+def record_key(change: Change | Outbox | Entry | Applied) -> str:
     """The key of the record that a change is for."""
     return tables.record_key(change.system, change.object_type, change.native_id)
 
@@ -227,7 +245,7 @@ def as_change(row: Outbox | Entry) -> Change:
     if row.task:
         task = Task(**{**row.task, "due_at": datetime.fromisoformat(row.task["due_at"])})
     return Change(
-        key=row.key, system=row.system, object_type=row.object_type, native_id=row.native_id, lane=Lane(row.lane), fields=row.fields,
+        key=row.key, system=row.system, object_type=row.object_type, native_id=row.native_id, lane=_LANES[row.lane], fields=row.fields,
         before=row.before, task=task, reason=row.reason, expected_version=row.expected_version, person=row.person,
         parent=row.parent, receipt=row.receipt,
     )  # fmt: skip

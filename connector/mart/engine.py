@@ -185,8 +185,11 @@ class Mart:
             f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT ({_listed(columns)}) VALUES ({values})"
         )
 
-    def append(self, name: str, rows: pa.Table) -> None:
+    def append(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Merge for rows whose keys are known to be new."""
+        if not isinstance(rows, pa.Table):
+            self._insert(name, _written(name, rows), self._source(name, rows))
+            return
         self.connection.register("arrow_rows", rows)
         self._insert(name, _written(name, rows), "arrow_rows")
         self.connection.unregister("arrow_rows")
@@ -199,10 +202,7 @@ class Mart:
     def replace_bucket(self, name: str, column: str, values: ir.Table | pa.Table, rows: ir.Table | pa.Table) -> None:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
         columns = _written(name, rows)
-        if isinstance(rows, pa.Table) or self._is_kept_first(name, rows):
-            source = self._scratch("incoming_rows", rows)
-        else:
-            source = f"({_statement(self.backend, rows.op())})"
+        source = self._source(name, rows)
         buckets = self._scratch("bucket_values", values)
         held = values.column_names[0] if isinstance(values, pa.Table) else values.columns[0]
         self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{held}" FROM {buckets})')
@@ -213,7 +213,7 @@ class Mart:
 
         Of the rows only these columns are written anew: a tenth of what a merge of whole rows costs.
         """
-        source = self._scratch("incoming_rows", rows)
+        source = self._source(name, rows)
         columns = [column for column in rows.columns if column != by]
         values = ", ".join(f'"{column}" = incoming."{column}"' for column in columns)
         differs = " OR ".join(f'"{name}"."{column}" IS DISTINCT FROM incoming."{column}"' for column in columns)
@@ -233,6 +233,12 @@ class Mart:
                 self.rollback()
             raise
         self.commit()
+
+    def _source(self, name: str, rows: ir.Table | pa.Table) -> str:
+        """Rows for a table, as a statement reads them."""
+        if isinstance(rows, pa.Table) or self._is_kept_first(name, rows):
+            return self._scratch("incoming_rows", rows)
+        return f"({_statement(self.backend, rows.op())})"
 
     def _is_kept_first(self, name: str, rows: ir.Table) -> bool:
         """Whether rows have to be computed before a table is changed: they are read from it, or come from outside."""

@@ -19,7 +19,7 @@ from connector.mart import Mart
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
-from connector.state import outbox, quarantine
+from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
 from connector.steps import asides, hidden, holdings, mended
 from connector.steps import suppress as suppressing
@@ -79,7 +79,7 @@ def pull(
 
     With `is_full` everything is read again from the beginning; so is a stream whose mapping changed.
     """
-    if outbox.unapplied(setup.state, limit=1):  # a run was cut off: what it wrote is ours when it is read
+    if attempts.unapplied(setup.state, limit=1):  # a run was cut off: what it wrote is ours when it is read
         with setup.mart() as mart:
             settlement.settle(setup.state, mart, run=moment.run)
     for name in systems:

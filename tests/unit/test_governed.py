@@ -16,7 +16,7 @@ from connector.errors import QuotaExhausted
 from connector.model import Capabilities, Change, Lane, Outcome, System
 from connector.pacing import Pacing
 from connector.plan import Plan, Totals
-from connector.state import State, StateSection, open_state, outbox, quotas
+from connector.state import State, StateSection, attempts, open_state, quotas
 from connector.state.models import Outbox
 from connector.writeback import Delivered, WritebackSection
 from tests.unit.test_writeback import Crm, call, update
@@ -59,7 +59,7 @@ def test_a_days_calls_go_to_consent_before_stages_before_tasks_before_scores(sta
     assert crm.lanes == ["consent"] * 10 + ["stage"] * 10 + ["task"] * 4
     assert isinstance(told.error, QuotaExhausted)
     assert (told.pending, told.accepted, told.rejected) == ({"task": 6, "score": 10}, 24, 0)
-    assert outbox.in_doubt(state, "crm", NOW) == []
+    assert attempts.in_doubt(state, "crm", NOW) == []
     assert "80% of them for the task lane" in quotas.waits(state)["crm"].why
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from connector import tables
 from connector.model import Kind, Stream
-from connector.state import State, StateSection, open_state, outbox, quarantine
+from connector.state import State, StateSection, attempts, open_state, outbox, quarantine
 from connector.state.models import Quarantine
 from connector.steps import mended
 
@@ -70,7 +70,7 @@ def test_a_record_that_is_mapped_without_its_problem_is_released_and_its_other_p
 def test_a_change_waits_again_with_all_its_attempts(state: State) -> None:
     change(state, "a", "quarantined")
     assert quarantine.requeue(state, ["change|a"]) == (1, 0)
-    [row] = outbox.waiting(state, "crm", NOW, ["score"], limit=9)
+    [row] = attempts.waiting(state, "crm", NOW, ["score"], limit=9)
     assert (row.key, row.attempt) == ("a", 0)
     assert not state.quarantined()
 
@@ -79,5 +79,5 @@ def test_a_change_that_a_newer_one_replaced_is_not_sent_again(state: State) -> N
     change(state, "old", "quarantined")
     change(state, "new", "pending")
     assert quarantine.requeue(state, ["change|old"]) == (0, 1)
-    assert [row.key for row in outbox.waiting(state, "crm", NOW, ["score"], limit=9)] == ["new"]
+    assert [row.key for row in attempts.waiting(state, "crm", NOW, ["score"], limit=9)] == ["new"]
     assert not state.quarantined()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from connector.state import State, StateSection, open_state, outbox
-from connector.state.outbox import Settlement
+from connector.state import State, StateSection, attempts, open_state, outbox
+from connector.state.attempts import Settlement
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 LANES = ("consent", "stage", "task", "score")
@@ -53,12 +53,12 @@ def ways(state: State) -> Iterator[list[str]]:
 
 def test_a_batch_is_found_by_its_numbers_and_not_among_all_that_waits(state: State) -> None:
     enqueue(state, {f"{number:03d}": "score" for number in range(50)})
-    batch = outbox.waiting(state, "crm", NOW, LANES, limit=20)
+    batch = attempts.waiting(state, "crm", NOW, LANES, limit=20)
     with ways(state) as found:
-        outbox.mark_in_flight(state, batch)
-        outbox.note_receipt(state, batch, "job")
-        outbox.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
-        outbox.mark_applied(state, [row.delivery for row in outbox.unapplied(state)])
+        attempts.mark_in_flight(state, batch)
+        attempts.note_receipt(state, batch, "job")
+        attempts.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
+        attempts.mark_applied(state, [row.delivery for row in attempts.unapplied(state, limit=99)])
     assert len([way for way in found if "INTEGER PRIMARY KEY" in way]) >= 5
     assert not [way for way in found if "SCAN" in way or "outbox_work" in way]
 
@@ -66,17 +66,17 @@ def test_a_batch_is_found_by_its_numbers_and_not_among_all_that_waits(state: Sta
 def test_the_next_changes_are_taken_without_sorting_all_that_waits(state: State) -> None:
     enqueue(state, {"a": "score", "b": "stage", "c": "task", "d": "stage", "e": "score"})
     with ways(state) as found:
-        taken = outbox.waiting(state, "crm", NOW, LANES, limit=4)
+        taken = attempts.waiting(state, "crm", NOW, LANES, limit=4)
     assert [row.key for row in taken] == ["b", "d", "c", "a"]
     assert not [way for way in found if "SCAN" in way or "TEMP B-TREE" in way]
 
 
 def test_deliveries_are_kept_in_the_order_of_sending(state: State) -> None:
     enqueue(state, {"a": "score", "b": "stage", "c": "score", "d": "stage"})
-    batch = outbox.waiting(state, "crm", NOW, LANES, limit=9)
-    outbox.mark_in_flight(state, batch)
-    outbox.keep(state, [(row, ACCEPTED) for row in batch], run=7, now=NOW)
-    assert [row.native_id for row in outbox.unapplied(state)] == ["b", "d", "a", "c"]
+    batch = attempts.waiting(state, "crm", NOW, LANES, limit=9)
+    attempts.mark_in_flight(state, batch)
+    attempts.keep(state, [(row, ACCEPTED) for row in batch], run=7, now=NOW)
+    assert [row.native_id for row in attempts.unapplied(state, limit=99)] == ["b", "d", "a", "c"]
     with state.session() as session:
         kept = session.execute(text("SELECT run, attempt, result, code, message, is_applied FROM delivery")).all()
         left = session.execute(text("SELECT DISTINCT status, attempt FROM outbox")).all()
@@ -86,17 +86,38 @@ def test_deliveries_are_kept_in_the_order_of_sending(state: State) -> None:
 
 def test_what_is_settled_already_is_not_marked_in_flight_again(state: State) -> None:
     enqueue(state, {"a": "score"})
-    batch = outbox.waiting(state, "crm", NOW, LANES, limit=9)
-    outbox.mark_in_flight(state, batch)
-    outbox.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
-    outbox.mark_in_flight(state, batch)
-    assert outbox.in_doubt(state, "crm", NOW) == []
+    batch = attempts.waiting(state, "crm", NOW, LANES, limit=9)
+    attempts.mark_in_flight(state, batch)
+    attempts.keep(state, [(row, ACCEPTED) for row in batch], run=1, now=NOW)
+    attempts.mark_in_flight(state, batch)
+    assert attempts.in_doubt(state, "crm", NOW) == []
+
+
+def test_numbers_between_those_of_a_batch_are_not_its_rows(state: State) -> None:
+    enqueue(state, {"a": "score", "b": "stage", "c": "score", "d": "score"})
+    batch = attempts.waiting(state, "crm", NOW, ["score"], limit=9)
+    attempts.mark_in_flight(state, batch)
+    assert [row.key for row in attempts.in_doubt(state, "crm", NOW)] == ["a", "c", "d"]
+    assert [row.key for row in attempts.waiting(state, "crm", NOW, LANES, limit=9)] == ["b"]
+
+
+def test_what_became_of_a_batch_and_the_mark_of_the_next_are_kept_at_once(state: State) -> None:
+    enqueue(state, {"a": "score", "b": "score", "c": "score"})
+    first, second, _ = attempts.waiting(state, "crm", NOW, LANES, limit=9)
+    attempts.mark_in_flight(state, [first])
+    commits: list[Any] = []
+    event.listen(state.engine, "commit", commits.append)
+    attempts.keep(state, [(first, ACCEPTED)], run=1, now=NOW, begun=[second])
+    assert len(commits) == 1
+    assert [row.key for row in attempts.in_doubt(state, "crm", NOW)] == ["b"]
+    assert [row.native_id for row in attempts.unapplied(state, limit=9)] == ["a"]
+    assert [row.key for row in attempts.waiting(state, "crm", NOW, LANES, limit=9)] == ["c"]
 
 
 def test_a_record_whose_changes_fall_into_two_portions_of_a_plan_keeps_both(state: State) -> None:
     enqueue(state, {"stage": "stage"}, record="7")
     enqueue(state, {"score": "score"}, record="7")
-    assert [row.key for row in outbox.waiting(state, "crm", NOW, LANES, limit=9)] == ["stage", "score"]
+    assert [row.key for row in attempts.waiting(state, "crm", NOW, LANES, limit=9)] == ["stage", "score"]
 
 
 def test_a_newer_plan_takes_the_place_of_what_waits_for_its_records_alone(state: State) -> None:
@@ -104,5 +125,5 @@ def test_a_newer_plan_takes_the_place_of_what_waits_for_its_records_alone(state:
     enqueue(state, {"other": "score"}, record="8")
     with ways(state) as found:
         enqueue(state, {"new": "score"}, run=2, record="7")
-    assert [row.key for row in outbox.waiting(state, "crm", NOW, LANES, limit=9)] == ["other", "new"]
+    assert [row.key for row in attempts.waiting(state, "crm", NOW, LANES, limit=9)] == ["other", "new"]
     assert not [way for way in found if "SCAN outbox" in way or "outbox_work" in way]
