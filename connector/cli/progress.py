@@ -66,6 +66,7 @@ def _plain_pulled() -> Callable[[str, str, int, int | None], None]:
 
 
 def _bars(bars: Progress) -> Hooks:
+    """A bar for whatever is at work; what is done has none, so that all fit a screen."""
     known: dict[str, TaskID] = {}
 
     def bar(name: str, done: int, total: int | None) -> None:
@@ -73,7 +74,8 @@ def _bars(bars: Progress) -> Hooks:
             return  # a stream without news needs no bar
         if name not in known:
             known[name] = bars.add_task(name, total=total)
-        bars.update(known[name], completed=done, total=max(total, done) if total is not None else None)
+        of = max(total, done) if total is not None else None
+        bars.update(known[name], completed=done, total=of, visible=done != of)
 
     def say(step: str, text: str) -> None:
         for task in known.values():

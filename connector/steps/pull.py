@@ -353,7 +353,8 @@ def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, pro
             )
         )
     totals = [page.total for page in read.pages if page.total is not None]
-    progress.pulled(read.system, read.stream.name, rows, totals[-1] if totals else None)
+    known = totals[-1] if totals else None
+    progress.pulled(read.system, read.stream.name, rows, rows if read.pages[-1].done else known)
 
 
 def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:

@@ -69,6 +69,7 @@ class Progress:
     """Where a run tells how far it is; the command line draws it. Every call is optional."""
 
     say: Callable[[str, str], None] = lambda step, text: None
+    #: system, stream, rows, of how many (None: not told); as many as there are rows once the stream is read to its end
     pulled: Callable[[str, str, int, int | None], None] = lambda system, stream, rows, total: None
     delivered: Callable[[str, int, int], None] = lambda system, done, of: None
     is_stopping: Callable[[], bool] = lambda: False
