@@ -12,6 +12,7 @@ from connector.sandbox.salesforce import (
     bulk_query,
     collections,
     composite,
+    deployments,
     jobs,
     looking,
     metadata,
@@ -171,8 +172,8 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", f"/jobs/ingest/{_JOB}/successfulresults", bulk_ingest.successful),
     ("GET", f"/jobs/ingest/{_JOB}/failedresults", bulk_ingest.failed),
     ("GET", f"/jobs/ingest/{_JOB}/unprocessedrecords", bulk_ingest.unprocessed),
-    ("POST", "/metadata/deployrequest", metadata.deploy),
-    ("GET", r"/metadata/deployrequest/(?P<native>\w+)", metadata.deployment),
+    ("POST", "/metadata/deployrequest", deployments.deploy),
+    ("GET", r"/metadata/deployrequest/(?P<native>\w+)", deployments.deployment),
     ("POST", "/tooling/sobjects/customfield", metadata.tooling_field),
 )
 _COMPILED = tuple(

@@ -1,32 +1,23 @@
-"""Custom fields and permission sets by metadata: REST deployments and the Tooling API's CustomField.
+"""Custom fields and permission sets by metadata: what a deployment does, and the Tooling API's CustomField.
 
-Metadata API Developer Guide, "Deploying with REST", "CustomField", "PermissionSet": at most 10,000 files and 39 MB; a field that
-was deployed is invisible until a permission set grants it; custom fields of tasks and events are defined on Activity.
+Metadata API Developer Guide, "CustomField", "PermissionSet": a field that was deployed is invisible until a permission set grants
+it; custom fields of tasks and events are defined on Activity.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
-import orjson
-
 from connector.sandbox.database import transaction
 from connector.sandbox.salesforce.calls import Answer, Call
-from connector.sandbox.salesforce.ids import native_id
-from connector.sandbox.salesforce.multipart import multipart
 from connector.sandbox.salesforce.org import Org
-from connector.sandbox.salesforce.refusal import RefusedError, not_found
+from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import Field, SObject
 from connector.sandbox.salesforce.seeding import load_rows
 
-DEPLOYMENT_PREFIX = "0Af"
-MAX_FILES = 10_000
-MAX_ZIP_BYTES = 39 * 1024 * 1024
 ACTIVITIES = ("Task", "Event")
 
 FIELD_TYPES = {
@@ -74,56 +65,12 @@ class Component:
         return item
 
 
-def deploy(call: Call) -> Answer:
-    """`POST /metadata/deployRequest`: multipart with parts `json` (options) and `file` (zip)."""
-    content_type = call.headers.get("content-type", "")
-    if "multipart/form-data" not in content_type or not isinstance(call.body, bytes):
-        raise RefusedError("UNSUPPORTED_MEDIA_TYPE", "multipart/form-data is needed")
-    parts = multipart(call.body, content_type)
-    package = next((parts[name] for name in ("file", "deploy") if name in parts), None)
-    if "json" not in parts or package is None or len(package) > MAX_ZIP_BYTES:
-        raise RefusedError("INVALID_MULTIPART_REQUEST", "The request needs a part named json and a part named file")
-    try:
-        options = orjson.loads(parts["json"])["deployOptions"]
-        files = _unzip(package)
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise RefusedError(
-            "INVALID_MULTIPART_REQUEST", f"The deployment cannot be read: {type(error).__name__}"
-        ) from None
-    number = call.org.database.execute("SELECT count(*) AS n FROM sf_deployment").fetchone()["n"]
-    native = native_id(DEPLOYMENT_PREFIX, number + 1)
-    result = _run(call.org, files, options) | {"id": native, "createdBy": call.access.user_id}
-    call.org.database.execute("INSERT INTO sf_deployment VALUES (?, ?)", (native, orjson.dumps(result).decode()))
-    pending = {"id": native, "status": "Pending", "done": False, "success": False, "checkOnly": result["checkOnly"]}
-    return Answer(
-        201, {"id": native, "deployOptions": options, "deployResult": pending, "validatedDeployRequestId": None}
-    )
-
-
-def deployment(call: Call, native: str) -> Answer:
-    """`GET /metadata/deployRequest/{id}[?includeDetails=true]`."""
-    row = call.org.database.execute("SELECT result FROM sf_deployment WHERE id LIKE ?", (f"{native}%",)).fetchone()
-    if row is None:
-        raise not_found()
-    result = orjson.loads(row["result"])
-    if call.query.get("includeDetails", "false").lower() != "true":
-        result.pop("details")
-    return Answer(200, {"id": result["id"], "deployResult": result})
-
-
-def _unzip(package: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(package)) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        if len(names) > MAX_FILES:
-            raise ValueError("too many files")
-        return {name: archive.read(name) for name in names}
-
-
 class _UndoneError(Exception):
     """Rolls a deployment back: it failed, or only was to be checked."""
 
 
-def _run(org: Org, files: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+def run(org: Org, files: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+    """Deploy these files, or only check whether they could be; gives the deployResult."""
     is_check = options.get("checkOnly") is True
     components: list[Component] = []
     try:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from connector.sandbox.context import COST, RECORDS, SALESFORCE
 from connector.sandbox.database import transaction
-from connector.sandbox.salesforce import acting, auth, bulk_one, consent, soap
+from connector.sandbox.salesforce import acting, auth, bulk_one, consent, soap, soap_metadata
 from connector.sandbox.salesforce.api import VERSIONS, dispatch, versions
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.org import Org
@@ -116,7 +116,8 @@ def _older_routes(org: Org, queries: Queries) -> list[web.RouteDef]:
     async def ask_soap(request: web.Request) -> web.Response:
         body = await request.read()
         kind, version = request.match_info["kind"], float(request.match_info["version"])
-        status, text, request[COST] = soap.answer(org, kind, version, body, _base_url(request))
+        operations = soap_metadata.OPERATIONS if kind == "m" else soap.OPERATIONS
+        status, text, request[COST] = soap.answer(org, kind, version, body, _base_url(request), operations)
         return web.Response(status=status, text=text, content_type="text/xml")
 
     async def bulk(request: web.Request) -> web.StreamResponse:
@@ -125,8 +126,8 @@ def _older_routes(org: Org, queries: Queries) -> list[web.RouteDef]:
     return [
         web.route("*", r"/services/async/{version:\d+\.0}/{rest:.*}", bulk),
         *(
-            web.post(rf"/services/Soap/{{kind:[cu]}}/{{version:\d+(?:\.\d)?}}{end}", ask_soap)
-            for end in ("", r"/{org:\w*}")
+            web.post(rf"/services/Soap/{{kind:[cum]}}/{{version:\d+(?:\.\d)?}}{end}", ask_soap)
+            for end in ("", r"/{rest:[\w/]*}")
         ),
     ]
 

@@ -24,7 +24,10 @@ from connector.sandbox.salesforce.writing import Author, erase
 
 NO_LOGIN_FROM = 65.0
 MOST_IDS = 200
-NAMESPACES = {"u": "urn:partner.soap.sforce.com", "c": "urn:enterprise.soap.sforce.com"}
+NAMESPACES = {
+    "u": "urn:partner.soap.sforce.com", "c": "urn:enterprise.soap.sforce.com", "m": "http://soap.sforce.com/2006/04/metadata",
+}  # fmt: skip
+Operations = Mapping[str, Callable[["Asked"], list["Said"]]]
 
 _ENVELOPE = (
     '<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
@@ -62,25 +65,30 @@ class FaultError(Exception):
         self.text = text
 
 
-def answer(org: Org, kind: str, version: float, body: bytes, base_url: str) -> tuple[int, str, int]:
-    """Status, XML and cost of `POST /services/Soap/{u|c}/{version}`."""
+def answer(
+    org: Org, kind: str, version: float, body: bytes, base_url: str, operations: Operations
+) -> tuple[int, str, int]:
+    """Status, XML and cost of `POST /services/Soap/{u|c|m}/{version}`."""
     namespace = NAMESPACES[kind]
     try:
         name, said, session = _read(body)
         asked = Asked(org, kind, version, base_url, said, session)
-        if name == "login":
+        if name == "login" and kind != "m":
             return 200, _ENVELOPE.format(namespace=namespace, body=_told("login", [_login(asked)])), 0
-        if name not in OPERATIONS:
+        if name not in operations:
             raise FaultError("INVALID_OPERATION", f"No operation available for request {{{namespace}}}{name}")
         user_id = auth.user_of(org, f"Bearer {session}")
         if user_id is None:
             text = "Invalid Session ID found in SessionHeader: Illegal Session. Session not found"
             raise FaultError("INVALID_SESSION_ID", text)
         with transaction(org.database):
-            results = OPERATIONS[name](Asked(org, kind, version, base_url, said, session, user_id))
+            results = operations[name](Asked(org, kind, version, base_url, said, session, user_id))
         return 200, _ENVELOPE.format(namespace=namespace, body=_told(name, results)), 1
     except FaultError as fault:
         return 500, _ENVELOPE.format(namespace=namespace, body=_fault(fault)), 0
+    except RefusedError as error:
+        told = _fault(FaultError(error.code, error.message))
+        return 500, _ENVELOPE.format(namespace=namespace, body=told), 1
 
 
 def _read(body: bytes) -> tuple[str, Said, str]:
@@ -232,7 +240,7 @@ def _empty(asked: Asked) -> list[Said]:
     return [_each(asked, remove, each) for each in _many(asked, "ids")]
 
 
-OPERATIONS: Mapping[str, Callable[[Asked], list[Said]]] = {
+OPERATIONS: Operations = {
     "logout": _logout,
     "getUserInfo": lambda asked: [_user(asked.org, asked.user_id)],
     "getServerTimestamp": _timestamp,

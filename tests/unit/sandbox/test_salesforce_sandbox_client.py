@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import (
     SalesforceAuthenticationFailed,
+    SalesforceGeneralError,
     SalesforceMalformedRequest,
     SalesforceResourceNotFound,
 )
 
-from tests.unit.sandbox.salesforce_org import CLIENT, OrgClient, org
+from tests.unit.sandbox.salesforce_org import CLIENT, NAMESPACE, OrgClient, custom_object, org
 
 
 class ToLoopback(HTTPAdapter):
@@ -150,6 +153,33 @@ def test_bulk_api_of_the_first_generation_writes_and_reads_records(library: Sale
     requests.post(f"{base}/{job['id']}", headers=headers, json={"state": "Closed"}, timeout=10)
     late = requests.post(f"{base}/{job['id']}/batch", headers=headers, json=[], timeout=10)
     assert (late.status_code, late.json()["exceptionCode"]) == (400, "InvalidJobState")
+
+
+def _zip(name: str, text: str) -> io.BytesIO:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("package.xml", f"<Package {NAMESPACE}><version>62.0</version></Package>")
+        archive.writestr(name, text)
+    return packed
+
+
+def test_a_package_is_deployed_and_asked_for_by_soap(library: Salesforce) -> None:
+    field = "<fields><fullName>{}</fullName><label>F</label><type>Text</type><length>{}</length></fields>"
+    good = _zip("objects/Account.object", custom_object(field.format("By_Soap__c", 9)))
+    bad = _zip("objects/Account.object", custom_object(field.format("Too_Long__c", 9_999)))
+    checked = library.deploy(good, sandbox=True, checkOnly=True)
+    assert library.checkDeployStatus(checked["asyncId"])["state"] == "Succeeded"
+    told = library.deploy(good, sandbox=False)
+    assert told["state"] == "Queued"
+    done = library.checkDeployStatus(told["asyncId"])
+    assert (done["state"], done["deployment_detail"]["failed_count"]) == ("Succeeded", "0")  # type: ignore[index]
+    failed = library.checkDeployStatus(library.deploy(bad, sandbox=False)["asyncId"])
+    errors = failed["deployment_detail"]["errors"]  # type: ignore[index]
+    assert (failed["state"], errors[0]["type"]) == ("Failed", "CustomField")  # type: ignore[index]
+    with pytest.raises(SalesforceGeneralError, match="INVALID_ZIP"):
+        library.deploy(io.BytesIO(b"no zip"), sandbox=False)
+    with pytest.raises(SalesforceGeneralError, match="INVALID_CROSS_REFERENCE_KEY"):
+        library.checkDeployStatus("0AfQQ0000000000YAX")
 
 
 def test_words_are_looked_for(library: Salesforce) -> None:
