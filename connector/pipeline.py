@@ -173,6 +173,8 @@ def compute(
             if work.is_done():
                 finish_stages(mart, moment)
             pair.advance(mart, moment.run)
+        if not (work.is_whole or is_in_one):
+            mart.checkpoint()
 
 
 def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:

@@ -37,8 +37,10 @@ warnings.filterwarnings(
 _WAIT_STEP_S = 0.1
 #: Threads that read a system open the file, too; the engine refuses to open what another thread is just about to close.
 _OPENING = threading.Lock()
-#: Closing the file writes what is in its log to its place; to do so after every transaction of a back-fill costs a fifth more.
-_CHECKPOINT_FROM = "64MB"
+#: What was written is in memory until what is in the file's log is brought to its place; to do so after every transaction of
+#: a back-fill costs a fifth more. After a transaction, not in it, as the engine would: it holds all its scratch tables, too.
+_CHECKPOINT_FROM = 64_000_000
+_ENGINES_OWN_CHECKPOINT = "1GB"
 #: What was added since is in memory. A back-fill's appends need no more than this.
 _STORING_MEMORY = "256MB"
 #: Short row groups that follow each other are not put together while more of them come (a quarter of what identifiers cost).
@@ -105,6 +107,7 @@ class Mart:
 
     backend: Any  # the Ibis backend
     connection: duckdb.DuckDBPyConnection
+    log: Path  # what is committed and not yet in its place
     _kept: dict[str, ibis.Schema] = field(default_factory=dict)
 
     def table(self, name: str) -> ir.Table:
@@ -167,6 +170,8 @@ class Mart:
 
     def commit(self) -> None:
         self.connection.execute("COMMIT")
+        if self.log.exists() and self.log.stat().st_size > _CHECKPOINT_FROM:
+            self.checkpoint()
 
     def rollback(self) -> None:
         self.connection.execute("ROLLBACK")
@@ -221,6 +226,11 @@ class Mart:
             f'UPDATE "{name}" SET {values} FROM {source} AS incoming '
             f'WHERE "{name}"."{by}" = incoming."{by}" AND ({differs})'
         )
+
+    def checkpoint(self) -> None:
+        """Bring what is committed to its place in the file: until then it is in memory."""
+        with suppress(duckdb.TransactionException):  # another thread is writing: the next one does it
+            self.connection.execute("CHECKPOINT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -293,7 +303,7 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_sto
         if is_storing:
             connection.execute(_AS_IT_CAME)
         schema.migrate(connection, path)
-        yield Mart(backend, connection)
+        yield Mart(backend, connection, path.with_name(f"{path.name}.wal"))
     except _FAILURES as problem:
         raise _failed(problem, path, section) from problem
     finally:
@@ -305,7 +315,7 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{int(_bytes(section.memory_limit) * _COUNTED)}B",
         "preserve_insertion_order": False,
-        "wal_autocheckpoint": _CHECKPOINT_FROM,
+        "wal_autocheckpoint": _ENGINES_OWN_CHECKPOINT,
     }
     config["threads"] = section.threads or _threads(section.memory_limit)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import stat
 import subprocess
 import sys
@@ -109,6 +110,33 @@ def test_while_a_back_fill_is_stored_what_is_there_is_not_written_again(tmp_path
 def test_arrow_lets_go_of_memory_as_the_engine_does(tmp_path: Path) -> None:
     with open_mart(MartSection(), tmp_path):
         assert pa.default_memory_pool().backend_name == "system"
+
+
+def test_the_engines_allocator_is_told_to_hand_back_pages_before_it_begins() -> None:
+    told = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "duckdb":
+            print(os.environ["DUCKDB_JE_MALLOC_CONF"])
+sys.meta_path.insert(0, Watch())
+import connector.pipeline
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "DUCKDB_JE_MALLOC_CONF"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert "muzzy_decay_ms:0" in done.stdout
+
+
+def test_what_is_committed_and_much_is_brought_to_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.mart.engine._CHECKPOINT_FROM", 100)
+    with open_mart(MartSection(), tmp_path) as mart:
+        with mart.transaction():
+            mart.merge("dirty", rows(("a", "a", 1)))
+        assert not mart.log.exists() or not mart.log.stat().st_size
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert held(mart) == {"a": 1}
 
 
 @pytest.mark.parametrize(("memory", "threads"), [("100MB", 1), ("1GB", 1), ("2.2 GB", 4), ("1TB", 8)])
