@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -233,10 +234,15 @@ def _seed(directory: Path, hubspot_contacts: int, salesforce_contacts: int) -> N
 
 @contextmanager
 def sandbox(
-    directory: Path, *, hubspot_contacts: int = 0, salesforce_contacts: int = 0, people: int = 0
+    directory: Path,
+    *,
+    hubspot_contacts: int = 0,
+    salesforce_contacts: int = 0,
+    people: int = 0,
+    now: datetime | None = None,
 ) -> Iterator[dict[str, str]]:
     """A sandbox in a process of its own with rate limits off, its addresses and its `pid`; with these contacts, or a world of
-    `people`."""
+    `people`; with `now` its history ends then, and its clock goes on from there."""
     data, ready = directory / "sandbox", directory / "sandbox.json"
     if not people:  # in a process of its own, so that our memory stays ours
         seeding = multiprocessing.get_context("spawn").Process(
@@ -256,14 +262,15 @@ def sandbox(
         "--ready-file",
         str(ready),
     ]
-    process = subprocess.Popen([*command, "--no-limits"], stdout=subprocess.DEVNULL)
+    command += ["--no-limits"] if now is None else ["--no-limits", "--now", now.isoformat()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         until = time.monotonic() + READY_WITHIN_S
         while not ready.exists():
             assert process.poll() is None, "the sandbox did not start"
             assert time.monotonic() < until, "the sandbox takes too long to start"
             time.sleep(0.05)
-        yield json.loads(ready.read_text()) | {"pid": str(process.pid)}
+        yield json.loads(ready.read_text())
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()

@@ -25,7 +25,8 @@ LIFECYCLE = "lifecyclestage"
 
 #: What a process remembers of a portal: object type -> (when it was asked, its properties by name).
 Remembered = dict[str, tuple[float, dict[str, Json]]]
-REMEMBERED_FOR_S = 900.0
+#: For more than one cycle of a service; a value is never refused by what an earlier connection was told (`is_old`).
+REMEMBERED_FOR_S = 3_600.0
 
 
 @lru_cache(maxsize=16)
@@ -36,7 +37,7 @@ def remembered_of(portal: Hashable) -> Remembered:
 
 
 class Definitions:
-    """The property definitions of a portal, asked for once for each object type of a delivery, and not again for a quarter of an
+    """The property definitions of a portal, asked for once for each object type of a delivery, and not again for an
     hour in a process that stays (`remembered`)."""
 
     def __init__(self, api: Api, remembered: Remembered | None = None) -> None:

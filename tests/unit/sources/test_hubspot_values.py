@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connector import clock
 from connector.errors import MissingPermission, RecordRejected, SystemUnavailable
 from connector.model import Change, FieldSchema, Outcome, Result
 from connector.sources import hubspot_batch as batch
@@ -80,6 +81,16 @@ def test_what_an_earlier_connection_knew_costs_no_call_and_refuses_no_value_by_i
     assert asked == ["contacts"]
     api.known = ["lifecyclestage"]  # takes any text from now on
     assert connected(change("1", lifecyclestage="fan")).result is Result.ACCEPTED
+    assert asked == ["contacts"] * 2
+
+
+def test_a_service_asks_for_definitions_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    api, remembered, passed_s, asked = Scripted(echo), {}, [0.0], []  # type: ignore[var-annotated]
+    told = api.properties
+    monkeypatch.setattr(clock, "monotonic_s", lambda: 1_000.0 + passed_s[0])
+    monkeypatch.setattr(api, "properties", lambda name: asked.append(name) or told(name))
+    for passed_s[0] in (0.0, 900.0, 1_800.0, 3_601.0):
+        Definitions(api, remembered).of("contacts")  # type: ignore[arg-type]
     assert asked == ["contacts"] * 2
 
 
