@@ -50,6 +50,8 @@ _AS_IT_CAME = "SET max_vacuum_tasks = 0"
 _IN_PLACE_ROWS = 50_000
 #: A run of everything asks some 150.
 _STATEMENTS_KEPT = 512
+#: More values than this are keys of records, not words of a rule.
+_VALUES_KEPT = 1_000
 #: A thread of the engine wants about this much for itself: its sorts and aggregates each have their own.
 _MEMORY_PER_THREAD = 512_000_000
 #: Of what the engine takes it counts about this part: not what joins, sorts and aggregates have in hand.
@@ -62,10 +64,17 @@ _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([KMGT]i?)B$")
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
+class _OnceOnly(Exception):
+    """An expression holds rows or many values that come from outside: the next one holds others, and nobody may keep these."""
+
+
 @lru_cache(maxsize=_STATEMENTS_KEPT)
 def _statement(backend: Any, operation: ops.Relation) -> str:
     """An expression as SQL. Kept, since to turn one into the other costs more than most statements cost the engine, and each
-    run of a service asks the most of them again."""
+    run of a service asks the most of them again. Raises _OnceOnly."""
+    for each in operation.find((ops.InMemoryTable, ops.InValues)):
+        if isinstance(each, ops.InMemoryTable) or len(each.options) > _VALUES_KEPT:
+            raise _OnceOnly
     return str(backend.compile(operation.to_expr()))
 
 
@@ -116,8 +125,9 @@ class Mart:
 
     def arrow(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression."""
-        result: pa.Table = self.backend.to_pyarrow(expression)
-        return result
+        with self._asking(expression) as statement:
+            found: pa.Table = expression.__pyarrow_result__(self.connection.execute(statement).to_arrow_table())
+        return found
 
     def rows(self, expression: ir.Table, *, at_once: int = 10_000) -> Iterator[dict[str, Any]]:
         """The rows of an expression one by one, never all in memory. Nothing else may be asked until they are all taken."""
@@ -126,7 +136,8 @@ class Mart:
 
     def count(self, expression: ir.Table) -> int:
         """How many rows an expression has."""
-        return int(self.backend.to_pyarrow(expression.count()).as_py())
+        with self._asking(expression) as statement:
+            return self._size(f"({statement})")
 
     def keep(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """The rows, computed now and kept in a scratch table until the session ends or the name is kept again."""
@@ -151,11 +162,20 @@ class Mart:
             del self._kept[name]
 
     def _compute(self, name: str, rows: ir.Table) -> None:
-        given = rows.op().find(ops.InMemoryTable)
-        for each in given:  # Ibis would never let go of them
+        with self._asking(rows) as statement:
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement}')
+
+    @contextmanager
+    def _asking(self, rows: ir.Table) -> Iterator[str]:
+        """The SQL of an expression. What of it comes as Arrow is there for the length of the block: Ibis would never let go."""
+        given: list[ops.InMemoryTable] = []
+        try:
+            statement = _statement(self.backend, rows.op())
+        except _OnceOnly:
+            given, statement = rows.op().find(ops.InMemoryTable), str(self.backend.compile(rows))
+        for each in given:
             self.connection.register(each.name, each.data.to_pyarrow(each.schema))
-        statement = str(self.backend.compile(rows)) if given else _statement(self.backend, rows.op())
-        self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement}')
+        yield statement
         for each in given:
             self.connection.unregister(each.name)
 
