@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from typing import Any
 
 import requests
 
-from tests.e2e import instant
+from tests.e2e import forked, instant
+from tests.e2e.forked import Forked
 
 TIMEOUT_S = 60.0
 #: A machine that is busy with other tests is slow, not wrong.
@@ -43,7 +43,7 @@ class Crms:
     data: Path
     people: int
     urls: dict[str, str] = field(default_factory=dict)
-    _process: subprocess.Popen[bytes] | None = None
+    _process: Forked | None = None
     _token: str = ""
 
     def start(self) -> None:
@@ -52,9 +52,11 @@ class Crms:
         ready.unlink(missing_ok=True)
         now = instant.now().isoformat()
         options = ["--data", str(self.data), "--people", str(self.people), "--seed", "7", "--now", now, "--no-limits"]
-        command = [sys.executable, "-m", "connector.sandbox", *options, "--ready-file", str(ready)]
-        with (self.data.parent / "crms.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.data.parent)
+        log = self.data.parent / "crms.log"
+        self._process = forked.start(
+            "connector.sandbox.__main__", [*options, "--ready-file", str(ready)],
+            at=self.data.parent, out=log, err=log, environment=os.environ,
+        )  # fmt: skip
         eventually(lambda: ready.exists() or self._has_ended(), "the sandbox does not start")
         self.urls = {name: url for name, url in json.loads(ready.read_text()).items() if name != "pid"}
 

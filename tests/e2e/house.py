@@ -21,8 +21,9 @@ import structlog
 from connector import cli, clock
 from connector.cli import starter
 from connector.cli.demo import CUSTOM_FIELDS
-from tests.e2e import instant
+from tests.e2e import forked, instant
 from tests.e2e.crm import SECRETS, eventually
+from tests.e2e.forked import Forked
 
 #: A machine that is busy with other tests is slow, not wrong.
 ENDS_WITHIN_S = 200.0
@@ -47,13 +48,19 @@ class Done:
 class Running:
     """A command at work, whose output can be watched and which can be killed."""
 
-    def __init__(self, house: House, words: tuple[str, ...], now: str | None) -> None:
+    def __init__(self, house: House, words: tuple[str, ...], now: str | None, *, is_fresh: bool) -> None:
         self._files = [house.directory.parent / f"{words[0]}.{name}" for name in ("out", "err")]
+        self.process = (self._fresh if is_fresh else self._forked)(house, words, house.environment(now))
+
+    def _fresh(self, house: House, words: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         out, err = (path.open("wb") for path in self._files)
         with out, err:
-            self.process = subprocess.Popen(
-                house.command(words), env=house.environment(now), cwd=house.directory, stdout=out, stderr=err
-            )
+            command = [sys.executable, "-m", "connector", *words]  # the command line of this very installation
+            return subprocess.Popen(command, env=environment, cwd=house.directory, stdout=out, stderr=err)
+
+    def _forked(self, house: House, words: tuple[str, ...], environment: dict[str, str]) -> Forked:
+        out, err = self._files
+        return forked.start("connector.cli", list(words), at=house.directory, out=out, err=err, environment=environment)
 
     def said(self) -> Done:
         """What it said so far; the code is -1 until it has ended."""
@@ -126,10 +133,6 @@ class House:
         assert old in text, f"the configuration has no {old!r}"
         self.config.write_text(text.replace(old, new))
 
-    def command(self, words: tuple[str, ...]) -> list[str]:
-        """The command line of this very installation."""
-        return [sys.executable, "-m", "connector", *words]
-
     def environment(self, now: str | None) -> dict[str, str]:
         """As a shell would give it, with the configuration and the instant (by default the present of the worlds)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
@@ -159,9 +162,9 @@ class House:
                 code = 1
         return Done(code, out.getvalue(), err.getvalue())
 
-    def start(self, *words: str, now: str | None = None) -> Running:
-        """Start a command as a process of its own, and go on."""
-        return Running(self, words, now)
+    def start(self, *words: str, now: str | None = None, is_fresh: bool = False) -> Running:
+        """Start a command as a process of its own, and go on. `is_fresh`: a new interpreter, as from a shell, and not a fork."""
+        return Running(self, words, now, is_fresh=is_fresh)
 
     def sync(self, *words: str, now: str | None = None) -> Any:
         """A sync that must succeed; what it did."""
