@@ -23,7 +23,6 @@ from typing import Any
 
 from connector import app, cli, clock, config
 from connector.cli import starter
-from connector.sandbox.world.setting import CUSTOM_CONTACT_PROPERTIES
 from connector.sources.salesforce_collections import long_id
 from connector.steps.setup import Setup
 
@@ -219,6 +218,7 @@ def _seed(directory: Path, hubspot_contacts: int, salesforce_contacts: int) -> N
     from connector.sandbox.salesforce.org import org_of
     from connector.sandbox.salesforce.seeding import load_rows
     from connector.sandbox.server import Options, open_context
+    from connector.sandbox.world.setting import CUSTOM_CONTACT_PROPERTIES
 
     context = open_context(Options(data=directory, people=0))
     custom = [

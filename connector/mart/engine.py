@@ -42,7 +42,7 @@ _OPENING = threading.Lock()
 _CHECKPOINT_FROM = 64_000_000
 _ENGINES_OWN_CHECKPOINT = "1GB"
 #: What was added since is in memory. A back-fill's appends need no more than this.
-_STORING_MEMORY = "256MB"
+_STORING_MEMORY = "192MB"
 #: Short row groups that follow each other are not put together while more of them come (a quarter of what identifiers cost).
 _AS_IT_CAME = "SET max_vacuum_tasks = 0"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
