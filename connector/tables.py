@@ -270,6 +270,9 @@ DUE = _schema(key=TEXT, subject=TEXT, why=TEXT, due_at=INSTANT)
 #: one row: what pairs this store with the state
 PAIR = _schema(key=TEXT, pair=TEXT, generation=INT, schema_version=INT, ingestion=INT)
 
+#: table -> the columns of which its key is made: the store does not keep it beside them, a third of what these rows would hold.
+DERIVED_KEYS: Mapping[str, tuple[str, ...]] = {"identifier": ("record", "type", "value")}
+
 TABLES: Mapping[str, pa.Schema] = {
     **{record_table(kind): record_schema(kind) for kind in FIELDS},
     "record_version": RECORD_VERSION,
@@ -294,3 +297,9 @@ TABLES: Mapping[str, pa.Schema] = {
     "due": DUE,
     "pair": PAIR,
 }
+
+
+def stored(name: str) -> pa.Schema:
+    """The columns of a table that the store keeps."""
+    schema = TABLES[name]
+    return schema if name not in DERIVED_KEYS else schema.remove(schema.get_field_index("key"))

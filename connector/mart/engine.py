@@ -84,7 +84,7 @@ def _as_stored(schema: ibis.Schema) -> ibis.Schema:
     return ibis.schema({name: instant if kind.is_timestamp() else kind for name, kind in schema.items()})
 
 
-_SCHEMAS = {name: _as_stored(ibis.Schema.from_pyarrow(declared)) for name, declared in tables.TABLES.items()}
+_SCHEMAS = {name: _as_stored(ibis.Schema.from_pyarrow(tables.stored(name))) for name in tables.TABLES}
 
 
 class MartSection(Section):
@@ -121,7 +121,11 @@ class Mart:
 
     def table(self, name: str) -> ir.Table:
         """The table as an expression."""
-        return self._bound(name, _SCHEMAS[name])
+        bound = self._bound(name, _SCHEMAS[name])
+        if name not in tables.DERIVED_KEYS:
+            return bound
+        parts = [bound[column] for column in tables.DERIVED_KEYS[name]]
+        return bound.mutate(key=ibis.literal("|").join(parts)).select(*tables.TABLES[name].names)
 
     def arrow(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression."""
@@ -199,14 +203,14 @@ class Mart:
     def merge(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Insert the rows, or replace those with the same key. The rows' keys must be distinct."""
         source, columns = self._incoming(name, rows)
-        if len(columns) == len(tables.TABLES[name]) and self._size(source) > _IN_PLACE_ROWS:
-            self.connection.execute(f'DELETE FROM "{name}" WHERE key IN (SELECT key FROM {source})')
+        if len(columns) == len(tables.stored(name)) and self._size(source) > _IN_PLACE_ROWS:
+            self.connection.execute(f'DELETE FROM "{name}" WHERE {_key(name)} IN (SELECT key FROM {source})')
             self._insert(name, columns, source)
             return
         updates = ", ".join(f'"{column}" = incoming."{column}"' for column in columns if column != "key")
         values = ", ".join(f'incoming."{column}"' for column in columns)
         self.connection.execute(
-            f'MERGE INTO "{name}" USING {source} AS incoming ON "{name}".key = incoming.key '
+            f'MERGE INTO "{name}" USING {source} AS incoming ON {_key(name)} = incoming.key '
             f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT ({_listed(columns)}) VALUES ({values})"
         )
 
@@ -222,7 +226,7 @@ class Mart:
     def delete_keys(self, name: str, keys: ir.Table | pa.Table) -> None:
         """Delete the rows whose key is among `keys` (one column `key`)."""
         source = self._scratch("incoming_rows", keys)
-        self.connection.execute(f'DELETE FROM "{name}" WHERE key IN (SELECT key FROM {source})')
+        self.connection.execute(f'DELETE FROM "{name}" WHERE {_key(name)} IN (SELECT key FROM {source})')
 
     def replace_bucket(self, name: str, column: str, values: ir.Table | pa.Table, rows: ir.Table | pa.Table) -> None:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
@@ -300,7 +304,12 @@ class Mart:
 def _written(name: str, rows: ir.Table | pa.Table) -> list[str]:
     """The columns of a table that the rows have."""
     has = rows.column_names if isinstance(rows, pa.Table) else rows.columns
-    return [column for column in tables.TABLES[name].names if column in has]
+    return [column for column in tables.stored(name).names if column in has]
+
+
+def _key(name: str) -> str:
+    """The key of a table's rows."""
+    return " || '|' || ".join(f'"{name}"."{column}"' for column in tables.DERIVED_KEYS.get(name, ("key",)))
 
 
 def _listed(columns: list[str]) -> str:

@@ -24,8 +24,8 @@ _TYPES = {
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    for name, schema in tables.TABLES.items():
-        connection.execute(f'CREATE TABLE "{name}" ({_columns(schema)})')
+    for name in tables.TABLES:
+        connection.execute(f'CREATE TABLE "{name}" ({_columns(tables.stored(name))})')
     pair = clock.token(8)
     connection.execute(
         "INSERT INTO pair (key, pair, generation, schema_version, ingestion) VALUES ('pair', ?, 0, 0, 0)", [pair]
@@ -69,8 +69,14 @@ def _add_user_ids(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("ALTER TABLE owner_record ADD COLUMN IF NOT EXISTS user_id VARCHAR")
 
 
+def _drop_derived_keys(connection: duckdb.DuckDBPyConnection) -> None:
+    """The key of an identifier is made of its other columns when it is asked for."""
+    for name in tables.DERIVED_KEYS:
+        connection.execute(f'ALTER TABLE "{name}" DROP COLUMN IF EXISTS key')
+
+
 #: Numbered from 1; a migration is never changed once released, only followed by another.
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids)
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids, _drop_derived_keys)
 
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -259,3 +259,33 @@ def test_a_store_of_an_older_program_is_copied_and_stays_locked_while_it_is_migr
     with duckdb.connect(str(copy), read_only=True) as connection:
         assert connection.execute("SELECT schema_version FROM pair").fetchone() == (1,)
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def _identifier(value: str, component: str | None = None) -> pa.Table:
+    row = {"key": f"r|email|{value}", "record": "r", "type": "email", "value": value, "component": component}
+    return pa.Table.from_pylist([row], schema=tables.IDENTIFIER)
+
+
+def test_identifiers_of_an_older_store_keep_their_keys_though_these_are_not_stored_any_more(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.append("identifier", _identifier("a@b.example"))
+        mart.connection.execute("ALTER TABLE identifier ADD COLUMN key VARCHAR")
+        mart.connection.execute("UPDATE identifier SET key = 'r|email|a@b.example'")
+        mart.connection.execute("UPDATE pair SET schema_version = 3")
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.merge("identifier", _identifier("a@b.example", "changed"))
+        mart.merge("identifier", _identifier("c@d.example"))
+        found = mart.arrow(mart.table("identifier")).sort_by("key")
+        assert found.schema.names == tables.IDENTIFIER.names
+        assert found["key"].to_pylist() == ["r|email|a@b.example", "r|email|c@d.example"]
+        assert found["component"].to_pylist() == ["changed", None]
+        mart.delete_keys("identifier", found.select(["key"]).slice(0, 1))
+        assert mart.arrow(mart.table("identifier"))["value"].to_pylist() == ["c@d.example"]
+
+
+def test_a_merge_of_many_identifiers_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.mart.engine._IN_PLACE_ROWS", 0)
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.append("identifier", _identifier("a@b.example"))
+        mart.merge("identifier", _identifier("a@b.example", "changed"))
+        assert mart.arrow(mart.table("identifier"))["component"].to_pylist() == ["changed"]
