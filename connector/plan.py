@@ -181,6 +181,16 @@ def _points_text(points: ir.Value) -> ir.Value:
 # ------------------------------------------------------------------------------------------------------------ diff
 
 
+def compared(desired: ir.Table, observed: ir.Table, since: int | None, again: ir.Table | None = None) -> ir.Table:
+    """The records (`record`) to compare: with a row of `desired` that changed after the run `since`, or of `observed` that changed
+    in it or after (it wrote once it had planned), and those in `again`; all where `since` is None."""
+    if since is None:
+        return desired.select("record").distinct()
+    wanted, seen = desired.filter(desired.revision > since), observed.filter(observed.revision >= since)
+    news = wanted.select("record").union(seen.select("record"))
+    return (news if again is None else news.union(again.select("record"))).distinct()
+
+
 def diff(
     desired: ir.Table,
     observed: ir.Table,
@@ -194,20 +204,12 @@ def diff(
 ) -> ir.Table:
     """The fields that differ: DESIRED columns, `before` (text), `left_because` and `is_material`.
 
-    since: only records with a row of `desired` or `observed` whose revision is above it; None compares everything. again:
-    records (`record`) that are compared in any case. frozen: keys of fields that are left alone.
+    since, again: which records are compared (`compared`). frozen: keys of fields that are left alone.
     `left_because` says why a field is not ours to write (as `ownership.left_because`). `is_material` is the verdict on the
     whole record: when of what may be written only a score differs, by less than `min_points`, it is not; nor when the system
     says the same stage since an earlier instant than we know of (it was told so by an applied plan, or before the mart was lost).
     """
-    if since is not None:
-        news = (
-            desired.filter(desired.revision > since)
-            .select("record")
-            .union(observed.filter(observed.revision > since).select("record"))
-        )
-        news = news if again is None else news.union(again.select("record"))
-        desired = desired.semi_join(news.distinct(), "record")
+    desired = desired.semi_join(compared(desired, observed, since, again), "record")
     pairs = desired.left_join(observed, "key").select(
         *desired.columns, before=observed.value, observed_at=observed.observed_at, edited_at=observed.edited_at
     )

@@ -28,7 +28,7 @@ from sqlalchemy import select as columns
 from sqlmodel import SQLModel, col, select
 
 from connector.state.models import Outbox, Replan, TaskMade
-from connector.state.outbox import IN_DOUBT, TASK_LANE
+from connector.state.outbox import IN_DOUBT, OVER, TASK_LANE
 from connector.state.store import State
 
 _STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
@@ -55,6 +55,7 @@ class Entry(NamedTuple):
     expected_version: str | None
     attempt: int
     not_before_at: datetime | None
+    held_because: str
 
 
 class Applied(NamedTuple):
@@ -178,7 +179,9 @@ def keep(
         connection = session.connection()
         _deliver(connection, settled, run, now)
         for row, each in settled:
-            alike.setdefault((each.status, each.not_before_at, each.costs_attempt), []).append(row.id)
+            is_over = each.status == "pending" and row.held_because == OVER
+            status = "superseded" if is_over else each.status
+            alike.setdefault((status, each.not_before_at, each.costs_attempt), []).append(row.id)
             if each.result == "conflict" and row.lane != TASK_LANE:
                 record = f"{row.system}|{row.object_type}|{row.native_id}"
                 session.merge(Replan(record=record, why="conflict", at=now))

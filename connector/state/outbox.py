@@ -20,8 +20,11 @@ PLANNED_THROUGH = "planned_through"
 PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
+_REPLACEABLE = (*OPEN, *IN_DOUBT, "quarantined")
 TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
+#: Why a change that is in doubt is not sent again, should it not be in the system.
+OVER = "nothing wants it any more"
 _MANY = 500  # keys in one statement
 #: The table itself, for what is done to many rows: sessions of objects cost several times as much.
 _CHANGES = SQLModel.metadata.tables["outbox"]
@@ -31,13 +34,14 @@ def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
     """Add changes. Returns how many went in.
 
     A change that is open or set aside already, or a task that was ever made or tried, is left out; a field change of the same
-    record from another run that still waits, or was set aside, is superseded, unless it is among these. One that ended in a conflict
-    keeps count of its attempts.
+    record from another run that still waits, or was set aside, is superseded, unless it is among these; one that is in doubt is not
+    sent again. One that ended in a conflict keeps count of its attempts.
     """
     with state.session() as session:
         known = _known_keys(session, [row["key"] for row in rows])
         tried = _conflicts(session, rows)
         fresh = [{**row, "attempt": tried.get(row["key"], 0)} for row in rows if row["key"] not in known]
+        _want_again(session, known)
         _supersede(session, fresh, {row["key"] for row in rows})
         for part in parts(fresh, 5_000):
             session.connection().execute(insert(_CHANGES), list(part))
@@ -98,13 +102,40 @@ def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
 
 
 def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> None:
-    older = [
-        row for row in _of_records(session, fresh) if row.status in (*OPEN, "quarantined") and row.key not in wanted
-    ]
-    for part in parts([row.id for row in older]):
-        session.execute(update(Outbox).where(col(Outbox.id).in_(part)).values(status="superseded"))
+    older = [row for row in _of_records(session, fresh) if row.status in _REPLACEABLE and row.key not in wanted]
+    _end(session, [row.id for row in older])
     for part in parts([f"change|{row.key}" for row in older if row.status == "quarantined"]):
         session.execute(update(Quarantine).where(col(Quarantine.key).in_(part)).values(is_open=False))
+
+
+def _end(session: Session, ids: Sequence[int]) -> None:
+    for part in parts(ids):
+        mine = update(Outbox).where(col(Outbox.id).in_(part))
+        session.execute(mine.where(col(Outbox.status).in_(IN_DOUBT)).values(held_because=OVER))
+        session.execute(mine.where(col(Outbox.status).not_in(IN_DOUBT)).values(status="superseded"))
+
+
+def _want_again(session: Session, keys: Collection[str]) -> None:
+    """Changes that are in doubt are wanted after all."""
+    for part in parts(sorted(keys)):
+        over = update(Outbox).where(col(Outbox.key).in_(part), col(Outbox.held_because) == OVER)
+        session.execute(over.values(held_because=""))
+
+
+def of_fields(state: State) -> list[tuple[int, str]]:
+    """The changes of fields that wait or are in doubt, by number, each with its record; without those that take a run back."""
+    change = _CHANGES.c
+    query = columns(change.id, change.system + "|" + change.object_type + "|" + change.native_id)
+    query = query.where(change.status.in_((*OPEN, *IN_DOUBT)), change.lane != TASK_LANE, ~change.key.startswith(UNDO))
+    with state.engine.connect() as connection:
+        return [(number, record) for number, record in connection.execute(query).all()]
+
+
+def let_go(state: State, ids: Sequence[int]) -> None:
+    """Nothing wants these any more: those that wait are superseded, those in doubt are not sent again."""
+    if ids:
+        with state.session() as session:
+            _end(session, ids)
 
 
 def _of_records(session: Session, fresh: Sequence[Mapping[str, Any]]) -> Iterator[Row[Any]]:

@@ -111,6 +111,7 @@ def _differing(
     setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str], *, since: int | None, is_dry: bool
 ) -> tuple[ir.Table, Totals]:
     desired, observed = mart.table("desired"), mart.table("observed")
+    again = standing.again(setup, mart, moment, anew)
     found = planning.diff(
         desired,
         observed,
@@ -119,10 +120,12 @@ def _differing(
         now=moment.now,
         rules=standing.rules(setup),
         frozen=standing.frozen(setup, mart, moment, is_dry=is_dry),
-        again=standing.again(setup, mart, moment, anew),
+        again=again,
     )
     differing = mart.keep("differing", found)
+    mart.keep("compared", planning.compared(desired, observed, since, again))
     if not is_dry:
+        outbox.let_go(setup.state, standing.unwanted(setup, mart))
         standing.release_settled(setup, mart, differing, moment)
         standing.note_drift(setup, mart, moment)
     ours = differing.filter(differing.left_because.isnull())

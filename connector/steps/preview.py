@@ -62,7 +62,9 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
         Again(settlement.as_change(_at(row, task)), "refused before: the record has another owner now")
         for row, task in standing.reassignments(setup, mart)
     ]
-    waiting = [Again(settlement.as_change(row), _waits(row)) for row in _staying(setup, plan, fresh, moment)]
+    over = set(standing.unwanted(setup, mart))
+    staying = [row for row in _staying(setup, plan, fresh, moment) if row.id not in over]
+    waiting = [Again(settlement.as_change(row), _waits(row)) for row in staying]
     reasons = replans.reasons(setup.state)
     released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
     going = [*(each.change for each in [*waiting, *moved]), *fresh.going]

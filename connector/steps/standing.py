@@ -85,6 +85,24 @@ def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Tabl
     return mart.keep("frozen", _column("key", keys)) if keys else None
 
 
+def unwanted(setup: Setup, mart: Mart) -> list[int]:
+    """The numbers of the changes of fields that wait or are in doubt although nothing of their record is to be written any more:
+    what was wanted when they were planned is not, and the system holds what is.
+
+    Looks at the scratch tables `differing` and `compared`.
+    """
+    waiting = outbox.of_fields(setup.state)
+    if not waiting:
+        return []
+    rows = {"id": [each for each, _ in waiting], "record": [record for _, record in waiting]}
+    asked, differing = mart.keep("asked_waiting", pa.table(rows)), mart.kept("differing")
+    wanted = differing.filter(differing.is_material & differing.left_because.isnull())
+    known = asked.semi_join(mart.kept("compared"), "record")
+    gone = asked.anti_join(mart.table("desired"), "record")
+    over = mart.arrow(known.union(gone, distinct=True).anti_join(wanted, "record"))
+    return [number for number in over["id"].to_pylist() if number is not None]
+
+
 def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Moment) -> None:
     """Let go of what was set aside for a value that nothing wants any more."""
     aside = [row for row in replans.refused(setup.state) if row.record]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from unittest.mock import patch
 
 import pytest
 
+from connector.model import Change, Keep, Outcome, forget
+from connector.sources.memory import MemoryTarget
 from connector.sources.memory_store import Store
 from tests.e2e.house import House
 
@@ -200,3 +203,55 @@ def test_an_email_of_ten_thousand_characters_is_set_aside_by_name_and_its_person
     house.sync()
     assert house.run("quarantine", "--json").json() == []
     assert "eve" in house.run("explain", "eve@acme.example").out
+
+
+def _sends_nothing(_: MemoryTarget, __: Sequence[Change], ___: Keep = forget) -> Sequence[Outcome]:
+    raise PowerCut
+
+
+def _is_not_heard(
+    target: MemoryTarget, changes: Sequence[Change], keep: Keep = forget, write: Any = MemoryTarget.write
+) -> Sequence[Outcome]:
+    write(target, changes, keep)
+    raise PowerCut
+
+
+def _retitle(house: House, title: str) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    ann = next(key for key, each in store.records["contacts"].items() if each.values["first_name"] == "ann")
+    store.put("contacts", ann, {"title": title})
+    store.save()
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "writes"),
+    [
+        ("connector.pipeline.deliver", lambda *_: [], 0),
+        ("connector.sources.memory.MemoryTarget.write", _sends_nothing, 0),
+        ("connector.sources.memory.MemoryTarget.write", _is_not_heard, 2),
+    ],
+    ids=["waits", "is in doubt, and was not written", "is in doubt, and was written"],
+)
+def test_what_nothing_wants_any_more_is_not_written_and_what_was_is_put_right(
+    house: House, where: str, what: Callable[..., Any], writes: int
+) -> None:
+    def score() -> float:
+        return float(next(each for each in _crm(house)["contacts"].values() if each["first_name"] == "ann")["score"])
+
+    before, known = score(), house.state("SELECT max(id) FROM delivery")[0][0]
+    _retitle(house, "")
+    with patch(where, new=what):
+        house.run("sync")
+    assert house.state("SELECT count(*) FROM outbox WHERE status IN ('pending', 'in_flight', 'unknown')") == [(1,)]
+    _retitle(house, "CEO")
+    planned = [each for each in house.run("plan", "--json").json()["changes"] if each["lane"] != "task"]
+    assert len(planned) == bool(writes), "what is to be put right"
+    for _ in range(2):
+        house.sync()
+    assert score() == before
+    assert house.state("SELECT count(*) FROM outbox WHERE status NOT IN ('settled', 'superseded')") == [(0,)]
+    accepted = (
+        "SELECT count(*) FROM delivery d JOIN outbox o ON o.id = d.outbox WHERE result = 'accepted' AND lane != 'task'"
+    )
+    assert house.state(f"{accepted} AND d.id > ?", known) == [(writes,)]

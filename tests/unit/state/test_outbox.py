@@ -127,3 +127,18 @@ def test_a_newer_plan_takes_the_place_of_what_waits_for_its_records_alone(state:
         enqueue(state, {"new": "score"}, run=2, record="7")
     assert [row.key for row in attempts.waiting(state, "crm", NOW, LANES, limit=9)] == ["other", "new"]
     assert not [way for way in found if "SCAN outbox" in way or "outbox_work" in way]
+
+
+@pytest.mark.parametrize(("is_wanted_after_all", "ends"), [(False, "superseded"), (True, "pending")])
+def test_what_is_in_doubt_is_not_sent_again_once_nothing_wants_it(
+    state: State, is_wanted_after_all: bool, ends: str
+) -> None:
+    enqueue(state, {"old": "score"}, record="7")
+    attempts.mark_in_flight(state, attempts.waiting(state, "crm", NOW, LANES, limit=9))
+    outbox.let_go(state, [number for number, _ in outbox.of_fields(state)])
+    if is_wanted_after_all:
+        enqueue(state, {"old": "score"}, run=2, record="7")
+    is_not_there = Settlement(1, "pending", "retry")
+    attempts.keep(state, [(row, is_not_there) for row in attempts.in_doubt(state, "crm")], run=2, now=NOW)
+    with state.engine.connect() as connection:
+        assert connection.execute(text("SELECT status FROM outbox")).all() == [(ends,)]
