@@ -70,7 +70,8 @@ def build(evidence: pa.Table, records: pa.Table, terms: Terms) -> Star:
     """The star of these records; `evidence` as `identity.evidence` gives it, `records` as `identity.facts`.
 
     The first two guards are here: values that are nobody's, and values with too many holders, are left out. A record
-    that is not live (merged away) keeps only its links to records of systems, and leads through them to its survivor.
+    that is not live keeps only its links to records of systems, and leads through them to its survivor where it was merged; its
+    name speaks for nobody any more.
     """
     keys = _array(records["record"])
     is_live = np.asarray(_array(records["is_live"]).to_numpy(zero_copy_only=False), dtype=bool)
@@ -84,7 +85,7 @@ def build(evidence: pa.Table, records: pa.Table, terms: Terms) -> Star:
         records=keys,
         ingestion=_integers(records["ingestion"]),
         is_live=is_live,
-        name=np.asarray(pc.fill_null(named.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64),
+        name=np.where(is_live, _integers(pc.fill_null(named.indices, -1)), -1),
         names=named.dictionary,
         types=types,
         values=pa.concat_arrays([text([]), *(each.values for each in coded)]),

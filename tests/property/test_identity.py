@@ -13,7 +13,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector import identity, tables
@@ -88,6 +88,13 @@ def test_neither_order_nor_batches_change_persons_or_ids(
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(puts, min_size=2, max_size=7), puts)
+@example(  # who is deleted again had a name that contradicts
+    facts=[
+        ("put", KEYS[0], "Ann Meyer", (("phone", "+47305550161"),)),
+        ("put", KEYS[2], None, (("phone", "+47305550161"), ("crm_id", KEYS[1]))),
+    ],
+    passing=("put", KEYS[1], "Tom Berg", ()),
+)
 def test_evidence_that_comes_and_goes_leaves_persons_and_ids_as_they_were(
     facts: list[tuple[Any, ...]], passing: tuple[Any, ...]
 ) -> None:

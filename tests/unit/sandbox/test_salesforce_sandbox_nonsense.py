@@ -79,14 +79,18 @@ def answered(org: Org, method: str, path: str, body: Any = None, query: dict[str
     return None
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(["POST", "PATCH"]), PATHS, BODIES | NEARLY_RIGHT)
 def test_any_body_is_answered_or_refused(org: Org, method: str, path: str, body: Any) -> None:
     answer = answered(org, method, path, body)
     assert answer is None or answer.status < 500
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(SOQL_WORDS, max_size=9), st.text(max_size=5))
 def test_any_query_is_answered_or_refused(org: Org, words: list[str], noise: str) -> None:
     for text in (
@@ -98,7 +102,9 @@ def test_any_query_is_answered_or_refused(org: Org, words: list[str], noise: str
         assert answer is None or answer.status == 200
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.text(max_size=40))
 def test_a_text_that_is_stored_comes_back_trimmed_as_it_was(org: Org, text: str) -> None:
     answer = answered(org, "POST", "/sobjects/Lead", {"LastName": "a", "Company": "b", "Title": text})
