@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from connector.tables import DERIVED_KEYS
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage, Values
 from tests.e2e.crm import differing
@@ -81,7 +82,8 @@ class Judge:
             tables = [name for (name,) in mart.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
             wrong = [f"mart dirty: {key} is left" for (key,) in mart.execute("SELECT key FROM dirty").fetchall()]
             for name in tables:
-                counted = f'SELECT count(*), count(DISTINCT key) FROM "{name}"'
+                key = f"({', '.join(DERIVED_KEYS.get(name, ('key',)))})"
+                counted = f'SELECT count(*), count(DISTINCT {key}) FROM "{name}"'
                 rows, keys = mart.execute(counted).fetchall()[0]
                 if rows != keys:
                     wrong.append(f"mart {name}: {rows} rows with {keys} keys")
