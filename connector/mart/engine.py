@@ -41,8 +41,8 @@ _OPENING = threading.Lock()
 #: a back-fill costs a fifth more. After a transaction, not in it, as the engine would: it holds all its scratch tables, too.
 _CHECKPOINT_FROM = 64_000_000
 _ENGINES_OWN_CHECKPOINT = "1GB"
-#: What was added since is in memory. A back-fill's appends need no more than this.
-_STORING_MEMORY = "192MB"
+#: What was added since is in memory. A first back-fill's appends need no more than this; to merge into a large store does.
+_STORING_MEMORY = "128MB"
 #: Short row groups that follow each other are not put together while more of them come (a quarter of what identifiers cost).
 _AS_IT_CAME = "SET max_vacuum_tasks = 0"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
@@ -318,7 +318,7 @@ def _listed(columns: list[str]) -> str:
 
 @contextmanager
 def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_storing: bool = False) -> Iterator[Mart]:
-    """The store, open for this process alone, for the length of the block; `is_storing`: beside reading and mapping.
+    """The store, open for this process alone, for the length of the block; `is_storing`: to append beside reading and mapping.
 
     Waits up to `wait_s` for another process to let go of it. Raises Busy, or MartError when the file cannot be used.
     """

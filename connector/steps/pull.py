@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -26,9 +26,9 @@ from connector.steps import suppress as suppressing
 from connector.steps.held import Held
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
-#: The identifiers of so many people are more than a row group of the engine, which writes those to their place at once; half as
-#: many go through its log first: a third more of CPU. A mapped group of people is some 70 MB: one is mapped while one is stored.
-GROUP_ROWS = 20_000
+#: The identifiers of so many people are more than a row group of the engine, which writes those to their place at once; fewer go
+#: through its log first: a third more of CPU. A mapped group of people is some 55 MB: one is mapped while one is stored.
+GROUP_ROWS = 16_000
 GROUP_S = 2.0
 #: Groups that follow each other are stored with one opening of the mart, for at most so long: others may want to look in.
 HELD_S = 15.0
@@ -84,7 +84,9 @@ def pull(
             settlement.settle(setup.state, mart, run=moment.run)
     for name in systems:
         _forget(setup, setup.systems[name], is_full=is_full)
-    requests = {name: _requests(setup, setup.systems[name], moment.now) for name in systems}
+    cursors, is_first = _held(setup)
+    requests = {name: _requests(setup, setup.systems[name], cursors.get(name, {}), moment.now) for name in systems}
+    opened = partial(setup.mart, is_storing=is_first)
     inbox: queue.Queue[_Read] = queue.Queue()
     threads = [
         threading.Thread(
@@ -101,7 +103,7 @@ def pull(
     pulled = Pulled()
     waiting = len(threads)
     while waiting:
-        waiting -= _store(setup, _arriving(inbox, waiting), pulled, moment, progress, waiting)
+        waiting -= _store(setup, opened, _arriving(inbox, waiting), pulled, moment, progress, waiting)
     _keep_counts(setup, pulled, moment)
     return pulled
 
@@ -132,10 +134,9 @@ def _forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
             setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
 
 
-def _requests(setup: Setup, connected: Connected, now: datetime) -> list[Request]:
+def _requests(setup: Setup, connected: Connected, cursors: Mapping[str, str], now: datetime) -> list[Request]:
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
-    cursors = _cursors(setup, connected.name)
     held = Held(partial(setup.mart, is_storing=True), connected.name)
     made = []
     for stream in connected.streams():
@@ -158,11 +159,17 @@ def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _cursors(setup: Setup, system: str) -> dict[str, str]:
+def _held(setup: Setup) -> tuple[dict[str, dict[str, str]], bool]:
+    """Where the last read of each stream stopped, by system, and whether nothing is stored yet: to append takes less of the
+    engine than to merge."""
     with setup.mart() as mart:
-        table = mart.table("checkpoint")
-        rows = mart.arrow(table.filter(table.system == system).select("stream", "cursor")).to_pylist()
-    return {row["stream"]: row["cursor"] for row in rows}
+        rows = mart.arrow(mart.table("checkpoint").select("system", "stream", "cursor")).to_pylist()
+        stored = (*(tables.record_table(kind) for kind in tables.FIELDS), "activity")
+        is_first = not any(mart.count(mart.table(name)) for name in stored)
+    cursors: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cursors.setdefault(row["system"], {})[row["stream"]] = row["cursor"]
+    return cursors, is_first
 
 
 # ------------------------------------------------------------------------------------------------------------ reading threads
@@ -286,7 +293,13 @@ def _note_failure(read: _Read, pulled: Pulled) -> None:
 
 
 def _store(
-    setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment, progress: Progress, waiting: int
+    setup: Setup,
+    opened: Callable[[], AbstractContextManager[Mart]],
+    reads: Iterable[_Read],
+    pulled: Pulled,
+    moment: Moment,
+    progress: Progress,
+    waiting: int,
 ) -> int:
     """Merge groups, each in a transaction of its own; groups without a row need no store. Returns how many systems ended."""
     ended = 0
@@ -302,7 +315,7 @@ def _store(
             counts = Counts()
             if group.pulled or read.pages[-1].is_place:
                 pulled.quiet.pop(key, None)
-                mart = mart or stack.enter_context(setup.mart(is_storing=True))
+                mart = mart or stack.enter_context(opened())
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
             elif group.cursor is not None:
                 pulled.quiet[key] = group.cursor
@@ -310,7 +323,7 @@ def _store(
             _finish_group(setup, read, pulled, moment, progress)
             del read, group
         if ended == waiting and (pulled.quiet or pulled.total.applied):
-            _finish(setup, mart or stack.enter_context(setup.mart(is_storing=True)), pulled, moment)
+            _finish(setup, mart or stack.enter_context(opened()), pulled, moment)
     return ended
 
 
@@ -342,15 +355,10 @@ def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, pro
         setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled
     if read.pages[-1].done:
+        name = read.stream.name
+        key = f"{read.system}|{name}"
         setup.state.set_poll(
-            Poll(
-                key=f"{read.system}|{read.stream.name}",
-                system=read.system,
-                stream=read.stream.name,
-                polled_at=moment.now,
-                run=moment.run,
-                rows=rows,
-            )
+            Poll(key=key, system=read.system, stream=name, polled_at=moment.now, run=moment.run, rows=rows)
         )
     totals = [page.total for page in read.pages if page.total is not None]
     known = totals[-1] if totals else None
@@ -379,15 +387,7 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
         )
     failed = {**pulled.stream_failures, **{(system, ""): error for system, error in pulled.failures.items()}}
     for (system, stream), error in sorted(failed.items()):
-        steps.append(
-            RunStep(
-                run=moment.run,
-                step="pull",
-                system=system,
-                stream=stream,
-                status="failed",
-                message=str(error)[:500],
-                ended_at=clock.now(),
-            )
-        )
+        failure = RunStep(run=moment.run, step="pull", system=system, stream=stream, status="failed")
+        failure.message, failure.ended_at = str(error)[:500], clock.now()
+        steps.append(failure)
     setup.state.add_steps(steps)

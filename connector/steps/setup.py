@@ -59,7 +59,7 @@ class Setup:
 
     @contextmanager
     def mart(self, *, is_storing: bool = False) -> Iterator[Mart]:
-        """The mart, open for one group of work; `is_storing`: beside reading and mapping, so with less of the machine."""
+        """The mart, open for one group of work; `is_storing`: to append beside reading and mapping, so with less of the machine."""
         with open_mart(self.mart_section, self.directory, is_storing=is_storing) as mart:
             yield mart
 

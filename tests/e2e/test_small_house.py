@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
+from connector.mart import open_mart
 from connector.model import Change, Keep, Outcome, forget
 from connector.sources.memory import MemoryTarget
 from connector.sources.memory_store import Store
@@ -88,6 +89,18 @@ def _holders(house: House) -> list[str]:
 
 def test_each_of_them_got_a_task(house: House) -> None:
     assert _tasks(house) == ["Call ann", "Call bob", "Call cyd"]
+
+
+def test_only_the_first_pull_has_the_memory_of_appending_what_is_stored_is_merged_with_all_of_it(house: House) -> None:
+    def is_storing() -> bool:
+        with patch("connector.steps.setup.open_mart", wraps=open_mart) as opened:
+            assert house.run("pull", "--full").code == 0
+        return any(call.kwargs["is_storing"] for call in opened.call_args_list)
+
+    assert not is_storing()
+    for store in house.stores:
+        store.unlink()
+    assert is_storing()
 
 
 class PowerCut(Exception):

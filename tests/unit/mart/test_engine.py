@@ -72,7 +72,7 @@ def test_a_merge_of_many_rows_does_the_same_as_one_of_few(tmp_path: Path, monkey
         assert held(mart) == {"a": 7, "b": 2, "c": 2}
 
 
-@pytest.mark.parametrize(("given", "limit"), [("100MB", "100MB"), ("4GB", "192MB"), ("0.1 GiB", "0.1 GiB")])
+@pytest.mark.parametrize(("given", "limit"), [("100MB", "100MB"), ("4GB", "128MB"), ("0.1 GiB", "0.1 GiB")])
 def test_storing_takes_one_thread_and_no_more_memory_than_it_wants_or_is_given(given: str, limit: str) -> None:
     storing = MartSection(memory_limit=given).storing
     assert (storing.threads, storing.memory_limit) == (1, limit)
