@@ -90,7 +90,7 @@ def plans(
     )
     drafts = mart.table("desired_task")
     wanted = (drafts.revision > through) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
-    tasks = planning.task_changes(mart.arrow(drafts.filter(wanted).order_by("key")))
+    tasks = planning.task_changes(standing.unmade(mart, mart.arrow(drafts.filter(wanted).order_by("key"))))
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)

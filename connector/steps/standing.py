@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
+import pyarrow.compute
 
 from connector import ownership, tables
 from connector.mart import Mart
@@ -20,6 +21,7 @@ from connector.state.models import Freeze, Outbox
 from connector.steps.planned import editors
 from connector.steps.setup import Moment, Setup
 
+pc: Any = pyarrow.compute
 PLANNED_AT = "planned_at"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +85,17 @@ def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Tabl
         freezes.add(setup.state, fresh)
     keys = {row.key for row in [*fresh, *freezes.active(setup.state, moment.now)]}
     return mart.keep("frozen", _column("key", keys)) if keys else None
+
+
+def unmade(mart: Mart, drafts: pa.Table) -> pa.Table:
+    """DESIRED_TASK rows without those whose task was read in some system: an outbox that was restored does not know of it, and the
+    record that it goes to may be another system's by now."""
+    if not drafts.num_rows:
+        return drafts
+    activity = mart.table("activity")
+    asked = mart.keep("asked_tasks", drafts.select(["key"]))
+    known = mart.arrow(activity.semi_join(asked, activity.task_key == asked.key).select("task_key").distinct())
+    return drafts.filter(pc.invert(pc.is_in(drafts["key"], value_set=known["task_key"].combine_chunks())))
 
 
 def unwanted(setup: Setup, mart: Mart) -> list[int]:

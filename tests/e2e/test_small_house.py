@@ -192,6 +192,22 @@ def test_who_has_the_state_open_while_it_is_restored_sees_the_restored_one_and_t
     house.sync()
 
 
+def test_a_task_that_was_made_since_the_backup_is_known_by_reading_it_wherever_its_record_is_now(house: House) -> None:
+    assert house.run("backup", "monday").code == 0
+    store = Store(house.directory / "crm.json")
+    store.load()
+    dee = store.put("contacts", None, {"email": "dee@acme.example", "first_name": "dee", "title": "CFO"})
+    store.put("activities", None, {"kind": "form_submitted", "contact": dee, "happened_at": "2026-11-20T10:00:00Z"})
+    store.save()
+    house.sync()
+    assert "Call dee" in _tasks(house)
+    assert house.run("restore", "monday", "--yes").code == 0
+    for _ in range(2):
+        house.sync()
+    assert _tasks(house).count("Call dee") == 1
+    assert house.state("SELECT count(*) FROM outbox WHERE lane = 'task' AND run > 2") == [(0,)]
+
+
 def test_an_email_of_ten_thousand_characters_is_set_aside_by_name_and_its_person_goes_on(house: House) -> None:
     endless = "e" * 10_000 + "@acme.example"
     store = Store(house.directory / "crm.json")
