@@ -36,6 +36,7 @@ HELD_S = 15.0
 GAP_S = 0.5
 PAGES_AHEAD = 4
 _LOG = get("pull")
+Opened = Callable[[], AbstractContextManager[Mart]]
 
 
 @dataclass
@@ -85,13 +86,17 @@ def pull(
     for name in systems:
         _forget(setup, setup.systems[name], is_full=is_full)
     cursors, is_first = _held(setup)
-    requests = {name: _requests(setup, setup.systems[name], cursors.get(name, {}), moment.now) for name in systems}
-    opened = partial(setup.mart, is_storing=is_first)
+    opened = partial(
+        setup.mart, is_storing=is_first
+    )  # alike in all threads: the engine opens a file in one way at a time
+    requests = {
+        name: _requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
+    }
     inbox: queue.Queue[_Read] = queue.Queue()
     threads = [
         threading.Thread(
             target=_read,
-            args=(setup, systems[name], requests[name], moment, inbox, progress.is_stopping),
+            args=(setup, systems[name], requests[name], opened, moment, inbox, progress.is_stopping),
             name=f"pull-{name}",
             daemon=True,
         )
@@ -134,10 +139,12 @@ def _forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
             setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
 
 
-def _requests(setup: Setup, connected: Connected, cursors: Mapping[str, str], now: datetime) -> list[Request]:
+def _requests(
+    setup: Setup, connected: Connected, opened: Opened, cursors: Mapping[str, str], now: datetime
+) -> list[Request]:
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
-    held = Held(partial(setup.mart, is_storing=True), connected.name)
+    held = Held(opened, connected.name)
     made = []
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
@@ -179,6 +186,7 @@ def _read(
     setup: Setup,
     system: System,
     requests: list[Request],
+    opened: Opened,
     moment: Moment,
     inbox: queue.Queue[_Read],
     is_stopping: Callable[[], bool],
@@ -189,6 +197,7 @@ def _read(
     since = clock.monotonic_s()
     failure: ConnectorError | None = None
     kept = _Kept(
+        opened,
         suppressing.load(setup.state),
         quarantine.records_set_aside(setup.state, system.name),
         settlement.in_doubt(setup.state, system.name),
@@ -228,8 +237,9 @@ def _hand_over(read: _Read, inbox: queue.Queue[_Read]) -> None:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the state knows that reading has to heed: who is not taken in, of whom something is set aside, what we may have sent."""
+    """How the mart is opened; what reading has to heed: who is not taken in, of whom something is set aside, what we may have sent."""
 
+    opened: Opened
     suppressed: suppressing.Suppressed
     asides: Mapping[str, frozenset[str]]
     in_doubt: pa.Table
@@ -243,7 +253,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
         return _Read(connected.name, stream, tuple(pages))
     unsent = hidden.of_pages(connected, stream, pages)
     if unsent and stream.kind in tables.FIELDS:
-        with setup.mart(is_storing=True) as mart:
+        with kept.opened() as mart:
             rows = hidden.remembered(mart, connected.name, stream, rows, unsent)
     mapped = mapping.apply(
         rows,
@@ -294,7 +304,7 @@ def _note_failure(read: _Read, pulled: Pulled) -> None:
 
 def _store(
     setup: Setup,
-    opened: Callable[[], AbstractContextManager[Mart]],
+    opened: Opened,
     reads: Iterable[_Read],
     pulled: Pulled,
     moment: Moment,
@@ -370,21 +380,10 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
     steps = []
     for (system, stream), counts in sorted(pulled.counts.items()):
         status = "done" if counts.is_conserved else "lost"
-        steps.append(
-            RunStep(
-                run=moment.run,
-                step="pull",
-                system=system,
-                stream=stream,
-                pulled=counts.pulled,
-                applied=counts.applied,
-                unchanged=counts.unchanged,
-                filtered=counts.filtered,
-                quarantined=counts.quarantined,
-                status=status,
-                ended_at=clock.now(),
-            )
-        )
+        step = RunStep(run=moment.run, step="pull", system=system, stream=stream, status=status, ended_at=clock.now())
+        step.pulled, step.applied, step.unchanged = counts.pulled, counts.applied, counts.unchanged
+        step.filtered, step.quarantined = counts.filtered, counts.quarantined
+        steps.append(step)
     failed = {**pulled.stream_failures, **{(system, ""): error for system, error in pulled.failures.items()}}
     for (system, stream), error in sorted(failed.items()):
         failure = RunStep(run=moment.run, step="pull", system=system, stream=stream, status="failed")

@@ -64,6 +64,8 @@ class Forked:
 
 def start(module: str, words: list[str], *, at: Path, out: Path, err: Path, environment: Mapping[str, str]) -> Forked:
     """Run a module's `main` with these words in a child. Files are written anew, one that stands for both is appended to."""
+    for file in () if out == err else (out, err):
+        file.write_bytes(b"")  # somebody may read it before the child has come so far
     files = {"at": str(at), "out": str(out), "err": str(err)}
     return Forked(_asked(module=module, words=words, environment=dict(environment), **files))
 
