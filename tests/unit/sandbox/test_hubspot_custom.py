@@ -199,14 +199,19 @@ def test_a_pair_of_labels_tells_the_two_ends_apart(hub: Portal) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"name": "x"}, {"name": "1x", "label": "X"}, {"label": "X"}])
 def test_a_label_without_a_name_is_refused(hub: Portal, given: dict[str, Any]) -> None:
-    hub.call("POST", "/crm/v4/associations/contacts/deals/labels", given, 400)
+    labels = "/crm/v4/associations/contacts/deals/labels"
+    before = hub.call("GET", labels)
+    assert hub.call("POST", labels, given, 400)["category"] == "VALIDATION_ERROR"
+    assert hub.call("GET", labels) == before
 
 
 def test_what_hubspot_defined_is_not_changed(hub: Portal) -> None:
     labels = "/crm/v4/associations/contacts/companies/labels"
+    before = hub.call("GET", labels)
     hub.call("PUT", labels, {"associationTypeId": 1, "label": "Main"}, 400)
     hub.call("DELETE", f"{labels}/279", status=400)
     hub.call("POST", "/crm/v4/associations/contacts/butterflies/labels", {"name": "x", "label": "X"}, 400)
+    assert hub.call("GET", labels) == before
 
 
 def test_the_python_client_makes_them(hub: Portal) -> None:

@@ -134,7 +134,10 @@ def test_subscriptions_are_listed_and_removed(hub: Portal) -> None:
     ],
 )  # fmt: skip
 def test_a_subscription_that_makes_no_sense_is_refused(hub: Portal, wrong: dict[str, Any]) -> None:
-    Reader(hub).call("POST", SUBSCRIPTIONS, {**CONTACTS, "actions": ["CREATE"], **wrong}, 400)
+    reader = Reader(hub)
+    before = reader.call("GET", SUBSCRIPTIONS)
+    reader.call("POST", SUBSCRIPTIONS, {**CONTACTS, "actions": ["CREATE"], **wrong}, 400)
+    assert reader.call("GET", SUBSCRIPTIONS) == before
 
 
 def test_only_a_token_of_the_app_opens_the_journal_and_it_opens_nothing_else(hub: Portal) -> None:
