@@ -26,7 +26,7 @@ from pydantic import Field
 
 from connector import clock, tables
 from connector.errors import Busy, MartError
-from connector.mart import memory, schema
+from connector.mart import files, memory, schema
 from connector.section import Section
 
 #: Calls that Ibis 12 makes of its own and DuckDB 1.5 deprecates: nothing here can avoid them.
@@ -345,6 +345,7 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
         "memory_limit": f"{int(_bytes(section.memory_limit) * _COUNTED)}B",
         "preserve_insertion_order": False,
         "wal_autocheckpoint": _ENGINES_OWN_CHECKPOINT,
+        "temp_directory": f"{path}.tmp",
     }
     config["threads"] = section.threads or _threads(section.memory_limit)
     try:
@@ -356,7 +357,7 @@ def _connect(path: Path, section: MartSection, holder: str) -> duckdb.DuckDBPyCo
         try:
             is_new = not path.exists()
             with _OPENING:
-                connection = duckdb.connect(str(path), config=config)
+                connection = files.connect(path, config)
             if is_new:
                 os.chmod(path, 0o600)
             return connection

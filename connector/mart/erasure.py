@@ -1,19 +1,18 @@
-"""Removing people from a mart's file so that their bytes are gone, and copying a mart while it is open.
+"""Removing people from a mart's file so that their bytes are gone.
 
 Works on files of any schema version, so that older copies are reached too: a table or column that a file lacks is left out.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from connector.errors import MartError
+from connector.mart import files
 from connector.mart.engine import Mart
 
 #: (table, column) of record keys of people, and of person ids.
@@ -103,42 +102,7 @@ def erase_file(path: Path, records: Sequence[str], subjects: Sequence[str]) -> i
         connection.execute("BEGIN")
         counts = erase(connection, records, subjects)
         connection.execute("COMMIT")
-        rewrite(connection, path)
+        files.rewrite(connection, path)
     finally:
         connection.close()
     return sum(counts.values())
-
-
-def rewrite(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write the file anew and put it in the old one's place, so that blocks of deleted rows are gone. To be closed after it."""
-    scratch = path.with_name(f".{path.name}.rewritten")
-    copy(connection, scratch)
-    connection.execute("CHECKPOINT")
-    scratch.replace(path)
-    path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-
-
-def copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
-    """A copy of the open mart as it is now, for its owner alone (0600).
-
-    (Copying the file by other means would give up our lock on it: closing any descriptor of a file ends a process's locks.)
-    """
-    target.unlink(missing_ok=True)
-    place = str(target).replace("'", "''")
-    row = connection.execute("SELECT current_database()").fetchone()
-    name = str(row[0]) if row else ""
-    connection.execute(f"ATTACH '{place}' AS copied")
-    target.chmod(0o600)
-    try:
-        connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
-        connection.execute("CHECKPOINT copied")
-    except duckdb.Error as problem:
-        raise MartError(
-            f"the mart cannot be copied to {target} ({type(problem).__name__})",
-            hint="see that it may be written and has room",
-        ) from problem
-    finally:
-        with suppress(duckdb.Error):
-            connection.execute("DETACH copied")
-    with target.open("rb") as written:
-        os.fsync(written.fileno())

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from connector import clock, tables
 from connector.errors import MartError
+from connector.mart import files
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
@@ -36,7 +37,7 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f'"{field.name}" {_TYPES[field.type]}{_STORED.get(field.name, "")}' for field in schema)
 
 
-#: Texts that hardly repeat are not even tried with a dictionary: a tenth of what storing costs.
+#: Texts that hardly repeat are not even tried with a dictionary, but kept as zstd has them.
 _STORED = dict.fromkeys(
     (
         "key",
@@ -52,7 +53,7 @@ _STORED = dict.fromkeys(
         "street",
         "properties",
     ),
-    " USING COMPRESSION fsst",
+    " USING COMPRESSION zstd",
 )
 
 
@@ -75,8 +76,17 @@ def _drop_derived_keys(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f'ALTER TABLE "{name}" DROP COLUMN IF EXISTS key')
 
 
-#: Numbered from 1; a migration is never changed once released, only followed by another.
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids, _drop_derived_keys)
+def _write_anew(connection: duckdb.DuckDBPyConnection) -> None:
+    """A column keeps the compression that it was made with, and the engine does not write with the former one any more."""
+    for name in tables.TABLES:
+        connection.execute(f'ALTER TABLE "{name}" RENAME TO "{name}_before"')
+        connection.execute(f'CREATE TABLE "{name}" ({_columns(tables.stored(name))})')
+        connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM "{name}_before"')
+        connection.execute(f'DROP TABLE "{name}_before"')
+
+
+#: Numbered from 1; a migration is never changed once released, only followed by another. A new file gets the newest tables at once.
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids, _drop_derived_keys, _write_anew)
 
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -101,20 +111,16 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"the mart {path.name} has schema version {present}, this program knows {len(MIGRATIONS)}",
             hint="use the newer program that wrote it, or restore the copy made before its migration",
         )
+    if not present:
+        _step(connection, _create_tables, len(MIGRATIONS))
+        return
     for number, migration in enumerate(MIGRATIONS[present:], start=present + 1):
-        if present:
-            _copy(connection, path.with_name(f"{path.name}.before-{number}"))
-        connection.execute("BEGIN")
-        migration(connection)
-        connection.execute("UPDATE pair SET schema_version = ?", [number])
-        connection.execute("COMMIT")
+        files.copy(connection, path.with_name(f"{path.name}.before-{number}"))
+        _step(connection, migration, number)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
-    """A copy of the open store, made by the engine: to read its file ourselves and close it would let go of its lock."""
-    copy.unlink(missing_ok=True)
-    row = connection.execute("SELECT current_database()").fetchone()
-    connection.execute(f"ATTACH '{str(copy).replace(chr(39), chr(39) * 2)}' AS copy_of_it")
-    connection.execute(f'COPY FROM DATABASE "{row[0] if row else ""}" TO copy_of_it')
-    connection.execute("DETACH copy_of_it")
-    copy.chmod(0o600)
+def _step(connection: duckdb.DuckDBPyConnection, migration: Migration, number: int) -> None:
+    connection.execute("BEGIN")
+    migration(connection)
+    connection.execute("UPDATE pair SET schema_version = ?", [number])
+    connection.execute("COMMIT")

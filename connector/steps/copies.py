@@ -16,7 +16,7 @@ from pathlib import Path
 
 from connector import clock
 from connector.errors import ConnectorError, MartError, StateError
-from connector.mart import MartSection, erasure, open_mart
+from connector.mart import MartSection, files, open_mart
 from connector.state import State, StateSection, open_state
 from connector.state import erasure as kept
 from connector.steps import pair, purge
@@ -39,7 +39,7 @@ def make(setup: Setup, folder: Path) -> tuple[Path, int]:
         with setup.mart() as mart:
             pair.check(setup.state, mart)
             _copy_to(setup.state, folder / STATE)
-            erasure.copy(mart.connection, folder / MART)
+            files.copy(mart.connection, folder / MART)
             told = pair.told(mart)
         copy = kept.opened_copy(folder / STATE)
         kept.forget_lease(copy)

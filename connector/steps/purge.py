@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from connector import clock, planfile, tables
 from connector.errors import ConnectorError
-from connector.mart import Mart, erasure
+from connector.mart import Mart, erasure, files
 from connector.model import Kind
 from connector.state import erasure as state_erasure
 from connector.state.models import Purge
@@ -182,7 +182,7 @@ def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
     with setup.mart() as mart:
         with mart.transaction():
             count("mart", erasure.erase_in(mart, whom.records, whom.subjects))
-        erasure.rewrite(mart.connection, setup.directory / setup.mart_section.path)
+        files.rewrite(mart.connection, setup.directory / setup.mart_section.path)
     state_erasure.compact(setup.state)
     file = _write(setup, receipt)
     state_erasure.keep_receipt(setup.state, _kept(receipt))
@@ -201,7 +201,7 @@ def enforce(setup: Setup) -> int:
     with setup.mart() as mart:
         with mart.transaction():
             erasure.erase_in(mart, whom.records, whom.subjects)
-        erasure.rewrite(mart.connection, setup.directory / setup.mart_section.path)
+        files.rewrite(mart.connection, setup.directory / setup.mart_section.path)
     state_erasure.compact(setup.state)
     return len(whom.records)
 

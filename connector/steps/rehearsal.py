@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connector.mart import Mart, erasure, open_mart
+from connector.mart import Mart, files, open_mart
 from connector.steps import portions
 from connector.steps.setup import Moment, Setup
 
@@ -26,7 +26,7 @@ def rehearsed(setup: Setup, moment: Moment) -> Iterator[tuple[Mart, bool]]:
             finally:
                 mart.rollback()
             return
-        erasure.copy(mart.connection, copy)
+        files.copy(mart.connection, copy)
     try:
         with open_mart(setup.mart_section.model_copy(update={"path": str(copy)}), setup.directory) as mart:
             yield mart, False

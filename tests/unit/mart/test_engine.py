@@ -95,7 +95,7 @@ def _row_groups(mart: Mart) -> int:
 
 
 def test_while_a_back_fill_is_stored_what_is_there_is_not_written_again(tmp_path: Path) -> None:
-    size = 123_000  # a row group and a little
+    size = 16_500  # a row group and a little
     for run in range(3):
         texts = [f"{run}-{number}" for number in range(size)]
         with open_mart(MartSection(), tmp_path, is_storing=True) as mart, mart.transaction():
@@ -289,3 +289,45 @@ def test_a_merge_of_many_identifiers_does_the_same(tmp_path: Path, monkeypatch: 
         mart.append("identifier", _identifier("a@b.example"))
         mart.merge("identifier", _identifier("a@b.example", "changed"))
         assert mart.arrow(mart.table("identifier"))["component"].to_pylist() == ["changed"]
+
+
+def test_a_store_of_an_older_program_is_written_anew_as_texts_are_kept_now(tmp_path: Path) -> None:
+    names = [str(number) for number in range(20_000)]
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.append("owner_record", pa.table({"key": names, "native": [f"told of {name}" for name in names]}))
+        told = mart.arrow(mart.table("owner_record")).sort_by("key")
+    path, older = tmp_path / "mart.duckdb", tmp_path / "older.duckdb"
+    with duckdb.connect(str(older)) as connection:
+        connection.execute(f"ATTACH '{path}' AS newer")
+        for name in tables.TABLES:
+            columns = ", ".join(
+                f'"{row[0]}" {row[1]}{" USING COMPRESSION fsst" if row[0] == "native" else ""}'
+                for row in connection.execute(f'DESCRIBE newer."{name}"').fetchall()
+            )
+            connection.execute(f'CREATE TABLE "{name}" ({columns})')
+            connection.execute(f'INSERT INTO "{name}" SELECT * FROM newer."{name}"')
+        connection.execute("UPDATE pair SET schema_version = 4")
+        connection.execute("CHECKPOINT")
+        assert "FSST" in _compressions(connection)
+        connection.execute("DETACH newer")
+    older.replace(path)
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert mart.arrow(mart.table("owner_record")).sort_by("key") == told
+        mart.checkpoint()
+        assert "ZSTD" in _compressions(mart.connection)
+        assert "FSST" not in _compressions(mart.connection)
+    with duckdb.connect(str(tmp_path / "mart.duckdb.before-5"), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM owner_record").fetchone() == (20_000,)
+
+
+def _compressions(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    found = connection.execute(
+        "SELECT compression FROM pragma_storage_info('owner_record') WHERE column_name = 'native'"
+    ).fetchall()
+    return {row[0] for row in found}
+
+
+def test_what_does_not_fit_into_memory_goes_beside_the_store(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        row = mart.connection.execute("SELECT current_setting('temp_directory')").fetchone()
+    assert row == (f"{tmp_path}/mart.duckdb.tmp",)
