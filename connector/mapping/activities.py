@@ -15,7 +15,7 @@ from connector.mapping.columns import Column, joined, nulls, pc, repeated
 from connector.mapping.rules import Group, record_keys, value
 from connector.mapping.section import ANY_OTHER, ActivitySection, FieldRule, KindRule, LinkRule, ScannerRule
 from connector.mapping.streams import StreamMapping
-from connector.tables import ACTIVITY, IDENTIFIER, INSTANT, MONEY, TEXT
+from connector.tables import ACTIVITY, INSTANT, MONEY, TEXT
 
 #: Values of an activity's own columns by rule; none of them is a canonical field with a usual transform.
 _TYPES: Mapping[str, pa.DataType] = {
@@ -186,7 +186,7 @@ def _linked(
 ) -> tuple[Column, Column, tuple[pa.Table, pa.Table]]:
     """Rows and the persons they concern, by the first link that names one; rows that concern nobody stay, with null."""
     rows, records = [], []
-    visitors, bare = [tables.record_schema("person").empty_table()], [IDENTIFIER.empty_table()]
+    visitors, bare = [tables.record_schema("person").empty_table()], [identities.TOLD.empty_table()]
     for link in links:
         if link.identifier:
             raw = group.natives.text(link.from_).take(at)

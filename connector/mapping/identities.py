@@ -10,7 +10,10 @@ from connector.mapping.columns import Column, digests, joined, nulls, pc, repeat
 from connector.mapping.rules import Group, record_keys
 from connector.mapping.section import IdentifierRule
 from connector.mapping.streams import StreamMapping
-from connector.tables import BOOL, IDENTIFIER, INSTANT, TEXT, VISITOR
+from connector.tables import BOOL, INSTANT, TEXT, VISITOR
+
+#: What is told of an identifier; its key is made of it where it is asked for.
+TOLD = tables.stored("identifier")
 
 
 def of_records(group: Group, mapping: StreamMapping) -> pa.Table:
@@ -38,7 +41,7 @@ def of_records(group: Group, mapping: StreamMapping) -> pa.Table:
             )
     found = pa.concat_tables(parts)
     told_twice = bool(parts[0].num_rows) or bool(mapping.identifiers.get("email_base"))
-    return first_of_each(found, "key") if told_twice else found
+    return distinct(found) if told_twice else found
 
 
 def _found(group: Group, kind: str, rule: IdentifierRule) -> tuple[Column, Column, Column, Column]:
@@ -105,13 +108,12 @@ def rows(
     seen_at: Column,
     is_verified: Column,
 ) -> pa.Table:
-    """Rows of IDENTIFIER for one type. `seen_at` is when the system last said so; the first time is for the store.
+    """Rows of `TOLD` for one type. `seen_at` is when the system last said so; the first time is for the store.
 
     `raw` is kept where it says more than the value does.
     """
     size = len(values)
     columns = {
-        "key": joined(records, kind, values),
         "record": records,
         "record_kind": repeated(record_kind, size),
         "type": repeated(kind, size),
@@ -123,7 +125,13 @@ def rows(
         "withdrawn_at": nulls(size, INSTANT),
         "component": nulls(size),
     }
-    return pa.table([columns[name] for name in IDENTIFIER.names], schema=IDENTIFIER)
+    return pa.table([columns[name] for name in TOLD.names], schema=TOLD)
+
+
+def distinct(found: pa.Table) -> pa.Table:
+    """Each identifier of a record once."""
+    keys = joined(*(found[name].combine_chunks() for name in tables.DERIVED_KEYS["identifier"]))
+    return first_of_each(found.append_column("key", keys), "key").drop(["key"])
 
 
 def first_of_each(table: pa.Table, column: str) -> pa.Table:

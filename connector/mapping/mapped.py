@@ -13,7 +13,7 @@ from connector.mapping import activities, identities, records
 from connector.mapping.columns import Column, hashed, joined, nulls, pc, read, repeated
 from connector.mapping.rules import QUARANTINED, Group, value
 from connector.mapping.streams import StreamMapping
-from connector.tables import IDENTIFIER, OBSERVED
+from connector.tables import OBSERVED
 
 _NO_ID = "a record without an id"
 _NOT_JSON = "its native fields are not a JSON object"
@@ -26,9 +26,9 @@ class Mapped:
     rows given = rows mapped + `filtered` (no activity, or superseded by a newer row of the same record in this group) +
     `refused` (no record at all: the rows of `quarantined` whose field is "").
     `no_activities` are the native ids of rows that are no activity, be it that they were one before.
-    The keys of `records` and of `identifiers` are distinct. `records` and `visitors` have `ingestion` and `run` null;
-    `identifiers` have `component` null and hold those of
-    visitors too; `observed` have `revision` null.
+    The keys of `records` are distinct, and so are those of `identifiers`, which are not among their columns. `records` and `visitors`
+    have `ingestion` and `run` null; `identifiers` have `component` null and hold those of visitors too; `observed` have
+    `revision` null.
     """
 
     records: pa.Table
@@ -63,7 +63,7 @@ def apply(
         found = activities.of_stream(group, mapping)
         return Mapped(
             records=person,
-            identifiers=identities.first_of_each(found.identifiers, "key"),
+            identifiers=identities.distinct(found.identifiers),
             activities=found.activities,
             roles=tables.record_schema(records.CONTACT_ROLE).empty_table(),
             visitors=identities.first_of_each(found.visitors.sort_by("created_at"), "key"),
@@ -78,7 +78,7 @@ def apply(
     has_identifiers = mapping.kind in ("person", "account")
     return Mapped(
         records=canonical,
-        identifiers=identities.of_records(group, mapping) if has_identifiers else IDENTIFIER.empty_table(),
+        identifiers=identities.of_records(group, mapping) if has_identifiers else identities.TOLD.empty_table(),
         activities=activities.of_traces(group, mapping, _persons(group, canonical)),
         roles=records.roles(group, mapping),
         visitors=person,

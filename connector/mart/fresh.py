@@ -27,6 +27,12 @@ def one_for_each_key(rows: pa.Table, *order: Order) -> pa.Table:
     return rows.take(at.filter(is_first))
 
 
+def identifiers(rows: pa.Table) -> pa.Table:
+    """IDENTIFIER rows of what the mapping tells, which is all of them but the key."""
+    parts = [rows[name].combine_chunks() for name in tables.DERIVED_KEYS["identifier"]]
+    return rows.add_column(0, "key", pc.binary_join_element_wise(*parts, "|"))
+
+
 def parted(rows: pa.Table, column: str, known: Any) -> tuple[pa.Table, pa.Table]:
     """The rows whose `column` is not among the `known` values, and those where it is."""
     if not len(known) or not rows.num_rows:

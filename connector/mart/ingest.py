@@ -230,7 +230,9 @@ class _Merge:
         """Add identifiers, bring returned ones back, and withdraw those that their record no longer has."""
         rows = self._all("identifiers")
         if len(self.group.mapped) > 1:
-            rows = fresh.one_for_each_key(rows, ("last_seen_at", "descending"), ("raw", "ascending"))
+            rows = fresh.one_for_each_key(
+                fresh.identifiers(rows), ("last_seen_at", "descending"), ("raw", "ascending")
+            ).drop(["key"])
         new, others = self._parted_by_record(rows)
         if new.num_rows:
             self.mart.append("identifier", new)
@@ -243,7 +245,7 @@ class _Merge:
 
     def _merge_identifiers(self, rows: pa.Table, named: pa.Table) -> None:
         """Bring the identifiers of known records to `rows`; `named` are the records that tell all that they have."""
-        incoming = self.mart.keep("incoming_identifiers", rows)
+        incoming = self.mart.keep("incoming_identifiers", fresh.identifiers(rows))
         table = self.mart.table("identifier")
         live = table.filter(table.withdrawn_at.isnull())
         news = self.mart.keep("new_identifiers", incoming.anti_join(live, "key"))

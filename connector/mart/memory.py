@@ -13,8 +13,9 @@ import sys
 
 import pyarrow as pa
 
-#: Parameters of glibc's mallopt (malloc.h), and what they are set to: one arena; what is larger is mapped of its own.
-_GLIBC = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 128 * 1024), "M_TRIM_THRESHOLD": (-1, 1024 * 1024)}
+#: Parameters of glibc's mallopt (malloc.h), and what they are set to: one arena; what is larger is mapped of its own, which costs
+#: a fault for each page of it (with a limit of 128 KB a tenth of what a pull costs).
+_GLIBC = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 4 << 20), "M_TRIM_THRESHOLD": (-1, 1 << 20)}
 
 #: Read once, when the engine is loaded. Pages go back for good after half a second; at once would cost a fifth more of CPU.
 os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")

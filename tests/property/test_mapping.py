@@ -132,7 +132,7 @@ def test_every_row_is_mapped_filtered_or_refused(pairs: list[tuple[dict[str, Any
     assert mapped.records.num_rows + mapped.filtered + mapped.refused == len(pairs)
     keys = mapped.records["key"].to_pylist()
     assert len(keys) == len(set(keys))
-    identifiers = mapped.identifiers["key"].to_pylist()
+    identifiers = [(row["record"], row["type"], row["value"]) for row in mapped.identifiers.to_pylist()]
     assert len(identifiers) == len(set(identifiers))
 
 

@@ -93,7 +93,7 @@ def test_every_address_is_an_identifier_with_its_weaker_form() -> None:
     assert sorted(found["email_base"]) == ["ann@x.de", "annm@gmail.com"]
     assert found["phone"] == ["+49305550100"]
     assert sorted(found["social_handle"]) == ["linkedin:ann-m", "twitter:ann"]
-    assert mapped.identifiers.schema == tables.IDENTIFIER
+    assert mapped.identifiers.schema == tables.stored("identifier")
 
 
 def test_a_national_number_is_read_in_the_country_of_its_record() -> None:
