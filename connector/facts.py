@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 from functools import reduce
 
 import ibis
@@ -17,6 +16,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import rules
+from connector.expressions import Instant, day_of
 from connector.rules import Condition, Fact
 from connector.tables import BOOL, INSTANT, TEXT
 
@@ -47,7 +47,7 @@ class Known:
     contact_roles: ir.Table
 
 
-def facts(conditions: Sequence[Condition], known: Known, now: datetime) -> ir.Table:
+def facts(conditions: Sequence[Condition], known: Known, now: Instant) -> ir.Table:
     """The facts of `known.persons` at `now`, with the columns that the conditions read (see the module's docstring)."""
     columns = sorted({column for condition in conditions for column in condition.columns})
     members = known.membership.filter(known.membership.kind == "person")
@@ -85,7 +85,7 @@ def _opportunities(known: Known, owners: ir.Table) -> ir.Table:
     return owned.select(whose="owned_by").distinct().mutate(has_open_opportunity=True)
 
 
-def _done(conditions: Sequence[Condition], known: Known, owners: ir.Table, now: datetime) -> ir.Table:
+def _done(conditions: Sequence[Condition], known: Known, owners: ir.Table, now: Instant) -> ir.Table:
     """What was done by whom: first per record, so that the join with whose it is has one row of each."""
     done = known.days.filter(known.days.model == "")
     wanted = {fact.column: fact for condition in conditions for fact in condition.facts}
@@ -99,20 +99,20 @@ def _done(conditions: Sequence[Condition], known: Known, owners: ir.Table, now: 
     return _with_soonest(summed, len(waits), now)
 
 
-def _measured(done: ir.Table, fact: Fact, now: datetime) -> ir.Value:
+def _measured(done: ir.Table, fact: Fact, now: Instant) -> ir.Value:
     is_kind = done.rule == fact.kind
     if fact.days is None:
-        return _today(now).delta(done.day.max(where=is_kind), unit="day")
+        return day_of(now).delta(done.day.max(where=is_kind), unit="day")
     return done.events.sum(where=is_kind & _is_within(done, fact.days, now))
 
 
-def _is_within(done: ir.Table, days: int, now: datetime) -> ir.Value:
-    return (_today(now).delta(done.day, unit="day") < days) if days else ibis.literal(True)
+def _is_within(done: ir.Table, days: int, now: Instant) -> ir.Value:
+    return (day_of(now).delta(done.day, unit="day") < days) if days else ibis.literal(True)
 
 
-def _due(conditions: Sequence[Condition], done: ir.Table, now: datetime) -> list[ir.Value]:
+def _due(conditions: Sequence[Condition], done: ir.Table, now: Instant) -> list[ir.Value]:
     """For each fact the days until it next changes: a day leaves its window, or its age reaches a number that is asked for."""
-    age = _today(now).delta(done.day, unit="day")
+    age = day_of(now).delta(done.day, unit="day")
     waits = []
     for condition in conditions:
         for fact in condition.facts:
@@ -127,14 +127,9 @@ def _due(conditions: Sequence[Condition], done: ir.Table, now: datetime) -> list
     return waits
 
 
-def _with_soonest(summed: ir.Table, count: int, now: datetime) -> ir.Table:
+def _with_soonest(summed: ir.Table, count: int, now: Instant) -> ir.Table:
     names = [f"due_{at}" for at in range(count)]
     never = 1_000_000
     soonest = reduce(ibis.least, [summed[name].fill_null(never) for name in names], ibis.literal(never))
-    midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-    due_at = ibis.literal(midnight, type="timestamp('UTC')") + soonest.nullif(never).as_interval("D")
+    due_at = day_of(now).cast("timestamp('UTC')") + soonest.nullif(never).as_interval("D")
     return summed.mutate(due_at=due_at).drop(*names)
-
-
-def _today(now: datetime) -> ir.Value:
-    return ibis.literal(now.astimezone(UTC).date())

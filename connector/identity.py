@@ -26,6 +26,7 @@ import pyarrow.compute
 from pydantic import Field, field_validator, model_validator
 
 from connector import identifiers, tables
+from connector.expressions import built_once
 from connector.matching import anchors, components, partition, star
 from connector.matching.evidence import Hop, path, why_apart
 from connector.matching.ordered import Judgement, newest
@@ -129,6 +130,7 @@ def _blocked(text: str) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------------------------ what is touched
 
 
+@built_once
 def touched(
     kind: str, dirty: ir.Table, identifier: ir.Table, membership: ir.Table, section: IdentitySection
 ) -> ir.Table:
@@ -167,6 +169,7 @@ def _union(*parts: ir.Table) -> ir.Table:
     return ibis.union(*parts, distinct=True)
 
 
+@built_once
 def evidence(kind: str, touched: ir.Table, identifier: ir.Table) -> ir.Table:
     """What `resolve` reads: record, type, value and `holders`, how many records of the whole store have the value now.
 
@@ -189,6 +192,7 @@ def personal(rows: ir.Table, identifier: ir.Table) -> ir.Table:
     return rows.anti_join(companys.select("type", "value").distinct(), ["type", "value"])
 
 
+@built_once
 def exposed(dirty_accounts: ir.Table, identifier: ir.Table) -> ir.Table:
     """The person records (`record`) with a phone number that one of these accounts (`key`) has, or had until now."""
     phones = identifier.filter(identifier.type == PHONE)
@@ -198,6 +202,7 @@ def exposed(dirty_accounts: ir.Table, identifier: ir.Table) -> ir.Table:
     return phones.filter(phones.record_kind == "person").semi_join(theirs.view(), "value").select("record").distinct()
 
 
+@built_once
 def facts(kind: str, touched: ir.Table, records: ir.Table) -> ir.Table:
     """What `resolve` has to know of the touched records: record, ingestion, is_live, name, merged_into."""
     mine = records.semi_join(touched, records.key == touched.record)
@@ -215,6 +220,7 @@ def facts(kind: str, touched: ir.Table, records: ir.Table) -> ir.Table:
     )
 
 
+@built_once
 def issued_of(kind: str, touched: ir.Table, issued: ir.Table) -> ir.Table:
     """The issued ids that the touched records carry or have minted."""
     mine = issued.filter(issued.kind == kind)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import ibis
 import ibis.expr.types as ir
@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 
 from connector import gates, rules, triggers
 from connector.errors import Problem
+from connector.expressions import Instant, Number, built_once, instant_of, number_of
 from connector.facts import GATE_SCOPE, Known, facts
 from connector.section import Duration, Section
 from connector.tables import DUE, STAGE_INTERVAL
@@ -130,7 +131,8 @@ def levels(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> dict[
 # ------------------------------------------------------------------------------------------------------------ moving
 
 
-def advance(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: datetime, run: int) -> ir.Table:
+@built_once
+def advance(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Instant, run: Number) -> ir.Table:
     """The rows of tables.STAGE_INTERVAL to merge by key: intervals that close, and those that open at `now`.
 
     `facts` holds the persons to look at, `current` (at least) their open intervals. Who does not move gives no row.
@@ -139,12 +141,12 @@ def advance(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: 
     return _closed(section, moved, now, run).union(_opened(section, moved, now, run))
 
 
-def _moves(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: datetime) -> ir.Table:
+def _moves(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Instant) -> ir.Table:
     """`facts` of those who move, with `from_*` of their open interval (null: none), `at` and `to` (positions of stages)."""
     rows = _placed(section, facts, current)
     top = len(section.stages) - 1
     up = ibis.cases(*((rows[f"lets_in_{at}"] & (rows.at < at), at) for at in range(top, -1, -1)))
-    falls = rows.is_leaving & (rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell)) <= _instant(now))
+    falls = rows.is_leaving & (rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell)) <= instant_of(now))
     kept = ibis.cases(*((~rows[f"sends_away_{at}"] & (rows.at > at), at) for at in range(top, -1, -1)))
     rows = rows.mutate(to=ibis.coalesce(up, ibis.ifelse(falls, kept, None)), is_up=up.notnull())
     return rows.filter(rows.to.notnull())
@@ -171,8 +173,8 @@ def _placed(section: LifecycleSection, facts: ir.Table, current: ir.Table) -> ir
     return rows.mutate(is_leaving=leaving)
 
 
-def _closed(section: LifecycleSection, moved: ir.Table, now: datetime, run: int) -> ir.Table:
-    left = moved.filter(moved.from_key.notnull() & (moved.from_entered_at < _instant(now)))
+def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Number) -> ir.Table:
+    left = moved.filter(moved.from_key.notnull() & (moved.from_entered_at < instant_of(now)))
     why = ibis.ifelse(left.at < 0, "the stage is no longer defined", ibis.ifelse(left.is_up, "moved up", "fell back"))
     return left.select(
         key=left.from_key,
@@ -181,28 +183,28 @@ def _closed(section: LifecycleSection, moved: ir.Table, now: datetime, run: int)
         definition=left.from_definition,
         stage=left.from_stage,
         entered_at=left.from_entered_at,
-        left_at=_instant(now),
+        left_at=instant_of(now),
         why=left.from_why,
         left_why=why + " to " + _named(section, left.to),
-        run=ibis.literal(run, "int64"),
+        run=number_of(run),
     ).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
 
 
-def _opened(section: LifecycleSection, moved: ir.Table, now: datetime, run: int) -> ir.Table:
+def _opened(section: LifecycleSection, moved: ir.Table, now: Instant, run: Number) -> ir.Table:
     rose = ibis.cases(*((moved.to == at, words) for at, words in enumerate(_words(section, "enter"))))
     fell = "fell back from " + moved.from_stage + ": "
     fell = fell + ibis.cases(*((moved.at == at, words) for at, words in enumerate(_words(section, "exit"))))
     return moved.select(
-        key=moved.subject + f"|{section.model}|{now.isoformat()}",
+        key=moved.subject + f"|{section.model}|" + instant_of(now).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         subject=moved.subject,
         model=ibis.literal(section.model),
         definition=ibis.literal(section.definition),
         stage=_named(section, moved.to),
-        entered_at=_instant(now),
+        entered_at=instant_of(now),
         left_at=ibis.literal(None, "timestamp('UTC')"),
         why=ibis.ifelse(moved.is_up, rose, fell),
         left_why=ibis.literal(None, "string"),
-        run=ibis.literal(run, "int64"),
+        run=number_of(run),
     ).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
 
 
@@ -215,32 +217,35 @@ def _named(section: LifecycleSection, position: ir.Value) -> ir.Value:
     return ibis.cases(*((position == at, name) for at, name in enumerate(section.stage_names)))
 
 
-def close_merged(current: ir.Table, gone: ir.Table, now: datetime, run: int) -> ir.Table:
+@built_once
+def close_merged(current: ir.Table, gone: ir.Table, now: Instant, run: Number) -> ir.Table:
     """The open intervals of persons who were merged away (`gone`: subject), closed at `now`, as rows to merge by key."""
     held = current.filter(current.left_at.isnull()).semi_join(gone, "subject")
-    return held.mutate(left_at=_instant(now), left_why=ibis.literal(MERGED), run=ibis.literal(run, "int64")).cast(
+    return held.mutate(left_at=instant_of(now), left_why=ibis.literal(MERGED), run=number_of(run)).cast(
         ibis.Schema.from_pyarrow(STAGE_INTERVAL)
     )
 
 
-def resume(intervals: ir.Table, back: ir.Table, run: int) -> ir.Table:
+@built_once
+def resume(intervals: ir.Table, back: ir.Table, run: Number) -> ir.Table:
     """The last intervals of persons whose ids came back after a split (`back`: subject), open again, as rows to merge."""
     theirs = intervals.semi_join(back, "subject")
     newest = ibis.row_number().over(group_by=["subject", "model"], order_by=[theirs.entered_at.desc()])
     last = theirs.mutate(place=newest).filter(ibis._.place == 0).drop("place")
     reopened = last.filter(last.left_why == MERGED)
     nothing = {"left_at": ibis.literal(None, "timestamp('UTC')"), "left_why": ibis.literal(None, "string")}
-    return reopened.mutate(**nothing, run=ibis.literal(run, "int64")).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
+    return reopened.mutate(**nothing, run=number_of(run)).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
 
 
-def due(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: datetime) -> ir.Table:
+@built_once
+def due(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Instant) -> ir.Table:
     """When time alone may move a person, as tables.DUE: a dwell that is reached, a fact that a window or an age changes.
 
     `current` are the open intervals after `advance`. (Scores have their own: scoring.due.)
     """
     rows = _placed(section, facts, current)
     dwelt = rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell))
-    staying = rows.filter(rows.is_leaving & (dwelt > _instant(now)))
+    staying = rows.filter(rows.is_leaving & (dwelt > instant_of(now)))
     waiting = staying.select(
         "subject",
         why=ibis.literal("dwell"),
@@ -254,7 +259,7 @@ def due(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: date
 # ----------------------------------------------------------------------------------------------------------- metrics
 
 
-def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Table, now: datetime) -> ir.Table:
+def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Table, now: Instant) -> ir.Table:
     """One row per stage, lowest first, whether anybody was in it or not.
 
     Columns: position, stage, contacts (in it now), entered (ever), moved_up and fell_back (of those who left), conversion (share
@@ -269,7 +274,7 @@ def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Tab
     held = scores.filter(scores.model == section.model).select(whose="subject", score="score", engagement="engagement")
     rows = rows.left_join(held, rows.subject == held.whose)
     is_open = rows.left_at.isnull()
-    stayed_s = ibis.coalesce(rows.left_at, _instant(now)).epoch_seconds() - rows.entered_at.epoch_seconds()
+    stayed_s = ibis.coalesce(rows.left_at, instant_of(now)).epoch_seconds() - rows.entered_at.epoch_seconds()
     summed = rows.group_by("stage").agg(
         contacts=is_open.sum(),
         entered=rows.count(),
@@ -284,10 +289,6 @@ def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Tab
     told = told.mutate(**zero)
     left = told.moved_up + told.fell_back
     return told.mutate(conversion=told.moved_up / left.nullif(0)).order_by("position")
-
-
-def _instant(at: datetime) -> ir.Value:
-    return ibis.literal(at, type="timestamp('UTC')")
 
 
 def _seconds(length: timedelta) -> int:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 import ibis
 import ibis.expr.types as ir
 from pydantic import Field
 
+from connector.expressions import Instant, built_once, earlier, instant_of
 from connector.section import Duration, Section
 
 
@@ -56,16 +57,16 @@ def owner_of(ownership: Mapping[str, Owner], system: str, object_type: str, outp
     return Owner.OWN
 
 
-def left_because(pairs: ir.Table, rules: Rules, frozen: ir.Table | None, now: datetime) -> ir.Value:
+def left_because(pairs: ir.Table, rules: Rules, frozen: ir.Table | None, now: Instant) -> ir.Value:
     """Why a field that differs is not written (fill, defer, alert, frozen), or null when it is.
 
     pairs: key, system, object_type, field, before (text), edited_at; frozen: keys of fields that are left alone.
     """
     cases = []
     is_there = pairs.before.nullif("").notnull()
-    stands = (pairs.edited_at + ibis.interval(seconds=int(rules.defer_for.total_seconds())) > _instant(now)).fill_null(
-        False
-    )
+    stands = (
+        pairs.edited_at + ibis.interval(seconds=int(rules.defer_for.total_seconds())) > instant_of(now)
+    ).fill_null(False)
     for (system, object_type, name), owner in rules.owners.items():
         is_it = (pairs.system == system) & (pairs.object_type == object_type) & (pairs.field == name)
         holds = {Owner.FILL: is_there, Owner.DEFER: stands, Owner.ALERT: ibis.literal(True)}.get(owner)
@@ -76,11 +77,12 @@ def left_because(pairs: ir.Table, rules: Rules, frozen: ir.Table | None, now: da
     return ibis.cases(*cases, else_=ibis.null("string")) if cases else ibis.null("string")
 
 
-def expired(observed: ir.Table, rules: Rules, after: datetime, now: datetime) -> ir.Table:
+@built_once
+def expired(observed: ir.Table, rules: Rules, after: Instant, now: Instant) -> ir.Table:
     """The records (record) of deferred fields whose person's edit ceased to stand between the two instants."""
     names = {name for (_, _, name), owner in rules.owners.items() if owner is Owner.DEFER}
     ends = observed.edited_at + ibis.interval(seconds=int(rules.defer_for.total_seconds()))
-    over = observed.filter(observed.field.isin(sorted(names)) & (ends > _instant(after)) & (ends <= _instant(now)))
+    over = observed.filter(observed.field.isin(sorted(names)) & (ends > instant_of(after)) & (ends <= instant_of(now)))
     return over.select("record").distinct()
 
 
@@ -92,9 +94,10 @@ def is_same_value(left: ir.Value, right: ir.Value) -> ir.Value:
     return text | number.fill_null(False) | instant.fill_null(False)
 
 
-def fights(drift: ir.Table, section: Fights, now: datetime) -> ir.Table:
+@built_once
+def fights(drift: ir.Table, section: Fights, now: Instant) -> ir.Table:
     """The fields (record, field, system, edits, editor, ours, theirs, last_at) that somebody keeps changing after us."""
-    recent = drift.filter(drift.seen_at > _instant(now - section.within))
+    recent = drift.filter(drift.seen_at > earlier(now, section.within))
     grouped = recent.group_by("record", "field", "system", "object_type").agg(
         edits=recent.count(),
         editor=recent.editor.argmax(recent.seen_at),
@@ -103,7 +106,3 @@ def fights(drift: ir.Table, section: Fights, now: datetime) -> ir.Table:
         last_at=recent.seen_at.max(),
     )
     return grouped.filter(grouped.edits >= section.edits)
-
-
-def _instant(at: datetime) -> ir.Value:
-    return ibis.literal(at, type="timestamp('UTC')")

@@ -8,11 +8,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import ibis
-
 from connector import clock, writeback
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
+from connector.expressions import NOW
 from connector.log import get
 from connector.mart import Mart
 from connector.model import System
@@ -156,31 +155,32 @@ def compute(
 
     One transaction, or one for each portion where there is much to do; none of its own when `is_in_one` of the caller's.
     """
-    if not is_anything_to_do(setup, mart, moment):
+    mart.tell(now=moment.now, run=moment.run)
+    if not is_anything_to_do(setup, mart):
         return
-    work = Work(setup, mart, moment)
+    work = Work(setup, mart)
     while not work.is_done():
         with nullcontext() if is_in_one else mart.transaction():
             place = work.take()
             progress.say("resolve", "who is who" + place)
             summary.resolved += resolve(setup, mart, moment, is_whole=work.is_whole)
             progress.say("score", "how good, how ready" + place)
-            summary.scored += score(setup, mart, moment)
+            summary.scored += score(setup, mart)
             progress.say("stage", "where in the lifecycle" + place)
             summary.staged += stage(setup, mart, moment, is_whole=work.is_whole)
             want(setup, mart, moment)
             work.settle()
             if work.is_done():
-                finish_stages(mart, moment)
+                finish_stages(mart)
             pair.advance(mart, moment.run)
         if not (work.is_whole or is_in_one):
             mart.checkpoint()
 
 
-def is_anything_to_do(setup: Setup, mart: Mart, moment: Moment) -> bool:
+def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
     """Whether a record is dirty, time has come for somebody, or a setting changed since the last recompute."""
     due = mart.table("due")
-    is_due = mart.count(due.filter(due.due_at <= ibis.literal(moment.now))) > 0
+    is_due = mart.count(due.filter(due.due_at <= NOW)) > 0
     changed = any(setup.state.note(f"fingerprint:{part}") != setup.fingerprints.get(part, "") for part in FINGERPRINTED)
     return is_due or changed or mart.count(mart.table("dirty")) > 0
 

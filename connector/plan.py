@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from connector import ownership, tables
+from connector.expressions import Instant, Number, built_once, number_of
 from connector.model import LANES, Capabilities, Change, Lane, Task, Value
 from connector.ownership import Rules
 from connector.section import Section
@@ -91,6 +92,7 @@ class Plan:
 # ------------------------------------------------------------------------------------------------------------ desired
 
 
+@built_once
 def desired_fields(
     records: ir.Table,
     membership: ir.Table,
@@ -99,7 +101,7 @@ def desired_fields(
     lines: ir.Table,
     stage: ir.Table,
     outputs: ir.Table,
-    revision: int,
+    revision: Number,
 ) -> ir.Table:
     """What every live writable record of a person should hold: DESIRED rows.
 
@@ -133,7 +135,7 @@ def desired_fields(
         lane=lane,
         reason=fielded.why,
         subject=fielded.subject,
-        revision=ibis.literal(revision, "int64"),
+        revision=number_of(revision),
     )
 
 
@@ -181,7 +183,8 @@ def _points_text(points: ir.Value) -> ir.Value:
 # ------------------------------------------------------------------------------------------------------------ diff
 
 
-def compared(desired: ir.Table, observed: ir.Table, since: int | None, again: ir.Table | None = None) -> ir.Table:
+@built_once
+def compared(desired: ir.Table, observed: ir.Table, since: Number | None, again: ir.Table | None = None) -> ir.Table:
     """The records (`record`) to compare: with a row of `desired` that changed after the run `since`, or of `observed` that changed
     in it or after (it wrote once it had planned), and those in `again`; all where `since` is None."""
     if since is None:
@@ -191,13 +194,14 @@ def compared(desired: ir.Table, observed: ir.Table, since: int | None, again: ir
     return (news if again is None else news.union(again.select("record"))).distinct()
 
 
+@built_once
 def diff(
     desired: ir.Table,
     observed: ir.Table,
     *,
-    since: int | None,
+    since: Number | None,
     min_points: float,
-    now: datetime,
+    now: Instant,
     rules: Rules = Rules(),
     frozen: ir.Table | None = None,
     again: ir.Table | None = None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import reduce
 
 import ibis
@@ -18,6 +17,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import rules
+from connector.expressions import Instant, built_once, instant_of
 from connector.scoring_model import EVENT_SCOPE, FIT_SCOPE, EngagementRule, FitRule, ScoringModel, problems
 from connector.tables import ENGAGEMENT_DAY, POINT, SCORE, SCORE_LINE
 
@@ -33,8 +33,9 @@ _AT_CAP_S = 3_600
 # ----------------------------------------------------------------------------------------------------------- folding
 
 
+@built_once
 def fold(
-    name: str, model: ScoringModel, events: ir.Table, records: ir.Table, now: datetime, *, with_kinds: bool = True
+    name: str, model: ScoringModel, events: ir.Table, records: ir.Table, now: Instant, *, with_kinds: bool = True
 ) -> ir.Table:
     """Activities folded into days, as tables.ENGAGEMENT_DAY: one row per record, rule and UTC day.
 
@@ -43,7 +44,7 @@ def fold(
     the activities of each kind (rule is the kind, points are 0): the same for every model, so ask for them once.
     """
     left_out = events.filtered_because.notnull() | events.deleted_at.notnull() | events.record.isnull()
-    happened = events.filter(~left_out & (events.happened_at <= _instant(now)))
+    happened = events.filter(~left_out & (events.happened_at <= instant_of(now)))
     happened = happened.mutate(at=happened.happened_at.cast("timestamp"))
     parts = [_folded(name, slot, happened, records) for slot in _slots(model.engagement)]
     if with_kinds or not parts:
@@ -108,6 +109,7 @@ def _by_day(name: str, rows: ir.Table) -> ir.Table:
 # ------------------------------------------------------------------------------------------------------------- lines
 
 
+@built_once
 def score_lines(
     name: str,
     model: ScoringModel,
@@ -116,7 +118,7 @@ def score_lines(
     accounts: ir.Table,
     membership: ir.Table,
     days: ir.Table,
-    now: datetime,
+    now: Instant,
 ) -> ir.Table:
     """The ledger, as tables.SCORE_LINE: for each of `persons` one line per rule that gives or takes points at `now`.
 
@@ -165,10 +167,10 @@ def _golden(persons: ir.Table, accounts: ir.Table, columns: Sequence[str]) -> ir
     return rows.left_join(held, rows.account == held.of).drop("of")
 
 
-def _engagement_lines(name: str, model: ScoringModel, owners: ir.Table, days: ir.Table, now: datetime) -> ir.Table:
+def _engagement_lines(name: str, model: ScoringModel, owners: ir.Table, days: ir.Table, now: Instant) -> ir.Table:
     mine = days.filter((days.model == name) & days.rule.isin([rule.id for rule in model.engagement]))
     rows = mine.inner_join(owners, mine.record == owners.of)
-    past_days = (_instant(now).epoch_seconds() - rows.day.epoch_seconds()) / DAY_S - 1
+    past_days = (instant_of(now).epoch_seconds() - rows.day.epoch_seconds()) / DAY_S - 1
     present = _by_rule(rows.rule, model.engagement, lambda rule: _decayed(rows.points, past_days, rule))
     rows = rows.select("subject", "rule", "day", "events", "first_at", "last_at", points=present)
     if any(rule.cap_per_day for rule in model.engagement):
@@ -222,6 +224,7 @@ def _lines(name: str, half: str, lines: ir.Table) -> ir.Table:
 # ------------------------------------------------------------------------------------------------------------ scores
 
 
+@built_once
 def scores(
     name: str,
     model: ScoringModel,
@@ -229,7 +232,7 @@ def scores(
     *,
     persons: ir.Table,
     accounts: ir.Table,
-    now: datetime,
+    now: Instant,
     levels: Mapping[str, Sequence[float]] | None = None,
     step: float = 0,
 ) -> ir.Table:
@@ -257,7 +260,7 @@ def scores(
             model=ibis.literal(name),
             grade=_grade(model, rows.score),
             reasons=rows.reasons.fill_null("[]"),
-            scored_at=_instant(now),
+            scored_at=instant_of(now),
             next_due_at=_next_due(rows, watched, step, now),
         ),
         SCORE,
@@ -324,7 +327,7 @@ def _grade(model: ScoringModel, score: ir.Value) -> ir.Value:
     )
 
 
-def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: datetime) -> ir.Value:
+def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: Instant) -> ir.Value:
     """A tangent under the falling and over the rising lines: decay is convex, so it is never late, but for `_AT_CAP_S`."""
     falls_to, rises_to = [], []
     for column, given in watched.items():
@@ -348,15 +351,16 @@ def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: floa
     ]
     soonest = reduce(ibis.least, [wait.fill_null(_NEVER_S) for wait in waits], ibis.literal(_NEVER_S))
     bounded = ibis.least(soonest, HORIZON_S).cast("int64").as_interval("s")
-    return ibis.ifelse(soonest < _NEVER_S, _instant(now) + bounded, None)
+    return ibis.ifelse(soonest < _NEVER_S, instant_of(now) + bounded, None)
 
 
-def due(scored: ir.Table, events: ir.Table, membership: ir.Table, now: datetime) -> ir.Table:
+@built_once
+def due(scored: ir.Table, events: ir.Table, membership: ir.Table, now: Instant) -> ir.Table:
     """When time alone changes a score, as tables.DUE: next_due_at of the scores, and activities still to happen."""
     waiting = scored.filter(scored.next_due_at.notnull())
     decaying = waiting.group_by("subject").agg(due_at=waiting.next_due_at.min()).mutate(why=ibis.literal("decay"))
     counted = events.filter(events.filtered_because.isnull() & events.deleted_at.isnull())
-    ahead = counted.filter(counted.happened_at > _instant(now)).select("record", "happened_at")
+    ahead = counted.filter(counted.happened_at > instant_of(now)).select("record", "happened_at")
     owners = _owners(membership)
     owned = ahead.inner_join(owners, ahead.record == owners.of)
     coming = owned.group_by("subject").agg(due_at=owned.happened_at.min()).mutate(why=ibis.literal("event"))
@@ -374,10 +378,6 @@ def _owners(membership: ir.Table) -> ir.Table:
 
 def _billionths(points: float) -> int:
     return round(points * POINT)
-
-
-def _instant(at: datetime) -> ir.Value:
-    return ibis.literal(at, type="timestamp('UTC')")
 
 
 def _decayed(points: ir.Value, days: ir.Value, rule: EngagementRule) -> ir.Value:

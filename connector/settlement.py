@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from connector import tables
+from connector.expressions import built_once
 from connector.mart import Mart
 from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
 from connector.plan import as_text
@@ -190,7 +191,11 @@ def _layers(accepted: Sequence[Applied]) -> list[dict[str, Applied]]:
 
 def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
     """The settled values, each with the version of its record that we have seen."""
-    observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
+    return _with_versions(settled, mart.table("observed"), mart.table(tables.record_table(Kind.PERSON)))
+
+
+@built_once
+def _with_versions(settled: ir.Table, observed: ir.Table, record: ir.Table) -> ir.Table:
     seen = settled.left_join(observed.select("key", held_at="observed_at", is_held=True), "key").drop("key_right")
     seen = seen.mutate(is_held=seen.is_held.fill_null(False)).left_join(
         record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}"

@@ -18,6 +18,7 @@ import ibis.expr.types as ir
 from pydantic import Field, field_validator
 
 from connector import identifiers, tables
+from connector.expressions import built_once
 from connector.section import Section
 
 Rule = Literal["source_priority", "verified", "most_recent", "most_frequent", "longest"]
@@ -116,6 +117,7 @@ def _known(kind: str, given: dict[str, tuple[Rule, ...]]) -> dict[str, tuple[Rul
 # -------------------------------------------------------------------------------------------------------- golden values
 
 
+@built_once
 def golden_persons(
     records: ir.Table, membership: ir.Table, accounts: ir.Table, versions: ir.Table, section: SurvivorshipSection
 ) -> ir.Table:
@@ -132,6 +134,7 @@ def golden_persons(
     return _finished(golden.mutate(name=name, email_is_free=is_free), tables.PERSON)
 
 
+@built_once
 def golden_accounts(
     records: ir.Table, membership: ir.Table, versions: ir.Table, section: SurvivorshipSection
 ) -> ir.Table:

@@ -25,6 +25,7 @@ from pydantic import Field, field_validator
 
 from connector import rules
 from connector.errors import Problem
+from connector.expressions import Instant, Number, built_once, earlier, instant_of, number_of
 from connector.facts import TRIGGER_SCOPE
 from connector.section import Section, Wrong
 from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR
@@ -150,6 +151,7 @@ def _is_plain(node: jinja2.nodes.Node) -> bool:
 # ------------------------------------------------------------------------------------------------------------ firing
 
 
+@built_once
 def fire(
     tasks: Mapping[str, TaskSection],
     facts: ir.Table,
@@ -157,8 +159,8 @@ def fire(
     current: ir.Table,
     triggers: ir.Table,
     issued: ir.Table,
-    now: datetime,
-    run: int,
+    now: Instant,
+    run: Number,
     is_whole: bool = True,
 ) -> ir.Table:
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
@@ -177,7 +179,7 @@ def fire(
     )
 
 
-def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: datetime, run: int) -> ir.Table:
+def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: Instant, run: Number) -> ir.Table:
     trigger = compiled(task)
     had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
     had = had.select(
@@ -191,7 +193,7 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     was_armed = rows.was_armed.fill_null(True)
     holds = trigger.when.expr(rows)
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
-    youngest = _instant(now - timedelta(days=task.first_run_days))
+    youngest = earlier(now, timedelta(days=task.first_run_days))
     is_young = (rows.last_event_at > youngest).fill_null(False)
     rows = rows.mutate(
         fires=ibis.ifelse(is_first, holds & is_young, holds & was_armed),
@@ -206,43 +208,40 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
             trigger=ibis.literal(name),
             is_armed=moved.is_armed,
             episode=moved.was_episode.fill_null(0) + moved.fires.cast("int64"),
-            fired_at=ibis.ifelse(moved.fires, _instant(now), moved.was_fired_at),
+            fired_at=ibis.ifelse(moved.fires, instant_of(now), moved.was_fired_at),
             anchor=ibis.coalesce(moved.was_anchor, moved.minted_by, moved.subject),
             why=ibis.literal(trigger.when.words),
-            run=ibis.literal(run, "int64"),
+            run=number_of(run),
         )
     )
 
 
-def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: int, is_whole: bool) -> ir.Table:
+def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: Number, is_whole: bool) -> ir.Table:
+    empty = {"fired_at": ibis.null(), "anchor": ibis.null(), "run": number_of(run)}
     rows = [
-        dict.fromkeys(TRIGGER.names)
-        | {
-            "key": f"|{name}",
-            "subject": "",
-            "trigger": name,
-            "is_armed": is_whole,
-            "episode": 0,
-            "why": task.definition,
-            "run": run,
-        }
+        ibis.literal(f"|{name}").name("key").as_table().mutate(
+            subject=ibis.literal(""), trigger=ibis.literal(name), is_armed=ibis.literal(is_whole),
+            episode=ibis.literal(0), why=ibis.literal(task.definition), **empty,
+        )
         for name, task in tasks.items()
-    ]
-    marks = _as_triggers(ibis.memtable(pa.Table.from_pylist(rows, schema=TRIGGER)))
+    ]  # fmt: skip
+    marks = _as_triggers(ibis.union(*rows))
     had = triggers.filter(triggers.is_armed) if is_whole else triggers
     return marks.anti_join(had, ["key", "why"])
 
 
-def baselined(triggers: ir.Table, run: int) -> ir.Table:
+@built_once
+def baselined(triggers: ir.Table, run: Number) -> ir.Table:
     """The marks of baselines that had begun, complete, as rows to merge by key: everybody was looked at."""
     begun = triggers.filter((triggers.subject == "") & ~triggers.is_armed)
-    return _as_triggers(begun.mutate(is_armed=True, run=ibis.literal(run, "int64")))
+    return _as_triggers(begun.mutate(is_armed=True, run=number_of(run)))
 
 
 def _as_triggers(rows: ir.Table) -> ir.Table:
     return rows.select(*TRIGGER.names).cast(ibis.Schema.from_pyarrow(TRIGGER))
 
 
+@built_once
 def carried(triggers: ir.Table, merged: ir.Table) -> ir.Table:
     """What triggers remember of persons merged away (`merged`: subject, into), as rows of those that they went into.
 
@@ -278,6 +277,7 @@ class Places:
     contact_roles: ir.Table
 
 
+@built_once
 def targets(
     tasks: Mapping[str, TaskSection], fired: ir.Table, facts: ir.Table, current: ir.Table, places: Places
 ) -> ir.Table:
@@ -385,10 +385,6 @@ def due_at(text: str, now: datetime) -> datetime:
         + int(count)
         * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit.rstrip("s")]
     )
-
-
-def _instant(at: datetime) -> ir.Value:
-    return ibis.literal(at, type="timestamp('UTC')")
 
 
 _ENVIRONMENT = SandboxedEnvironment(

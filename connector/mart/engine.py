@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from pydantic import Field
 
 from connector import clock, tables
 from connector.errors import Busy, MartError
-from connector.mart import files, memory, schema
+from connector.expressions import GIVENS
+from connector.mart import bound, files, memory, schema, statements
 from connector.section import Section
 
 #: Calls that Ibis 12 makes of its own and DuckDB 1.5 deprecates: nothing here can avoid them.
@@ -48,10 +48,6 @@ _AS_IT_CAME = "SET max_vacuum_tasks = 0"
 #: More rows than this are written anew instead of changed in place: a change in place stays in memory until the end of the
 #: transaction (1.1 GB for two million identifiers), rows that are added go to the file as they come.
 _IN_PLACE_ROWS = 50_000
-#: A run of everything asks some 150.
-_STATEMENTS_KEPT = 512
-#: More values than this are keys of records, not words of a rule.
-_VALUES_KEPT = 1_000
 #: A thread of the engine wants about this much for itself: its sorts and aggregates each have their own.
 _MEMORY_PER_THREAD = 512_000_000
 #: Of what the engine takes it counts about this part: not what joins, sorts and aggregates have in hand.
@@ -64,27 +60,7 @@ _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([KMGT]i?)B$")
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
-class _OnceOnly(Exception):
-    """An expression holds rows or many values that come from outside: the next one holds others, and nobody may keep these."""
-
-
-@lru_cache(maxsize=_STATEMENTS_KEPT)
-def _statement(backend: Any, operation: ops.Relation) -> str:
-    """An expression as SQL. Kept, since to turn one into the other costs more than most statements cost the engine, and each
-    run of a service asks the most of them again. Raises _OnceOnly."""
-    for each in operation.find((ops.InMemoryTable, ops.InValues)):
-        if isinstance(each, ops.InMemoryTable) or len(each.options) > _VALUES_KEPT:
-            raise _OnceOnly
-    return str(backend.compile(operation.to_expr()))
-
-
-def _as_stored(schema: ibis.Schema) -> ibis.Schema:
-    """The schema as the engine tells it of its tables: instants in microseconds."""
-    instant = ibis.dtype("timestamp('UTC', 6)")
-    return ibis.schema({name: instant if kind.is_timestamp() else kind for name, kind in schema.items()})
-
-
-_SCHEMAS = {name: _as_stored(ibis.Schema.from_pyarrow(tables.stored(name))) for name in tables.TABLES}
+_ENGINES_TYPES = {name: "TIMESTAMPTZ" if given.type().is_timestamp() else "BIGINT" for name, given in GIVENS.items()}
 
 
 class MartSection(Section):
@@ -118,14 +94,17 @@ class Mart:
     connection: duckdb.DuckDBPyConnection
     log: Path  # what is committed and not yet in its place
     _kept: dict[str, ibis.Schema] = field(default_factory=dict)
+    _told: dict[str, Any] = field(default_factory=dict)
+
+    def tell(self, **givens: Any) -> None:
+        """What this run's instant (`now`) and number (`run`) are, for all that is asked from here on."""
+        for name, value in givens.items():
+            self.connection.execute(f"SET VARIABLE {name} = ?::{_ENGINES_TYPES[name]}", [value])
+        self._told.update(givens)
 
     def table(self, name: str) -> ir.Table:
         """The table as an expression."""
-        bound = self._bound(name, _SCHEMAS[name])
-        if name not in tables.DERIVED_KEYS:
-            return bound
-        parts = [bound[column] for column in tables.DERIVED_KEYS[name]]
-        return bound.mutate(key=ibis.literal("|").join(parts)).select(*tables.TABLES[name].names)
+        return bound.table(self.backend, name)
 
     def arrow(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression."""
@@ -149,15 +128,15 @@ class Mart:
             self.connection.register("arrow_rows", rows)
             self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM arrow_rows')
             self.connection.unregister("arrow_rows")
-            self._kept[name] = _as_stored(ibis.Schema.from_pyarrow(rows.schema))
+            self._kept[name] = bound.of_rows(rows.schema)
         else:
             self._compute(name, rows)
-            self._kept[name] = _as_stored(rows.schema())
+            self._kept[name] = bound.as_stored(rows.schema())
         return self.kept(name)
 
     def kept(self, name: str) -> ir.Table:
         """A scratch table that `keep` made."""
-        return self._bound(name, self._kept[name], database="main", catalog="temp")
+        return bound.scratch(self.backend, name, self._kept[name])
 
     def forget(self, *, but: str) -> None:
         """Let go of all scratch tables but one."""
@@ -174,18 +153,19 @@ class Mart:
         """The SQL of an expression. What of it comes as Arrow is there for the length of the block: Ibis would never let go."""
         given: list[ops.InMemoryTable] = []
         try:
-            statement = _statement(self.backend, rows.op())
-        except _OnceOnly:
-            given, statement = rows.op().find(ops.InMemoryTable), str(self.backend.compile(rows))
+            statement = statements.kept(self.backend, rows.op())
+        except statements.OnceOnly:
+            given, statement = rows.op().find(ops.InMemoryTable), statements.made(self.backend, rows.op())
         for each in given:
             self.connection.register(each.name, each.data.to_pyarrow(each.schema))
-        yield statement
+        yield self._sql(statement)
         for each in given:
             self.connection.unregister(each.name)
 
-    def _bound(self, name: str, schema: ibis.Schema, **place: str) -> ir.Table:
-        """A table whose schema is known: asking the engine for it again would cost more than most of our queries."""
-        return ops.DatabaseTable(name, schema=schema, source=self.backend, namespace=ops.Namespace(**place)).to_expr()
+    def _sql(self, statement: statements.Statement) -> str:
+        untold = statement.variables - self._told.keys()
+        assert not untold, f"nobody told the mart {', '.join(untold)}"
+        return statement.sql
 
     # ------------------------------------------------------------------------------------------------------ the verbs
 
@@ -272,14 +252,13 @@ class Mart:
         """Rows for a table, as a statement reads them."""
         if isinstance(rows, pa.Table) or self._is_kept_first(name, rows):
             return self._scratch("incoming_rows", rows)
-        return f"({_statement(self.backend, rows.op())})"
+        return f"({self._sql(statements.kept(self.backend, rows.op()))})"
 
     def _is_kept_first(self, name: str, rows: ir.Table) -> bool:
         """Whether rows have to be computed before a table is changed: they are read from it, or come from outside."""
         if rows.op().find(ops.InMemoryTable):
             return True
-        read = (at for at in rows.op().find(ops.DatabaseTable) if at.namespace.catalog != "temp")
-        return any(at.name == name for at in read)
+        return any(at.name == name and not bound.is_scratch(at) for at in rows.op().find(ops.DatabaseTable))
 
     def _incoming(self, name: str, rows: ir.Table | pa.Table) -> tuple[str, list[str]]:
         """Rows to write: the scratch table that holds them, and which columns of the table they have."""
@@ -288,7 +267,7 @@ class Mart:
     def _scratch(self, name: str, rows: ir.Table | pa.Table) -> str:
         """The scratch table of these rows, under `name` unless they are kept already."""
         at = None if isinstance(rows, pa.Table) else rows.op()
-        if isinstance(at, ops.DatabaseTable) and at.namespace.catalog == "temp":
+        if at is not None and bound.is_scratch(at):
             return f'temp.main."{at.name}"'
         self.keep(name, rows)
         return f'temp.main."{name}"'

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import tables
+from connector.expressions import NOW, RUN, among, built_once, missing, only
 from connector.mapping import Mapped
 from connector.mart import fresh, known, merges
 from connector.mart.engine import Mart
@@ -66,9 +66,10 @@ class Group:
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
     """Merge a group by key, queue what changed as dirty, move the checkpoint; all of it or nothing. Returns the counts."""
     with mart.transaction():
+        mart.tell(now=now, run=run)
         emitted = applied = 0
         if group.mapped:
-            merge = _Merge(mart, group, run, now)
+            merge = _Merge(mart, group, run)
             emitted, applied = merge.records()
             traces, changed = merge.activities()
             if group.kind is Kind.ACTIVITY:
@@ -103,8 +104,8 @@ def checkpoints(cursors: Mapping[tuple[str, str], str], *, run: int, now: dateti
 class _Merge:
     """The merge of one group; each method writes one family of tables, records before what belongs to them."""
 
-    def __init__(self, mart: Mart, group: Group, run: int, now: datetime) -> None:
-        self.mart, self.group, self.run, self.now = mart, group, run, now
+    def __init__(self, mart: Mart, group: Group, run: int) -> None:
+        self.mart, self.group, self.run = mart, group, run
         self.seen_first: list[Any] = []  # keys of the records that this group brings for the first time
         self.is_new = False  # all its records are
 
@@ -114,7 +115,7 @@ class _Merge:
     def _there(self, column: str, values: Any, table: ir.Table) -> Any:
         """Which of these values of `column` the table has."""
         asked = self.mart.keep("asked", pa.table({column: values}))
-        return self.mart.arrow(table.select(column).semi_join(asked, column))[column].unique()
+        return self.mart.arrow(_only_column(among(table, column, asked), column))[column].unique()
 
     def _parted(self, rows: pa.Table, column: str, table: ir.Table) -> tuple[pa.Table, pa.Table]:
         """The rows whose `column` the table does not have, and the others."""
@@ -146,7 +147,7 @@ class _Merge:
         if not merged.num_rows:
             return
         records = merged.select(["key"]).rename_columns(["record"])
-        old, new = merges.moved(self.mart, records, self.now, self.run)
+        old, new = merges.moved(self.mart, records)
         self._dirty("event", old.select("record").union(new.select("record"), distinct=True))
         self.mart.merge("activity", old)
         self.mart.merge("activity", new)
@@ -177,13 +178,12 @@ class _Merge:
         name = tables.record_table(kind)
         fields = tables.FIELDS[kind].names
         incoming = self.mart.keep("incoming_records", fresh.of_run(rows, self.run))
-        existing = self.mart.keep("existing_records", self.mart.table(name).semi_join(incoming, "key"))
+        existing = self.mart.keep("existing_records", among(self.mart.table(name), "key", incoming))
         verdict = self.mart.keep("record_verdict", known.verdict(incoming, existing))
-        changed = verdict.filter(verdict.is_changed).select("key")
+        changed = known.changed(verdict)
         applied = self.mart.count(changed)
         if applied:
-            kept = verdict.filter(verdict.is_changed & ~verdict.is_deletion).select("key")
-            self.mart.merge("record_version", known.versions(incoming, existing, kept, fields))
+            self.mart.merge("record_version", known.versions(incoming, existing, known.alive(verdict), fields))
         self.mart.merge(name, known.written(incoming, existing, verdict, fields))
         if applied and kind in (Kind.PERSON, Kind.ACCOUNT):
             self._dirty(kind, changed.select(record=changed.key))
@@ -202,7 +202,7 @@ class _Merge:
             self._append_records(Kind.PERSON, new)
         if others.num_rows:
             incoming = self.mart.keep("incoming_visitors", others)
-            earlier = self.mart.keep("earlier_visitors", known.earlier(incoming, table, self.run))
+            earlier = self.mart.keep("earlier_visitors", known.earlier(incoming, table, RUN))
             self.mart.merge(tables.record_table(Kind.PERSON), earlier)
             self._dirty(Kind.PERSON, earlier.select(record="key"))
 
@@ -247,14 +247,13 @@ class _Merge:
         """Bring the identifiers of known records to `rows`; `named` are the records that tell all that they have."""
         incoming = self.mart.keep("incoming_identifiers", fresh.identifiers(rows))
         table = self.mart.table("identifier")
-        live = table.filter(table.withdrawn_at.isnull())
-        news = self.mart.keep("new_identifiers", incoming.anti_join(live, "key"))
-        held = live.semi_join(self.mart.keep("named_records", named), "record")
-        lost = self.mart.keep("lost_identifiers", held.anti_join(incoming, "key"))
+        live = known.not_withdrawn(table)
+        news = self.mart.keep("new_identifiers", missing(incoming, "key", live))
+        held = among(live, "record", self.mart.keep("named_records", named))
+        lost = self.mart.keep("lost_identifiers", missing(held, "key", incoming))
         self.mart.merge("identifier", known.returned(news, table))
-        self.mart.merge("identifier", lost.mutate(withdrawn_at=ibis.literal(self.now, known.INSTANT)))
-        touched = news.select("record_kind", "record").union(lost.select("record_kind", "record"), distinct=True)
-        self.mart.merge("dirty", known.dirty(touched, self.run))
+        self.mart.merge("identifier", known.withdrawn(lost, NOW))
+        self.mart.merge("dirty", known.dirty(known.records_of(news, lost), RUN))
 
     # ------------------------------------------------------------------------------------------------------ activities
 
@@ -265,7 +264,7 @@ class _Merge:
         if not rows.num_rows and not len(none):
             return 0, 0
         table = self.mart.table("activity")
-        mine = table.filter((table.system == self.group.system) & (table.stream == self.group.stream))
+        mine = only(table, system=self.group.system, stream=self.group.stream)
         there = self._there("native_id", pa.chunked_array([*rows["native_id"].chunks, none], tables.TEXT), mine)
         if not self.group.unsent and fresh.pc.any(fresh.pc.is_in(none, value_set=there)).as_py():
             self._withdraw_activities(none, mine)
@@ -281,7 +280,7 @@ class _Merge:
         """What was an activity and is none any more: a task that was opened again, a mail that a task tells now."""
         asked = self.mart.keep("no_activities", pa.table({"native_id": native_ids}))
         gone = self.mart.keep("gone_activities", mine.filter(mine.deleted_at.isnull()).semi_join(asked, "native_id"))
-        at, run = ibis.literal(self.now, known.INSTANT), ibis.literal(self.run, "int64")
+        at, run = NOW.cast(known.INSTANT), RUN
         self.mart.merge("activity", gone.mutate(deleted_at=at, run=run))
         self._dirty("event", gone.filter(gone.record.notnull()).select("record"))
 
@@ -293,13 +292,10 @@ class _Merge:
 
     def _merge_activities(self, rows: pa.Table, mine: ir.Table) -> int:
         incoming = self.mart.keep("incoming_activities", rows)
-        existing = self.mart.keep("existing_activities", mine.semi_join(incoming, "native_id"))
-        written = known.activities(incoming, existing, self.now).mutate(run=ibis.literal(self.run, "int64"))
-        written = self.mart.keep("written_activities", written)
+        existing = self.mart.keep("existing_activities", among(mine, "native_id", incoming))
+        written = self.mart.keep("written_activities", known.activities(incoming, existing, NOW, RUN))
         self.mart.merge("activity", written)
-        before = existing.semi_join(written, "key").select("record")
-        people = written.select("record").union(before, distinct=True)
-        self._dirty("event", people.filter(people.record.notnull()))
+        self._dirty("event", known.people_of(written, existing))
         return self.mart.count(written.select("native_id").distinct())
 
     # ------------------------------------------------------------------------------------------------------ observed
@@ -313,11 +309,11 @@ class _Merge:
             self.mart.append("observed", fresh.observed(new, self.run))
         if others.num_rows:
             incoming = self.mart.keep("incoming_observed", others)
-            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(), self.run)
+            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(), RUN)
             written = self.mart.keep("written_observed", found)
             if self.mart.count(known.edited(written)):
                 natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
-                edits = known.drift(written, natives, self.group.modified_by, self.now, self.run)
+                edits = known.drift(written, natives, self.group.modified_by, NOW, RUN)
                 self.mart.merge("drift", edits)
             self.mart.merge("observed", written.drop("edited_at_before"))
 
@@ -328,7 +324,7 @@ class _Merge:
     # ------------------------------------------------------------------------------------------------------ dirty
 
     def _dirty(self, kind: str, records: ir.Table) -> None:
-        self.mart.merge("dirty", known.dirty(records.distinct().mutate(record_kind=ibis.literal(kind)), self.run))
+        self.mart.merge("dirty", known.dirty(known.of_kind(records, kind), RUN))
 
     def _dirty_people_of(self, kind: str, changed: pa.Table) -> None:
         """Opportunities, roles and cases are facts of the people who take part in them."""
@@ -344,3 +340,8 @@ class _Merge:
             case = self.mart.table(tables.record_table(Kind.CASE))
             people = case.semi_join(keys, "key").select(record="person")
         self._dirty("event", people.filter(people.record.notnull()))
+
+
+@built_once
+def _only_column(rows: ir.Table, name: str) -> ir.Table:
+    return rows.select(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -12,11 +11,13 @@ import ibis
 import ibis.expr.types as ir
 
 from connector import tables
+from connector.expressions import Instant, Number, built_once, instant_of, number_of
 from connector.ownership import is_same_value
 
 INSTANT = "timestamp('UTC', 6)"
 
 
+@built_once
 def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     """For each incoming record, which is known: is it changed, a deletion, stale."""
     joined = incoming.inner_join(existing, "key", rname="{name}_before")
@@ -31,6 +32,19 @@ def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     )
 
 
+@built_once
+def changed(verdict: ir.Table) -> ir.Table:
+    """The records (`key`) that changed."""
+    return verdict.filter(verdict.is_changed).select("key")
+
+
+@built_once
+def alive(verdict: ir.Table) -> ir.Table:
+    """The records (`key`) that changed and were not deleted."""
+    return verdict.filter(verdict.is_changed & ~verdict.is_deletion).select("key")
+
+
+@built_once
 def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str]) -> ir.Table:
     """The records to merge: everything that is not stale. A deletion keeps the values that were known."""
     joined = incoming.inner_join(verdict, "key").inner_join(existing, "key", rname="{name}_before")
@@ -49,16 +63,18 @@ def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: S
     )
 
 
-def earlier(incoming: ir.Table, table: ir.Table, run: int) -> ir.Table:
+@built_once
+def earlier(incoming: ir.Table, table: ir.Table, run: Number) -> ir.Table:
     """The records of `table` that began before we thought so, with that instant: traces come in any order."""
     joined = table.inner_join(incoming.select("key", began_at="created_at"), "key")
     return (
         joined.filter(joined.began_at < joined.created_at)
-        .mutate(created_at=ibis._.began_at, run=ibis.literal(run, "int64"))
+        .mutate(created_at=ibis._.began_at, run=number_of(run))
         .drop("began_at")
     )
 
 
+@built_once
 def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: Sequence[str]) -> ir.Table:
     """RECORD_VERSION rows: which canonical fields of the changed records differ, what they are now, and since when."""
 
@@ -84,6 +100,7 @@ def versions(incoming: ir.Table, existing: ir.Table, changed: ir.Table, fields: 
     )
 
 
+@built_once
 def returned(news: ir.Table, table: ir.Table) -> ir.Table:
     """New identifiers; one that was withdrawn once comes back with its first sighting and its component."""
     joined = news.left_join(table, "key", rname="{name}_before")
@@ -98,7 +115,26 @@ def returned(news: ir.Table, table: ir.Table) -> ir.Table:
     )
 
 
-def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
+@built_once
+def not_withdrawn(identifiers: ir.Table) -> ir.Table:
+    """Identifiers that their records have."""
+    return identifiers.filter(identifiers.withdrawn_at.isnull())
+
+
+@built_once
+def withdrawn(lost: ir.Table, now: Instant) -> ir.Table:
+    """Identifiers that their records have no longer."""
+    return lost.mutate(withdrawn_at=instant_of(now).cast(INSTANT))
+
+
+@built_once
+def records_of(news: ir.Table, lost: ir.Table) -> ir.Table:
+    """The records (`record_kind`, `record`) of identifiers that came or went."""
+    return news.select("record_kind", "record").union(lost.select("record_kind", "record"), distinct=True)
+
+
+@built_once
+def activities(incoming: ir.Table, existing: ir.Table, now: Instant, run: Number) -> ir.Table:
     """ACTIVITY rows to merge, of native records that are known: new and changed ones, and those that are gone."""
     living = existing.filter(existing.deleted_at.isnull())
     alive = incoming.filter(incoming.deleted_at.isnull())
@@ -111,7 +147,7 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
         living.anti_join(alive, "key")
         .left_join(dead, "native_id")
         .drop("native_id_right")
-        .mutate(deleted_at=ibis.coalesce(ibis._.gone_at, ibis.literal(now, INSTANT)))
+        .mutate(deleted_at=ibis.coalesce(ibis._.gone_at, instant_of(now).cast(INSTANT)))
         .drop("gone_at")
     )
     new = alive.anti_join(living, "key")
@@ -124,10 +160,20 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Any) -> ir.Table:
     compared = [column for column in tables.ACTIVITY.names if column not in ("key", "run")]
     differs = reduce(or_, [~pairs[column].identical_to(pairs[f"{column}_before"]) for column in compared])
     names = tables.ACTIVITY.names
-    return ibis.union(new.select(*names), pairs.filter(differs).select(*names), gone.select(*names))
+    found = ibis.union(new.select(*names), pairs.filter(differs).select(*names), gone.select(*names))
+    return found.mutate(run=number_of(run))
 
 
-def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run: int) -> ir.Table:
+@built_once
+def people_of(written: ir.Table, existing: ir.Table) -> ir.Table:
+    """The records (`record`) of activities that are written, and of those that were there."""
+    before = existing.semi_join(written, "key").select("record")
+    people = written.select("record").union(before, distinct=True)
+    return people.filter(people.record.notnull())
+
+
+@built_once
+def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run: Number) -> ir.Table:
     """OBSERVED rows to merge, each with the `edited_at_before` of the row that it replaces.
 
     After a write of ours only a version that is newer than the one that we had seen before it counts: an index that lags
@@ -147,19 +193,21 @@ def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run
     is_empty = joined.ours_before.isnull() & joined.value.nullif("").isnull()
     written = joined.filter(is_new | is_changed).mutate(
         settled_at=joined.settled_at_before,
-        revision=ibis.literal(run, "int64"),
+        revision=number_of(run),
         ours=joined.ours_before,
         edited_at=ibis.ifelse(is_ours | is_empty, ibis.null(INSTANT), joined.observed_at),
     )
     return written.select(*tables.OBSERVED.names, "edited_at_before")
 
 
+@built_once
 def edited(written: ir.Table) -> ir.Table:
     """Those of `written` (as from `observed`) where our value stood until somebody changed it."""
     return written.filter(written.ours.notnull() & written.edited_at.notnull() & written.edited_at_before.isnull())
 
 
-def drift(written: ir.Table, natives: ir.Table, modified_by: str, now: datetime, run: int) -> ir.Table:
+@built_once
+def drift(written: ir.Table, natives: ir.Table, modified_by: str, now: Instant, run: Number) -> ir.Table:
     """DRIFT rows of what was `edited`.
 
     natives: key and native JSON of the records; modified_by: the native field in it that names the editor, or "".
@@ -171,17 +219,24 @@ def drift(written: ir.Table, natives: ir.Table, modified_by: str, now: datetime,
         "system", "object_type", "record", "field", "ours", "edited_at",
         key=joined.key + "|" + joined.edited_at.strftime("%Y%m%dT%H%M%S.%f"),
         theirs=joined.value,
-        seen_at=ibis.literal(now, INSTANT),
+        seen_at=instant_of(now).cast(INSTANT),
         editor=editor,
-        run=ibis.literal(run, "int64"),
+        run=number_of(run),
     )  # fmt: skip
 
 
-def dirty(records: ir.Table, run: int) -> ir.Table:
+@built_once
+def of_kind(records: ir.Table, kind: str) -> ir.Table:
+    """Records (`record`), each once, with their kind (`record_kind`)."""
+    return records.distinct().mutate(record_kind=ibis.literal(str(kind)))
+
+
+@built_once
+def dirty(records: ir.Table, run: Number) -> ir.Table:
     """DIRTY rows of records with their kind (`record_kind`, `record`)."""
     return records.select(
         key=records.record_kind + "|" + records.record,
         kind=records.record_kind,
         record=records.record,
-        run=ibis.literal(run, "int64"),
+        run=number_of(run),
     )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from connector import tables
+from connector.expressions import NOW, RUN, among, built_once
 from connector.mart.engine import Mart
 from connector.mart.known import INSTANT
 from connector.model import Kind
@@ -37,31 +38,61 @@ def redirected(mart: Mart, rows: pa.Table) -> pa.Table:
     return rows
 
 
-def moved(mart: Mart, merged: pa.Table, now: Any, run: int) -> tuple[ir.Table, ir.Table]:
+def moved(mart: Mart, merged: pa.Table) -> tuple[ir.Table, ir.Table]:
     """ACTIVITY rows to merge: the living ones of the records (`record`) that were merged away, ended, and as the survivors'."""
     pairs = _survivors(mart, merged)
-    activity = mart.table("activity")
-    living = activity.filter(activity.deleted_at.isnull())
-    at = {"run": ibis.literal(run, "int64")}
-    old = mart.keep("merged_activities", living.semi_join(pairs, "record"))
+    living = _living(mart.table("activity"))
+    old = mart.keep("merged_activities", among(living, "record", pairs))
+    return _ended(old), mart.keep("inherited_activities", _inherited(old, pairs, living))
+
+
+@built_once
+def _living(activity: ir.Table) -> ir.Table:
+    return activity.filter(activity.deleted_at.isnull())
+
+
+@built_once
+def _ended(old: ir.Table) -> ir.Table:
+    return old.mutate(deleted_at=NOW.cast(INSTANT), run=RUN)
+
+
+@built_once
+def _inherited(old: ir.Table, pairs: ir.Table, living: ir.Table) -> ir.Table:
     theirs = old.inner_join(pairs, "record").mutate(record=ibis._.survivor).drop("survivor")
-    new = theirs.mutate(key=theirs.system + "|" + theirs.stream + "|" + theirs.native_id + "|" + theirs.record, **at)
-    new = new.distinct(on="key").anti_join(living, "key").select(*tables.ACTIVITY.names)
-    return old.mutate(deleted_at=ibis.literal(now, INSTANT), **at), mart.keep("inherited_activities", new)
+    key = theirs.system + "|" + theirs.stream + "|" + theirs.native_id + "|" + theirs.record
+    new = theirs.mutate(key=key, run=RUN)
+    return new.distinct(on="key").anti_join(living, "key").select(*tables.ACTIVITY.names)
 
 
 def _survivors(mart: Mart, records: pa.Table) -> ir.Table:
     """Those of the records (`record`) that were merged away, each with the record that is left of it (`survivor`)."""
     person = mart.table(tables.record_table(Kind.PERSON))
-    merged = person.filter(person.merged_into.notnull()).select(former="key", into="merged_into")
-    asked = mart.keep("asked_survivors", records)
-    pairs = mart.keep(
-        "survivors", asked.inner_join(merged, asked.record == merged.former).select("record", survivor="into")
-    )
+    pairs = mart.keep("survivors", _first(mart.keep("asked_survivors", records), person))
     for _ in range(_MOST_MERGES):
-        further = mart.keep("further_merges", pairs.inner_join(merged, pairs.survivor == merged.former).drop("former"))
+        further = mart.keep("further_merges", _further(pairs, person))
         if not mart.count(further):
             break
-        joined = pairs.left_join(further.select("record", "into"), "record")
-        pairs = mart.keep("survivors", joined.select("record", survivor=ibis.coalesce(joined.into, joined.survivor)))
+        pairs = mart.keep("survivors", _followed(pairs, further))
     return pairs
+
+
+def _merged(person: ir.Table) -> ir.Table:
+    return person.filter(person.merged_into.notnull()).select(former="key", into="merged_into")
+
+
+@built_once
+def _first(asked: ir.Table, person: ir.Table) -> ir.Table:
+    merged = _merged(person)
+    return asked.inner_join(merged, asked.record == merged.former).select("record", survivor="into")
+
+
+@built_once
+def _further(pairs: ir.Table, person: ir.Table) -> ir.Table:
+    merged = _merged(person)
+    return pairs.inner_join(merged, pairs.survivor == merged.former).drop("former")
+
+
+@built_once
+def _followed(pairs: ir.Table, further: ir.Table) -> ir.Table:
+    joined = pairs.left_join(further.select("record", "into"), "record")
+    return joined.select("record", survivor=ibis.coalesce(joined.into, joined.survivor))

@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 
 from connector import tables
+from connector.expressions import built_once
 from connector.mart import Mart
 from connector.model import Kind
 
@@ -21,18 +22,19 @@ _SHARED = (*_COPIED, "task_done", "note_added", "sms_sent", "sms_received", "soc
 
 def events(mart: Mart) -> ir.Table:
     """Activities that count, purchases of those who took part in a won opportunity, cases of those who opened them."""
-    activity = mart.table("activity")
+    others = [mart.table(tables.record_table(kind)) for kind in (Kind.OPPORTUNITY, Kind.CONTACT_ROLE, Kind.CASE)]
+    return _events(mart.table("activity"), *others)
+
+
+@built_once
+def _events(activity: ir.Table, opportunity: ir.Table, role: ir.Table, case: ir.Table) -> ir.Table:
     counted = activity.filter(
         activity.filtered_because.isnull() & activity.deleted_at.isnull() & activity.record.notnull()
     )
-    return reduce(lambda left, right: left.union(right), [counted, _purchases(mart), _cases(mart)])
+    return reduce(lambda left, right: left.union(right), [counted, _purchases(opportunity, role), _cases(case)])
 
 
-def _purchases(mart: Mart) -> ir.Table:
-    opportunity, role = (
-        mart.table(tables.record_table(Kind.OPPORTUNITY)),
-        mart.table(tables.record_table(Kind.CONTACT_ROLE)),
-    )
+def _purchases(opportunity: ir.Table, role: ir.Table) -> ir.Table:
     won = opportunity.filter(opportunity.is_won & opportunity.deleted_at.isnull())
     taking = role.filter(role.deleted_at.isnull()).select("opportunity", role_key="key", record="person")
     taken = taking.inner_join(won, taking.opportunity == won.key)
@@ -54,8 +56,7 @@ def _purchases(mart: Mart) -> ir.Table:
     return purchases.filter(purchases.happened_at.notnull() & purchases.record.notnull())
 
 
-def _cases(mart: Mart) -> ir.Table:
-    case = mart.table(tables.record_table(Kind.CASE))
+def _cases(case: ir.Table) -> ir.Table:
     live = case.filter(case.deleted_at.isnull() & case.person.notnull() & case.created_at.notnull())
     return _as_events(
         live,
@@ -78,10 +79,10 @@ def _as_events(source: ir.Table, **columns: Any) -> ir.Table:
     return source.select(**{name: columns.get(name, ibis.null(types[name])).cast(types[name]) for name in types})
 
 
-def copies(mart: Mart, subjects: ir.Table) -> ir.Table:
+@built_once
+def copies(activity: ir.Table, membership: ir.Table, subjects: ir.Table) -> ir.Table:
     """ACTIVITY rows of these persons whose verdict on being a copy changes: the same call, mail or meeting logged in two
     systems counts once, and so does one activity that two records of a person share. The earlier one stays."""
-    activity, membership = mart.table("activity"), mart.table("membership")
     owned = membership.semi_join(subjects, membership.owner_id == subjects.subject).select(
         record="key", owner="owner_id"
     )

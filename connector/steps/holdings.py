@@ -7,6 +7,7 @@ import ibis.expr.types as ir
 import orjson
 
 from connector import tables
+from connector.expressions import built_once
 from connector.mart import Mart
 from connector.state import holdings
 from connector.steps.setup import Setup
@@ -23,8 +24,12 @@ def _activities(mart: Mart) -> dict[str, int]:
 
 
 def _live(mart: Mart, table: ir.Table, by: str) -> dict[tuple[str, str], int]:
-    live = table.filter(table.deleted_at.isnull()).group_by("system", by)
-    return {(row["system"], row[by]): row["rows"] for row in mart.arrow(live.agg(rows=ibis._.count())).to_pylist()}
+    return {(row["system"], row[by]): row["rows"] for row in mart.arrow(_live_rows(table, by)).to_pylist()}
+
+
+@built_once
+def _live_rows(table: ir.Table, by: str) -> ir.Table:
+    return table.filter(table.deleted_at.isnull()).group_by("system", by).agg(rows=ibis._.count())
 
 
 def _records(setup: Setup, mart: Mart) -> dict[str, int]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from connector import plan as planning
 from connector import tables, writeback
+from connector.expressions import NOW, RUN, SINCE, Number, among, built_once, missing, only
 from connector.mart import Mart
 from connector.model import Change, Kind
 from connector.plan import Plan, Totals
@@ -28,36 +29,45 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
     Looks at the scratch tables `subjects` and `resolved_records`. Only a changed value gets this run as its revision.
     """
     subjects = mart.kept("subjects")
-    members = mart.table("membership")
-    mine = members.filter(members.kind == Kind.PERSON.value).semi_join(subjects, members.owner_id == subjects.subject)
-    concerned = mart.keep(
-        "concerned", mine.select(record="key").union(mart.kept("resolved_records").select("record"), distinct=True)
-    )
-    table = mart.table(tables.record_table(Kind.PERSON))
+    mine = among(only(mart.table("membership"), kind=Kind.PERSON), "owner_id", subjects, "subject")
+    concerned = mart.keep("concerned", _concerned(mine, mart.kept("resolved_records")))
     score, line, stage = mart.table("score"), mart.table("score_line"), mart.table("stage_interval")
     model = setup.writeback.model
     fresh = mart.keep(
         "new_desired",
         planning.desired_fields(
-            table.semi_join(concerned, table.key == concerned.record),
+            among(mart.table(tables.record_table(Kind.PERSON)), "key", concerned, "record"),
             mine,
-            score=score.filter(score.model == model).semi_join(subjects, "subject"),
-            lines=line.filter(line.model == model).semi_join(subjects, "subject"),
-            stage=stage.filter(stage.left_at.isnull()).semi_join(subjects, "subject"),
+            score=among(only(score, model=model), "subject", subjects),
+            lines=among(only(line, model=model), "subject", subjects),
+            stage=among(_open(stage), "subject", subjects),
             outputs=mart.keep("outputs", outputs(setup.systems)),
-            revision=moment.run,
+            revision=RUN,
         ),
     )
     desired = mart.table("desired")
-    held = desired.semi_join(concerned, "record")
-    mart.delete_keys("desired", mart.keep("undesired", held.anti_join(fresh, "key").select("key")))
-    joined = fresh.left_join(desired, "key", rname="{name}_before")
-    changed = joined.filter(joined.key_before.isnull() | ~joined.value.identical_to(joined.value_before)).select(
-        *tables.DESIRED.names
-    )
-    changed = mart.keep("changed_desired", changed)
+    gone = missing(among(desired, "record", concerned), "key", fresh)
+    mart.delete_keys("desired", mart.keep("undesired", gone.select("key")))
+    changed = mart.keep("changed_desired", _changed(fresh, desired))
     mart.merge("desired", changed)
     return mart.count(changed)
+
+
+@built_once
+def _concerned(members: ir.Table, resolved: ir.Table) -> ir.Table:
+    return members.select(record="key").union(resolved.select("record"), distinct=True)
+
+
+@built_once
+def _open(intervals: ir.Table) -> ir.Table:
+    return intervals.filter(intervals.left_at.isnull())
+
+
+@built_once
+def _changed(fresh: ir.Table, desired: ir.Table) -> ir.Table:
+    both = fresh.left_join(desired, "key", rname="{name}_before")
+    is_other = both.key_before.isnull() | ~both.value.identical_to(both.value_before)
+    return both.filter(is_other).select(*tables.DESIRED.names)
 
 
 def outputs(systems: Mapping[str, Connected]) -> pa.Table:
@@ -80,35 +90,39 @@ def plans(
     is_dry: nothing is kept, not even a freeze. The mart's connection is busy until the last portion is taken.
     """
     through = writeback.planned_through(setup.state)
+    mart.tell(now=moment.now, run=moment.run, since=through, planned_at=standing.planned_at(setup))
     is_changed = standing.is_changed(setup)
     if is_changed and not is_dry:
         outbox.weigh_anew(setup.state)
     if not is_dry:
         standing.redirect(setup, mart)
     differing, totals = _differing(
-        setup, mart, moment, anew, since=None if full or is_changed else through, is_dry=is_dry
+        setup, mart, moment, anew, since=None if full or is_changed else SINCE, is_dry=is_dry
     )
     drafts = mart.table("desired_task")
-    wanted = (drafts.revision > through) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
+    wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
     tasks = planning.task_changes(standing.unmade(mart, mart.arrow(drafts.filter(wanted).order_by("key"))))
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)
-    rows = mart.rows(_by_parent(mart, differing.filter(differing.is_material & differing.left_because.isnull())))
+    rows = mart.rows(_by_parent(differing, mart.table(tables.record_table(Kind.PERSON))))
     changes = _writable(setup, planning.field_changes(rows, planning.braked(brakes, totals)))
     while portion := list(islice(changes, PORTION)):
         yield planning.make(portion, brakes, totals)
 
 
-def _by_parent(mart: Mart, differing: ir.Table) -> ir.Table:
-    """The rows with the account of their record as `parent`, those of one account together: a system may lock it with each."""
-    people = mart.table(tables.record_table(Kind.PERSON)).select("key", parent="account")
+@built_once
+def _by_parent(differing: ir.Table, record: ir.Table) -> ir.Table:
+    """What is to be written, with the account of its record as `parent`, that of one account together: a system may lock it with
+    each."""
+    differing = differing.filter(differing.is_material & differing.left_because.isnull())
+    people = record.select("key", parent="account")
     placed = differing.left_join(people, differing.record == people.key, rname="person_{name}").drop("person_key")
     return placed.order_by("system", "object_type", "parent", "record")
 
 
 def _differing(
-    setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str], *, since: int | None, is_dry: bool
+    setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str], *, since: Number | None, is_dry: bool
 ) -> tuple[ir.Table, Totals]:
     desired, observed = mart.table("desired"), mart.table("observed")
     again = standing.again(setup, mart, moment, anew)
@@ -117,7 +131,7 @@ def _differing(
         observed,
         since=since,
         min_points=setup.writeback.min_points,
-        now=moment.now,
+        now=NOW,
         rules=standing.rules(setup),
         frozen=standing.frozen(setup, mart, moment, is_dry=is_dry),
         again=again,

@@ -13,10 +13,11 @@ import ibis
 import ibis.expr.types as ir
 
 from connector import tables
+from connector.expressions import NOW, RUN
 from connector.mart import Mart
 from connector.model import Kind
 from connector.steps.events import events
-from connector.steps.setup import Moment, Setup
+from connector.steps.setup import Setup
 
 RECORDS = 25_000  # records, or persons whose time has come, that one portion takes
 #: Parts of the configuration whose change makes a run look at more than what changed.
@@ -25,7 +26,7 @@ _RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
 _COME = "come_waiting"  # scratch table: the persons whose time had come when the run began, numbered
 
 
-def widen(setup: Setup, mart: Mart, moment: Moment) -> None:
+def widen(setup: Setup, mart: Mart) -> None:
     """Queue what a changed setting concerns; anything less looks only at what changed.
 
     A changed identity or survivorship makes every record dirty, changed engagement rules every record with events; changed
@@ -34,22 +35,21 @@ def widen(setup: Setup, mart: Mart, moment: Moment) -> None:
     if is_changed(setup, "identity"):
         for kind in _RESOLVED:
             records = mart.table(tables.record_table(kind)).select(record="key")
-            mart.merge("dirty", dirty_rows(records, kind, moment))
+            mart.merge("dirty", dirty_rows(records, kind))
     if is_changed(setup, "engagement"):
         folded = events(mart).select("record").union(mart.table("engagement_day").select("record"), distinct=True)
-        mart.merge("dirty", dirty_rows(folded, "event", moment))
+        mart.merge("dirty", dirty_rows(folded, "event"))
     if any(is_changed(setup, part) for part in ("scoring", "lifecycle", "writeback")):
         person = mart.table("person")
-        now = ibis.literal(moment.now, "timestamp('UTC')")
         mart.merge(
-            "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=now)
+            "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=NOW)
         )
 
 
-def is_large(setup: Setup, mart: Mart, moment: Moment) -> bool:
+def is_large(setup: Setup, mart: Mart) -> bool:
     """Whether what waits, and what a changed setting would queue, is more than one portion."""
     due = mart.table("due")
-    waiting = mart.count(mart.table("dirty")) + mart.count(due.filter(due.due_at <= ibis.literal(moment.now)))
+    waiting = mart.count(mart.table("dirty")) + mart.count(due.filter(due.due_at <= NOW))
     if any(is_changed(setup, part) for part in FINGERPRINTED):
         waiting += mart.count(mart.table(tables.record_table(Kind.PERSON)))
     return waiting > RECORDS
@@ -61,13 +61,13 @@ def is_changed(setup: Setup, part: str) -> bool:
     return setup.state.note(f"fingerprint:{part}", present) != present
 
 
-def dirty_rows(records: ir.Table, kind: str, moment: Moment) -> ir.Table:
+def dirty_rows(records: ir.Table, kind: str) -> ir.Table:
     """Rows of the work queue for these records (`record`)."""
     return records.select(
         key=ibis.literal(f"{kind}|") + records.record,
         kind=ibis.literal(str(kind)),
         record=records.record,
-        run=ibis.literal(moment.run, "int64"),
+        run=RUN,
     )
 
 
@@ -77,7 +77,6 @@ class Work:
 
     setup: Setup
     mart: Mart
-    moment: Moment
     is_whole: bool = True
     _come: int = 0  # persons whose time had come
     _taken: int | None = None  # of them; None: nothing was taken yet
@@ -118,9 +117,9 @@ class Work:
         return self.is_whole or (self._taken >= self._come and not self.mart.count(self.mart.table("dirty")))
 
     def _begin(self) -> None:
-        widen(self.setup, self.mart, self.moment)
+        widen(self.setup, self.mart)
         due = self.mart.table("due")
-        come = due.filter(due.due_at <= ibis.literal(self.moment.now)).select("subject").distinct()
+        come = due.filter(due.due_at <= NOW).select("subject").distinct()
         come = self.mart.keep(_COME, come.mutate(place=ibis.row_number()))
         self._come = self.mart.count(come)
         self.is_whole = self._come + self.mart.count(self.mart.table("dirty")) <= RECORDS

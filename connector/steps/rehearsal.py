@@ -19,7 +19,8 @@ def rehearsed(setup: Setup, moment: Moment) -> Iterator[tuple[Mart, bool]]:
     mart_file = setup.directory / setup.mart_section.path
     copy = mart_file.with_name(f"{mart_file.name}.before-plan")  # a purge finds what a kill leaves of it
     with setup.mart() as mart:
-        if not portions.is_large(setup, mart, moment):
+        mart.tell(now=moment.now, run=moment.run)
+        if not portions.is_large(setup, mart):
             mart.begin()
             try:
                 yield mart, True

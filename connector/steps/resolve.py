@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from connector import identity, survivorship, tables
+from connector.expressions import among, only
 from connector.mart import Mart
 from connector.model import Kind
 from connector.state import State
@@ -68,9 +69,7 @@ def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) 
     _keep_accounts(setup, mart, owners[Kind.ACCOUNT])
     employees = _employees(mart, owners[Kind.ACCOUNT])
     if not is_whole:
-        mart.merge(
-            "dirty", dirty_rows(exposed.union(employees.select(record="key"), distinct=True), Kind.PERSON, moment)
-        )
+        mart.merge("dirty", dirty_rows(exposed.union(employees.select(record="key"), distinct=True), Kind.PERSON))
         employees = employees.limit(0)
     _keep_persons(setup, mart, owners[Kind.PERSON], employees)
     return Resolved(records, counts)
@@ -142,32 +141,25 @@ def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> N
 
 
 def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> None:
-    members = mart.table("membership")
-    mine = members.filter(members.kind == Kind.ACCOUNT.value).semi_join(owners, "owner_id")
-    records = mart.table(tables.record_table(Kind.ACCOUNT)).semi_join(mine, "key")
-    versions = mart.table("record_version")
-    golden = survivorship.golden_accounts(
-        records,
-        members.filter(members.kind == Kind.ACCOUNT.value),
-        versions.semi_join(mine, versions.record == mine.key),
-        setup.survivorship,
-    )
+    members = only(mart.table("membership"), kind=Kind.ACCOUNT)
+    mine = among(members, "owner_id", owners)
+    records = among(mart.table(tables.record_table(Kind.ACCOUNT)), "key", mine)
+    versions = among(mart.table("record_version"), "record", mine, "key")
+    golden = survivorship.golden_accounts(records, members, versions, setup.survivorship)
     mart.replace_bucket("account", "key", owners.select("owner_id"), golden)
 
 
 def _employees(mart: Mart, accounts: ir.Table) -> ir.Table:
     """The records (`key`) of persons that name a record of these accounts."""
     members, record = mart.table("membership"), mart.table(tables.record_table(Kind.PERSON))
-    of_accounts = members.filter(members.kind == Kind.ACCOUNT.value).semi_join(accounts, "owner_id")
-    known = record.semi_join(of_accounts, record.account == of_accounts.key)
-    return known.semi_join(members, "key").select("key")
+    of_accounts = among(only(members, kind=Kind.ACCOUNT), "owner_id", accounts)
+    return among(among(record, "account", of_accounts, "key"), "key", members).select("key")
 
 
 def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, employees: ir.Table) -> None:
     """Golden persons of everybody who is concerned: by their records, or because their account is."""
     members = mart.table("membership")
-    persons = members.filter(members.kind == Kind.PERSON.value)
-    of_accounts = members.filter(members.kind == Kind.ACCOUNT.value)
+    persons, of_accounts = only(members, kind=Kind.PERSON), only(members, kind=Kind.ACCOUNT)
     record = mart.table(tables.record_table(Kind.PERSON))
     by_accounts = persons.semi_join(employees, "key").select("owner_id")
     subjects = owners.select("owner_id").union(by_accounts, distinct=True).select(subject="owner_id")
@@ -176,10 +168,9 @@ def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, employees: ir.Tabl
     parts = -(-count // GOLDEN)
     for part in range(parts):
         here = subjects if parts == 1 else mart.keep("golden_subjects", _part(subjects, part, parts))
-        mine = persons.semi_join(here, persons.owner_id == here.subject)
-        records = record.semi_join(mine, "key")
-        versions = mart.table("record_version")
-        known = versions.semi_join(mine, versions.record == mine.key)
+        mine = among(persons, "owner_id", here, "subject")
+        records = among(record, "key", mine)
+        known = among(mart.table("record_version"), "record", mine, "key")
         golden = survivorship.golden_persons(records, mine, of_accounts, known, setup.survivorship)
         mart.replace_bucket("person", "key", here, golden)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-import ibis
 import ibis.expr.types as ir
 
 from connector import lifecycle, tables
+from connector.expressions import NOW, RUN, among, built_once, missing, only
 from connector.facts import Known
+from connector.lifecycle import LifecycleSection, TaskSection
 from connector.mart import Mart
 from connector.model import Kind
 from connector.steps.setup import Moment, Setup
@@ -35,45 +37,57 @@ def stage(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) ->
     if not mart.count(subjects):
         return Staged()
     interval = mart.table("stage_interval")
-    _follow_merges(mart, subjects, moment)
-    facts = mart.keep("facts", _facts(setup, mart, subjects, moment))
-    moves = mart.keep("moves", lifecycle.advance(setup.lifecycle, facts, interval, moment.now, moment.run))
+    _follow_merges(mart, subjects)
+    facts = mart.keep("facts", _facts(setup, mart, subjects))
+    moves = mart.keep("moves", lifecycle.advance(setup.lifecycle, facts, interval, NOW, RUN))
     mart.merge("stage_interval", moves)
-    mart.merge("due", mart.keep("stage_due", lifecycle.due(setup.lifecycle, facts, interval, moment.now)))
+    mart.merge("due", mart.keep("stage_due", lifecycle.due(setup.lifecycle, facts, interval, NOW)))
     fired = _fire(setup, mart, facts, moment, is_whole) if setup.tasks else 0
     return Staged(mart.count(moves.filter(moves.left_at.isnull())), fired)
 
 
-def finish(mart: Mart, moment: Moment) -> None:
+def finish(mart: Mart) -> None:
     """Everybody was staged: triggers that looked at them for the first time are armed for all from now on."""
-    mart.merge("trigger", lifecycle.baselined(mart.table("trigger"), moment.run))
+    mart.merge("trigger", lifecycle.baselined(mart.table("trigger"), RUN))
 
 
-def _facts(setup: Setup, mart: Mart, subjects: ir.Table, moment: Moment) -> ir.Table:
-    person, score, day = mart.table("person"), mart.table("score"), mart.table("engagement_day")
-    members = mart.table("membership")
-    mine = members.filter(members.kind == Kind.PERSON.value).semi_join(subjects, members.owner_id == subjects.subject)
+def _facts(setup: Setup, mart: Mart, subjects: ir.Table) -> ir.Table:
     known = Known(
-        persons=person.semi_join(subjects, person.key == subjects.subject),
+        persons=mart.table("person"),
         accounts=mart.table("account"),
-        scores=score.filter(score.model == setup.lifecycle.model).semi_join(subjects, "subject"),
-        membership=mine,
-        days=day.filter(day.model == "").semi_join(mine, day.record == mine.key),
+        scores=mart.table("score"),
+        membership=mart.table("membership"),
+        days=mart.table("engagement_day"),
         opportunities=mart.table(tables.record_table(Kind.OPPORTUNITY)),
         contact_roles=mart.table(tables.record_table(Kind.CONTACT_ROLE)),
     )
-    return lifecycle.facts(lifecycle.conditions(setup.lifecycle, setup.tasks), known, moment.now)
+    return _facts_of(setup.lifecycle, setup.tasks, subjects, known)
 
 
-def _follow_merges(mart: Mart, subjects: ir.Table, moment: Moment) -> None:
+@built_once
+def _facts_of(
+    section: LifecycleSection, tasks: Mapping[str, TaskSection], subjects: ir.Table, known: Known
+) -> ir.Table:
+    mine = among(only(known.membership, kind=Kind.PERSON), "owner_id", subjects, "subject")
+    theirs = replace(
+        known,
+        persons=among(known.persons, "key", subjects, "subject"),
+        scores=among(only(known.scores, model=section.model), "subject", subjects),
+        membership=mine,
+        days=among(only(known.days, model=""), "record", mine, "key"),
+    )
+    return lifecycle.facts(lifecycle.conditions(section, tasks), theirs, NOW)
+
+
+def _follow_merges(mart: Mart, subjects: ir.Table) -> None:
     """Close the stages of ids that went into others, carry what triggers remember, and resume what a split brings back."""
     person, interval, trigger = mart.table("person"), mart.table("stage_interval"), mart.table("trigger")
-    gone = mart.keep("gone_persons", subjects.anti_join(person, subjects.subject == person.key))
-    back = subjects.semi_join(person, subjects.subject == person.key)
-    mart.merge("stage_interval", mart.keep("resumed", lifecycle.resume(interval, back, moment.run)))
+    gone = mart.keep("gone_persons", missing(subjects, "subject", person, "key"))
+    back = among(subjects, "subject", person, "key")
+    mart.merge("stage_interval", mart.keep("resumed", lifecycle.resume(interval, back, RUN)))
     if not mart.count(gone):
         return
-    mart.merge("stage_interval", mart.keep("closed", lifecycle.close_merged(interval, gone, moment.now, moment.run)))
+    mart.merge("stage_interval", mart.keep("closed", lifecycle.close_merged(interval, gone, NOW, RUN)))
     issued, members = mart.table("issued"), mart.table("membership")
     merged = issued.semi_join(gone, issued.key == gone.subject).inner_join(members, issued.anchor == members.key)
     into = merged.select(subject=issued.key, into=members.owner_id)
@@ -91,15 +105,13 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
             current=interval,
             triggers=mart.table("trigger"),
             issued=mart.table("issued"),
-            now=moment.now,
-            run=moment.run,
+            now=NOW,
+            run=RUN,
             is_whole=is_whole,
         ),
     )
     mart.merge("trigger", changed)
-    fired = mart.keep(
-        "fired", changed.filter((changed.fired_at == ibis.literal(moment.now)) & (changed.run == moment.run))
-    )
+    fired = mart.keep("fired", changed.filter((changed.fired_at == NOW) & (changed.run == RUN)))
     count = mart.count(fired)
     if count:
         places = Places(

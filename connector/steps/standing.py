@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
 import pyarrow.compute
 
 from connector import ownership, tables
+from connector.expressions import NOW, PLANNED_AT, earlier
 from connector.mart import Mart
 from connector.model import Kind
 from connector.ownership import Owner, Rules, owner_of
@@ -22,7 +22,7 @@ from connector.steps.planned import editors
 from connector.steps.setup import Moment, Setup
 
 pc: Any = pyarrow.compute
-PLANNED_AT = "planned_at"
+_PLANNED_AT = "planned_at"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,26 +43,30 @@ def is_changed(setup: Setup) -> bool:
     return setup.state.note(outbox.PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
 
 
+def planned_at(setup: Setup) -> datetime:
+    """The instant of the last run that planned."""
+    noted = setup.state.note(_PLANNED_AT)
+    return datetime.fromisoformat(noted) if noted else _BEGINNING
+
+
 def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
     """All differences up to this run are in the outbox, those of the records `anew` too."""
-    notes = {PLANNED_AT: moment.now.isoformat(), outbox.PLANNED_WITH: setup.fingerprints.get("writeback", "")}
+    notes = {_PLANNED_AT: moment.now.isoformat(), outbox.PLANNED_WITH: setup.fingerprints.get("writeback", "")}
     replans.mark_planned(setup.state, moment.run, anew, notes)
 
 
 def again(setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str]) -> ir.Table:
     """The records (`record`) to compare although nothing new is known of them: `anew`, those with a change that is set aside,
     and those of which a freeze or a person's precedence has just ended."""
-    noted = setup.state.note(PLANNED_AT)
-    last = datetime.fromisoformat(noted) if noted else _BEGINNING
     records = [*anew, *(row.record for row in replans.refused(setup.state))]
-    records += freezes.thawed_since(setup.state, last, moment.now)
+    records += freezes.thawed_since(setup.state, planned_at(setup), moment.now)
     named = mart.keep("again", _column("record", records))
-    return named.union(ownership.expired(mart.table("observed"), rules(setup), last, moment.now))
+    return named.union(ownership.expired(mart.table("observed"), rules(setup), PLANNED_AT, NOW))
 
 
 def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Table | None:
     """The keys (`key`) of frozen fields; first freezes those that somebody keeps changing after us (not when `is_dry`)."""
-    found = mart.arrow(ownership.fights(mart.table("drift"), setup.writeback.fights, moment.now)).to_pylist()
+    found = mart.arrow(ownership.fights(mart.table("drift"), setup.writeback.fights, NOW)).to_pylist()
     known = {row.key: row for row in freezes.known(setup.state, sorted({row["record"] for row in found}))}
     names = editors(mart) if found else {}
     fresh = []
@@ -133,7 +137,7 @@ def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Momen
 def note_drift(setup: Setup, mart: Mart, moment: Moment) -> None:
     """Count, for `status`, the values that others changed after us of late, and those of fields that we only watch."""
     drift = mart.table("drift")
-    recent = drift.filter(drift.seen_at > ibis.literal(moment.now - setup.writeback.fights.within))
+    recent = drift.filter(drift.seen_at > earlier(NOW, setup.writeback.fights.within))
     names = ("system", "object_type", "field")
     rows = [{**row, "why": "edited"} for row in _grouped(mart, recent, names)]
     watched = {field for field, owner in rules(setup).owners.items() if owner is Owner.ALERT}

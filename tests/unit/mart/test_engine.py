@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -20,7 +21,8 @@ import pytest
 
 from connector import tables
 from connector.errors import Busy, MartError
-from connector.mart import Mart, MartSection, open_mart
+from connector.expressions import NOW, RUN
+from connector.mart import Mart, MartSection, open_mart, statements
 from connector.mart.schema import MIGRATIONS
 
 
@@ -147,6 +149,25 @@ def test_the_engine_takes_no_more_threads_than_its_memory_feeds(
     with open_mart(MartSection(memory_limit=memory), tmp_path) as mart:
         told = mart.connection.execute("SELECT current_setting('threads')").fetchone()
         assert told == (threads,)
+
+
+def test_what_one_run_asked_is_not_turned_into_sql_for_the_next_and_answers_with_its_own_number(tmp_path: Path) -> None:
+    asked = []
+    for run in (4, 5):
+        with open_mart(MartSection(), tmp_path) as mart:
+            mart.tell(run=run, now=datetime(2026, 11, run, tzinfo=UTC))
+            mart.merge("dirty", rows((f"{run}", "a", run)))
+            mine = mart.table("dirty").filter(ibis._.run == RUN).select("key", at=NOW)
+            assert mart.arrow(mine).to_pylist() == [{"key": f"{run}", "at": datetime(2026, 11, run, tzinfo=UTC)}]
+            asked.append(statements.kept(mart.backend, mine.op()))
+    assert asked[0] is asked[1]
+
+
+def test_a_run_that_was_not_told_is_never_taken_for_nothing(tmp_path: Path) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.tell(now=datetime(2026, 11, 1, tzinfo=UTC))
+        with pytest.raises(AssertionError, match="nobody told the mart run"):
+            mart.count(mart.table("dirty").filter(ibis._.run == RUN))
 
 
 def test_a_merge_may_be_made_of_the_table_it_goes_into(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def add(mart: Mart, native_id: str, record: str, *, after_s: int = 0, **more: An
 def copied(mart: Mart) -> set[str]:
     """Mark the copies; the keys of those that are marked."""
     subjects = mart.keep("asked_for", pa.table({"subject": ["ann", "bob"]}))
-    mart.merge("activity", mart.keep("verdicts", copies(mart, subjects)))
+    mart.merge("activity", mart.keep("verdicts", copies(mart.table("activity"), mart.table("membership"), subjects)))
     return {row["key"] for row in mart.arrow(mart.table("activity")).to_pylist() if row["filtered_because"] == "copy"}
 
 
