@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 import ibis
@@ -29,6 +30,8 @@ class Owner(StrEnum):
 
 #: A field that two writers fight over is left alone, whoever owns it.
 FROZEN = "frozen"
+#: What rounding to a whole number moves a number at most; the letters of a day in an instant's text.
+_HALF, _DAY_LETTERS = Decimal("0.5"), 10
 
 
 class Fights(Section):
@@ -92,6 +95,17 @@ def is_same_value(left: ir.Value, right: ir.Value) -> ir.Value:
     number = left.try_cast("decimal(18, 4)") == right.try_cast("decimal(18, 4)")
     instant = left.try_cast("timestamp") == right.try_cast("timestamp")
     return text | number.fill_null(False) | instant.fill_null(False)
+
+
+def is_held_as(held: ir.Value, ours: ir.Value) -> ir.Value:
+    """Whether a field that was given `ours` may show it as `held`: one without decimals rounds a number, one of dates keeps an
+    instant's day."""
+    whole, number = held.try_cast("decimal(18, 4)"), ours.try_cast("decimal(18, 4)")
+    is_rounded = (whole == whole.round()) & ((whole - number).abs() <= _HALF)
+    is_day = (
+        held.try_cast("date").notnull() & ours.try_cast("timestamp").notnull() & (ours.substr(0, _DAY_LETTERS) == held)
+    )
+    return is_same_value(held, ours) | is_rounded.fill_null(False) | is_day.fill_null(False)
 
 
 @built_once

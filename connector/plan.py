@@ -215,8 +215,9 @@ def diff(
     """
     desired = desired.semi_join(compared(desired, observed, since, again), "record")
     pairs = desired.left_join(observed, "key").select(
-        *desired.columns, before=observed.value, observed_at=observed.observed_at, edited_at=observed.edited_at
-    )
+        *desired.columns, before=observed.value, ours=observed.ours, observed_at=observed.observed_at,
+        edited_at=observed.edited_at,
+    )  # fmt: skip
     differing = pairs.filter(~_is_same(pairs))
     differing = differing.mutate(
         left_because=ownership.left_because(differing, rules, frozen, now),
@@ -227,11 +228,12 @@ def diff(
     is_earlier = differing.before.try_cast("timestamp") < differing.value.try_cast("timestamp")
     is_known_longer = (differing.output == "stage_since") & is_earlier & ~differing.stage_differs
     weighs = differing.left_because.isnull() & ~is_small.fill_null(False) & ~is_known_longer.fill_null(False)
-    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("edited_at", "stage_differs")
+    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours", "edited_at", "stage_differs")
 
 
 def _is_same(pairs: ir.Table) -> ir.Value:
-    """Equal as the system would mean it: numbers by value, instants by instant, an empty text as none."""
+    """Equal as the system would mean it: numbers by value, instants by instant, an empty text as none; and what it holds since
+    it was given this very value."""
     number = pairs.value.try_cast("decimal(18, 4)") == pairs.before.try_cast("decimal(18, 4)")
     instant = pairs.value.try_cast("timestamp") == pairs.before.try_cast("timestamp")
     text = pairs.value.nullif("").identical_to(pairs.before.nullif(""))
@@ -239,6 +241,11 @@ def _is_same(pairs: ir.Table) -> ir.Value:
         text
         | (pairs.output.isin(_NUMBERS) & number.fill_null(False))
         | (pairs.output.isin(_INSTANTS) & instant.fill_null(False))
+        | (
+            pairs.ours.notnull()
+            & ownership.is_same_value(pairs.ours, pairs.value)
+            & ownership.is_held_as(pairs.before, pairs.ours)
+        )
     )
 
 

@@ -16,7 +16,7 @@ from connector import tables
 from connector.errors import ConfigError, Problem
 from connector.mart import Mart
 from connector.model import Change, Kind, Lane, Task
-from connector.ownership import is_same_value
+from connector.ownership import is_held_as, is_same_value
 from connector.plan import Plan, Totals, as_text
 
 DEFAULT = "plan.json"
@@ -159,7 +159,7 @@ def _changed(plan: Plan, mart: Mart) -> set[str]:
     schema = pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)])
     expected = mart.keep("expected", pa.Table.from_pylist(wanted, schema=schema))
     joined = expected.left_join(mart.table("observed"), "key")
-    drifted = joined.filter(~is_same_value(joined.expected, joined.value)).select("key")
+    drifted = joined.filter(~is_held_as(joined.value, joined.expected)).select("key")
     return {row["key"].rsplit("|", 1)[0] for row in mart.arrow(drifted).to_pylist()}
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from connector import tables
 from connector.mart import Mart
 from connector.model import Change, Kind, Lane
-from connector.ownership import is_same_value
+from connector.ownership import is_held_as, is_same_value
 from connector.plan import Plan, Totals, as_text
 from connector.settlement import record_key
 from connector.state import State, outbox
@@ -95,8 +95,8 @@ def _states(mart: Mart, written: Mapping[str, tuple[str | None, str | None]]) ->
         record.select("key", "deleted_at", "merged_into"), seen.record == record.key, rname="{name}_r"
     )
     told = seen.mutate(
-        is_ours=is_same_value(seen.after, seen.ours), is_there=is_same_value(seen.after, seen.value),
-        is_back=is_same_value(seen.before, seen.value),
+        is_ours=is_same_value(seen.after, seen.ours), is_there=is_held_as(seen.value, seen.after),
+        is_back=is_held_as(seen.value, seen.before),
         is_gone=seen.key_r.isnull() | seen.deleted_at.notnull() | seen.merged_into.notnull(),
     )  # fmt: skip
     reasons = {}

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 
 from connector import tables
 from connector.expressions import Instant, Number, built_once, instant_of, number_of
-from connector.ownership import is_same_value
+from connector.ownership import is_held_as
 
 INSTANT = "timestamp('UTC', 6)"
 
@@ -188,8 +188,8 @@ def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run
     is_new = joined.key_before.isnull() & joined.value.notnull()
     is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
     is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
-    is_ours = joined.ours_before.notnull() & is_same_value(joined.value, joined.ours_before)
-    is_ours |= joined.sent.notnull() & is_same_value(joined.value, joined.sent)
+    is_ours = joined.ours_before.notnull() & is_held_as(joined.value, joined.ours_before)
+    is_ours |= joined.sent.notnull() & is_held_as(joined.value, joined.sent)
     is_empty = joined.ours_before.isnull() & joined.value.nullif("").isnull()
     written = joined.filter(is_new | is_changed).mutate(
         settled_at=joined.settled_at_before,

@@ -27,7 +27,7 @@ from connector.model import Change, Found, Outcome, Result, Value
 from connector.sources.hubspot_client import Api, Json, results
 from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_search import instant_ms
-from connector.sources.hubspot_values import LIFECYCLE, Definitions, goes_back, refusal
+from connector.sources.hubspot_values import LIFECYCLE, Definitions, dated, goes_back, refusal
 
 BATCH_SIZE = 100
 SILENT_NO_OP = "SILENT_NO_OP"
@@ -96,7 +96,7 @@ def update(
             known = definitions.of(object_type)
             wrong = _refusals(changes, known)
         yield from wrong.values()
-        sound = [change for change in changes if change.key not in wrong]
+        sound = [dated(change, known) for change in changes if change.key not in wrong]
         back = [change for change in sound if moves_back and goes_back(change, known)]
         _set_lifecycle(api, object_type, {change.native_id: "" for change in back})
         stages = {change.key: (change.native_id, native_value(change.before[LIFECYCLE])) for change in back}

@@ -58,7 +58,10 @@ def instant_ms(value: Any) -> int | None:
     """A HubSpot instant (ISO 8601 text, or milliseconds as text or number) in milliseconds; None when it is neither."""
     try:
         text = str(value)
-        return int(text) if text.isdigit() else milliseconds(datetime.fromisoformat(text))
+        if text.isdigit():
+            return int(text)
+        instant = datetime.fromisoformat(text)
+        return milliseconds(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
     except (ValueError, TypeError):
         return None
 

@@ -9,6 +9,7 @@ read-only. "" clears any of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ from connector.sources.hubspot_client import Api, Json
 from connector.sources.hubspot_search import instant_ms
 
 LONGEST_TEXT = 65_536
+DAY_LETTERS = 10  # of an instant as ISO 8601 text
 UNKNOWN_PROPERTY = "PROPERTY_DOESNT_EXIST"
 READ_ONLY = "READ_ONLY_VALUE"
 LIFECYCLE = "lifecyclestage"
@@ -109,6 +111,16 @@ _CHECKS: Mapping[str, _Check] = {
     "date": _INSTANT,
     "datetime": _INSTANT,
 }
+
+
+def dated(change: Change, definitions: Mapping[str, Json]) -> Change:
+    """The change with an instant's day where a property holds dates: such a property refuses a time other than midnight."""
+    days = {
+        name: value[:DAY_LETTERS]
+        for name, value in change.fields.items()
+        if isinstance(value, str) and definitions[name].get("type") == "date" and not value.isdigit()
+    }
+    return replace(change, fields={**change.fields, **days}) if days else change
 
 
 def goes_back(change: Change, definitions: Mapping[str, Json]) -> bool:

@@ -67,6 +67,17 @@ def tasks_of(hub: Portal) -> list[str]:
     return [row["properties"][TASK_KEY] for row in rows]
 
 
+def test_an_instant_is_written_as_its_day_where_the_property_holds_dates(hub: Portal) -> None:
+    day = {"name": "their_day", "label": "Day", "type": "date", "fieldType": "date", "groupName": "contactinformation"}
+    hub.call("POST", "/crm/v3/properties/contacts", day, 201)
+    made = hub.call("POST", "/crm/v3/objects/contacts", {"properties": {"lastname": "Doe"}}, 201)
+    change = Change("k", "hubspot", "contacts", made["id"], Lane.STAGE, fields={"their_day": "2026-09-01T09:12:33Z"})
+    (outcome,) = written(connected(hub), [[change]])
+    assert outcome.result is Result.ACCEPTED, outcome
+    found = hub.call("GET", f"/crm/v3/objects/contacts/{made['id']}?properties=their_day", status=200)
+    assert found["properties"]["their_day"] == "2026-09-01"
+
+
 @pytest.mark.parametrize("is_unique", [True, False], ids=WORDS.get)
 def test_the_calls_that_are_stated_are_those_that_the_portal_counts(hub: Portal, *, is_unique: bool) -> None:
     install_key(hub, is_unique=is_unique)

@@ -169,6 +169,19 @@ class Crms:
             place, query = answer.get("nextRecordsUrl", ""), {}
         return rows
 
+    def add_field(self, object_name: str, name: str, metadata: Values) -> None:
+        """A custom field of the customer's own in Salesforce, which the integration user may edit."""
+        (granted,) = self.query("SELECT Id FROM PermissionSet WHERE Name = 'Company_Fields'")
+        full_name = f"{object_name}.{name}"
+        grant = {"ParentId": granted["Id"], "SobjectType": object_name, "Field": full_name}
+        for path, body in (
+            ("tooling/sobjects/CustomField", {"FullName": full_name, "Metadata": metadata}),
+            ("sobjects/FieldPermissions", {**grant, "PermissionsRead": True, "PermissionsEdit": True}),
+        ):
+            headers = {"Authorization": f"Bearer {self._token}"}
+            place = f"{self.urls['salesforce']}{_REST}/{path}"
+            self._answer(requests.post(place, json=body, headers=headers, timeout=TIMEOUT_S))
+
     def objects(self, name: str, properties: tuple[str, ...]) -> list[Values]:
         """All live objects of one type, with these properties."""
         headers = {"Authorization": f"Bearer {SECRETS['hubspot_token']}"}

@@ -148,6 +148,27 @@ def test_who_fights_over_a_field_is_named_and_a_persons_edit_stands_until_it_exp
     assert crms.written()[record]["Grade__c"] == ours["Grade__c"], "the edit has had its time"
 
 
+def test_fields_of_the_customers_own_that_round_and_cut_our_values_are_written_once_and_no_fight(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    number = {"type": "Number", "precision": 3, "scale": 0, "label": "Their Score"}
+    crms.add_field("Contact", "Their_Score__c", number)
+    crms.add_field("Contact", "Their_Day__c", {"type": "Date", "label": "Their Day"})
+    fields = '{ salesforce = { Contact = { score = "Their_Score__c", stage_since = "Their_Day__c" } } }'
+    house.config.write_text(house.config.read_text() + f"\n[writeback]\nmin_points = 0\nfields = {fields}\n")
+    house.sync()
+    rows = crms.query("SELECT Id, Their_Score__c, Their_Day__c FROM Contact WHERE Their_Score__c != null")
+    assert rows
+    wanted = [value for held in house.desired().values() if (value := held.get("Their_Score__c"))]
+    assert any("." in value for value in wanted), "no score of this world has a decimal"
+    crms.pass_days(0.01)
+    later = _later(0.01)
+    house.sync(now=later)
+    before = crms.versions()
+    house.sync(now=later)
+    assert crms.versions() == before
+    assert house.mart("SELECT record, field, ours, theirs FROM drift") == []
+
+
 def test_a_task_whose_record_was_merged_goes_to_its_survivor_once(synced: World) -> None:
     house, crms = synced.house, synced.crms
     loser = _prospects(synced, "salesforce", "Contact")

@@ -72,6 +72,20 @@ def planned(
     return list(field_changes(material.to_pylist())), suppressed
 
 
+@pytest.mark.parametrize(
+    ("output", "ours", "held"),
+    [("score", "66.5", "67.0"), ("score", "66.4", "66.0"), ("stage_since", "2026-08-30T09:12:33Z", "2026-08-30")],
+)
+def test_what_a_field_made_of_the_very_value_that_we_want_is_not_written_again(
+    output: str, ours: str, held: str
+) -> None:
+    seen = [{**row, "ours": ours} for row in observed(**{output: held})]
+    assert planned(desired(**{output: ours}), seen, min_points=0) == ([], 0)
+    assert planned(desired(**{output: ours}), observed(**{output: held}), min_points=0) != ([], 0), "we never wrote it"
+    seen = [{**row, "ours": ours} for row in observed(**{output: "9"})]
+    assert planned(desired(**{output: ours}), seen, min_points=0)[0], "somebody else wrote that"
+
+
 def test_what_the_system_holds_already_is_not_written() -> None:
     assert planned(desired(score="66", grade="A"), observed(score="66", grade="A")) == ([], 0)
 

@@ -158,6 +158,22 @@ def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_i
     ]
 
 
+def test_a_number_that_its_field_rounded_is_no_edit_of_somebody(mart: Mart) -> None:
+    settled = [
+        {
+            "key": f"hubspot|contacts|{native_id}|connector_score", "system": "hubspot", "object_type": "contacts",
+            "native_id": native_id, "record": f"hubspot|contacts|{native_id}", "field": "connector_score", "value": "66.5",
+            "ours": "66.5", "observed_at": NOW, "settled_at": NOW, "revision": 1,
+        }
+        for native_id in ("1", "2")
+    ]  # fmt: skip
+    mart.merge("observed", pa.Table.from_pylist(settled, schema=tables.OBSERVED))
+    pull(mart, "contacts", row("1"), row("2"))
+    later = NOW + timedelta(minutes=1)
+    pull(mart, "contacts", row("1", later, connector_score="67"), row("2", later, connector_score="68"), run=2)
+    assert [(each["record"], each["theirs"]) for each in table(mart, "drift")] == [("hubspot|contacts|2", "68")]
+
+
 def test_a_deletion_keeps_what_was_known_and_is_dirty_once(mart: Mart) -> None:
     pull(mart, "contacts", row("1", email="a@b.example", firstname="Ann"))
     clear(mart)
