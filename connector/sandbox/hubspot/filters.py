@@ -108,6 +108,8 @@ def _value(operand: Operand, value: Any) -> Any:
         parsed = _number(text)
     if parsed is None:
         raise Refused(400, f"There was a problem with the request: {text[:100]} is not a valid value.")
+    if operand.kind in ("instant", "datetime") and parse_ms(text) == 0:
+        raise Refused(500, "internal error", None)  # as the real search at the beginning of time
     return parsed
 
 

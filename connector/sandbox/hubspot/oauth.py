@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -78,13 +79,10 @@ def token(call: Call) -> Answer:
         Refused: 400 with HubSpot's older body, whose `status` says what is wrong.
     """
     form: Mapping[str, str] = call.body if isinstance(call.body, dict) else {}
-    settings = call.context.settings
     grant = form.get("grant_type", "")
     if grant not in ("refresh_token", "authorization_code", "client_credentials"):
         raise _refused("BAD_GRANT_TYPE", "missing or unknown grant type")
-    is_known_client = secrets.compare_digest(form.get("client_id", ""), settings.hubspot_client_id)
-    if not is_known_client or form.get("client_secret", "") != settings.hubspot_client_secret:
-        raise _refused("BAD_CLIENT_SECRET" if is_known_client else "BAD_CLIENT_ID", "missing or invalid client")
+    _demand_client(call, form)
     if grant == "client_credentials":
         return _token_of_the_app(call, form)
     scopes: Sequence[str]
@@ -106,6 +104,13 @@ def token(call: Call) -> Answer:
         "scopes": list(scopes),
     }
     return Answer(200, body)
+
+
+def _demand_client(call: Call, form: Mapping[str, str]) -> None:
+    settings = call.context.settings
+    is_known_client = secrets.compare_digest(form.get("client_id", ""), settings.hubspot_client_id)
+    if not is_known_client or form.get("client_secret", "") != settings.hubspot_client_secret:
+        raise _refused("BAD_CLIENT_SECRET" if is_known_client else "BAD_CLIENT_ID", "missing or invalid client")
 
 
 def _access_token(call: Call, scopes: Sequence[str]) -> str:
@@ -186,6 +191,32 @@ def revoke(call: Call) -> Answer:
     """`DELETE /oauth/v1/refresh-tokens/{token}` -> 204; access tokens that were made with it live on until they expire."""
     store_token(call.context.database, call.parts["token"], REVOKED, (), None)
     return Answer(204)
+
+
+def introspect(call: Call) -> Answer:
+    """`POST /oauth/{2026-03,2026-09}/token/introspect`: what a token of the app is; one that is no more is not `active`."""
+    named = _named(call)
+    for use, describe in (("access_token", describe_access_token), ("refresh_token", describe_refresh_token)):
+        try:
+            told: dict[str, Any] = describe(named).body
+        except Refused:
+            continue
+        client_id = named.context.settings.hubspot_client_id
+        return Answer(200, {"client_id": client_id, **told, "active": True, "token_use": use})
+    return Answer(200, {"active": False})
+
+
+def revoke_named(call: Call) -> Answer:
+    """`POST /oauth/{2026-03,2026-09}/token/revoke`."""
+    revoke(_named(call))
+    return Answer(200, {})
+
+
+def _named(call: Call) -> Call:
+    """The call about the token in its form; raises Refused where the client is not the app."""
+    form: Mapping[str, str] = call.body if isinstance(call.body, dict) else {}
+    _demand_client(call, form)
+    return replace(call, parts={"token": form.get("token", "")})
 
 
 def _json(value: Any) -> str:

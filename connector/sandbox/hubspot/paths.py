@@ -65,7 +65,7 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "forms": ("/marketing/v3/forms", "/marketing/forms/2026-09"),
     "submissions": ("/form-integrations/v1/submissions/forms",),
     "email events": ("/email/public/v1/events",),
-    "events": ("/events/v3/events", "/events/event-analytics/2026-09"),
+    "events": ("/events/v3/events", "/events/event-analytics/2026-09", "/events/event-occurrences/2026-09"),
     "webhooks": ("/webhooks/v3",),
     "journal": ("/webhooks-journal/journal/2026-09",),
     "journal subscriptions": ("/webhooks-journal/subscriptions/2026-09",),
@@ -73,6 +73,7 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "consent": ("/oauth/authorize",),
     "access tokens": ("/oauth/v1/access-tokens",),
     "refresh tokens": ("/oauth/v1/refresh-tokens",),
+    "token work": ("/oauth/2026-09/token",),
     "token": ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"),
 }
 
@@ -113,6 +114,8 @@ def _oauth_endpoints() -> Iterator[Endpoint]:
     rows = [
         ("GET", "consent", "", oauth.authorize),
         ("POST", "token", "", oauth.token),
+        ("POST", "token work", "/introspect", oauth.introspect),
+        ("POST", "token work", "/revoke", oauth.revoke_named),
         ("GET", "access tokens", "/{token}", oauth.describe_access_token),
         ("GET", "refresh tokens", "/{token}", oauth.describe_refresh_token),
         ("DELETE", "refresh tokens", "/{token}", oauth.revoke),

@@ -23,6 +23,7 @@ from connector.sandbox.salesforce import (
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.schema import SObject
+from connector.sandbox.salesforce.seeding import ORGANIZATION_ID
 
 VERSIONS = range(31, 69)
 
@@ -100,19 +101,11 @@ def _counted(one: SObject) -> str:
 
 def _resources(call: Call) -> Answer:
     names = (
-        "tooling",
-        "metadata",
-        "query",
-        "queryAll",
-        "recent",
-        "search",
-        "parameterizedSearch",
-        "composite",
-        "sobjects",
-        "limits",
-        "jobs",
-    )
-    return Answer(200, {name: f"{call.base}/{name}" for name in names})
+        "tooling", "metadata", "query", "queryAll", "recent", "search", "parameterizedSearch", "composite", "sobjects",
+        "limits", "jobs",
+    )  # fmt: skip
+    whose = f"http://{call.headers.get('host', '')}/id/{ORGANIZATION_ID}/{call.access.user_id}"
+    return Answer(200, {**{name: f"{call.base}/{name}" for name in names}, "identity": whose})
 
 
 def _composite_index(call: Call) -> Answer:
@@ -145,6 +138,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("DELETE", f"/sobjects/{_OBJECT}/{_ID}", records.remove),
     ("PATCH", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.upsert),
     ("GET", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.read_by_key),
+    ("DELETE", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.remove_by_key),
     ("GET", "/composite", _composite_index),
     ("POST", "/composite", lambda call: composite.composite(call, dispatch)),
     ("POST", "/composite/batch", lambda call: composite.batch(call, dispatch)),

@@ -22,8 +22,10 @@ from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.soql_parser import parse
 from connector.sandbox.salesforce.soql_sql import Compiler
+from connector.sandbox.salesforce.writing import erase
 
-OPERATIONS = ("insert", "update", "upsert", "delete", "query", "queryAll")
+HARD_DELETE = "hardDelete"
+OPERATIONS = ("insert", "update", "upsert", "delete", "hardDelete", "query", "queryAll")
 MOST_RECORDS = 10_000
 IN_CHUNK, MOST_IN_CHUNK = 100_000, 250_000
 CHUNKED = "chunkSize"
@@ -79,6 +81,8 @@ def create_job(call: Call) -> Answer:
         raise RefusedError("InvalidEntity", f"Unable to find object: {given.get('object')}")
     if operation == "upsert" and one.find(str(given.get("externalIdFieldName") or "")) is None:
         raise RefusedError("InvalidJob", "External ID was blank for an upsert operation, or is no field")
+    if operation == HARD_DELETE and not call.org.may_hard_delete(call.access.user_id):
+        raise RefusedError("FeatureNotEnabled", "hardDelete operation requires special user profile permission")
     number = _next(call.org, "sf_async_job")
     body = {
         **({CHUNKED: size} if (size := _chunk_size(call, str(operation))) else {}),
@@ -248,9 +252,13 @@ def _written(call: Call, job: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _chunk(call: Call, job: Mapping[str, Any], records: list[dict[str, Any]]) -> Answer:
     """Some records, by what writes collections."""
-    if job["operation"] == "delete":
+    if job["operation"] in ("delete", HARD_DELETE):
         ids = ",".join(str(each.get("Id", each.get("id"))) for each in records)
-        return collections.delete_many(replace(call, method="DELETE", query={"ids": ids}))
+        answer = collections.delete_many(replace(call, method="DELETE", query={"ids": ids}))
+        gone = [row["id"] for row in answer.body if row["success"]] if job["operation"] == HARD_DELETE else []
+        for native in gone:
+            erase(call.org, call.org.object(job["object"]), native)
+        return answer
     typed = [
         {"attributes": {"type": job["object"]}, **{k: v for k, v in each.items() if k != "attributes"}}
         for each in records

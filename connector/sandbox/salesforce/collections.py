@@ -159,7 +159,10 @@ def _upsert_row(
     call: Call, one: SObject, field: Field, key: Any, record: dict[str, Any], counts: Mapping[str, int]
 ) -> Row:
     if field.name == "Id":
-        return Row(one, full_id(key), record)
+        native = full_id(key)
+        is_wrong = key not in (None, "") and (native is None or native[:3] != one.prefix)
+        wrong = RefusedError("MALFORMED_ID", f"Record ID: id value of incorrect type: {key}", ("Id",))
+        return Row(one, native, record, wrong if is_wrong else None)
     if key is None or key == "":
         error = RefusedError("MISSING_ARGUMENT", f"{field.name} not specified")
         return Row(one, None, record, error)

@@ -201,6 +201,17 @@ def read_by_key(call: Call, name: str, key_name: str, key: str) -> Answer:
     return read(call, name, found[0])
 
 
+def remove_by_key(call: Call, name: str, key_name: str, key: str) -> Answer:
+    """`DELETE /sobjects/X/ExternalId__c/value`."""
+    one = resource(call, name)
+    found = matches(call.org, one, key_field(call.org, call.author, one, key_name), key)
+    if len(found) > 1:
+        return Answer(300, [f"{call.base}/sobjects/{one.name}/{native}" for native in found])
+    if not found:
+        raise not_found()
+    return remove(call, name, found[0])
+
+
 def deleted(call: Call, name: str) -> Answer:
     """`GET /sobjects/X/deleted?start&end`; seconds are ignored."""
     one = resource(call, name)

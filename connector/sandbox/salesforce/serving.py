@@ -96,7 +96,8 @@ def _identity_routes(org: Org) -> list[web.RouteDef]:
 
     async def identity(request: web.Request) -> web.Response:
         request[COST] = 0
-        user_id = auth.user_of(org, request.headers.get("Authorization", ""))
+        named = f"Bearer {request.query.get('oauth_token', '')}"
+        user_id = auth.user_of(org, request.headers.get("Authorization", named))
         if user_id is None:
             return web.Response(status=403, text="Bad_OAuth_Token")
         if (request.match_info["org"], request.match_info["user"]) != (ORGANIZATION_ID, user_id):

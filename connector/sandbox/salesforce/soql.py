@@ -27,6 +27,8 @@ LOCATOR_PREFIX = "01g"
 LOCATOR_LIFE = timedelta(days=2)
 MIN_PAGE_ROWS = 200
 MAX_PAGE_ROWS = 2_000
+MOST_SKIPPED = 2_000
+"""What OFFSET takes (SOQL and SOSL Reference, "OFFSET")."""
 KEPT_LOCATORS = 16
 
 
@@ -54,6 +56,8 @@ class Queries:
     def run(self, text: str, reader: Reader, *, include_deleted: bool) -> dict[str, Any]:
         """The first page of a query; raises RefusedError."""
         query = parse(text)
+        if (query.offset or 0) > MOST_SKIPPED:
+            raise RefusedError("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {MOST_SKIPPED}")
         compiler = Compiler(self._org, reader.access, text, query)
         if query.is_count:
             return self._count(compiler, include_deleted)

@@ -181,6 +181,19 @@ def test_a_revoked_grant_gives_no_more_access() -> None:
         assert (refused.status_code, refused.json()["status"]) == (400, "BAD_REFRESH_TOKEN")
 
 
+def test_a_token_is_described_and_revoked_by_the_dated_paths() -> None:
+    with portal() as hub:
+        made = refresh(hub, "/oauth/2026-03/token").json()
+        for name, path in (("access_token", "/oauth/2026-03/token"), ("refresh_token", "/oauth/2026-09/token")):
+            form = {**OAUTH, "token": made[name]}
+            told = hub.raw("POST", f"{path}/introspect", data=form).json()
+            assert (told["active"], told["token_use"], told["hub_id"]) == (True, name, 4711)
+        assert hub.raw("POST", f"{path}/introspect", data={"token": made[name]}).status_code == 400
+        assert hub.raw("POST", f"{path}/revoke", data=form).status_code == 200
+        assert hub.raw("POST", f"{path}/introspect", data=form).json() == {"active": False}
+        assert refresh(hub, path).status_code == 400
+
+
 def test_a_url_that_is_too_long_is_refused() -> None:
     with portal() as hub:
         assert hub.raw("GET", f"{CONTACTS}?properties={'x' * 20_000}").status_code == 414

@@ -104,6 +104,8 @@ def test_behavioural_events_can_be_narrowed_down_and_paged(hub: Portal) -> None:
     rest = hub.call("GET", f"{path}&limit=6&sort=occurredAt&after={after}", status=200)
     assert [each["id"] for each in page["results"] + rest["results"]] == [str(number) for number in range(10)]
     assert "paging" not in rest
+    dated = path.replace("/events/v3/events", "/events/event-occurrences/2026-03")
+    assert len(hub.call("GET", dated, status=200)["results"]) == len(page["results"] + rest["results"])
 
 
 def test_a_form_makes_or_moves_the_contact_and_keeps_the_submission(hub: Portal) -> None:

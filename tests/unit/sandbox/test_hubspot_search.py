@@ -125,6 +125,14 @@ def test_what_cannot_be_searched_is_refused(hub: Portal, body: dict[str, Any]) -
     assert hub.search("contacts", 400, **body)["status"] == "error"
 
 
+def test_a_search_from_the_beginning_of_time_is_an_error_of_hubspots_own(hub: Portal) -> None:
+    for value in ("0", "1970-01-01T00:00:00Z"):
+        since = {"propertyName": "lastmodifieddate", "operator": "GTE", "value": value}
+        assert hub.search("contacts", 500, filters=[since])["message"] == "internal error"
+    since = {"propertyName": "lastmodifieddate", "operator": "GTE", "value": "1"}
+    assert hub.search("contacts", 200, filters=[since])["total"] > 0
+
+
 def test_links_can_be_searched_for() -> None:
     links = [("contacts", 1002, "companies", 7, 279)]
     companies = [{"id": "7", "properties": {"name": "Acme"}, "createdAt": START_MS, "updatedAt": START_MS}]

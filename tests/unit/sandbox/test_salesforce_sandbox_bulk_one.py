@@ -82,6 +82,18 @@ def test_a_csv_batch_has_an_outcome_for_each_row(older: Older, server: OrgClient
     ]  # fmt: skip
 
 
+def test_what_is_deleted_for_good_needs_a_permission_and_is_in_no_recycle_bin(older: Older, server: OrgClient) -> None:
+    gone = server.create("Contact", LastName="Doe")
+    assert older.job("hardDelete", "CSV", status=400)["exceptionCode"] == "FeatureNotEnabled"
+    server.create("PermissionSet", Name="Eraser", Label="Eraser", PermissionsBulkApiHardDelete=True)
+    server.assign("Eraser")
+    job = older.job("hardDelete", "CSV")["id"]
+    place = older.batch(job, f"Id\n{gone}\n", "CSV")
+    assert older.get(f"{place}/result").splitlines()[1].split(",")[1] == '"true"'
+    found = server.call("GET", f"/queryAll?q=SELECT+Id+FROM+Contact+WHERE+Id='{gone}'")
+    assert found["records"] == []
+
+
 def test_an_xml_batch_clears_what_is_nil_and_leaves_what_is_empty(older: Older, server: OrgClient) -> None:
     native = server.create("Contact", LastName="X", FirstName="Al", Title="CEO", Customer_Number__c="XB1")
     key = "<externalIdFieldName>Customer_Number__c</externalIdFieldName>"
@@ -150,6 +162,10 @@ def test_the_address_that_a_token_names_tells_who_it_is(server: OrgClient) -> No
         known["preferred_username"],
     )
     assert requests.get(known["sub"], timeout=10).status_code == 403
+    assert server.call("GET", "")["identity"] == known["sub"]
+    token = str(server.session.headers["Authorization"]).partition(" ")[2]
+    by_address = requests.get(known["sub"], params={"format": "json", "oauth_token": token}, timeout=10)
+    assert by_address.json()["user_id"] == known["user_id"]
     assert server.session.get(known["sub"][:-3] + "AAB", timeout=10).status_code == 403
 
 

@@ -91,6 +91,16 @@ def test_upsert_by_key_tells_what_it_created_and_refuses_a_key_twice(client: Org
     assert second[2]["errors"][0]["message"].startswith("Duplicate external id specified")
 
 
+def test_an_upsert_by_id_makes_no_record_of_an_id_that_is_none(client: OrgClient) -> None:
+    records = [
+        {"attributes": {"type": "Lead"}, "Id": native, "LastName": "Doe", "Company": "Acme"}
+        for native in ("00Q-no-such-id", "0035g0000000001AAA", None)
+    ]
+    told = client.call("PATCH", "/composite/sobjects/Lead/Id", {"records": records})
+    assert [row["success"] for row in told] == [False, False, True]
+    assert {row["errors"][0]["statusCode"] for row in told[:2]} == {"MALFORMED_ID"}
+
+
 def test_two_hundred_records_are_taken_and_one_more_is_not(client: OrgClient) -> None:
     records = rows("Campaign", *({"Name": str(number)} for number in range(201)))
     assert len(send(client, "POST", records[:200])) == 200

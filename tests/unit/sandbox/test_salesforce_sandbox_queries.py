@@ -26,6 +26,12 @@ def found(client: OrgClient, soql: str, column: str = "LastName") -> list[str]:
     return [record[column] for record in client.query(soql)["records"]]
 
 
+def test_a_query_skips_two_thousand_records_and_not_one_more(client: OrgClient) -> None:
+    assert found(client, "SELECT LastName FROM Contact LIMIT 5 OFFSET 2000") == []
+    code, message = client.refusal("SELECT Id FROM Contact LIMIT 5 OFFSET 2001")
+    assert (code, message) == ("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000")
+
+
 @pytest.mark.parametrize(
     ("where", "names"),
     [

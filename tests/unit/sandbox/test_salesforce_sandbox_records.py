@@ -148,6 +148,15 @@ def test_upsert_creates_then_updates_then_cannot_tell_which(client: OrgClient) -
     assert client.raw("PATCH", "/sobjects/Contact/Title/x", json={"LastName": "y"}).status_code == 404
 
 
+def test_a_record_is_deleted_by_the_value_of_a_key_unless_several_have_it(client: OrgClient) -> None:
+    one, other, third = (client.create("Contact", LastName="Doe", Email=f"{name}@gone.example") for name in "abb")
+    path = "/sobjects/Contact/Email"
+    client.call("DELETE", f"{path}/a@gone.example", None, 204)
+    assert client.call("GET", f"/sobjects/Contact/{one}", None, 404)[0]["errorCode"] == "ENTITY_IS_DELETED"
+    assert len(client.call("DELETE", f"{path}/b@gone.example", None, 300)) == len((other, third))
+    assert client.call("DELETE", f"{path}/a@gone.example", None, 404)[0]["errorCode"] == "NOT_FOUND"
+
+
 def test_a_unique_key_is_refused_with_the_id_of_its_holder_until_that_is_deleted(client: OrgClient) -> None:
     native = client.create("Task", Subject="x", Task_Key__c="K")
     code, message, _ = error(client, "POST", "/sobjects/Task", {"Subject": "x", "Task_Key__c": "K"})
