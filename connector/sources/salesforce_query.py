@@ -74,6 +74,8 @@ UNSEEN_FIELD = ("INVALID_FIELD", UNSEEN_OBJECT)
 TOO_SLOW = "QUERY_TIMEOUT"
 #: /deleted tells no more than 600,000 ids.
 TOO_MANY_DELETED = "EXCEEDED_ID_LIMIT"
+#: /deleted ignores seconds, so that a bound of 15 days ago lies before them and is refused as a whole; clocks differ, too.
+_BORDER = timedelta(minutes=5)
 #: What Bulk API cannot select: compound fields and files.
 NOT_IN_BULK = ("other",)
 
@@ -349,7 +351,7 @@ def _in_bulk(org: Org, reading: Reading) -> Iterator[Page | StreamFailure]:
 
 def _deleted_path(org: Org, reading: Reading) -> str:
     now = clock.now() + timedelta(seconds=org.clock_skew_s)
-    start = max(datetime.fromisoformat(reading.deleted_low or ""), now - DELETED_WITHIN)
+    start = max(datetime.fromisoformat(reading.deleted_low or ""), now - DELETED_WITHIN + _BORDER)
     end = max(now, start + timedelta(minutes=1))  # our clock may be behind
     return f"sobjects/{reading.object_type}/deleted/?start={literal(start)}&end={literal(end)}"
 

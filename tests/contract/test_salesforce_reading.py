@@ -181,3 +181,20 @@ def test_of_streams_that_are_only_asked_for_news_nothing_is_missed_by_reading_ev
     assert pull() == set()
     asked = client.admin("GET", f"/calls?since={since}&list=1")
     assert [row["cost"] for row in asked if row["cost"]] == [1], "quiet streams are only asked"
+
+
+def test_after_a_pause_longer_than_deletions_are_told_those_of_the_last_days_are_asked_for_all_the_same(
+    client: OrgClient, pass_time: Callable[[float], None]
+) -> None:
+    members = next(stream for stream in STREAMS if stream.name == "campaign_members")
+    campaign = client.create("Campaign", Name="Fair")
+    member = client.create("CampaignMember", CampaignId=campaign, LeadId=client.lead())
+    (page,) = connected(client).source.pages([Request(members, ("Status",), None)])
+    assert isinstance(page, Page)
+    pass_time(20 * 86_400)
+    client.sign_in()
+    client.call("DELETE", f"/sobjects/CampaignMember/{member}", None, 204)
+    pass_time(120)
+    told = list(connected(client).source.pages([Request(members, ("Status",), page.cursor)]))
+    rows = [row for each in told if isinstance(each, Page) for row in each.rows.to_pylist()]
+    assert [(row["native_id"], row["is_deleted"]) for row in rows] == [(member, True)]
