@@ -38,11 +38,12 @@ def refreshed(
     ours = _sorted(held()) if held else np.empty(0, np.int64)
     going = start.refreshing
     total = search.count(api, wanted.object_type)
+    above = _id(going.after) if going else 0
     while True:
-        above = int(going.after) if going else 0
         page = search.page_by_id(api, wanted, going.after if going else None)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
         vanished = _vanished(api, wanted.object_type, _absent(ours, page, above))
+        above = max(_listed(page), default=above)
         before = going.rows if going else 0
         going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records))
         at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
@@ -73,10 +74,21 @@ def _sorted(ids: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.sort(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 
-def _absent(ours: np.ndarray[Any, np.dtype[np.int64]], page: Listing, above: int) -> list[str]:
-    """The ids that we hold in the part of the list that this page covers, and that are not on it."""
-    listed = {int(row.id) for row in page.records if row.id.isdigit()}
-    up_to = int(page.after) if page.after is not None else _NO_END
+def _id(after: str) -> int | None:
+    """The id that a place in the list stands for; HubSpot's own example of a place is none."""
+    return int(after) if after.isdigit() else None
+
+
+def _listed(page: Listing) -> set[int]:
+    return {int(row.id) for row in page.records if row.id.isdigit()}
+
+
+def _absent(ours: np.ndarray[Any, np.dtype[np.int64]], page: Listing, above: int | None) -> list[str]:
+    """The ids that we hold in the part of the list that this page covers, and that are not on it. After which id it begins is
+    not known (None) of the first page after a kill, where places are no ids: then it begins with its own first one."""
+    listed = _listed(page)
+    above = min(listed, default=_NO_END) if above is None else above
+    up_to = max(listed, default=above) if page.after is not None else _NO_END
     first, last = np.searchsorted(ours, [above, up_to], side="right")
     return [str(each) for each in ours[first:last].tolist() if each not in listed]
 

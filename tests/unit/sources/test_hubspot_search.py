@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
@@ -147,6 +148,23 @@ def test_listing_anew_goes_on_after_a_kill_and_does_not_touch_what_is_known_of_c
     resumed = refreshing(portal, at, [50, 300])
     assert ids([first, *resumed]) == list(range(1, 251))
     assert [each for page in resumed for each in page.vanished] == [("300", None)]
+
+
+def test_listing_anew_goes_on_where_places_in_the_list_are_no_ids() -> None:
+    portal = Portal(dict.fromkeys([*range(1, 100), *range(101, 250), *range(251, 351)], NOW_MS))
+    by_number = portal.listed
+
+    def listed(object_type: str, properties: Sequence[str], after: str | None, **more: bool) -> Listing:
+        page = by_number(object_type, properties, None if after is None else after.removeprefix("NTI"), **more)
+        return page if page.after is None else replace(page, after=f"NTI{page.after}")
+
+    portal.listed = listed  # type: ignore[method-assign]
+    gone = [100, 250, 999]
+    whole = refreshing(portal, AT, gone)
+    assert [each for page in whole for each, _ in page.vanished] == ["100", "250", "999"]
+    resumed = refreshing(portal, position(str(whole[0].position)), gone)
+    assert ids([whole[0], *resumed]) == sorted(portal.modified)
+    assert {each for page in [whole[0], *resumed] for each, _ in page.vanished} >= {"250", "999"}
 
 
 CALLS = Wanted("calls", ("hs_call_title",), "hs_lastmodifieddate")
