@@ -195,20 +195,28 @@ def list_users(call: Call) -> Answer:
         "SELECT id, body FROM hubspot_owner WHERE archived = 0 AND id > ? ORDER BY id LIMIT ?", (start, limit + 1)
     ).fetchall()
     owners = [orjson.loads(row["body"]) for row in rows[:limit]]
-    names = {"firstName": "firstName", "lastName": "lastName", "email": "email"}
-    results = [
-        {
-            "id": str(each["userId"]),
-            "superAdmin": False,
-            "roleIds": [],
-            **{new: each[old] for new, old in names.items()},
-        }
-        for each in owners
-    ]
+    results = [_user(each) for each in owners]
     body: dict[str, Any] = {"results": results}
     if len(rows) > limit:
         body["paging"] = call.paging(str(owners[-1]["id"]))
     return Answer(200, body, len(results))
+
+
+def get_user(call: Call) -> Answer:
+    """`GET /settings/v3/users/{id}`, with `?idProperty=EMAIL` by the address."""
+    name = "email" if call.one("idProperty").upper() == "EMAIL" else "userId"
+    row = call.context.database.execute(
+        f"SELECT body FROM hubspot_owner WHERE archived = 0 AND CAST(json_extract(body, '$.{name}') AS TEXT) = ?",
+        (call.parts["id"],),
+    ).fetchone()
+    if row is None:
+        raise not_found()
+    return Answer(200, _user(orjson.loads(row["body"])), 1)
+
+
+def _user(owner: dict[str, Any]) -> dict[str, Any]:
+    known = {name: owner[name] for name in ("firstName", "lastName", "email")}
+    return {"id": str(owner["userId"]), "superAdmin": False, "roleIds": [], **known}
 
 
 def pipeline_of(call: Call) -> dict[str, Any]:

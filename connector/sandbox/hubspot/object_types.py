@@ -146,6 +146,7 @@ OBJECT_TYPES: tuple[ObjectType, ...] = (
     _activity("emails", "0-49", "hs_email_subject", scopes=("sales-email-read",)),
     _activity("meetings", "0-47", "hs_meeting_title", "hs_meeting_body"),
     _activity("communications", "0-18", "hs_communication_body"),
+    _activity("postal_mail", "0-116", "hs_postal_mail_body"),
     _further(
         "products", "0-7", "name", "description", "price", required=("name",), scope="e-commerce", created="createdate"
     ),
@@ -195,7 +196,11 @@ _ACTIVITY_IDS: tuple[tuple[str, int, int, int, int], ...] = (
     ("emails", 198, 186, 210, 224),
     ("meetings", 200, 188, 212, 226),
     ("communications", 81, 87, 85, 83),
+    ("postal_mail", 453, 459, 457, 455),
 )
+
+#: Seen from the record, the number of a link is one less; of these one more.
+_REVERSED_ABOVE = ("communications", "postal_mail")
 
 ASSOCIATION_TYPES: tuple[AssociationType, ...] = (
     *_both("contacts", "companies", 1, 2, "Primary"),
@@ -224,6 +229,6 @@ ASSOCIATION_TYPES: tuple[AssociationType, ...] = (
         link
         for activity, *ids in _ACTIVITY_IDS
         for target, type_id in zip(("contacts", "companies", "deals", "tickets"), ids, strict=True)
-        for link in _both(activity, target, type_id, type_id + (1 if activity == "communications" else -1))
+        for link in _both(activity, target, type_id, type_id + (1 if activity in _REVERSED_ABOVE else -1))
     ),
 )

@@ -97,7 +97,8 @@ def _account_endpoints() -> Iterator[Endpoint]:
         ],
     )
     yield from area("old pipelines", [("GET", "/{type}", account.list_old_pipelines, reads)])
-    yield from area("users", [("GET", "", account.list_users, any_of("settings.users.read"))])
+    users = any_of("settings.users.read")
+    yield from area("users", [("GET", "", account.list_users, users), ("GET", "/{id}", account.get_user, users)])
     owners = any_of("crm.objects.owners.read")
     yield from area("owners", [("GET", "", account.list_owners, owners), ("GET", "/{id}", account.get_owner, owners)])
     anyone = any_of()

@@ -194,6 +194,38 @@ def test_pipelines_of_old_and_the_users_have_the_shape_of_their_paths(hub: Porta
     assert hub.call("GET", "/settings/v3/users", status=200) == {"results": []}
 
 
+def test_a_user_is_found_by_id_and_by_address() -> None:
+    with portal() as hub:
+        owner = {
+            "id": "64",
+            "userId": 7,
+            "email": "ann@x.com",
+            "firstName": "Ann",
+            "lastName": "Lee",
+            "archived": False,
+        }
+        hub.context.database.execute(
+            "INSERT INTO hubspot_owner (id, body, archived) VALUES (64, ?, 0)", (json.dumps(owner),)
+        )
+        for path in ("/settings/v3/users/7", "/settings/users/2026-03/ann@x.com?idProperty=EMAIL"):
+            assert hub.call("GET", path, status=200)["email"] == "ann@x.com"
+        hub.call("GET", "/settings/v3/users/8", status=404)
+
+
+def test_a_letter_is_an_activity_that_is_linked_to_a_person_at_once(hub: Portal) -> None:
+    person = hub.create(email="letter@x.com")
+    kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 453}
+    body = {
+        "properties": {"hs_timestamp": "2026-09-01T00:00:00Z", "hs_postal_mail_body": "Dear Ann"},
+        "associations": [{"to": {"id": person}, "types": [kind]}],
+    }
+    letter = hub.call("POST", "/crm/v3/objects/postal_mail", body, 201)["id"]
+    path = "/crm/v4/associations/contacts/postal_mail/batch/read"
+    (found,) = hub.call("POST", path, {"inputs": [{"id": person}]}, 200)["results"]
+    (to,) = found["to"]
+    assert (str(to["toObjectId"]), to["associationTypes"][0]["typeId"]) == (letter, 454)
+
+
 def test_a_link_that_is_made_or_taken_away_is_told_by_webhook_from_each_end() -> None:
     with portal() as hub, listener() as (url, arrived):
         subscribe(hub, url, "contact.associationChange", "company.associationChange")
