@@ -111,7 +111,7 @@ class PowerCut(Exception):
     "place",
     [
         "connector.steps.purge.planfile.without",
-        "connector.steps.purge.erasure.rewrite",
+        "connector.steps.purge.files.rewrite",
         "connector.steps.purge._write",
     ],
 )
