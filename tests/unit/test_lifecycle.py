@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from connector import expressions as given
 from connector import lifecycle, tables
 from connector.lifecycle import Known, LifecycleSection, Stage, TaskSection
+from connector.mart import Mart, MartSection, open_mart
 from connector.section import Section
 from connector.tables import POINT
 from connector.triggers import Places, due_at
@@ -36,15 +37,18 @@ STAGES = LifecycleSection.model_validate(
 )
 
 
-def a_table(schema: pa.Schema, rows: Rows) -> ir.Table:
-    return ibis.memtable(pa.Table.from_pylist([dict.fromkeys(schema.names) | dict(row) for row in rows], schema=schema))
+def kept(mart: Mart, name: str, rows: Rows, schema: pa.Schema | None = None) -> ir.Table:
+    """The rows as a scratch table, in the shape of the mart's table of that name unless another is given."""
+    schema = schema or tables.TABLES[name]
+    full = [dict.fromkeys(schema.names) | dict(row) for row in rows]
+    return mart.keep(f"given_{name}", pa.Table.from_pylist(full, schema=schema))
 
 
 @dataclass
 class House:
     """One person and what runs make of her score."""
 
-    backend: Any
+    mart: Mart
     section: LifecycleSection = STAGES
     tasks: dict[str, TaskSection] = field(default_factory=dict)
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -59,36 +63,37 @@ class House:
 
     def facts(self, score: float, now: datetime) -> ir.Table:
         known = Known(
-            persons=a_table(
-                tables.PERSON, [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
+            persons=kept(
+                self.mart, "person", [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
             ),
-            accounts=a_table(tables.ACCOUNT, [{"key": "acme", "name": "Acme"}]),
-            scores=a_table(
-                tables.SCORE, [{"subject": "ann", "score": round(score * POINT), "grade": "B", "reasons": REASONS}]
+            accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
+            scores=kept(
+                self.mart,
+                "score",
+                [{"subject": "ann", "score": round(score * POINT), "grade": "B", "reasons": REASONS}],
             ),
             membership=self.membership(),
-            days=a_table(tables.ENGAGEMENT_DAY, self.days),
-            opportunities=a_table(tables.record_schema("opportunity"), self.opportunities),
-            contact_roles=a_table(
-                tables.record_schema("contact_role"), [{"opportunity": "deal", "person": "sf|Contact|1"}]
-            ),
+            days=kept(self.mart, "engagement_day", self.days),
+            opportunities=kept(self.mart, "opportunity_record", self.opportunities),
+            contact_roles=kept(self.mart, "contact_role_record", [{"opportunity": "deal", "person": "sf|Contact|1"}]),
         )
-        made = lifecycle.facts(lifecycle.conditions(self.section, self.tasks), known, now)
-        return ibis.memtable(self.backend.to_pyarrow(made))
+        self.mart.tell(now=now, run=self.runs)
+        made = lifecycle.facts(lifecycle.conditions(self.section, self.tasks), known, given.NOW)
+        return self.mart.keep("facts", made)
 
     def membership(self) -> ir.Table:
-        return a_table(
-            tables.MEMBERSHIP, [{"key": row["key"], "kind": "person", "owner_id": "ann"} for row in self.records]
+        return kept(
+            self.mart, "membership", [{"key": row["key"], "kind": "person", "owner_id": "ann"} for row in self.records]
         )
 
     def current(self) -> ir.Table:
-        return a_table(tables.STAGE_INTERVAL, list(self.intervals.values()))
+        return kept(self.mart, "stage_interval", list(self.intervals.values()))
 
     def step(self, score: float, now: datetime) -> str:
         """One run at `now`: the stage after it."""
         self.runs += 1
         self.seen = self.facts(score, now)
-        moved = self.backend.to_pyarrow(lifecycle.advance(self.section, self.seen, self.current(), now, self.runs))
+        moved = self.mart.arrow(lifecycle.advance(self.section, self.seen, self.current(), given.NOW, given.RUN))
         self.intervals |= {row["key"]: row for row in moved.to_pylist()}
         (open_one,) = (row for row in self.intervals.values() if row["left_at"] is None)
         return str(open_one["stage"])
@@ -100,30 +105,28 @@ class House:
             self.tasks,
             self.seen,
             current=self.current(),
-            triggers=a_table(tables.TRIGGER, list(self.triggers.values())),
-            issued=a_table(tables.ISSUED, [{"key": "ann", "kind": "person", "anchor": "sf|Contact|1"}]),
-            now=now,
-            run=self.runs,
+            triggers=kept(self.mart, "trigger", list(self.triggers.values())),
+            issued=kept(self.mart, "issued", [{"key": "ann", "kind": "person", "anchor": "sf|Contact|1"}]),
+            now=given.NOW,
+            run=given.RUN,
         )
-        rows = self.backend.to_pyarrow(changed).to_pylist()
+        rows = self.mart.arrow(changed).to_pylist()
         self.triggers |= {row["key"]: row for row in rows}
         fired = [row for row in rows if row["run"] == self.runs and row["fired_at"] == now]
         if not fired:
             return []
-        fresh = a_table(tables.TRIGGER, fired)
+        fresh = kept(self.mart, "fired", fired, tables.TRIGGER)
         places = Places(
-            persons=a_table(
-                tables.PERSON, [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
+            persons=kept(
+                self.mart, "person", [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
             ),
-            accounts=a_table(tables.ACCOUNT, [{"key": "acme", "name": "Acme"}]),
-            records=a_table(tables.record_schema("person"), self.records),
+            accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
+            records=kept(self.mart, "person_record", self.records),
             membership=self.membership(),
-            opportunities=a_table(tables.record_schema("opportunity"), self.opportunities),
-            contact_roles=a_table(
-                tables.record_schema("contact_role"), [{"opportunity": "deal", "person": "hub|contacts|9"}]
-            ),
+            opportunities=kept(self.mart, "opportunity_record", self.opportunities),
+            contact_roles=kept(self.mart, "contact_role_record", [{"opportunity": "deal", "person": "hub|contacts|9"}]),
         )
-        chosen = self.backend.to_pyarrow(lifecycle.targets(self.tasks, fresh, self.seen, self.current(), places))
+        chosen = self.mart.arrow(lifecycle.targets(self.tasks, fresh, self.seen, self.current(), places))
         drafted: list[dict[str, Any]] = lifecycle.draft(self.tasks, chosen, now, self.runs).to_pylist()
         return drafted
 
@@ -138,22 +141,21 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def backend() -> Any:
-    connected = ibis.duckdb.connect()
-    connected.raw_sql("set TimeZone = 'UTC'")
-    return connected
+def mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mart]:
+    with open_mart(MartSection(), tmp_path_factory.mktemp("lifecycle")) as opened:
+        yield opened
 
 
-def test_a_person_rises_over_several_stages_at_once_and_falls_to_the_one_that_keeps_them(backend: Any) -> None:
-    house = House(backend)
+def test_a_person_rises_over_several_stages_at_once_and_falls_to_the_one_that_keeps_them(mart: Mart) -> None:
+    house = House(mart)
     scores = [10, 70, 55, 49, 35, 29, 70, 10]
     assert [house.step(score, NOW + at * 2 * DAY) for at, score in enumerate(scores)] == [
         "Discover", "Buy", "Buy", "Engage", "Engage", "Discover", "Buy", "Discover",
     ]  # fmt: skip
 
 
-def test_who_dwells_too_short_falls_later_but_rises_at_once(backend: Any) -> None:
-    house = House(backend)
+def test_who_dwells_too_short_falls_later_but_rises_at_once(mart: Mart) -> None:
+    house = House(mart)
     assert house.step(45, NOW) == "Engage"
     assert house.step(10, NOW + DAY / 2) == "Engage"
     assert house.step(70, NOW + DAY * 0.6) == "Buy"
@@ -161,16 +163,16 @@ def test_who_dwells_too_short_falls_later_but_rises_at_once(backend: Any) -> Non
     assert house.step(10, NOW + DAY * 1.7) == "Discover"
 
 
-def test_the_end_of_a_dwell_is_due(backend: Any) -> None:
-    house = House(backend)
+def test_the_end_of_a_dwell_is_due(mart: Mart) -> None:
+    house = House(mart)
     house.step(45, NOW)
     later = NOW + DAY / 2
-    rows = backend.to_pyarrow(lifecycle.due(STAGES, house.facts(10, later), house.current(), later)).to_pylist()
+    rows = mart.arrow(lifecycle.due(STAGES, house.facts(10, later), house.current(), later)).to_pylist()
     assert [(row["key"], row["due_at"]) for row in rows] == [("ann|dwell", NOW + DAY)]
 
 
-def test_an_interval_says_why_it_began_and_ended(backend: Any) -> None:
-    house = House(backend)
+def test_an_interval_says_why_it_began_and_ended(mart: Mart) -> None:
+    house = House(mart)
     for at, score in enumerate((10, 70, 10)):
         house.step(score, NOW + at * 2 * DAY)
     told = [(row["stage"], row["why"], row["left_why"]) for row in house.intervals.values()]
@@ -181,15 +183,15 @@ def test_an_interval_says_why_it_began_and_ended(backend: Any) -> None:
     ]
 
 
-def test_an_open_opportunity_of_one_of_the_records_is_a_fact(backend: Any) -> None:
-    house = House(backend, opportunities=[{"key": "deal", "is_closed": False}])
+def test_an_open_opportunity_of_one_of_the_records_is_a_fact(mart: Mart) -> None:
+    house = House(mart, opportunities=[{"key": "deal", "is_closed": False}])
     assert house.step(0, NOW) == "Buy"
-    closed = House(backend, opportunities=[{"key": "deal", "is_closed": True}])
+    closed = House(mart, opportunities=[{"key": "deal", "is_closed": True}])
     assert closed.step(0, NOW) == "Discover"
 
 
-def test_a_stage_that_is_no_longer_defined_is_left_for_the_best_that_lets_in(backend: Any) -> None:
-    house = House(backend)
+def test_a_stage_that_is_no_longer_defined_is_left_for_the_best_that_lets_in(mart: Mart) -> None:
+    house = House(mart)
     house.step(70, NOW)
     stages = [{"name": "New"}, {"name": "Hot", "enter": "score > 50", "exit": "score < 9"}]
     house.section = LifecycleSection.model_validate({"stages": stages})
@@ -197,7 +199,7 @@ def test_a_stage_that_is_no_longer_defined_is_left_for_the_best_that_lets_in(bac
     assert "the stage is no longer defined to Hot" in {row["left_why"] for row in house.intervals.values()}
 
 
-def test_windows_of_counts_end_at_midnight_and_are_due_then(backend: Any) -> None:
+def test_windows_of_counts_end_at_midnight_and_are_due_then(mart: Mart) -> None:
     section = LifecycleSection.model_validate(
         {
             "stages": [
@@ -215,37 +217,35 @@ def test_windows_of_counts_end_at_midnight_and_are_due_then(backend: Any) -> Non
         "events": 2,
         "last_at": NOW - 6 * DAY,
     }
-    house = House(backend, section=section, days=[row])
-    (facts,) = backend.to_pyarrow(house.facts(0, NOW)).to_pylist()
+    house = House(mart, section=section, days=[row])
+    (facts,) = mart.arrow(house.facts(0, NOW)).to_pylist()
     assert (facts["count_of_page_viewed_7"], facts["days_since_page_viewed"], facts["last_event_at"]) == (
         2,
         6,
         NOW - 6 * DAY,
     )
     assert facts["due_at"] == datetime(2026, 11, 25, tzinfo=UTC)
-    (later,) = backend.to_pyarrow(house.facts(0, NOW + DAY)).to_pylist()
+    (later,) = mart.arrow(house.facts(0, NOW + DAY)).to_pylist()
     assert (later["count_of_page_viewed_7"], later["days_since_page_viewed"]) == (0, 7)
     assert later["due_at"] == datetime(2026, 12, 8, tzinfo=UTC)  # 20 days since; on the 9th it is more
 
 
-def test_a_person_who_was_merged_away_takes_up_the_stage_again_after_a_split(backend: Any) -> None:
-    house = House(backend)
+def test_a_person_who_was_merged_away_takes_up_the_stage_again_after_a_split(mart: Mart) -> None:
+    house = House(mart)
     house.step(70, NOW)
-    gone = a_table(pa.schema({"subject": tables.TEXT}), [{"subject": "ann"}])
-    (closed,) = backend.to_pyarrow(lifecycle.close_merged(house.current(), gone, NOW + DAY, 2)).to_pylist()
+    gone = kept(mart, "gone", [{"subject": "ann"}], pa.schema({"subject": tables.TEXT}))
+    (closed,) = mart.arrow(lifecycle.close_merged(house.current(), gone, NOW + DAY, 2)).to_pylist()
     assert (closed["left_at"], closed["left_why"]) == (NOW + DAY, lifecycle.MERGED)
-    (open_again,) = backend.to_pyarrow(lifecycle.resume(a_table(tables.STAGE_INTERVAL, [closed]), gone, 3)).to_pylist()
+    (open_again,) = mart.arrow(lifecycle.resume(kept(mart, "stage_interval", [closed]), gone, 3)).to_pylist()
     assert (open_again["key"], open_again["stage"], open_again["left_at"]) == (closed["key"], "Buy", None)
 
 
-def test_metrics_count_who_is_in_a_stage_and_who_moved_on(backend: Any) -> None:
-    house = House(backend)
+def test_metrics_count_who_is_in_a_stage_and_who_moved_on(mart: Mart) -> None:
+    house = House(mart)
     for at, score in enumerate((10, 45, 70, 10)):
         house.step(score, NOW + at * 2 * DAY)
-    scores = a_table(
-        tables.SCORE, [{"subject": "ann", "model": "default", "score": 10 * POINT, "engagement": 4 * POINT}]
-    )
-    rows = backend.to_pyarrow(lifecycle.stage_metrics(STAGES, house.current(), scores, NOW + 8 * DAY)).to_pylist()
+    scores = kept(mart, "score", [{"subject": "ann", "model": "default", "score": 10 * POINT, "engagement": 4 * POINT}])
+    rows = mart.arrow(lifecycle.stage_metrics(STAGES, house.current(), scores, NOW + 8 * DAY)).to_pylist()
     told = [
         (row["stage"], row["contacts"], row["moved_up"], row["fell_back"], row["average_days"], row["conversion"])
         for row in rows
@@ -257,16 +257,16 @@ def test_metrics_count_who_is_in_a_stage_and_who_moved_on(backend: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------- tasks
 
 
-def test_a_trigger_fires_once_and_again_only_after_it_was_armed_again(backend: Any) -> None:
-    house = House(backend, tasks=HOT)
+def test_a_trigger_fires_once_and_again_only_after_it_was_armed_again(mart: Mart) -> None:
+    house = House(mart, tasks=HOT)
     scores = [10, 65, 70, 55, 65, 49, 65]
     made = [len(house.fired(score, NOW + at * DAY)) for at, score in enumerate(scores)]
     assert made == [0, 1, 0, 0, 0, 0, 1]
     assert house.triggers["ann|call"]["episode"] == 2
 
 
-def test_the_first_run_of_a_trigger_makes_no_tasks_and_neither_does_a_changed_one(backend: Any) -> None:
-    house = House(backend, tasks=HOT)
+def test_the_first_run_of_a_trigger_makes_no_tasks_and_neither_does_a_changed_one(mart: Mart) -> None:
+    house = House(mart, tasks=HOT)
     assert house.fired(70, NOW) == []
     house.tasks = {"call": HOT["call"].model_copy(update={"when": "score crosses 65"})}
     assert house.fired(70, NOW + DAY) == []
@@ -274,32 +274,32 @@ def test_the_first_run_of_a_trigger_makes_no_tasks_and_neither_does_a_changed_on
     assert len(house.fired(70, NOW + 3 * DAY)) == 1
 
 
-def test_the_first_run_makes_tasks_for_events_that_are_young_enough(backend: Any) -> None:
+def test_the_first_run_makes_tasks_for_events_that_are_young_enough(mart: Mart) -> None:
     seen = {"record": "sf|Contact|1", "model": "", "rule": "page_viewed", "day": NOW.date(), "events": 1}
     young = House(
-        backend,
+        mart,
         tasks={"call": HOT["call"].model_copy(update={"first_run_days": 3})},
         days=[seen | {"last_at": NOW - 2 * DAY}],
     )
     assert len(young.fired(70, NOW)) == 1
-    old = House(backend, tasks=young.tasks, days=[seen | {"last_at": NOW - 4 * DAY}])
+    old = House(mart, tasks=young.tasks, days=[seen | {"last_at": NOW - 4 * DAY}])
     assert old.fired(70, NOW) == []
 
 
-def test_a_stage_that_begins_is_a_trigger(backend: Any) -> None:
+def test_a_stage_that_begins_is_a_trigger(mart: Mart) -> None:
     task = TaskSection.model_validate({"when": "stage becomes 'Buy'", "subject": "Offer"})
-    house = House(backend, tasks={"offer": task})
+    house = House(mart, tasks={"offer": task})
     assert [len(house.fired(score, NOW + at * DAY)) for at, score in enumerate((10, 45, 70, 80))] == [0, 0, 1, 0]
 
 
-def test_a_task_says_who_why_and_until_when(backend: Any) -> None:
+def test_a_task_says_who_why_and_until_when(mart: Mart) -> None:
     task = TaskSection.model_validate(
         {
             "when": "score crosses 60",
             "subject": "Call {{ person.first_name }}\n at {{ account.name }}: {{ reasons[0].text }}",
         }
     )
-    house = House(backend, tasks={"call": task})
+    house = House(mart, tasks={"call": task})
     house.fired(0, NOW - DAY)
     (drafted,) = house.fired(65.04, NOW)
     assert drafted["title"] == "Call Ann at Acme: demo request, 20 Nov 2026"
@@ -308,9 +308,9 @@ def test_a_task_says_who_why_and_until_when(backend: Any) -> None:
     assert drafted["due_at"] == NOW + DAY
 
 
-def test_the_key_of_a_task_is_the_same_in_a_replay_and_another_in_the_next_episode(backend: Any) -> None:
+def test_the_key_of_a_task_is_the_same_in_a_replay_and_another_in_the_next_episode(mart: Mart) -> None:
     def keys() -> list[str]:
-        house = House(backend, tasks=HOT)
+        house = House(mart, tasks=HOT)
         return [task["key"] for at, score in enumerate((0, 65, 0, 65)) for task in house.fired(score, NOW + at * DAY)]
 
     first = keys()
@@ -319,7 +319,7 @@ def test_the_key_of_a_task_is_the_same_in_a_replay_and_another_in_the_next_episo
     assert all(len(key) <= 64 for key in first)
 
 
-def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(backend: Any) -> None:
+def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(mart: Mart) -> None:
     def record(key: str, **more: Any) -> dict[str, Any]:
         system, object_type, native_id = key.split("|")
         return {"key": key, "system": system, "object_type": object_type, "native_id": native_id, "owner": "1", **more}
@@ -328,7 +328,7 @@ def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(backend: A
 
     def place(*records: dict[str, Any], system: str = "owner's", deals: Rows = ()) -> list[str]:
         task = TaskSection.model_validate({"when": "score crosses 60", "subject": "x", "system": system})
-        house = House(backend, tasks={"call": task}, records=records, opportunities=deals)
+        house = House(mart, tasks={"call": task}, records=records, opportunities=deals)
         house.fired(0, NOW - DAY)
         return [drafted["record"] for drafted in house.fired(65, NOW)]
 
@@ -341,7 +341,7 @@ def test_a_task_goes_to_the_named_system_else_to_the_best_live_record(backend: A
     assert place(record("hub|visitor|aa")) == []
 
 
-def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(backend: Any) -> None:
+def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(mart: Mart) -> None:
     fired = {
         "key": "old|call",
         "subject": "old",
@@ -351,8 +351,10 @@ def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(backend: An
         "anchor": "a",
         "why": "w",
     }
-    merged = a_table(pa.schema({"subject": tables.TEXT, "into": tables.TEXT}), [{"subject": "old", "into": "ann"}])
-    (row,) = backend.to_pyarrow(lifecycle.carried(a_table(tables.TRIGGER, [fired]), merged)).to_pylist()
+    merged = kept(
+        mart, "merged", [{"subject": "old", "into": "ann"}], pa.schema({"subject": tables.TEXT, "into": tables.TEXT})
+    )
+    (row,) = mart.arrow(lifecycle.carried(kept(mart, "trigger", [fired]), merged)).to_pylist()
     assert (row["key"], row["is_armed"], row["episode"]) == ("ann|call", False, 1)
 
 
