@@ -292,11 +292,9 @@ class Source(Protocol):
 
     def check(self, requests: Sequence[Request]) -> Check:
         """Sign in, ask for quota and clock, and say what of `requests` cannot be read and why. Raises AuthError."""
-        ...
 
     def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
         """The objects and fields that our credentials can see; an invisible object is absent from the answer."""
-        ...
 
     def pages(self, requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
         """Read every stream to its present end, in as few calls as the system allows; pages of streams may interleave.
@@ -304,7 +302,6 @@ class Source(Protocol):
         Every request ends with a page that is `done`, or with a StreamFailure. Raises AuthError, SystemUnavailable,
         QuotaExhausted or ProtocolError when the system as a whole cannot go on.
         """
-        ...
 
 
 class Target(Protocol):
@@ -312,7 +309,6 @@ class Target(Protocol):
 
     def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
         """Create the fields that do not exist, and grant access to them; with `is_dry` only say what would be done."""
-        ...
 
     def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """Deliver one batch (at most `capabilities.batch_size`): exactly one outcome per change, in order.
@@ -321,12 +317,20 @@ class Target(Protocol):
         of the batch was sent. A lost reply gives UNKNOWN outcomes. Where a system works on a batch by itself, the receipt to
         ask by is kept before it can begin; "" when reading the records tells instead.
         """
-        ...
 
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
         """Read what became of changes whose outcome is unknown, those of one receipt together: one answer per change, in
         order."""
-        ...
+
+
+class Learned(Protocol):
+    """What an adapter found out about its system and need not ask again when it is connected the next time."""
+
+    def recall(self, kept: str) -> None:
+        """Take up what `kept` said; "" when nothing did."""
+
+    def kept(self) -> str:
+        """What the next connection should know; "" when nothing. It must do no harm when it is true no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +345,7 @@ class System:
     close: Callable[[], None]
     governor: Governor | None = None  # of its daily calls; None where nothing bounds them
     count_calls: Callable[[Sequence[Sequence[Change]]], int] | None = None  # of this account; None: as of its kind
+    learned: Learned | None = None  # None where there is nothing to keep
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from connector.steps.stage import Staged, stage
 from connector.steps.stage import finish as finish_stages
 
 _LOG = get("pipeline")
+_LEARNED = "learned:"  # what the system's adapter found out about it
 
 
 @dataclass(frozen=True)
@@ -272,18 +273,28 @@ def connected(
                 continue
             try:
                 systems[name] = each.connect()
-                _recall_budget(setup, systems[name])
+                _recall(setup, systems[name])
             except ConnectorError as problem:
                 failures[name] = problem
                 _LOG.info("connect.failed", system=name, error=type(problem).__name__)
         yield systems, failures
     finally:
         for system in systems.values():
-            if system.governor is not None:
-                quotas.keep(setup.state, system.name, system.governor.kept())
+            _keep(setup, system)
             system.close()
 
 
-def _recall_budget(setup: Setup, system: System) -> None:
+def _recall(setup: Setup, system: System) -> None:
     if system.governor is not None:
         system.governor.recall(quotas.known(setup.state, system.name))
+    if system.learned is not None:
+        system.learned.recall(setup.state.note(f"{_LEARNED}{system.name}"))
+
+
+def _keep(setup: Setup, system: System) -> None:
+    if system.governor is not None:
+        quotas.keep(setup.state, system.name, system.governor.kept())
+    if system.learned is not None:
+        note, kept = f"{_LEARNED}{system.name}", system.learned.kept()
+        if kept != setup.state.note(note):
+            setup.state.set_note(note, kept)

@@ -244,13 +244,17 @@ class HubSpotTarget:
         self._options = options
         self._api = api
         self._definitions = Definitions(api, remembered)
+        self.task_key = tasks.TaskKey(self._definitions)
         self._is_right_portal = options.portal_id is None
 
     def install(self, specs: Sequence[FieldSpec], *, is_dry: bool) -> Sequence[InstallStep]:
         """Create the properties that do not exist; with `is_dry` only say which."""
         self._guard()
-        self._definitions.forget()
-        return properties.install(self._api, self._name, specs, is_dry=is_dry)
+        self.task_key.forget()
+        steps = properties.install(self._api, self._name, specs, is_dry=is_dry)
+        if not is_dry:
+            self.task_key.learn()
+        return steps
 
     def write(self, changes: Sequence[Change], keep: Keep = forget) -> Sequence[Outcome]:
         """Deliver at most 100 changes: one outcome for each, in order. Where a key is not unique, the receipt is when it was."""
@@ -270,25 +274,25 @@ class HubSpotTarget:
     def count_calls(self, batches: Sequence[Sequence[Change]]) -> int:
         """The calls that `write` makes for these batches when nothing is refused, lost or there already."""
         moves_back, asks_portal = self._options.lifecycle_backward, not self._is_right_portal
-        return cost.counted(batches, self._definitions, asks_portal=asks_portal, moves_back=moves_back)
+        return cost.counted(batches, self._definitions, self.task_key, asks_portal=asks_portal, moves_back=moves_back)
 
     def find(self, changes: Sequence[Change]) -> Sequence[Found]:
         """What the portal holds for changes whose outcome is unknown."""
         found: dict[str, Found] = {}
-        for object_type, part in _by_object(changes):
+        for object_type, part in batch.by_object(changes):
             found |= {each.key: each for each in batch.find(self._api, object_type, part)}
         made = [change for change in changes if change.task is not None]
         if made:
-            found |= {each.key: each for each in tasks.find(self._api, self._definitions, made)}
+            found |= {each.key: each for each in tasks.find(self._api, self.task_key, made)}
         return [found[change.key] for change in changes]
 
     def _delivered(self, changes: Sequence[Change], keep: Keep) -> Iterator[Outcome]:
-        for object_type, part in _by_object(changes):
+        for object_type, part in batch.by_object(changes):
             moves_back = self._options.lifecycle_backward
             yield from batch.update(self._api, object_type, part, self._definitions, moves_back=moves_back)
         made = [change for change in changes if change.task is not None]
         if made:
-            yield from tasks.deliver(self._api, self._definitions, made, keep)
+            yield from tasks.deliver(self._api, self.task_key, made, keep)
 
     def _guard(self) -> None:
         """Raises ConfigError before anything is written to a portal that is not the configured one."""
@@ -299,13 +303,6 @@ class HubSpotTarget:
             path = f"systems.{self._name}.portal_id"
             raise ConfigError([Problem(path, f"is {self._options.portal_id}, the token belongs to portal {portal}")])
         self._is_right_portal = True
-
-
-def _by_object(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
-    """The changes of fields, by object type."""
-    fields = [change for change in changes if change.task is None]
-    for object_type in dict.fromkeys(change.object_type for change in fields):
-        yield object_type, [change for change in fields if change.object_type == object_type]
 
 
 # ------------------------------------------------------------------------------------------------ declaration
@@ -341,7 +338,8 @@ def connect(name: str, options: HubSpotOptions) -> System:
     api = Api(session, options.url, options.api_version, name)
     source = HubSpotSource(name, options, api, server)
     target = HubSpotTarget(name, options, api, remembered_of(options))
-    return System(name, "hubspot", source, target, lambda: session.calls, session.close, pacing, target.count_calls)
+    count, key = target.count_calls, target.task_key
+    return System(name, "hubspot", source, target, lambda: session.calls, session.close, pacing, count, key)
 
 
 def _token(name: str, options: HubSpotOptions) -> auth.TokenSource:

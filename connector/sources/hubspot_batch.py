@@ -73,6 +73,13 @@ def is_same(sent: str, held: str | None) -> bool:
         return stamp is not None and stamp == instant_ms(shown)
 
 
+def by_object(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
+    """The changes of fields, by object type."""
+    fields = [change for change in changes if change.task is None]
+    for object_type in dict.fromkeys(change.object_type for change in fields):
+        yield object_type, [change for change in fields if change.object_type == object_type]
+
+
 def update(
     api: Api, object_type: str, changes: Sequence[Change], definitions: Definitions, *, moves_back: bool = False
 ) -> Iterator[Outcome]:

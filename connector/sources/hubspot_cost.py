@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from connector.errors import ConnectorError
 from connector.model import Change
-from connector.sources.hubspot_tasks import KeyMode, key_mode
+from connector.sources.hubspot_tasks import KeyMode, TaskKey
 from connector.sources.hubspot_values import LIFECYCLE, Definitions, goes_back
 
 Batches = Sequence[Sequence[Change]]
@@ -22,7 +22,7 @@ def count_calls(batches: Batches) -> int:
     return len(batches) + len(written)
 
 
-def counted(batches: Batches, definitions: Definitions, *, asks_portal: bool, moves_back: bool) -> int:
+def counted(batches: Batches, definitions: Definitions, key: TaskKey, *, asks_portal: bool, moves_back: bool) -> int:
     """The calls of these batches at a portal; asks for the definitions of properties where they decide it.
 
     asks_portal: the first call finds out whose portal it is. moves_back: lifecycle stages are cleared before they go back.
@@ -31,7 +31,7 @@ def counted(batches: Batches, definitions: Definitions, *, asks_portal: bool, mo
     try:
         for each in batches:
             if each[0].task is not None:
-                told += _looks(each, key_mode(definitions))
+                told += _looks(each, key.mode())
             elif moves_back and any(LIFECYCLE in change.fields for change in each):
                 known = definitions.of(each[0].object_type)
                 told += any(goes_back(change, known) for change in each)

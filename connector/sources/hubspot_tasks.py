@@ -18,12 +18,13 @@ Property names and required values: HubSpot documentation "Tasks"; type ids of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from connector import clock
-from connector.errors import MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
+from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
 from connector.model import Change, Found, Keep, Outcome, Result, Task, forget
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_batch as batch
@@ -37,6 +38,8 @@ PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW
 #: How long after it was sent a create that got no answer may still take effect: an edge that gives up waiting (524) does so
 #: after minutes, and HubSpot's answers to batches never take that long (documentation "Error handling").
 LATE_COMMIT = timedelta(minutes=15)
+#: How long it is believed that the key is not unique.
+PLAIN_FOR = timedelta(days=1)
 
 
 class KeyMode(StrEnum):
@@ -47,30 +50,94 @@ class KeyMode(StrEnum):
     ABSENT = "absent"
 
 
-def key_mode(definitions: Definitions) -> KeyMode:
-    """What the portal says of the property that holds our key."""
-    ours = definitions.of("tasks").get(TASK_KEY)
-    if ours is None:
-        return KeyMode.ABSENT
-    return KeyMode.UNIQUE if ours.get("hasUniqueValue") else KeyMode.PLAIN
+class TaskKey:
+    """How this portal holds our key of a task: what its properties say, and that the key is not unique for a day from one connection
+    to the next.
+
+    Only that is kept. A unique property can be archived and made anew without, and no answer to a create would tell: a task that
+    exists would be made twice. What is looked up before it is made is made once, whatever became of the property.
+    """
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._plain_at: datetime | None = None  # when it was found not to be unique
+        self._is_recalled = False
+
+    def mode(self) -> KeyMode:
+        """Asks for the properties where it is not known. Raises what asking for them raises."""
+        if self._plain_at is not None and timedelta(0) <= clock.now() - self._plain_at < PLAIN_FOR:
+            return KeyMode.PLAIN
+        self._plain_at, self._is_recalled = None, False
+        ours = self._definitions.of("tasks").get(TASK_KEY)
+        if ours is None:
+            return KeyMode.ABSENT
+        if ours.get("hasUniqueValue"):
+            return KeyMode.UNIQUE
+        self._plain_at = clock.now()
+        return KeyMode.PLAIN
+
+    def learn(self) -> None:
+        """Ask now. What cannot be learned now is asked for when there is a task."""
+        with suppress(ConnectorError):
+            self.mode()
+
+    def is_old(self) -> bool:
+        """Whether an earlier connection asked for it."""
+        return self._is_recalled or self._definitions.is_old("tasks")
+
+    def forget(self) -> None:
+        """Ask again: it was installed, or may have been changed."""
+        self._definitions.forget()
+        self._plain_at = None
+
+    def recall(self, kept: str) -> None:
+        """Take up when an earlier connection found that the key is not unique."""
+        self._plain_at, self._is_recalled = (datetime.fromisoformat(kept) if kept else None), bool(kept)
+
+    def kept(self) -> str:
+        """When the key was found not to be unique; "" when it was not."""
+        return self._plain_at.isoformat() if self._plain_at is not None else ""
 
 
-def deliver(api: Api, definitions: Definitions, changes: Sequence[Change], keep: Keep = forget) -> Iterator[Outcome]:
+def deliver(api: Api, key: TaskKey, changes: Sequence[Change], keep: Keep = forget) -> Iterator[Outcome]:
     """Make the tasks that do not exist, in the way that this portal takes. Raises as `create` does."""
     try:
-        mode = _fresh_mode(definitions)
+        mode, is_old = _fresh_mode(key), key.is_old()
     except (SystemUnavailable, MissingPermission, RecordRejected) as error:
         yield from (batch.unread(change, "properties of tasks", error) for change in changes)
-    else:
-        if mode is KeyMode.PLAIN:
-            keep(clock.now().isoformat())
-        yield from create(api, mode, changes)
+        return
+    refused: dict[str, Outcome] = {}
+    for outcome in _kept_and_created(api, mode, changes, keep):
+        if is_old and outcome.result is Result.REJECTED:
+            refused[outcome.key] = outcome
+        else:
+            yield outcome
+    if not refused:
+        return
+    fresh = _asked_again(key, mode)
+    again = [change for change in changes if change.key in refused]
+    yield from refused.values() if fresh is mode else _kept_and_created(api, fresh, again, keep)
 
 
-def _fresh_mode(definitions: Definitions) -> KeyMode:
-    mode = key_mode(definitions)
+def _kept_and_created(api: Api, mode: KeyMode, changes: Sequence[Change], keep: Keep) -> Iterator[Outcome]:
+    if mode is KeyMode.PLAIN:
+        keep(clock.now().isoformat())
+    yield from create(api, mode, changes)
+
+
+def _asked_again(key: TaskKey, mode: KeyMode) -> KeyMode:
+    """How the key is held by now, when something was refused in the `mode` that we knew from before."""
+    key.forget()
+    try:
+        return _fresh_mode(key)
+    except ConnectorError:
+        return mode  # then the refusal stands
+
+
+def _fresh_mode(key: TaskKey) -> KeyMode:
+    mode = key.mode()
     if mode is KeyMode.ABSENT:
-        definitions.forget()  # it may be installed meanwhile
+        key.forget()  # it may be installed meanwhile
     return mode
 
 
@@ -147,9 +214,9 @@ def lookup(api: Api, mode: KeyMode, changes: Sequence[Change]) -> dict[str, str]
     return {row[TASK_KEY]: row["hs_object_id"] for row in held.values() if row.get(TASK_KEY)}
 
 
-def find(api: Api, definitions: Definitions, changes: Sequence[Change]) -> list[Found]:
+def find(api: Api, key: TaskKey, changes: Sequence[Change]) -> list[Found]:
     """Which of the tasks exist: one answer per change, in order."""
-    mode = _fresh_mode(definitions)
+    mode = _fresh_mode(key)
     known = {} if mode is KeyMode.ABSENT else lookup(api, mode, changes)
     return [
         Found(change.key, known.get(_key(change)), is_certain=_key(change) in known or not _may_be_at_work(change))

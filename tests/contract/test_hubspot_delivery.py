@@ -16,7 +16,7 @@ from connector.model import Change, Lane, Outcome, Page, Request, Result, System
 from connector.plan import batches
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, connect
 from connector.sources.hubspot_properties import TASK_KEY
-from connector.sources.hubspot_tasks import LATE_COMMIT
+from connector.sources.hubspot_tasks import LATE_COMMIT, PLAIN_FOR
 from connector.sources.hubspot_values import remembered_of
 from tests.contract.bench import DUE
 from tests.contract.hubspot_bench import QUICK, TASK_KEY_SPEC
@@ -238,3 +238,97 @@ def test_a_portal_whose_daily_calls_are_used_up_is_asked_once_by_the_next_run_an
     limited(1_000_000)
     assert '"refusal":""' in run(kept)
     system.close()
+
+
+# ------------------------------------------------------------------------------------------------ what is known from before
+
+
+def made_anew(hub: Portal, *, is_unique: bool) -> None:
+    """An admin archives the property, and somebody installs it anew."""
+    hub.call("DELETE", f"/crm/v3/properties/tasks/{TASK_KEY}", status=204)
+    install_key(hub, is_unique=is_unique)
+    remembered_of.cache_clear()
+
+
+def learned(hub: Portal) -> tuple[str, str]:
+    """What a connection that made a task hands to the next one, in another process; and the record of that task."""
+    person, system = hub.create(email="first@x.com"), connected(hub)
+    assert system.learned is not None
+    [told] = written(system, [[task("first", person)]])
+    assert told.result is Result.ACCEPTED
+    system.close()
+    remembered_of.cache_clear()
+    return system.learned.kept(), person
+
+
+def again(hub: Portal, kept: str) -> System:
+    system = connected(hub)
+    assert system.learned is not None
+    system.learned.recall(kept)
+    return system
+
+
+def mark(hub: Portal) -> int:
+    return int(hub.call("GET", "/_sandbox/calls", status=200)["last_id"])
+
+
+def asked(hub: Portal, since: int) -> int:
+    """How often somebody asked for the properties of tasks."""
+    rows = hub.call("GET", f"/_sandbox/calls?since={since}&list=1", status=200)
+    return sum(row["method"] == "GET" and "properties" in row["pattern"] for row in rows)
+
+
+def test_that_the_key_is_not_unique_is_not_asked_again_for_a_day(hub: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_key(hub, is_unique=False)
+    kept, person = learned(hub)
+    begun = mark(hub)
+    assert written(again(hub, kept), [[task("a", person)]])[0].result is Result.ACCEPTED
+    assert asked(hub, begun) == 0
+    tomorrow = clock.now() + PLAIN_FOR
+    monkeypatch.setattr(clock, "now", lambda: tomorrow)
+    assert written(again(hub, kept), [[task("b", person)]])[0].result is Result.ACCEPTED
+    assert asked(hub, begun) == 1
+
+
+def test_installing_hands_on_how_the_key_is_held(hub: Portal) -> None:
+    system = connected(hub)
+    assert system.target is not None
+    assert system.learned is not None
+    system.target.install([TASK_KEY_SPEC], is_dry=True)
+    assert system.learned.kept() == ""
+    system.target.install([replace(TASK_KEY_SPEC, is_unique=False)], is_dry=False)
+    assert system.learned.kept() != ""
+
+
+def test_a_unique_key_that_was_made_anew_without_doubles_no_task(hub: Portal) -> None:
+    install_key(hub, is_unique=True)
+    kept, person = learned(hub)
+    made_anew(hub, is_unique=False)
+    [told] = written(again(hub, kept), [[task("first", person)]])
+    assert (told.result, tasks_of(hub)) == (Result.UNCHANGED, ["first"])
+
+
+def test_a_key_that_was_archived_since_is_found_out_by_the_refusal(hub: Portal) -> None:
+    install_key(hub, is_unique=False)
+    kept, _ = learned(hub)
+    people = [hub.create(email=f"{number}@x.com") for number in range(40)]
+    hub.call("DELETE", f"/crm/v3/properties/tasks/{TASK_KEY}", status=204)
+    begun, system = mark(hub), again(hub, kept)
+    told = written(system, [[task(f"n{place}", each) for place, each in enumerate(people)]])
+    assert {each.result for each in told} == {Result.REJECTED}
+    assert all("connector install" in each.hint for each in told)
+    assert asked(hub, begun) == 1
+    assert mark(hub) - begun < 10, "the batch is not cut into its tasks"
+    assert system.learned is not None
+    assert system.learned.kept() == ""
+
+
+def test_a_key_that_is_unique_by_now_is_found_out_by_the_refusal_of_a_task_that_another_record_has(hub: Portal) -> None:
+    install_key(hub, is_unique=False)
+    kept, person = learned(hub)
+    made_anew(hub, is_unique=True)
+    [made] = written(connected(hub), [[task("second", person)]])
+    remembered_of.cache_clear()
+    [told] = written(again(hub, kept), [[task("second", hub.create(email="b@x.com"))]])
+    assert (told.result, told.native_id) == (Result.UNCHANGED, made.native_id)
+    assert sorted(tasks_of(hub)) == ["first", "second"]

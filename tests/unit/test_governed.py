@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlmodel import select
 
-from connector import writeback
+from connector import pipeline, writeback
 from connector.budget import Quota
 from connector.errors import QuotaExhausted
 from connector.model import Capabilities, Change, Lane, Outcome, System
@@ -70,3 +72,30 @@ def test_what_waited_for_calls_goes_by_itself_when_there_are_some_and_costs_no_a
     assert quotas.waits(state) == {}
     with state.session() as session:
         assert {row.attempt for row in session.exec(select(Outbox)).all()} == {1}
+
+
+class Lesson:
+    """What an adapter learns of its system while it is connected, upon what the connection before it knew."""
+
+    def __init__(self) -> None:
+        self.known = ""
+
+    def recall(self, kept: str) -> None:
+        self.known = kept
+
+    def kept(self) -> str:
+        return f"{self.known}+"
+
+
+def test_what_an_adapter_learned_is_known_to_its_next_connection_however_this_one_ends(state: State) -> None:
+    def connect() -> System:
+        return System("crm", "crm", None, None, lambda: 0, lambda: None, learned=lessons[-1])  # type: ignore[arg-type]
+
+    setup: Any = SimpleNamespace(state=state, systems={"crm": SimpleNamespace(connect=connect)})
+    lessons = [Lesson()]
+    with pytest.raises(KeyboardInterrupt), pipeline.connected(setup, with_paused=True):
+        raise KeyboardInterrupt
+    lessons.append(Lesson())
+    with pipeline.connected(setup, with_paused=True):
+        assert lessons[-1].known == "+"
+    assert state.notes("learned:") == {"crm": "++"}
