@@ -84,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A unit of reading. `rows` has the columns of `tables.PAGE`; `cursor` is to be saved once the rows are stored.
+    """A unit of reading. `rows` has the columns of `tables.PAGE`, at least; `cursor` is to be saved once the rows are stored.
 
     `malformed` says why a record of the answer could not even be put into a row (no id, not an object).
     `total` is the system's own count of what this read will give, where it tells (for progress only).

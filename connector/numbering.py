@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import phonenumbers
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,7 +55,7 @@ def common(column: Column, region: str | Column) -> Column:
     """
     text = pc.ascii_trim_whitespace(column)
     text = pc.if_else(pc.match_substring_regex(text, _PLAIN), text, None)
-    digits = pc.replace_substring_regex(text, r"[ .()-]", "")
+    digits = _without(text, b" .()-")
     shape, prefixed = _international()
     is_certain = pc.and_not(pc.match_substring_regex(digits, shape), pc.match_substring_regex(digits, prefixed))
     values: Column = pc.if_else(is_certain, digits, None)
@@ -67,6 +68,26 @@ def common(column: Column, region: str | Column) -> Column:
         here = digits.filter(is_here)
         values = pc.replace_with_mask(values, is_here, _with_national(pa.nulls(len(here), pa.string()), here, each))
     return values
+
+
+def _without(texts: Column, letters: bytes) -> Column:
+    """Texts without some ASCII letters: on all their bytes at once, a fifth of what a pattern takes."""
+    texts = pa.concat_arrays([texts])  # begins at its buffers' beginning
+    validity, places, data = texts.buffers()
+    if places is None or data is None:
+        return texts
+    ends = np.frombuffer(memoryview(places), np.int32)[: len(texts) + 1]
+    content = np.frombuffer(memoryview(data), np.uint8)[: ends[-1]]
+    is_kept = np.ones(256, bool)
+    is_kept[list(letters)] = False
+    kept = is_kept[content]
+    counts = np.zeros(len(content) + 1, np.int32)
+    np.cumsum(kept, out=counts[1:])
+    bytes_of: Any = pa.py_buffer
+    without: Column = pa.Array.from_buffers(
+        pa.string(), len(texts), [validity, bytes_of(counts[ends]), bytes_of(content[kept])]
+    )
+    return without
 
 
 def _with_national(values: Column, digits: Column, region: str) -> Column:

@@ -11,7 +11,7 @@ Keys are made here and nowhere else:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -44,7 +44,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 # ------------------------------------------------------------------------------------------------------------ pages
 
 #: What an adapter hands over. `native` is one JSON object: native field -> value as the system sent it (null when unset),
-#: nested names flattened with dots (`Who.Type`), and lists of associated ids under `associations.<object_type>`.
+#: nested names flattened with dots (`Who.Type`), and lists of associated ids under `associations.<object_type>`. An adapter that
+#: has all native fields as columns of text (null when unset) adds them under their names: then no JSON is read again.
 PAGE = _schema(
     native_id=TEXT,
     object_type=TEXT,
@@ -54,6 +55,15 @@ PAGE = _schema(
     merged_into=TEXT,
     native=TEXT,
 )
+
+
+def together(pages: Sequence[pa.Table]) -> pa.Table:
+    """The rows of several pages; their native fields stay as columns if all pages have the same."""
+    alike = {page.schema for page in pages if page.num_rows}
+    if len(alike) == 1:
+        return pa.concat_tables([page for page in pages if page.num_rows])
+    return pa.concat_tables([page.select(PAGE.names) for page in pages])
+
 
 # ---------------------------------------------------------------------------------------------------------- records
 

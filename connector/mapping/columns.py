@@ -93,6 +93,12 @@ def read(native: Column, names: Iterable[str]) -> tuple[Natives, Column]:
     return Natives(size, texts, lists, sent), pa.repeat(True, size)
 
 
+def told(rows: pa.Table, names: Iterable[str]) -> tuple[Natives, Column]:
+    """The same of rows that have their native fields as columns of text."""
+    texts = {name: rows[name].combine_chunks() for name in dict.fromkeys(names) if name in rows.column_names}
+    return Natives(rows.num_rows, texts, {}, frozenset(texts)), pa.repeat(True, rows.num_rows)
+
+
 _SAMPLE = 200
 _NUMBER = pa.decimal128(38, 10)
 _LINE_BLOCK_BYTES = 1 << 22

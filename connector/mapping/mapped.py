@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from connector import tables
 from connector.mapping import activities, identities, records
-from connector.mapping.columns import Column, hashed, joined, nulls, pc, read, repeated
+from connector.mapping.columns import Column, hashed, joined, nulls, pc, read, repeated, told
 from connector.mapping.rules import QUARANTINED, Group, value
 from connector.mapping.streams import StreamMapping
 from connector.tables import OBSERVED
@@ -52,7 +52,7 @@ def apply(
     outputs: tuple[str, ...],
     now: datetime,
 ) -> Mapped:
-    """Map a group of rows (`tables.PAGE`, at best some 20,000) of one stream, or stored native rows anew.
+    """Map a group of rows (`tables.PAGE` at least, at best some 20,000) of one stream, or stored native rows anew.
 
     `region` (ISO 3166 alpha-2, or "") reads national phone numbers of records without a country; `outputs` are the
     native fields that we write (their values become `observed`); `now` stands for instants that the system did not tell.
@@ -121,7 +121,9 @@ def _group(
     rows = _completed(rows.combine_chunks(), mapping)
     has_id = pc.fill_null(pc.not_equal(rows["native_id"].combine_chunks(), ""), False)
     names = (*mapping.native_fields, *outputs)
-    found, is_object = read(rows["native"].combine_chunks(), names)
+    found, is_object = (
+        told(rows, names) if rows.num_columns > len(tables.PAGE) else read(rows["native"].combine_chunks(), names)
+    )
     is_record = pc.and_(is_object, has_id)
     notes = [_refused(rows, mapping, system, is_object, has_id)]
     at = _newest(rows, pc.indices_nonzero(is_record))

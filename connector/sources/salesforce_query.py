@@ -239,7 +239,7 @@ def _taken(
 
 def _page(org: Org, reading: Reading, rows: pa.Table, malformed: tuple[str, ...], total: int | None) -> Page:
     if reading.deletions is not None:
-        rows, reading.deletions = pa.concat_tables([rows, reading.deletions]), None
+        rows, reading.deletions = tables.together([rows, reading.deletions]), None
     if reading.sweep is not None:
         reading.sweep.alive += rows["native_id"].chunks
         rows, total = rows.slice(0, 0), None

@@ -27,7 +27,11 @@ _INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\
 _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$"
 #: Types (see `FieldSchema`) whose values are JSON as they are, and the form that such values have.
 _LITERALS: Mapping[str, str] = {"bool": r"^(true|false)$", "number": _NUMBER, "integer": _NUMBER}
-_TO_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
+#: Types of numbers, and the form of those that can be written in one way only.
+_NUMBERS = ("number", "integer")
+_WHOLE = r"^(0|-?[1-9]\d*)$"
+#: All bytes but those that JSON may not hold as they are within a text.
+_PLAIN = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\')
 _NONE = pa.scalar(None, tables.TEXT)
 #: Relationship -> the dotted names that are asked for through it, each with its path from there.
 _Nested = dict[str, list[tuple[str, list[str]]]]
@@ -128,11 +132,14 @@ def _inside(value: Any, path: Sequence[str]) -> Any:
 
 
 def rows_of_csv(object_type: str, batch: pa.RecordBatch, kinds: Mapping[str, str]) -> tuple[pa.Table, tuple[str, ...]]:
-    """A batch of columns of text (nulls where unset) as `tables.PAGE`, and why some rows could not become rows.
+    """A batch of columns of text (nulls where unset) as `tables.PAGE` with native fields, and why some rows could not become rows.
 
     `kinds`: native field -> its type (see `FieldSchema`); what it does not name is text.
     """
-    texts = dict(zip(batch.schema.names, batch.columns, strict=True))
+    texts = {
+        name: _as_rest_tells(column) if kinds.get(name) == "datetime" else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
     ids = texts["Id"]
     malformed = ("a record without an Id",) * ids.null_count
     if ids.null_count:
@@ -140,7 +147,21 @@ def rows_of_csv(object_type: str, batch: pa.RecordBatch, kinds: Mapping[str, str
     unset = pa.nulls(len(texts["Id"]), tables.TEXT)
     deleted = pc.fill_null(pc.equal(texts.get("IsDeleted", unset), "true"), False)
     page = {name: texts.get(name, unset) for name in ("Id", "CreatedDate", "SystemModstamp", "MasterRecordId")}
-    return _page(object_type, page, deleted, _objects(texts, kinds)), malformed
+    rows = _page(object_type, page, deleted, _objects(texts, kinds))
+    if all(_is_plain(column, kinds.get(name, "text")) for name, column in texts.items()):
+        rows = pa.table([*rows.columns, *texts.values()], names=[*rows.column_names, *texts])
+    return rows, malformed
+
+
+def _as_rest_tells(instants: Column) -> Column:
+    return pc.if_else(
+        pc.ends_with(instants, "Z"), pc.binary_join_element_wise(_zoneless(instants), "+0000", ""), instants
+    )
+
+
+def _is_plain(column: Column, kind: str) -> bool:
+    """Whether a column's texts are what reading them from JSON would give."""
+    return kind not in _NUMBERS or bool(pc.all(pc.match_substring_regex(column, _WHOLE), min_count=0).as_py())
 
 
 def _objects(texts: Mapping[str, Column], kinds: Mapping[str, str]) -> Column:
@@ -164,8 +185,6 @@ def _values(column: Column, kind: str) -> Iterator[Any]:
     elif kind in _LITERALS and pc.all(pc.match_substring_regex(column, _LITERALS[kind])).as_py():
         yield pc.fill_null(column, "null")
     else:
-        if kind == "datetime":
-            column = pc.replace_substring_regex(column, r"Z$", "+0000")
         column = _escaped(column)
         if column.null_count:
             yield pc.fill_null(pc.binary_join_element_wise('"', column, '"', ""), "null")
@@ -175,9 +194,8 @@ def _values(column: Column, kind: str) -> Iterator[Any]:
 
 def _escaped(column: Column) -> Column:
     """What JSON may not hold as it is, escaped; most columns hold nothing of it."""
-    found = set(_TO_ESCAPE.findall(column.buffers()[2] or b""))
-    for letter in sorted(found, key=lambda letter: letter != b"\\"):  # the backslash first
-        text = letter.decode()
+    found = set(bytes(column.buffers()[2] or b"").translate(None, _PLAIN).decode())
+    for text in sorted(found, key=lambda letter: letter != "\\"):  # the backslash first
         column = pc.replace_substring(column, text, orjson.dumps(text).decode()[1:-1])
     return column
 
@@ -213,11 +231,18 @@ def _page(object_type: str, texts: Mapping[str, Column], deleted: Column, native
 def instants(texts: Column) -> Column:
     """Texts as instants; what has another form than the API's is unknown."""
     usual = pc.if_else(pc.match_substring_regex(texts, _INSTANT), texts, None)
-    plain = pc.replace_substring_regex(usual, r"(\+0000|Z)$", "")
+    plain = _zoneless(usual)
     try:
         return pc.assume_timezone(plain.cast(pa.timestamp("us")), "UTC")
     except pa.ArrowInvalid:  # a day that its month does not have
         return pa.array([_instant(text) for text in plain.to_pylist()], tables.INSTANT)
+
+
+def _zoneless(texts: Column) -> Column:
+    """Instants without the zone that both forms end with."""
+    plain = pc.utf8_rtrim(texts, "Z")
+    has_offset = pc.ends_with(plain, "+0000")
+    return pc.if_else(has_offset, pc.utf8_slice_codeunits(plain, 0, -5), plain) if pc.any(has_offset).as_py() else plain
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -41,6 +41,7 @@ def remembered(mart: Mart, system: str, stream: Stream, rows: pa.Table, hidden: 
         _laid_under(former[key], str(text), hidden) if key in former else text
         for text, key in zip(rows["native"].to_pylist(), keys.to_pylist(), strict=True)
     ]
+    rows = rows.select(tables.PAGE.names)
     at = rows.schema.get_field_index("native")
     return rows.set_column(at, rows.schema.field(at), pa.array(native, tables.TEXT))
 

@@ -248,7 +248,7 @@ class _Kept:
 def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, moment: Moment) -> _Read:
     """The rows of a group of pages, mapped together as columns."""
     stream = pages[0].stream
-    rows = pa.concat_tables([page.rows for page in pages])
+    rows = tables.together([page.rows for page in pages])
     if not rows.num_rows:
         return _Read(connected.name, stream, tuple(pages))
     unsent = hidden.of_pages(connected, stream, pages)

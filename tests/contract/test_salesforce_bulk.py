@@ -7,6 +7,7 @@ from itertools import islice
 import orjson
 import pytest
 
+from connector import tables
 from connector.model import Page, Request
 from connector.sources.salesforce import STREAMS
 from tests.contract.salesforce_bench import BULK_PAGE_ROWS, DATA, OtherUser, salesforce_bench
@@ -23,7 +24,7 @@ def urls(sandbox: dict[str, str]) -> str:
 
 
 def rows(pages: list[Page]) -> dict[str, dict[str, object]]:
-    found = [row for page in pages for row in page.rows.to_pylist()]
+    found = [row for page in pages for row in page.rows.select(tables.PAGE.names).to_pylist()]
     assert len({row["native_id"] for row in found}) == len(found), "a row came twice"
     return {row["native_id"]: row | {"native": orjson.loads(row["native"])} for row in found}
 

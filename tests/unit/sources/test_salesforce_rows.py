@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.sources.salesforce_rows import rows_of
+from connector import tables
+from connector.mapping import columns
+from connector.sources.salesforce_rows import rows_of, rows_of_csv
 
 FIELDS = ("Name", "Account.Name", "Who.Type", "Who.Name", "What.Parent.Name")
 #: What could be taken for a piece of the record around it.
@@ -77,3 +80,31 @@ def test_one_that_is_no_record_does_not_change_the_others(odd: str) -> None:
     )
     assert [orjson.loads(text) for text in table["native"].to_pylist()] == [{"Id": "1", "Account.Name": "x"}]
     assert malformed == ("a record without an Id",)
+
+
+KINDS = {"Name": "text", "CreatedDate": "datetime", "Amount": "number", "Count": "integer", "IsDeleted": "bool"}
+SENT = st.fixed_dictionaries(
+    {
+        "Id": st.text("0Tx", min_size=1), "Name": st.none() | TEXTS.filter(bool), "IsDeleted": st.sampled_from(["true", "false"]),
+        "CreatedDate": st.sampled_from([None, "2026-09-01T00:00:00.000Z", "2026-09-01T00:00:00.000+0000"]),
+        "Amount": st.sampled_from([None, "0", "12", "-7", "1.50", "2.0", "1.5E7"]),
+        "Count": st.none() | st.integers(-(10**9), 10**9).map(str),
+    }
+)  # fmt: skip
+
+
+@given(st.lists(SENT, min_size=1, max_size=5), st.booleans())
+def test_what_comes_as_columns_says_what_its_json_says(records: list[dict[str, Any]], has_fractions: bool) -> None:
+    if not has_fractions:
+        records = [{**record, "Amount": "3" if record["Amount"] else None} for record in records]
+    schema = pa.schema([(name, pa.string()) for name in ("Id", *KINDS)])
+    rows, malformed = rows_of_csv("Contact", pa.RecordBatch.from_pylist(records, schema=schema), KINDS)
+    is_plain = all("." not in (record["Amount"] or "") for record in records)
+    assert (rows.num_columns > len(tables.PAGE)) == is_plain
+    assert malformed == ()
+    from_json, _ = columns.read(rows["native"].combine_chunks(), schema.names)
+    if is_plain:
+        from_columns, is_object = columns.told(rows, [*schema.names, "NotAsked"])
+        assert from_columns.texts == from_json.texts
+        assert from_columns.sent == from_json.sent
+        assert is_object.to_pylist() == [True] * len(records)
