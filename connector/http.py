@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import orjson
@@ -129,10 +129,18 @@ def parse(response: requests.Response, system: str = "") -> Any:
         ) from None
 
 
+class Sink(Protocol):
+    """What takes bytes, and takes them from the beginning again; a file is one."""
+
+    def seek(self, at: int, /) -> int: ...
+    def truncate(self) -> int: ...
+    def write(self, piece: bytes, /) -> int: ...
+
+
 def download(
     session: Session,
     url: str,
-    into: IO[bytes],
+    into: Sink,
     *,
     system: str,
     headers: Mapping[str, str],

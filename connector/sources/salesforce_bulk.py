@@ -5,7 +5,8 @@ Results for a Query Job", "Limits"):
 - A job is made, worked on by the server, and asked for its state; its results stay for seven days under locators that
   can be read again. So a read that was killed goes on at its locator.
 - resultPages (API version 58 and later) gives the addresses of up to five result pages at a time, to be fetched in
-  parallel; how large a page is the server decides. So a page goes through a file that has no name, not through memory.
+  parallel; how large a page is the server decides. So a page goes through a file that has no name, not through memory,
+  and is read while it comes.
 - Every page repeats the header row; `Sforce-NumberOfRecords` counts its records.
 - Results must be asked for with the API version of the job (else 409).
 - No ORDER BY (it forbids the server to cut the query), no compound fields, no TYPEOF, no aggregates.
@@ -15,7 +16,6 @@ Results for a Query Job", "Limits"):
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import orjson
@@ -32,6 +32,7 @@ import pyarrow.csv
 
 from connector import clock, http, tables
 from connector.errors import ConnectorError, ProtocolError, RecordRejected, SystemUnavailable
+from connector.sources.arriving import Arriving
 from connector.sources.salesforce_rest import Org, server_time
 from connector.sources.salesforce_rows import rows_of_csv
 
@@ -41,12 +42,10 @@ SINCE_VERSION = 58.0
 PAGES_AHEAD = 4
 #: The server is asked for a job's state after these waits: small jobs are done at once, large ones take minutes.
 FIRST_POLL_S = 0.5
-POLL_GROWTH = 1.6
+POLL_GROWTH = 0.5  # of what was waited till then
 MAX_POLL_S = 15.0
 #: A job that is not done by then is left alone; the next read asks for it again.
 JOB_WITHIN_S = 3600.0
-#: A result page is kept in memory up to this size, then in a file.
-IN_MEMORY_BYTES = 4 << 20
 #: CSV is parsed in pieces of this size, some 8,000 records; no record is larger (a field holds 32,000 characters at most
 #: through this API, a record 400,000).
 BLOCK_BYTES = 4 << 20
@@ -107,12 +106,13 @@ def parts(org: Org, object_type: str, place: Place, kinds: Mapping[str, str]) ->
     try:
         total = yield from _awaited(org, place.job)
         with closing(_fetched(org, place)) as pages:
-            for at, file, count, is_last in pages:
+            for at, page, coming, is_last in pages:
                 given = at.skip
-                for rows, malformed in _parsed(org, object_type, file, kinds, at.skip):
+                for rows, malformed in _parsed(org, object_type, page, kinds, at.skip):
                     given += rows.num_rows + len(malformed)
                     place = replace(at, skip=given, rows=place.rows + rows.num_rows + len(malformed))
                     yield Part(rows, place, False, total, malformed)
+                count = coming.result()
                 if count is not None and given != count:
                     raise ProtocolError(f"a result page told {count:,} records and held {given:,}", system=org.system)
                 if is_last:
@@ -127,7 +127,7 @@ def parts(org: Org, object_type: str, place: Place, kinds: Mapping[str, str]) ->
 
 def _awaited(org: Org, job: str) -> Generator[None, None, int | None]:
     """Wait for a job. Returns how many records it found."""
-    wait_s, until_s = FIRST_POLL_S, clock.monotonic_s() + JOB_WITHIN_S
+    wait_s, waited_s = FIRST_POLL_S, 0.0
     while True:
         said: dict[str, Any] = org.rest.restful(f"jobs/query/{job}") or {}
         state = said.get("state")
@@ -136,7 +136,7 @@ def _awaited(org: Org, job: str) -> Generator[None, None, int | None]:
             return count
         if state not in _RUNNING:
             raise Lost(f"the bulk query is {state}: {said.get('errorMessage') or 'no reason told'}", system=org.system)
-        if clock.monotonic_s() >= until_s:
+        if waited_s >= JOB_WITHIN_S:
             raise SystemUnavailable(
                 f"the bulk query {job} is not done after {JOB_WITHIN_S / 3600:.0f} h",
                 hint="see Setup, Bulk Data Load Jobs; the next run asks for it again",
@@ -144,7 +144,8 @@ def _awaited(org: Org, job: str) -> Generator[None, None, int | None]:
             )
         yield
         clock.sleep(wait_s)
-        wait_s = min(wait_s * POLL_GROWTH, MAX_POLL_S)
+        waited_s += wait_s
+        wait_s = min(waited_s * POLL_GROWTH, MAX_POLL_S)
 
 
 # ------------------------------------------------------------------------------------------------------------ downloads
@@ -169,57 +170,50 @@ def _locators(org: Org, place: Place) -> Iterator[tuple[int, str, bool]]:
         raise Lost("the results of the bulk query are not those that were read before", system=org.system)
 
 
-def _fetched(org: Org, place: Place) -> Generator[tuple[Place, IO[bytes], int | None, bool], None, None]:
-    """Each result page in order: where it begins, its CSV in a file, its count of records, whether it is the last."""
-    fetching: deque[tuple[Place, Future[tuple[IO[bytes], int | None]], bool]] = deque()
+def _fetched(org: Org, place: Place) -> Generator[tuple[Place, Arriving, Future[int | None], bool], None, None]:
+    """Each result page in order: where it begins, its CSV while it comes, its count of records in the end, whether it is the last."""
+    fetching: deque[tuple[Place, Arriving, Future[int | None], bool]] = deque()
     pool = ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="bulk")
     try:
         for number, locator, is_last in _locators(org, place):
             at = replace(place, page=number, locator=locator, skip=place.skip if number == place.page else 0)
-            fetching.append((at, pool.submit(_download, org, at), is_last))
-            while fetching and (is_last or len(fetching) > PAGES_AHEAD):
-                where, future, ends = fetching.popleft()
-                file, count = future.result()
-                with file:
-                    yield where, file, count, ends
+            page = Arriving(org.system)
+            fetching.append((at, page, pool.submit(_download, org, at, page), is_last))
+            while fetching and (is_last or len(fetching) >= PAGES_AHEAD):
+                with closing(fetching[0][1]):
+                    yield fetching[0]
+                fetching.popleft()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for _, future, _ in fetching:
-            future.add_done_callback(_drop)
+        for _, page, coming, _ in fetching:
+            coming.add_done_callback(lambda _, page=page: page.close())  # type: ignore[misc]
 
 
-def _drop(future: Future[tuple[IO[bytes], int | None]]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        future.result()[0].close()
-
-
-def _download(org: Org, at: Place) -> tuple[IO[bytes], int | None]:
+def _download(org: Org, at: Place, page: Arriving) -> int | None:
     locator = f"?locator={quote(at.locator, safe='')}" if at.locator else ""
-    file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115  # whoever reads it closes it
     try:
         url = f"{org.rest.base_url}jobs/query/{at.job}/results{locator}"
-        headers = http.download(org.session, url, file, system=org.system, headers={**org.rest.headers, **CSV_HEADERS})
-        count = headers.get("Sforce-NumberOfRecords", "")
-        return file, int(count) if count.isdigit() else None
-    except BaseException:
-        file.close()
+        headers = http.download(org.session, url, page, system=org.system, headers={**org.rest.headers, **CSV_HEADERS})
+    except BaseException as error:
+        page.end(error)
         raise
+    page.end()
+    count = headers.get("Sforce-NumberOfRecords", "")
+    return int(count) if count.isdigit() else None
 
 
 # -------------------------------------------------------------------------------------------------------------- parsing
 
 
 def _parsed(
-    org: Org, object_type: str, file: IO[bytes], kinds: Mapping[str, str], skip: int
+    org: Org, object_type: str, page: Arriving, kinds: Mapping[str, str], skip: int
 ) -> Iterator[tuple[pa.Table, tuple[str, ...]]]:
-    """The records of a CSV file as `tables.PAGE`, some thousands at a time, without the first `skip`."""
-    file.seek(0)
-    names = file.readline()
+    """The records of a CSV page as `tables.PAGE`, some thousands at a time, without the first `skip`."""
+    names = page.first_line()
     if not names.strip():
         return
-    file.seek(0)
     columns = next(csv.reader([names.decode()]))
-    source: Any = pa.PythonFile(file, "r")  # type: ignore[arg-type]  # the stub wants a class that no spooled file has
+    source: Any = pa.PythonFile(page, "r")  # type: ignore[arg-type]  # the stub wants a class that this is not
     try:
         reader = pyarrow.csv.open_csv(
             source,
