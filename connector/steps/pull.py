@@ -29,6 +29,8 @@ from connector.steps.setup import Connected, Moment, Progress, Setup
 #: The identifiers of so many people are more than a row group of the engine, which writes those to their place at once; fewer go
 #: through its log first: a third more of CPU. A mapped group of people is some 55 MB: one is mapped while one is stored.
 GROUP_ROWS = 16_000
+#: The first group of a stream is smaller: there is nothing to store meanwhile.
+FIRST_ROWS = 8_000
 GROUP_S = 2.0
 #: Groups that follow each other are stored with one opening of the mart, for at most so long: others may want to look in.
 HELD_S = 15.0
@@ -194,6 +196,7 @@ def _read(
     """Read one system; hand over groups as they fill, then the end."""
     connected = setup.systems[system.name]
     gathered: dict[str, list[Page]] = {}
+    begun: set[str] = set()
     since = clock.monotonic_s()
     failure: ConnectorError | None = None
     kept = _Kept(
@@ -214,7 +217,9 @@ def _read(
             pages = gathered.setdefault(item.stream.name, [])
             pages.append(item)
             is_old = clock.monotonic_s() - since > GROUP_S
-            if item.done or is_old or item.is_place or sum(page.rows.num_rows for page in pages) >= GROUP_ROWS:
+            enough = GROUP_ROWS if item.stream.name in begun else FIRST_ROWS
+            if item.done or is_old or item.is_place or sum(page.rows.num_rows for page in pages) >= enough:
+                begun |= {item.stream.name} if not item.is_place else set()
                 _hand_over(_map(setup, connected, gathered.pop(item.stream.name), kept, moment), inbox)
                 since = clock.monotonic_s()
     except ConnectorError as problem:
