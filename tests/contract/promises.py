@@ -10,7 +10,7 @@ import pytest
 
 from connector.errors import AuthError, MissingPermission
 from connector.model import Page, Request, Result, Step, StreamFailure
-from connector.tables import PAGE
+from connector.tables import PAGE, TEXT
 from tests.contract.bench import Bench, Reading, only_pages
 
 Promise = Callable[[Bench], None]
@@ -40,7 +40,10 @@ def rows_have_the_declared_columns_and_the_requested_fields(bench: Bench) -> Non
     [native_id] = bench.create([text])
     bench.settle()
     reading = bench.read()
-    assert all(page.rows.schema.equals(PAGE) for page in reading.pages)
+    for page in reading.pages:
+        assert page.rows.schema.names[: len(PAGE)] == PAGE.names
+        assert page.rows.select(PAGE.names).schema.equals(PAGE)
+        assert set(page.rows.schema.types[len(PAGE) :]) <= {TEXT}, "native fields as columns are texts"
     row = reading.last(native_id)
     assert row is not None
     assert row["object_type"] == bench.people.object_type
