@@ -103,11 +103,13 @@ class _Reader:
         tables = toml.table("systems")
         systems, adapters = self._systems(tables)
         region, mapping = self._mapping(toml.table("mapping"), tables, adapters)
-        single = {name: toml.single(model, name) for name, model in SINGLE_SECTIONS.items()}
+        single = {
+            name: toml.single(model, name, is_needed=name == "state")  # nobody does without the state
+            for name, model in SINGLE_SECTIONS.items()
+        }
         named = {name: toml.named(model, toml.table(name), name) for name, model in NAMED_SECTIONS.items()}
         self._check_rules(single, named)
-        if len(adapters) == len(tables):
-            self._check_names(single, named["tasks"], adapters)
+        self._check_names(single, named["tasks"], tables, adapters)
         if single["writeback"] is not None and len(adapters) == len(tables):
             written = {name: each.capabilities for name, each in adapters.items()}
             toml.also(writeback.problems(single["writeback"], written))
@@ -181,7 +183,11 @@ class _Reader:
             self.toml.also(problem.problems)
 
     def _check_names(
-        self, single: Mapping[str, Any], tasks: Mapping[str, TaskSection | None], adapters: Mapping[str, Adapter]
+        self,
+        single: Mapping[str, Any],
+        tasks: Mapping[str, TaskSection | None],
+        systems: Mapping[str, Any],
+        adapters: Mapping[str, Adapter],
     ) -> None:
         """Systems and streams that other tables name: one that is not there would be passed over without a word."""
         sections = {f"tasks.{name}.system": task.system for name, task in tasks.items() if task is not None}
@@ -190,11 +196,12 @@ class _Reader:
             named = enumerate(single["survivorship"].systems)
             found |= {f"survivorship.systems[{number}]": name for number, name in named}
         for path, name in found.items():
-            if name not in adapters:
-                self.toml.say(path, f"there is no [systems.{name}]", nearest(name, adapters))
+            if name not in systems:
+                self.toml.say(path, f"there is no [systems.{name}]", nearest(name, systems))
         streams = {f"{name}.{stream.name}" for name, adapter in adapters.items() for stream in adapter.streams}
         for name in single["schedule"].streams if single["schedule"] is not None else ():
-            if name not in streams:
+            is_untold = name.split(".")[0] in systems.keys() - adapters.keys()  # of a kind that there is not
+            if name not in streams and not is_untold:
                 self.toml.say(f"schedule.streams.{name}", "there is no such stream", nearest(name, streams))
 
     def _check_rules(self, single: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> None:

@@ -110,6 +110,7 @@ class Trigger:
 
 _CROSSES = re.compile(r"^\s*(\w+)\s+crosses\s+(-?\d+(?:\.\d+)?)\s*$", re.IGNORECASE)
 _BECOMES = re.compile(r"^\s*([\w.]+)\s+becomes\s+('(?:[^']|'')*')\s*$", re.IGNORECASE)
+_MEANT = re.compile(r"^\s*[\w.]+\s+(crosses|becomes)\b", re.IGNORECASE)
 
 
 def scope(
@@ -186,4 +187,11 @@ def compile_trigger(text: str, known: Scope) -> Trigger:
     if becomes := _BECOMES.match(text):
         when = compile_condition(f"{becomes[1]} = {becomes[2]}", known)
         return Trigger(when, becomes[1].lower(), value=becomes[2][1:-1].replace("''", "'"))
+    if meant := _MEANT.match(text):
+        form = (
+            "a number: score crosses 60"
+            if meant[1].lower() == "crosses"
+            else "a text in quotes: stage becomes 'Engage'"
+        )
+        raise ConditionError(f"`{meant[1]}` needs {form}")
     return Trigger(compile_condition(text, known))

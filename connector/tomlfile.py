@@ -68,9 +68,12 @@ class TomlFile:
         placed = [Problem(p.path, p.what, p.mend, self.file.name, line_of(self.text, p.path)) for p in unique.values()]
         return sorted(placed, key=lambda problem: (problem.line or 0, problem.path))
 
-    def single(self, model: type[Section], name: str) -> Any:
-        """The section that is one table, its secrets followed; see `section` for what comes of problems."""
-        return self.section(model, self.resolved(model, self.table(name), name), name)
+    def single(self, model: type[Section], name: str, *, is_needed: bool = False) -> Any:
+        """The section that is one table, its secrets followed; see `section` for what comes of problems.
+
+        is_needed: its secrets are, whatever the rest of the file is read for.
+        """
+        return self.section(model, self.resolved(model, self.table(name), name, is_needed=is_needed), name)
 
     def table(self, name: str) -> Mapping[str, Any]:
         """A table as it stands there; empty when there is none."""
@@ -106,15 +109,20 @@ class TomlFile:
 
     # ------------------------------------------------------------------------------------------------------ secrets
 
-    def resolved(self, model: type[Section], values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def resolved(
+        self, model: type[Section], values: Mapping[str, Any], path: str, *, is_needed: bool = False
+    ) -> dict[str, Any]:
         """The values with references to environment, file or keyring followed; a secret must be a reference."""
         resolved: dict[str, Any] = {}
+        is_needed = is_needed or self.needs_secrets
         for key, value in values.items():
             reference = _REFERENCE.match(value) if isinstance(value, str) else None
-            if reference and not self.needs_secrets and _is_secret(model, key):
+            if reference and not is_needed and _is_secret(model, key):
                 resolved[key] = "unresolved"
             elif reference:
                 found = self._follow(reference.group(1), reference.group(2), f"{path}.{key}")
+                if found is None and is_needed:
+                    self.problems.append(self.unresolved[f"{path}.{key}"])
                 if found is not None:
                     resolved[key] = found
                 elif key in model.model_fields:
@@ -159,10 +167,7 @@ class TomlFile:
         return value
 
     def _leads_nowhere(self, path: str, why: str) -> None:
-        """A reference without a value: a problem, unless this file is looked at for what needs none and goes without it."""
         self.unresolved[path] = Problem(path, why)
-        if self.needs_secrets:
-            self.problems.append(self.unresolved[path])
 
     # ------------------------------------------------------------------------------------------------------ problems
 

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 from pydantic import Field
 from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, inspect, text
-from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, NoSuchModuleError, ProgrammingError
 from sqlmodel import Session, col, select
 
 from connector import clock
@@ -24,6 +25,9 @@ from connector.state.models import Judgement, Lease, Note, Outbox, Poll, Quarant
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _HEAD = "0004"
+_URL = "postgresql+psycopg://user:password@host/name"
+_NOT_ALLOWED = "42501"  # insufficient_privilege (PostgreSQL documentation, "PostgreSQL Error Codes")
+_LOCKS = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(1668181614)"}  # a number of our own
 _MANY = 500  # keys in one statement
 
 
@@ -180,7 +184,7 @@ class State:
             return session.exec(select(Judgement).order_by(col(Judgement.decided_at), col(Judgement.id))).all()
 
     def lease(self) -> Lease | None:
-        """Who is at work, if anybody."""
+        """Who holds the lease, alive or dead."""
         with self.session() as session:
             return session.exec(select(Lease)).first()
 
@@ -208,15 +212,7 @@ def open_state(section: StateSection, directory: Path) -> State:
     path, url = directory / section.path, section.url.get_secret_value() if section.url else ""
     if not url:
         _make_file(path)
-    engine = create_engine(
-        url or f"sqlite:///{path}",
-        connect_args={} if url else {"timeout": 30},
-        hide_parameters=True,
-        json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
-        json_deserializer=orjson.loads,
-    )
-    if not url:
-        event.listen(engine, "connect", _prepare_sqlite)
+    engine = _engine(url or f"sqlite:///{path}")
     event.listen(engine, "handle_error", _translate)
     version = _version(engine)
     if version is not None and version > _HEAD:
@@ -229,20 +225,56 @@ def open_state(section: StateSection, directory: Path) -> State:
     return State(engine)
 
 
+def _engine(url: str) -> Engine:
+    """The engine of a database. Raises StateError, in which nothing of the address stands: it holds a password."""
+    try:
+        is_file = make_url(url).get_backend_name() == "sqlite"
+        engine = create_engine(
+            url,
+            connect_args={"timeout": 30} if is_file else {},
+            pool_pre_ping=not is_file,  # a server may have started anew since the last question
+            hide_parameters=True,
+            json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
+            json_deserializer=orjson.loads,
+        )
+    except ImportError as problem:
+        what = f"the driver that [state] url names is not installed ({problem.name or str(problem).splitlines()[0]})"
+        raise StateError(what, hint=f"install it beside connector, or name another: {_URL}") from None
+    except (ArgumentError, NoSuchModuleError):
+        raise StateError("[state] url is no database URL that we know", hint=f"write it as {_URL}") from None
+    if is_file:
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
 def _translate(failed: ExceptionContext) -> None:
     """The store's own failures in words for a person; what a statement of ours does wrong stays as it is."""
     problem = failed.sqlalchemy_exception
+    if getattr(failed.original_exception, "sqlstate", "") == _NOT_ALLOWED:
+        what = str(failed.original_exception).splitlines()[0]
+        raise StateError(
+            f"the state's database does not let us work in it: {what}",
+            hint="give our user all rights on its database and schema",
+        ) from problem
     if not isinstance(problem, DatabaseError) or isinstance(problem, (IntegrityError, ProgrammingError, DataError)):
         return
     told = str(failed.original_exception).lower()
     if "locked" in told:
         raise Busy("the state store is in use", hint="wait for the other command to end and try again") from problem
-    if "full" in told:
+    if "full" in told or "no space left" in told:
         raise StateError("the disk has no room for the state store", hint="make room and give the command again")
     if "readonly" in told or "permission" in told:
         raise StateError(
             "the state store may not be written", hint="give its file and folder to the user who runs this"
         )
+    if failed.dialect.name != "sqlite":
+        why = (
+            "" if failed.statement else f": {str(failed.original_exception).splitlines()[0]}"
+        )  # of a statement: values
+        raise StateError(
+            f"the state's database cannot be reached or used{why}",
+            hint="see that its server runs and lets us in; give the command again",
+        ) from problem
     why = f" ({failed.original_exception})" if isinstance(failed.original_exception, sqlite3.Error) else ""
     raise StateError(
         f"the state store cannot be opened, read or written{why}",
@@ -275,11 +307,14 @@ def _version(engine: Engine) -> str:
 
 
 def _migrate(engine: Engine) -> None:
+    """Bring the store to its newest version in one transaction, of which only one is at work; the others find it done."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
+        if engine.dialect.name in _LOCKS:
+            connection.exec_driver_sql(_LOCKS[engine.dialect.name])
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

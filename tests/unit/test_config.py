@@ -278,6 +278,22 @@ last_nam = "lastname"
     assert all(each.line for each in found.values() if "schedule" not in each.path), found
 
 
+def test_a_system_of_no_kind_hides_no_other_wrong_name(tmp_path: Path) -> None:
+    text = (
+        STARTER.replace('system = "salesforce"', 'system = "pipedrive"') + 'streams = { "zoho.leads" = "5 minutes" }\n'
+    )
+    found = said(tmp_path, text + '[systems.zoho]\nkind = "zoho"\n')
+    assert found.keys() == {"systems.zoho.kind", "tasks.call_hot_lead.system"}
+
+
+@pytest.mark.parametrize(
+    ("when", "words"), [("score crosses", "a number: score crosses 60"), ("stage becomes Buy", "a text in quotes")]
+)
+def test_a_trigger_that_is_nearly_one_is_told_how_it_is_written(tmp_path: Path, when: str, words: str) -> None:
+    found = said(tmp_path, STARTER.replace('"score crosses 60"', f'"{when}"').replace("rearm_below = 50\n", ""))
+    assert words in found["tasks.call_hot_lead.when"]
+
+
 def test_what_is_wrong_in_a_broken_section_is_told_with_what_breaks_it(tmp_path: Path) -> None:
     text = STARTER.replace('points = 20, text = "VP or above"', 'text = "VP or above"')
     text = text.replace("person.seniority = 'director'", "person.senority = 'director'")
@@ -333,11 +349,16 @@ def test_who_needs_no_secrets_goes_without_them_and_is_told_all_else(
 ) -> None:
     for name in ("SF_CLIENT_ID", "SF_CLIENT_SECRET", "HUBSPOT_TOKEN"):
         monkeypatch.delenv(name)
-    text = STARTER + '[alerts]\nwebhook = "file:nowhere"\n'
-    assert config.load(write(tmp_path, text), needs_secrets=False).region == "DE"
+    text = STARTER + '[alerts]\nwebhook = "file:nowhere"\n[state]\nurl = "env:STATE_URL"\n'
+    monkeypatch.setenv("STATE_URL", "sqlite:///elsewhere")
+    loaded = config.load(write(tmp_path, text), needs_secrets=False)
+    assert loaded.region == "DE"
+    assert loaded.state.url.get_secret_value() == "sqlite:///elsewhere", "nobody does without the state"
+    monkeypatch.delenv("STATE_URL")
     broken = text.replace("score crosses 60", "scroe crosses 60").replace(
         "https://acme.my.salesforce.com", "env:NOT_THERE"
     )
     with pytest.raises(ConfigError) as caught:
         config.load(write(tmp_path, broken), needs_secrets=False)
-    assert [each.path for each in caught.value.problems] == ["systems.salesforce.url", "tasks.call_hot_lead.when"]
+    paths = ["systems.salesforce.url", "tasks.call_hot_lead.when", "state.url"]
+    assert [each.path for each in caught.value.problems] == paths

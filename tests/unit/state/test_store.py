@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from alembic.runtime import migration
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
+from connector import clock
 from connector.errors import Busy, StateError
-from connector.state import StateSection, open_state
+from connector.state import StateSection, lease, open_state
 from connector.state.models import Quarantine
 
 _PAGE = 4096
@@ -71,3 +75,63 @@ def test_what_a_statement_of_ours_does_wrong_stays_an_error_without_the_values(t
     with pytest.raises(IntegrityError) as caught, state.engine.begin() as connection:
         connection.execute(text("INSERT INTO note (key, value) VALUES (:key, NULL)"), {"key": "ann@northwind.example"})
     assert "ann@northwind.example" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("geheim", "no database URL that we know"),
+        ("postgresql+nosuch://ann:geheim@host/name", "no database URL that we know"),
+        ("mssql+pyodbc://ann:geheim@host/name", "driver"),
+    ],
+)
+def test_an_address_of_no_database_is_told_without_repeating_it(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(StateError, match=said) as caught:
+        open_state(StateSection.model_validate({"url": url}), tmp_path)
+    assert "postgresql+psycopg://" in caught.value.hint
+    assert "geheim" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_several_commands_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    process = get_context("fork")
+    start = process.Barrier(3)
+
+    def opens() -> None:
+        start.wait()
+        open_state(StateSection(), tmp_path).last_runs(1)
+
+    children = [process.Process(target=opens) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
+
+
+def test_a_migration_that_is_cut_off_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, upgrade = [], migration.MigrationContext.run_migrations
+
+    def cut_off(self: migration.MigrationContext, **more: object) -> None:
+        upgrade(self, **more)
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migration.MigrationContext, "run_migrations", cut_off)
+        with pytest.raises(InterruptedError):
+            open_state(StateSection(), tmp_path)
+    with sqlite3.connect(tmp_path / "state.sqlite") as connection:
+        whole = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    connection.close()
+    assert whole == []
+    assert not open_state(StateSection(), tmp_path).last_runs(1)
+
+
+@pytest.mark.skipif("CONNECTOR_TEST_STATE_URL" not in os.environ, reason="names an empty database on a server")
+def test_a_database_server_keeps_what_a_file_keeps(tmp_path: Path) -> None:
+    state = open_state(StateSection.model_validate({"url": os.environ["CONNECTOR_TEST_STATE_URL"]}), tmp_path)
+    now = clock.now()
+    with lease.hold(state), pytest.raises(Busy), lease.hold(state):
+        pass
+    run = state.start_run("sync", now, "")
+    state.end_run(run, now, status="done", exit_code=0, summary={"identity": {"é": 1}})
+    assert (state.last_runs(1)[0].summary, state.last_runs(1)[0].ended_at) == ({"identity": {"é": 1}}, now)
