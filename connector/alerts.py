@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from email.utils import format_datetime
 from typing import Any, Literal
 
 import requests
@@ -78,8 +79,11 @@ class AlertsSection(Section):
 # ------------------------------------------------------------------------------------------------------------ telling
 
 
-def after_run(section: AlertsSection, setup: Setup, summary: Summary) -> None:
-    """Judge a run that ended, keep what began and what is over, and tell it."""
+def after_run(section: AlertsSection, setup: Setup, summary: Summary, *, is_file_broken: bool = False) -> None:
+    """Judge a run that ended, keep what began and what is over, and tell it.
+
+    is_file_broken: the run was made with the last good configuration, as the file is none now.
+    """
     now = clock.now()
     present = {alert.key: alert for alert in judge(section, setup, summary, now)}
     streams = set(summary.pulled.counts) | set(summary.pulled.stream_failures)
@@ -87,6 +91,8 @@ def after_run(section: AlertsSection, setup: Setup, summary: Summary) -> None:
 
     def is_judged(alert: Alert) -> bool:
         """Whether this run could have seen it again."""
+        if alert.kind == "configuration":
+            return not is_file_broken
         if alert.kind in ("system_down", "credentials_refused"):
             return alert.system in tried and bool(summary.pulled.calls or summary.delivered or summary.errors)
         return not alert.stream or (alert.system, alert.stream) in streams
@@ -155,6 +161,7 @@ def _mail(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
     begins = "over" if word == alerts.ENDED else "alert"
     message["Subject"] = f"connector {begins}: {first.text[:80]}{more}".replace("\n", " ")
     message["From"], message["To"] = section.email_from, ", ".join(section.email_to)
+    message["Date"], message["Message-ID"] = format_datetime(clock.now()), f"<{clock.token()}@{platform.node()}>"
     message.set_content(
         "\n\n".join(_line(each, alert) for each, alert in told) + f"\n\nconnector on {platform.node()}\n"
     )

@@ -95,15 +95,15 @@ class Stop:
         """Whether somebody asked."""
         return self._event.is_set()
 
-    def wait(self) -> None:
-        """Wait until somebody asks."""
-        while not self._event.wait(1.0):
-            continue
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until somebody asks, so long at most; whether somebody did."""
+        return self._event.wait(timeout_s)
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Stop]:
-    """A wish to end that SIGTERM and SIGINT express; a second signal ends the process at once."""
+    """A wish to end that SIGTERM and SIGINT express, and SIGHUP, as a terminal that is closed sends it, unless it is ignored
+    (`nohup`). A second signal ends the process at once."""
     stop = Stop()
     former: dict[signal.Signals, Any] = {}
 
@@ -113,8 +113,9 @@ def stopping_on_signals() -> Iterator[Stop]:
             signal.raise_signal(caught)
         stop.ask()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        former[number] = signal.signal(number, ask)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            former[number] = signal.signal(number, ask)
     try:
         yield stop
     finally:
@@ -123,7 +124,7 @@ def stopping_on_signals() -> Iterator[Stop]:
 
 
 def serve(
-    section: ScheduleSection,
+    schedule: Callable[[], ScheduleSection],
     jobs: Mapping[str, Callable[[], None]],
     *,
     stop: Stop,
@@ -133,12 +134,14 @@ def serve(
 ) -> None:
     """Run the jobs at their times until `stop` is asked for. A job never overlaps itself or another; missed times become one.
 
+    schedule: asked every second; another one holds from then on.
     last_sync_at: when the last sync began; when a time has passed since then, the first sync starts at once.
     """
     # a time that falls into a run becomes one with the next: that is meant, and no warning
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
+    known = schedule()
     scheduler = BackgroundScheduler(
-        timezone=section.timezone,
+        timezone=known.timezone,
         executors={"default": {"type": "threadpool", "max_workers": 1}},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
@@ -150,20 +153,37 @@ def serve(
             stop.ask()
 
     scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
-    for name, job in jobs.items():
-        text = getattr(section, name)
-        if not text:
-            continue
-        trigger = trigger_of(text, section.timezone, section.jitter_s)
-        arguments: dict[str, Any] = {}
-        if name == "sync" and is_overdue(trigger, last_sync_at, clock.now()):
-            arguments["next_run_time"] = clock.now()
-        scheduler.add_job(job, trigger, id=name, **arguments)
+    _enter(scheduler, jobs, known)
+    if known.sync and is_overdue(_trigger(known, "sync"), last_sync_at, clock.now()):
+        scheduler.modify_job("sync", next_run_time=clock.now())
     scheduler.start()
     try:
-        stop.wait()
+        while not stop.wait(1.0):
+            former, known = known, schedule()
+            _enter(scheduler, jobs, known, former)
     finally:
         scheduler.shutdown(wait=True)
+
+
+def _trigger(section: ScheduleSection, name: str) -> Any:
+    return trigger_of(getattr(section, name), section.timezone, section.jitter_s)
+
+
+def _enter(
+    scheduler: BackgroundScheduler,
+    jobs: Mapping[str, Callable[[], None]],
+    section: ScheduleSection,
+    former: ScheduleSection | None = None,
+) -> None:
+    """Put every job whose time is another than in the `former` schedule in its place; one without a time is taken out."""
+    for name, job in jobs.items():
+        now, before = (each and (getattr(each, name), each.timezone, each.jitter_s) for each in (section, former))
+        if now == before:
+            continue
+        if getattr(section, name):
+            scheduler.add_job(job, _trigger(section, name), id=name, replace_existing=True)
+        elif scheduler.get_job(name) is not None:
+            scheduler.remove_job(name)
 
 
 def is_overdue(trigger: Any, last_at: datetime | None, now: datetime) -> bool:

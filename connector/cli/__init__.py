@@ -64,7 +64,11 @@ class Verbs(TyperGroup):
     def resolve_command(self, context: Any, args: list[str]) -> Any:
         """The verb that is called, as it works."""
         name, _, rest = super().resolve_command(context, args)
-        return name, command(name or ""), rest
+        verb = command(name or "")
+        for each in verb.get_params(context):
+            if getattr(each, "is_flag", False):
+                each.metavar = ""  # newer Typer shows a <bool> beside it, as if it took a value
+        return name, verb, rest
 
 
 def command(verb: str) -> Any:
@@ -115,6 +119,11 @@ def main() -> None:
         sys.exit(problem.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except UnicodeEncodeError:
+        if not any("\udc80" <= sign <= "\udcff" for word in sys.argv for sign in word):
+            raise
+        report_error(ConnectorError("the command line holds bytes that are not UTF-8", hint="write it in UTF-8"))
+        sys.exit(2)
     except OSError as problem:
         if problem.strerror is None:
             raise

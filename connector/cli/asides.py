@@ -41,13 +41,18 @@ def quarantine(
     ] = None,
     config: ConfigOption = CONFIG,
     system: Annotated[str, typer.Option("--system", help="Only this system.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="Only this kind: value, record, field or change.")] = "",
+    kind: Annotated[
+        Literal["value", "record", "field", "change"] | None, typer.Option("--kind", help="Only this kind.")
+    ] = None,
     code: Annotated[str, typer.Option("--code", help="Only this code.")] = "",
     as_json: JsonOption = False,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")] = 0.0,
 ) -> None:
     """What is set aside, by cause: list it, explain it, try it again."""
-    found = asides.causes(open_books(config).state, system=system, kind=kind, code=code)
+    books = open_books(config)
+    found = asides.causes(books.state, system=system, kind=kind or "", code=code)
+    if system and not found:
+        books.check(system)
     if cause is not None:
         found = [each for each in found if each.id == cause]
         if not found:
@@ -59,7 +64,7 @@ def quarantine(
     elif as_json:
         print_json([_as_json(each, is_whole=action == "explain") for each in found])
     elif not found:
-        tell(ok("nothing is set aside"))
+        tell(ok("nothing is set aside" + (" of that" if system or kind or code else "")))
     elif action == "explain":
         for each in found:
             _explain(each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from connector import log
@@ -17,6 +18,7 @@ def open_house(file: Path, *, needs_secrets: bool = True) -> tuple[Config, Setup
     Who talks to no system `needs_secrets` not. The state is closed as the command ends.
     """
     config = load(file, needs_secrets=needs_secrets)
+    os.umask(0o077)  # the mart's engine makes its own journal, and what is made here holds personal data
     log.configure(config.log)
     setup = build(config)
     AT_END.callback(setup.state.close)

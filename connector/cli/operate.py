@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from connector.cli.show_run import show_summary
 from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.pipeline import Summary
-from connector.scheduler import Stop, serve, stopping_on_signals
+from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signals
 from connector.state import freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
@@ -72,16 +71,18 @@ def sync(
     _end(summary, as_json)
 
 
-def _finish(loaded: Config, setup: Setup, summary: Summary, *, is_stopped: bool = False) -> None:
+def _finish(
+    loaded: Config, setup: Setup, summary: Summary, *, is_stopped: bool = False, is_file_broken: bool = False
+) -> None:
     """Close the run, and tell what began and what is over."""
     pipeline.finish(setup, summary, is_stopped=is_stopped)
-    alerts.after_run(loaded.alerts, setup, summary)
+    alerts.after_run(loaded.alerts, setup, summary, is_file_broken=is_file_broken)
 
 
-def _sync(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
-    """A whole run; one that cannot be made is an alert."""
+def _sync(loaded: Config, setup: Setup, stop: Stop, **how: Any) -> Summary:
+    """A whole run, as `_run` makes it; one that cannot be made is an alert."""
     try:
-        return _run(loaded, setup, stop, full=full, is_quiet=is_quiet, wait_s=wait_s)
+        return _run(loaded, setup, stop, **how)
     except (Busy, StateError):
         raise
     except ConnectorError as problem:
@@ -89,7 +90,16 @@ def _sync(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: boo
         raise
 
 
-def _run(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool, wait_s: float) -> Summary:
+def _run(
+    loaded: Config,
+    setup: Setup,
+    stop: Stop,
+    *,
+    full: bool,
+    is_quiet: bool = True,
+    wait_s: float = 0.0,
+    is_file_broken: bool = False,
+) -> Summary:
     with (
         progress_hooks(is_quiet=is_quiet) as hooks,
         pipeline.running(setup, "full" if full else "sync", wait_s=wait_s) as moment,
@@ -97,7 +107,7 @@ def _run(loaded: Config, setup: Setup, stop: Stop, *, full: bool, is_quiet: bool
     ):
         summary = pipeline.sync(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked), full=full)
         summary.failures = failures
-        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, is_stopped=stop.is_asked(), is_file_broken=is_file_broken)
     return summary
 
 
@@ -153,6 +163,11 @@ def apply(
     wait: WaitOption = 0.0,
 ) -> None:
     """Write a saved plan, as far as what it was made from still holds; the records that drifted are refused by name."""
+    if held and (file is not None or force):
+        beside = f"the plan {file}" if file is not None else "--force"
+        raise typer.BadParameter(
+            f"lets go what the outbox holds and reads no plan; give it without {beside}", param_hint="--held"
+        )
     loaded, setup = open_house(config)
     saved = None if held else planfile.read(file or loaded.directory / planfile.DEFAULT, fingerprint=loaded.fingerprint)
     refused: list[str] = []
@@ -194,6 +209,11 @@ def run(
         service.serve(stop)
 
 
+def _said(schedule: ScheduleSection) -> str:
+    full = f", full {schedule.full}" if schedule.full else ""
+    return f"sync {schedule.sync}{full} ({schedule.timezone})"
+
+
 class _Service:
     """The scheduled service: its last good configuration, and one run after another."""
 
@@ -204,16 +224,9 @@ class _Service:
     def serve(self, stop: Stop) -> None:
         """Until asked to stop."""
         begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
-        schedule = self.config.schedule
-        out.print(
-            ok(
-                f"running: sync {schedule.sync}"
-                + (f", full {schedule.full}" if schedule.full else "")
-                + f" ({schedule.timezone})"
-            )
-        )
+        out.print(ok(f"running: {_said(self.config.schedule)}"))
         serve(
-            schedule,
+            lambda: self.config.schedule,
             {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},
             stop=stop,
             last_sync_at=begun[0].started_at if begun and not self.is_once else None,
@@ -224,9 +237,9 @@ class _Service:
 
     def sync(self, stop: Stop, *, full: bool) -> None:
         """One run; what goes wrong is said and the service goes on."""
-        self._read_again()
         try:
-            summary = _sync(self.config, self.setup, stop, full=full, is_quiet=True, wait_s=0.0)
+            is_broken = not self._read_again()
+            summary = _sync(self.config, self.setup, stop, full=full, is_file_broken=is_broken)
             out.print(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
         except Busy as problem:
@@ -237,19 +250,23 @@ class _Service:
             self.setup.state.close()  # between two runs nothing is held that somebody may want to restore
         self.runs += 1
 
-    def _read_again(self) -> None:
-        with suppress(ConfigError):
-            try:
-                config = load(self.file)
-            except ConfigError as problem:
-                err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
-                report_error(problem)
-                text = f"the configuration is broken ({len(problem.problems)} problems); the last good one is used"
-                alerts.failed(
-                    self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them"
-                )
-                raise
-            if config.fingerprint != self.config.fingerprint:
-                self.setup.state.close()
-                self.config, self.setup = config, wiring.build(config)
-                _LOG.info("config.changed")
+    def _read_again(self) -> bool:
+        """Take the file as it is now; False when it is none, and the last good one stays."""
+        try:
+            config = load(self.file)
+        except ConfigError as problem:
+            err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
+            report_error(problem)
+            count = len(problem.problems)
+            text = (
+                f"the configuration is broken ({count} problem{'' if count == 1 else 's'}); the last good one is used"
+            )
+            alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them")
+            return False
+        if config.fingerprint != self.config.fingerprint:
+            if config.schedule != self.config.schedule:
+                out.print(ok(f"from now on: {_said(config.schedule)}"))
+            self.setup.state.close()
+            self.config, self.setup = config, wiring.build(config)
+            _LOG.info("config.changed")
+        return True

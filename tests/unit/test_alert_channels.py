@@ -111,6 +111,8 @@ def test_a_mail_server_gets_one_message_when_it_begins_and_one_when_it_is_over(
     assert "crm cannot be used" in str(email.header.make_header(email.header.decode_header(began["Subject"])))
     assert "look at it" in began.get_payload(decode=True).decode()
     assert over["Subject"].startswith("connector over:")
+    assert email.utils.parsedate_to_datetime(began["Date"])
+    assert began["Message-ID"] != over["Message-ID"]
     assert not alerts.standing(state)
 
 

@@ -203,3 +203,13 @@ def test_a_stream_that_goes_quiet_against_its_history_is_told_until_it_brings_it
     bring(190, NOW - timedelta(minutes=1))
     ended(state, counts=read)
     assert heard[1:] == ["ended stream_quiet crm"]
+
+
+def test_a_broken_configuration_is_over_only_when_it_is_whole_again(state: State, heard: list[str]) -> None:
+    setup: Any = SimpleNamespace(state=state, systems={"crm": None}, every={})
+    for _ in range(2):
+        alerts.failed(WEBHOOK, state, "configuration", "the configuration is broken", "")
+        after_run(WEBHOOK, setup, Summary(1), is_file_broken=True)
+    assert heard == ["began configuration "]
+    after_run(WEBHOOK, setup, Summary(1))
+    assert heard == ["began configuration ", "ended configuration "]

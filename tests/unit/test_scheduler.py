@@ -48,7 +48,7 @@ def test_a_nightly_job_that_was_missed_while_the_machine_was_off_is_overdue() ->
 
 
 def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: object) -> None:
-    serve(section, jobs, stop=stop, last_sync_at=None, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
+    serve(lambda: section, jobs, stop=stop, last_sync_at=None, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
 
 
 def test_missed_times_become_one_start_and_jobs_never_overlap(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,7 +83,7 @@ def test_a_job_that_fails_is_told_and_the_next_one_runs() -> None:
         raise RuntimeError("boom")
 
     serve(
-        ScheduleSection(sync="1 second", full="", jitter_s=0),
+        lambda: ScheduleSection(sync="1 second", full="", jitter_s=0),
         {"sync": fails},
         stop=stop,
         last_sync_at=None,
@@ -91,6 +91,39 @@ def test_a_job_that_fails_is_told_and_the_next_one_runs() -> None:
     )
     assert told[0] == ("sync", "boom")
     assert runs == 2
+
+
+def test_another_schedule_holds_as_soon_as_it_is_there() -> None:
+    stop, done = Stop(), []
+    schedule = ScheduleSection(sync="1 hour", full="", jitter_s=0)
+
+    def sync() -> None:
+        nonlocal schedule
+        done.append("sync")
+        schedule = ScheduleSection(sync="", full="1 second", jitter_s=0)
+
+    def full() -> None:
+        done.append("full")
+        stop.ask()
+
+    serve(lambda: schedule, {"sync": sync, "full": full}, stop=stop, last_sync_at=None, on_error=lambda *_: None)
+    assert done == ["sync", "full"]
+
+
+def test_a_terminal_that_is_closed_asks_to_stop_unless_that_is_ignored() -> None:
+    with stopping_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+        assert stop.is_asked()
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            assert not stop.is_asked()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_a_signal_asks_to_stop_and_the_former_handlers_come_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connector import cli, log
+from connector.cli.house import open_house
 from connector.errors import ConnectorError
 from connector.state import StateSection, open_state
 
@@ -46,3 +48,40 @@ def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Pa
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("✗ file/connector.toml: Not a directory\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["apply", "plan.json", "--held"], "give it without the plan"),
+        (["apply", "--held", "--force"], "give it without --force"),
+        (["quarantine", "--system", "crn"], "there is no system 'crn'"),
+        (["quarantine", "--kind", "valeu"], "'valeu' is not one of"),
+        (["explain", "ann\udcff"], "bytes that are not UTF-8"),
+    ],
+)
+def test_words_that_would_be_passed_over_are_refused_and_nothing_is_done(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "connector.toml").write_text('[systems.crm]\nkind = "memory"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", *words],
+        cwd=tmp_path, capture_output=True, check=False, text=True, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_what_a_command_makes_in_the_stores_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "connector.toml"
+    file.write_text('[systems.crm]\nkind = "memory"\n')
+    former = os.umask(0o022)
+    try:
+        _, setup = open_house(file)
+        with setup.mart() as mart:
+            mart.connection.execute("CREATE TABLE customers (name TEXT)")
+            made = sorted(tmp_path.glob("mart.duckdb*")) + sorted(tmp_path.glob("state.sqlite*"))
+            assert [each.name for each in made if each.stat().st_mode & 0o077] == []
+            assert "mart.duckdb.wal" in {each.name for each in made}
+    finally:
+        os.umask(former)
