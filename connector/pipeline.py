@@ -65,6 +65,7 @@ class Summary:
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
     aside: int = 0  # changes that the systems refused, those of earlier runs too
+    mends: Sequence[str] = ()  # what to do about them, what helps most first
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
 
@@ -144,7 +145,8 @@ def sync(
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
     standing.mark_planned(setup, moment, anew)
     summary.held = Counter(outbox.held(setup.state))
-    progress.say("deliver", f"{outbox.going(setup.state):,} changes")
+    going = outbox.going(setup.state)
+    progress.say("deliver", f"{going:,} change{'' if going == 1 else 's'}")
     summary.delivered = deliver(setup, systems, moment, progress)
     return summary
 
@@ -249,10 +251,12 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
 
 def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learning: bool = True) -> None:
     """Close a run with what it did, and keep what it learnt about credentials, where it went to the systems."""
-    summary.aside = len(replans.refused(setup.state))
-    summary.paused, refused = pauses.left_out(setup, clock.now())
+    refused = replans.refused(setup.state)
+    summary.aside = len(refused)
+    summary.mends = [hint for hint, _ in Counter(row.hint for row in refused if row.hint).most_common()]
+    summary.paused, unwelcome = pauses.left_out(setup, clock.now())
     if is_learning:
-        pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(refused), clock.now())
+        pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(unwelcome), clock.now())
     status = "stopped" if is_stopped else "failed" if summary.exit_code not in (0, UnsafePlan.exit_code) else "done"
     setup.state.end_run(summary.run, clock.now(), status=status, exit_code=summary.exit_code, summary=summary.as_json())
 

@@ -361,8 +361,9 @@ def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int)
 
 def _context(row: Mapping[str, Any]) -> dict[str, Any]:
     reasons = [{**reason, "points": reason["points"] / POINT} for reason in json.loads(row["reasons"] or "[]")]
+    person = {name: row[f"person_{name}"] for name in PERSON.names}
     return {
-        "person": {name: row[f"person_{name}"] for name in PERSON.names},
+        "person": person | {"name": person["name"] or person["email"] or "somebody"},
         "account": {name: row[f"account_{name}"] for name in ACCOUNT.names},
         **{name: round((row[name] or 0) / POINT, 1) for name in ("score", "fit", "engagement")},
         "grade": row["grade"],

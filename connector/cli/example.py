@@ -109,7 +109,7 @@ _VALUES: Mapping[str, str] = {
     "scoring.default.engagement": '[{ on = "form_submitted", points = 25, half_life_days = 30, cap = 50, text = "form" }]',
     "tasks.call_hot_lead.when": '"score crosses 60"',
     "tasks.call_hot_lead.rearm_below": "50",
-    "tasks.call_hot_lead.subject": '"Call {{ person.first_name }}: {{ reasons[0].text }}"',
+    "tasks.call_hot_lead.subject": '"Call {{ person.first_name or person.name }}: {{ reasons[0].text }}"',
     "tasks.call_hot_lead.owner": '"005000000000001AAA"',
     "writeback.systems": '["salesforce"]',
     "writeback.fields": '{ salesforce = { Lead = { score = "Lead_Score__c", reasons = "" } } }',

@@ -94,6 +94,10 @@ def purge(
     _, setup = open_house(config, needs_secrets=False)
     if allow_again:
         _allow_again(setup, person)
+        if as_json:
+            print_json({"allowed_again": True})
+        else:
+            out.print(ok("may be taken in again, with the next change or with `connector pull --full`"))
         return
     with lease.hold(setup.state, wait_s=wait):
         ended = purging.resume(setup)
@@ -111,7 +115,7 @@ def purge(
         )
         return
     out.print(
-        f"person {', '.join(whom.subjects)}: {records} records"
+        f"person {', '.join(whom.subjects)}: {records} record{'' if records == 1 else 's'}"
         if whom
         else "a purge that had been cut off is ended now"
     )
@@ -146,8 +150,9 @@ def _show(receipt: Receipt, records: int, *, is_done: bool) -> None:
         )
         tell(f"  {escape(place):<12} {verb}: {told}")
     kept_out = len(receipt.hashes)
-    named = f"{records} records and " if records else ""
-    tell(f"  kept out     {named}{kept_out} identifiers, as keyed hashes: no back-fill brings them back")
+    named = f"{records} record{'' if records == 1 else 's'} and " if records else ""
+    known = f"{kept_out} identifier{'' if kept_out == 1 else 's'}"
+    tell(f"  kept out     {named}{known}, as keyed hashes: no back-fill brings them back")
     tell("  not reached:")
     for each in receipt.unreached:
         tell(f"    [yellow]![/yellow] {escape(each)}")
@@ -162,4 +167,3 @@ def _allow_again(setup: Setup, person: str) -> None:
         raise ConnectorError(
             "nobody was kept out by that", hint="give the e-mail, phone number or record key that was purged"
         )
-    out.print(ok("may be taken in again, with the next change or with `connector pull --full`"))

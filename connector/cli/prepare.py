@@ -52,7 +52,7 @@ def init(
     chosen, url, region, every = [], starter.URL, "US", "15 minutes"
     with _answered("nothing was written; `connector init --yes` asks nothing"):
         for kind in dict.fromkeys(system or titles):
-            if not (system or yes or Confirm.ask(f"Connect {titles[kind]}?", default=True, console=err)):
+            if not (system or yes or _YesOrNo.ask(f"Connect {titles[kind]}?", default=True, console=err)):
                 continue
             chosen.append(kind)
             if kind == "salesforce" and not yes:
@@ -66,6 +66,14 @@ def init(
     out.print(ok(f"wrote {config}"))
     for line in starter.next_steps(chosen, config, url):
         tell(f"  {escape(line)}")
+
+
+class _YesOrNo(Confirm):
+    """Yes or no, as a letter or as a word."""
+
+    def process_response(self, value: str) -> bool:
+        """See `Confirm`."""
+        return super().process_response({"yes": "y", "no": "n"}.get(value.strip().lower(), value))
 
 
 @contextmanager
@@ -212,7 +220,7 @@ def install(
 
 def _confirmed(name: str) -> bool:
     with _answered("nothing more was created; --yes creates it without asking"):
-        return Confirm.ask(f"Do this in {name}?", default=False, console=err)
+        return _YesOrNo.ask(f"Do this in {name}?", default=False, console=err)
 
 
 def _show_steps(name: str, steps: list[InstallStep]) -> None:

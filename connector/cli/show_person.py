@@ -19,7 +19,8 @@ def show_person(told: Explained) -> None:
     person, account = told.person, told.account or {}
     known = [record for record in told.records if record["object_type"] != VISITOR]
     systems = {record["system"] for record in known}
-    parts = [person.get("name") or "somebody", person.get("title"), account.get("name") or person.get("company")]
+    name = person.get("name") or person.get("email") or "somebody"
+    parts = [name, person.get("title"), account.get("name") or person.get("company")]
     tell(f"\n[bold]{escape(' · '.join(part for part in parts if part))}[/bold]  [dim]person {person['key']}[/dim]")
     traces = len(told.records) - len(known)
     more = f" and {traces} bare trace{'' if traces == 1 else 's'} (e-mail, cookie)" if traces else ""

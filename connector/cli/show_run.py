@@ -10,6 +10,8 @@ from connector.dispatch import Delivered
 from connector.errors import ConnectorError, QuotaExhausted
 from connector.pipeline import Summary
 
+_FEW = 3  # of what helps with changes that are set aside
+
 
 def show_summary(summary: Summary) -> None:
     """What a run did: one line for each word, then what is wrong and what to do."""
@@ -31,7 +33,7 @@ def show_summary(summary: Summary) -> None:
                 }
             ),
         )
-    elif summary.pulled.calls:
+    elif set(summary.pulled.calls) - set(summary.pulled.failures):
         _line("pull", "nothing changed")
     if summary.resolved.records:
         found = ", ".join(_resolved(kind, counts) for kind, counts in summary.resolved.counts.items())
@@ -125,7 +127,8 @@ def _troubles(summary: Summary) -> None:
     if quarantined:
         _set_aside("1 record was" if quarantined == 1 else f"{quarantined:,} records were", "not readable")
     if summary.aside:
-        _set_aside("1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are", "refused by the system")
+        what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
+        _set_aside(what, "refused by the system", summary.mends[:_FEW])
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
     elif left_out or summary.paused or quarantined or summary.aside or _is_busy(summary.delivered):
@@ -141,8 +144,9 @@ def _lost(summary: Summary) -> None:
             _trouble(what, "report this; the data is kept")
 
 
-def _set_aside(what: str, why: str) -> None:
-    tell(f"[yellow]![/yellow] {what} set aside: {why}\n  `connector quarantine` says more")
+def _set_aside(what: str, why: str, mends: Sequence[str] = ()) -> None:
+    told = "".join(f"\n  {escape(mend)}" for mend in mends)
+    tell(f"[yellow]![/yellow] {what} set aside: {why}{told}\n  `connector quarantine` says more")
 
 
 def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:

@@ -19,17 +19,19 @@ _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped"
 def show_status(told: Status, systems: Sequence[str]) -> None:
     """Runs, streams, outbox, what is held and what is set aside."""
     if told.at_work is not None:
-        tell(f"run {told.at_work.run} is at work since {told.at_work.since_at:%H:%M:%S}")
+        which = "a run" if told.at_work.run is None else f"run {told.at_work.run}"
+        tell(f"{which} is at work since {told.at_work.since_at:%d %b %H:%M:%S} UTC")
     tell("[bold]Runs[/bold]")
     if not told.runs:
         tell("  none yet: connector sync")
     for run in told.runs:
         ended_at = None if run.status == "dead" else run.ended_at  # a dead run's end is when the next one found it
         took = f"{(ended_at - run.started_at).total_seconds():.1f} s" if ended_at else ""
-        mark = _MARKS.get(run.status, "[red]✗[/red]")
+        is_cut = run.status == "running" and (told.at_work is None or told.at_work.run != run.id)
+        mark = _MARKS.get("dead" if is_cut else run.status, "[red]✗[/red]")
         code = f" exit {run.exit_code}" if run.exit_code else ""
         tell(
-            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {_said(run)}{code}"
+            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {_said(run, is_cut=is_cut)}{code}"
         )
     _alerts(told)
     _pauses(told)
@@ -39,8 +41,10 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     _others(told)
 
 
-def _said(run: Run) -> str:
+def _said(run: Run, *, is_cut: bool) -> str:
     """What a run did, or what became of it."""
+    if is_cut:
+        return "was cut off; the next one goes on"
     if run.status == "dead":
         return "was cut off; the next one went on"
     said = run.summary
@@ -50,7 +54,8 @@ def _said(run: Run) -> str:
         return ""
     if run.command == "plan":
         said = said | {"enqueued": said.get("planned")}
-    return " · ".join(f"{said[name]:,} {word}" for name, word in _SAID.items() if said.get(name)) or "nothing new"
+    words = _SAID | ({"enqueued": "change"} if said.get("enqueued") == 1 else {})
+    return " · ".join(f"{said[name]:,} {word}" for name, word in words.items() if said.get(name)) or "nothing new"
 
 
 def _others(told: Status) -> None:

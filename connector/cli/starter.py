@@ -14,6 +14,9 @@ from connector.section import duration
 #: What stands in the file until the real one is given.
 URL = "https://YOUR-DOMAIN.my.salesforce.com"
 
+#: Under what a browser shows an org whose API is at its My Domain (Salesforce Help "My Domain URL Formats").
+_BROWSERS = r"\.(lightning\.force|my\.salesforce-setup)\.com$"
+
 _SYSTEMS = {
     "salesforce": """[systems.salesforce]
 kind = "salesforce"
@@ -54,7 +57,7 @@ grades = {{ A = 60, B = 40, C = 20 }}
 [tasks.call_hot_lead]
 when = "score crosses 60"
 rearm_below = 50
-subject = "Call {{{{ person.first_name }}}}: {{{{ reasons[0].text }}}}"
+subject = "Call {{{{ person.first_name or person.name }}}}: {{{{ reasons[0].text }}}}"
 due = "1 working day"
 system = "{first}"
 
@@ -80,12 +83,13 @@ def text(kinds: Sequence[str], *, url: str, region: str, every: str) -> str:
 
 
 def url(answer: str) -> str:
-    """An answer as the address of a Salesforce org. Raises ValueError."""
-    given = answer.strip().rstrip("/")
+    """An answer as the address of a Salesforce org, be it the one that a browser shows. Raises ValueError."""
+    given = answer.strip()
     given = given if "://" in given else f"https://{given}"
-    if not re.fullmatch(r"https?://[\w.-]+(:\d+)?", given):
+    found = re.fullmatch(r"(https?://)([\w-]+(?:\.[\w-]+)+|localhost)(:\d+)?(?:/\S*)?", given)
+    if found is None:
         raise ValueError("an address such as https://acme.my.salesforce.com, please")
-    return given
+    return found[1] + re.sub(_BROWSERS, ".my.salesforce.com", found[2]) + (found[3] or "")
 
 
 def region(answer: str) -> str:

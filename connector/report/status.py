@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from connector.state import State, alerts, freezes, holdings, outbox, pauses, quotas
+from connector.state import State, alerts, freezes, holdings, lease, outbox, pauses, quotas
 from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
 from connector.state.quotas import Wait
 
@@ -61,7 +61,7 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
     paused = list(pauses.standing(state).values())
     return Status(
         now,
-        state.lease(),
+        lease.at_work(state),
         newest,
         steps,
         polls,

@@ -42,6 +42,12 @@ def hold(state: State, *, wait_s: float = 0.0) -> Iterator[str]:
         _give_back(state, holder)
 
 
+def at_work(state: State) -> Lease | None:
+    """Who is at work, if anybody: what a dead holder left behind is nobody's."""
+    found = state.lease()
+    return found if found is not None and _is_alive(found) else None
+
+
 def note_run(state: State, holder: str, run: int) -> None:
     """Say in the lease which run it is."""
     with state.session() as session:

@@ -46,7 +46,13 @@ def details(setup: Setup, mart: Mart, plan: Plan) -> list[Shown]:
     joined = joined.left_join(mine, joined.subject == mine.subject, rname="score_{name}")
     rows = mart.arrow(
         joined.select(
-            "subject", "name", "title", "reasons", "score", account=ibis.coalesce(joined.account_name, joined.company)
+            "subject",
+            "name",
+            "email",
+            "title",
+            "reasons",
+            "score",
+            account=ibis.coalesce(joined.account_name, joined.company),
         )
     ).to_pylist()
     native = _outputs_by_field(setup)
@@ -64,7 +70,13 @@ def _shown(row: Mapping[str, Any], changes: Sequence[Change], native: Mapping[tu
             )
     reasons = orjson.loads(row["reasons"]) if row["reasons"] else []
     return Shown(
-        row["subject"], row["name"] or "somebody", row["title"] or "", row["account"] or "", outputs, reasons, changes
+        row["subject"],
+        row["name"] or row["email"] or "somebody",
+        row["title"] or "",
+        row["account"] or "",
+        outputs,
+        reasons,
+        changes,
     )
 
 

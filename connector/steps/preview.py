@@ -66,7 +66,8 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     staying = [row for row in _staying(setup, plan, fresh, moment) if row.id not in over]
     waiting = [Again(settlement.as_change(row), _waits(row)) for row in staying]
     reasons = replans.reasons(setup.state)
-    released = [Again(each, _WHY[reasons[_record(each)]]) for each in fresh.changes if _record(each) in reasons]
+    mended = [each for each in fresh.changes if each.task is None and _record(each) in reasons]  # a fresh task is news
+    released = [Again(each, _WHY[reasons[_record(each)]]) for each in mended]
     going = [*(each.change for each in [*waiting, *moved]), *fresh.going]
     costs = {
         name: _cost([each for each in going if each.system == name], connected, systems.get(name))

@@ -58,14 +58,13 @@ class House:
     records: Rows = (
         {"key": "sf|Contact|1", "system": "sf", "object_type": "Contact", "native_id": "1", "owner": "005"},
     )
+    named: Mapping[str, str] = field(default_factory=lambda: {"name": "Ann Meyer", "first_name": "Ann"})
     runs: int = 0
     seen: Any = None
 
     def facts(self, score: float, now: datetime) -> ir.Table:
         known = Known(
-            persons=kept(
-                self.mart, "person", [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
-            ),
+            persons=kept(self.mart, "person", [{"key": "ann", "account": "acme"} | self.named]),
             accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
             scores=kept(
                 self.mart,
@@ -117,9 +116,7 @@ class House:
             return []
         fresh = kept(self.mart, "fired", fired, tables.TRIGGER)
         places = Places(
-            persons=kept(
-                self.mart, "person", [{"key": "ann", "name": "Ann Meyer", "first_name": "Ann", "account": "acme"}]
-            ),
+            persons=kept(self.mart, "person", [{"key": "ann", "account": "acme"} | self.named]),
             accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
             records=kept(self.mart, "person_record", self.records),
             membership=self.membership(),
@@ -306,6 +303,17 @@ def test_a_task_says_who_why_and_until_when(mart: Mart) -> None:
     assert drafted["body"] == "Ann Meyer scores 65.0 (B, Buy).\n\n+25.0  demo request, 20 Nov 2026"
     assert (drafted["record"], drafted["owner"], drafted["reason"]) == ("sf|Contact|1", "005", "score at least 60")
     assert drafted["due_at"] == NOW + DAY
+
+
+def test_a_task_for_somebody_without_a_name_says_their_e_mail(mart: Mart) -> None:
+    subject = "Call {{ person.first_name or person.name }}"
+    task = TaskSection.model_validate({"when": "score crosses 60", "subject": subject})
+    for named, said in (({"email": "am@acme.example"}, "am@acme.example"), ({}, "somebody")):
+        house = House(mart, tasks={"call": task}, named=named)
+        house.fired(0, NOW - DAY)
+        (drafted,) = house.fired(65, NOW)
+        assert drafted["title"] == f"Call {said}"
+        assert drafted["body"].startswith(f"{said} scores 65")
 
 
 def test_the_key_of_a_task_is_the_same_in_a_replay_and_another_in_the_next_episode(mart: Mart) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.cli.show_run import show_summary
-from connector.errors import RecordRejected
+from connector.errors import RecordRejected, SystemUnavailable
 from connector.pipeline import Summary
 from connector.plan import Totals
 from connector.steps.pull import Pulled
@@ -29,9 +29,18 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     said = capsys.readouterr().out
     assert "plan      282 waiting or set aside already" in said
     assert "282 changes are set aside" in said
-    show_summary(Summary(1, totals=Totals(), aside=1))
+    show_summary(Summary(1, totals=Totals(), aside=1, mends=["run `connector install crm`", "b", "c", "d"]))
     said = capsys.readouterr().out
+    assert "refused by the system\n  run `connector install crm`\n  b\n  c\n  `connector quarantine`" in said
     assert "1 change is set aside" in said
     assert "as it should be" not in said
     show_summary(Summary(1, totals=Totals()))
     assert "everything is as it should be" in capsys.readouterr().out
+
+
+def test_of_systems_that_were_not_read_nothing_is_said_to_be_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = {"crm": SystemUnavailable("no connection")}
+    show_summary(Summary(1, pulled=Pulled(calls={"crm": 0}, failures=gone), totals=Totals()))
+    assert "nothing changed" not in capsys.readouterr().out
+    show_summary(Summary(1, pulled=Pulled(calls={"crm": 0, "other": 1}, failures=gone), totals=Totals()))
+    assert "nothing changed" in capsys.readouterr().out

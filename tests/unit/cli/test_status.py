@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
+from connector import clock
 from connector.cli import show_status
 from connector.report.status import as_json, status
-from connector.state import StateSection, holdings, open_state
-from connector.state.models import Poll, RunStep
+from connector.state import StateSection, holdings, lease, open_state
+from connector.state.models import Lease, Poll, RunStep
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -68,3 +69,28 @@ def test_a_stream_of_a_system_that_could_not_be_reached_was_not_read(
     show_status.show_status(status(state, NOW), ["crm", "other"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("–")[-1].strip() for line in lines if "deals" in line] == ["not read", "not due"]
+
+
+def test_a_run_whose_process_is_dead_is_not_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = open_state(StateSection(), tmp_path)
+    run, now = state.start_run("sync", NOW, ""), clock.now()
+    for heartbeat_at, mark in ((now, "…"), (now - lease.LENGTH - timedelta(seconds=1), "✗")):
+        with state.session() as session:
+            session.merge(
+                Lease(name=lease.NAME, holder="elsewhere/a", run=run, since_at=NOW, heartbeat_at=heartbeat_at)
+            )
+        told = status(state, NOW)
+        assert (as_json(told)["at_work"] is not None) == (mark == "…")
+        show_status.show_status(told, ["crm"])
+        said = capsys.readouterr().out
+        assert (f"run {run} is at work since 24 Nov 12:00:00 UTC" in said) == (mark == "…")
+        assert [line.split()[0] for line in said.splitlines() if "sync" in line] == [mark]
+    assert "was cut off; the next one goes on" in said
+
+
+def test_one_change_is_no_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = open_state(StateSection(), tmp_path)
+    run = state.start_run("sync", NOW, "")
+    state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 2, "enqueued": 1})
+    show_status.show_status(status(state, NOW), ["crm"])
+    assert "2 pulled · 1 change\n" in capsys.readouterr().out
