@@ -162,8 +162,8 @@ class Dispatch:
         *,
         is_read: bool = False,
     ) -> None:
-        """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside; and the mark of those
-        that follow.
+        """Outcomes into the state, with what they mean for the change: settled, waiting, unknown, or set aside with its cause; and
+        the mark of those that follow. All in one transaction.
 
         is_read: they come from reading, not from sending, so that what is to be sent again need not wait first.
         """
@@ -174,17 +174,15 @@ class Dispatch:
         ]
         if is_read:
             settlements = [replace(each, not_before_at=None) for each in settlements]
-        told = list(zip(entries, settlements, strict=True))
-        attempts.keep(self.state, told, run=self.run, now=now, begun=following)
         asides = [
             settlement.aside(change, outcome, now)
             for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
             if settled.status == "quarantined"
         ]
-        if asides:
-            for row in asides:
-                row.access = self._access(row.stream)
-            self.state.quarantine(asides)
+        for row in asides:
+            row.access = self._access(row.stream)
+        told = list(zip(entries, settlements, strict=True))
+        attempts.keep(self.state, told, run=self.run, now=now, asides=asides, begun=following)
         self._count(batch, outcomes)
 
     def _access(self, object_type: str) -> str:

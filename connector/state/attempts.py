@@ -27,9 +27,9 @@ from sqlalchemy import (
 from sqlalchemy import select as columns
 from sqlmodel import SQLModel, col, select
 
-from connector.state.models import Outbox, Replan, TaskMade
+from connector.state.models import Outbox, Quarantine, Replan, TaskMade
 from connector.state.outbox import IN_DOUBT, OVER, TASK_LANE
-from connector.state.store import State
+from connector.state.store import State, set_aside
 
 _STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
 #: The tables themselves, for what is done to many rows: sessions of objects cost several times as much.
@@ -170,10 +170,11 @@ def keep(
     *,
     run: int,
     now: datetime,
+    asides: Sequence[Quarantine] = (),
     begun: Sequence[Entry] = (),
 ) -> None:
-    """Keep what an attempt came to: one delivery for each change, its new status, and the tasks that were made; with the mark of
-    those that are sent after them (`begun`), in the same transaction."""
+    """Keep what an attempt came to: one delivery for each change, its new status, the causes of those that are set aside, and the
+    tasks that were made; with the mark of those that are sent after them (`begun`), in the same transaction."""
     alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
         connection = session.connection()
@@ -193,6 +194,8 @@ def keep(
                 session.merge(made)
         for (status, not_before_at, costs_attempt), ids in alike.items():
             _set(connection, ids, tries=0 if costs_attempt else -1, status=status, not_before_at=not_before_at)
+        if asides:
+            set_aside(session, asides)
         if begun:
             _mark_in_flight(connection, begun)
 

@@ -9,15 +9,15 @@ from sqlmodel import col, select
 
 from connector.state import replans
 from connector.state.models import Freeze, Outbox
-from connector.state.outbox import OPEN, TASK_LANE, UNDO, parts
+from connector.state.outbox import IN_DOUBT, OPEN, OVER, TASK_LANE, UNDO, parts
 from connector.state.store import State
 
 DRIFT = "drift"  # the note that holds what others made of our fields, as JSON, for `status`
 
 
 def add(state: State, rows: Sequence[Freeze]) -> None:
-    """Freeze these fields; one that was frozen before is frozen anew. A change that waits and would write one of them is
-    replaced: the next plan compares its record."""
+    """Freeze these fields; one that was frozen before is frozen anew. A change that would write one of them is replaced where
+    it waits, and not sent again where it is in doubt and turns out not to be there: the next plan compares its record."""
     fields: dict[str, set[str]] = {}
     for row in rows:
         fields.setdefault(row.record, set()).add(row.field)
@@ -25,12 +25,15 @@ def add(state: State, rows: Sequence[Freeze]) -> None:
         for row in rows:
             session.merge(row)
         for part in parts(sorted(record.rsplit("|", 1)[1] for record in fields)):
-            query = select(Outbox).where(col(Outbox.native_id).in_(part), col(Outbox.status).in_(OPEN))
+            query = select(Outbox).where(col(Outbox.native_id).in_(part), col(Outbox.status).in_((*OPEN, *IN_DOUBT)))
             query = query.where(Outbox.lane != TASK_LANE, ~col(Outbox.key).startswith(UNDO))
             for change in session.exec(query).all():
                 record = f"{change.system}|{change.object_type}|{change.native_id}"
                 if fields.get(record, set()) & change.fields.keys():
-                    change.status = "superseded"
+                    if change.status in IN_DOUBT:
+                        change.held_because = OVER
+                    else:
+                        change.status = "superseded"
                     replans.add(session, [record], replans.FROZEN, rows[0].since_at)
 
 

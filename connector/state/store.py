@@ -147,15 +147,8 @@ class State:
 
     def quarantine(self, rows: Sequence[Quarantine]) -> None:
         """Set things aside; one that is there already counts another attempt."""
-        by_key = {row.key: row for row in rows}
-        keys = list(by_key)
         with self.session() as session:
-            for start in range(0, len(keys), _MANY):
-                part = keys[start : start + _MANY]
-                known = {row.key: row for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part)))}
-                session.add_all(by_key[key] for key in part if key not in known)
-                for key, row in known.items():
-                    _set_aside_again(row, by_key[key])
+            set_aside(session, rows)
 
     def release(self, keys: Sequence[str]) -> None:
         """What was set aside is mended."""
@@ -197,6 +190,18 @@ class State:
                 .group_by(Outbox.status, Outbox.system, Outbox.lane)
             )
             return {(status, system, lane): int(count) for status, system, lane, count in session.exec(query).all()}
+
+
+def set_aside(session: Session, rows: Sequence[Quarantine]) -> None:
+    """Set things aside, within the caller's transaction; one that is there already counts another attempt."""
+    by_key = {row.key: row for row in rows}
+    keys = list(by_key)
+    for start in range(0, len(keys), _MANY):
+        part = keys[start : start + _MANY]
+        known = {row.key: row for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part)))}
+        session.add_all(by_key[key] for key in part if key not in known)
+        for key, row in known.items():
+            _set_aside_again(row, by_key[key])
 
 
 def _set_aside_again(known: Quarantine, row: Quarantine) -> None:

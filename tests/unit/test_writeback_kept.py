@@ -1,0 +1,72 @@
+"""What an attempt came to is kept whole: a change that is set aside with its cause, one in doubt with what was decided of it meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.event import listen, remove
+from sqlmodel import select
+
+from connector.model import Change, Outcome, Result
+from connector.state import StateSection, freezes, open_state, replans
+from connector.state.models import Freeze, Outbox
+from tests.unit.test_writeback import NOW, Crm, call, deliver, enqueue, statuses, update
+from tests.unit.test_writeback import _all_due as all_due
+
+
+def test_killed_between_any_two_transactions_what_is_set_aside_has_its_cause(tmp_path: Path) -> None:
+    was_aside = False
+    for number in range(12):
+        (tmp_path / str(number)).mkdir()
+        state, crm = open_state(StateSection(), tmp_path / str(number)), Crm()
+        enqueue(state, update(1), call(2), update(3))
+        crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="STRING_TOO_LONG")
+        left = [number]
+
+        def killed(_: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        listen(state.engine, "commit", killed)
+        with suppress(KeyboardInterrupt):
+            deliver(state, crm)
+        remove(state.engine, "commit", killed)
+        with state.session() as session:
+            changes = session.exec(select(Outbox.key).where(Outbox.status == "quarantined")).all()
+        assert sorted(row.key for row in replans.refused(state)) == sorted(f"change|{key}" for key in changes)
+        was_aside = was_aside or 0 < len(changes) < 3
+    assert was_aside, "no kill fell between two batches"
+
+
+def test_a_change_in_doubt_whose_field_is_frozen_meanwhile_is_not_sent_again_and_its_record_is_compared(
+    tmp_path: Path,
+) -> None:
+    state, crm = open_state(StateSection(), tmp_path), Crm()
+    enqueue(state, update(1), update(2), update(3))
+
+    def half(change: Change) -> Outcome:
+        if change.native_id == "1":
+            crm.take(change)
+        return Outcome(change.key, Result.UNKNOWN)
+
+    crm.answer = half
+    deliver(state, crm)
+    rows = [
+        Freeze(
+            key=f"crm|Contact|{one}|Score", system="crm", record=f"crm|Contact|{one}", field="Score", writer="Bo", why="",
+            since_at=NOW, until_at=NOW + timedelta(days=7),
+        )
+        for one in "12"
+    ]  # fmt: skip
+    freezes.add(state, rows)
+    crm.answer = lambda _: None
+    deliver(state, crm)
+    all_due(state)
+    deliver(state, crm)
+    assert statuses(state) == ["settled", "superseded", "settled"], "it was there; it is frozen; it was not there"
+    assert crm.fields == {"1": {"Score": 50}, "3": {"Score": 50}}
+    assert replans.reasons(state) == {f"crm|Contact|{one}": replans.FROZEN for one in "12"}
