@@ -130,7 +130,7 @@ def test_a_task_that_is_refused_goes_to_the_next_owner_of_its_record(synced: Wor
     crms.tell("act", system="salesforce", action="update", id=record, values={"OwnerId": other})
     told = house.run("plan", "--json").json()
     assert [each["why"] for each in told["again"]] == ["refused before: the record has another owner now"]
-    assert told["aside"] == 0
+    assert told["aside"] == 0, house.state("SELECT key, reason FROM quarantine WHERE is_open")
     house.sync()
     assert [(task["who"], task["owner"]) for task in crms.tasks()] == [(record, other)]
     assert "nothing is set aside" in house.run("quarantine", "--kind", "change").out
