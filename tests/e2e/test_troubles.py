@@ -102,7 +102,7 @@ def test_a_record_that_is_refused_is_set_aside_with_its_cause_and_the_rest_is_wr
     assert [(each["system"], each["count"]) for each in told["quarantine"]] == [("salesforce", 1)], told["quarantine"]
     assert "validation rule" in told["quarantine"][0]["reason"]
     assert "validation rule" in house.run("status").out
-    house.sync()
+    house.sync(now=instant.now(timedelta(minutes=1)).isoformat())  # what was locked waits for some seconds
     refused = {line.split(" ")[0] for line in differing(house.desired(), crms.written())}
     assert refused == {f"salesforce|Contact|{contact}"}
     cause = next(each["id"] for each in house.run("quarantine", "--json").json() if "validation rule" in each["reason"])
