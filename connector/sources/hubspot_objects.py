@@ -19,7 +19,7 @@ from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_search as search
 from connector.sources.hubspot_client import Api
 from connector.sources.hubspot_records import MERGED, Record, extended, told
-from connector.sources.hubspot_refresh import refreshed, younger
+from connector.sources.hubspot_refresh import listed, younger
 from connector.sources.hubspot_search import Found, Horizons, Position, Wanted, instant_ms
 from connector.sources.parallel import interleaved
 from connector.tables import BOOL, INSTANT, PAGE, TEXT
@@ -48,15 +48,18 @@ def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
 
 def _found(api: Api, request: Request, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
     """What is new, and everything anew where that is due; the back-fill is such a reading itself."""
+    if not start.read_ms:
+        yield from listed(api, wanted, start, horizons, request.held)
+        return
     at = start
     for found in search.read(api, wanted, start, horizons):
         at = found.position
         yield found
     is_due = horizons.begun_ms() - at.refreshed_ms >= horizons.refresh_every_ms
-    if not start.read_ms or not (is_due or at.refreshing):
+    if not (is_due or at.refreshing):
         return
     if wanted.object_type in MERGEABLE:
-        yield from refreshed(api, wanted, at, horizons, request.held)
+        yield from listed(api, wanted, at, horizons, request.held)
     else:
         yield from younger(api, wanted, at, horizons)
 

@@ -1,10 +1,11 @@
-"""Listing everything anew: for what changes without a modified date, and for what vanishes without a trace.
+"""Listing everything: at first, and anew for what changes without a modified date and what vanishes without a trace.
 
 Calculated properties and associations do not change a record's modified date (estuary/connectors issue 3515). A record
 that is erased under GDPR is in no list and answers 404; one that was merged away while we did not look vanishes too
 (HubSpot knowledge base "Perform a GDPR delete", "Merge records"). So every record is listed again once in
 `refresh_every`, and an id that we hold and the list does not is asked for by batch read: it is there after all (made
-meanwhile), lives on in another record, or is gone.
+meanwhile), lives on in another record, or is gone. So it is with the first listing of all, of activities too: whoever
+lets go of the cursor (a full pull, another mapping) forgets from when deletions are to be told, and holds records.
 
 Activities are many and hardly change once they are old, so of them only the younger ones are read anew, for what was
 linked to them or calculated since: at most 20,000 of a type, 100 calls. They cannot be merged, their archived ones are in
@@ -31,25 +32,38 @@ MOST_ACTIVITIES = 20_000
 _NO_END = 2**63 - 1
 
 
-def refreshed(
+def listed(
     api: Api, wanted: Wanted, start: Position, horizons: Horizons, held: Callable[[], pa.Array[Any]] | None
 ) -> Iterator[Found]:
-    """Every record by growing id, with the ids that we hold and HubSpot no longer has. `held` gives the ids that we hold."""
+    """Every record by growing id, with the ids that we hold and HubSpot no longer has: the back-fill until it was done, later
+    everything anew. `held` gives the ids that we hold."""
     ours = _sorted(held()) if held else np.empty(0, np.int64)
-    going = start.refreshing
-    total = search.count(api, wanted.object_type)
+    resumed = start.refreshing if start.read_ms else start.listing
+    going, total = resumed, None
     above = _id(going.after) if going else 0
     while True:
         page = search.page_by_id(api, wanted, going.after if going else None)
+        if page.after is not None and total is None:
+            total = search.count(api, wanted.object_type)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
         vanished = _vanished(api, wanted.object_type, _absent(ours, page, above))
         above = max(_listed(page), default=above)
-        before = going.rows if going else 0
+        before = search.rows_before(going)
         going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records))
-        at = replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
-        yield Found(page.records, at, total=total, malformed=page.malformed, vanished=vanished)
+        left = None if total is None else max(total - search.rows_before(resumed), 0)
+        at = _at(start, going, begun_ms, horizons)
+        yield Found(page.records, at, total=left, malformed=page.malformed, vanished=vanished)
         if going is None:
             return
+
+
+def _at(start: Position, going: Going | None, begun_ms: int, horizons: Horizons) -> Position:
+    """The position behind a page of the list; at its end everything was read when it began."""
+    if start.read_ms:
+        return replace(start, refreshing=going, refreshed_ms=start.refreshed_ms if going else begun_ms)
+    if going:
+        return replace(start, listing=going)
+    return Position(begun_ms, begun_ms - horizons.settled_after_ms, begun_ms, begun_ms)
 
 
 def younger(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:

@@ -15,7 +15,7 @@ Two horizons: each pass looks back `overlap` behind the beginning of the last on
 in `settled_after` it looks back to what was settled then, for rows whose index lagged longer.
 
 What no modified date shows (calculated properties, associations, erased records) is found by listing everything anew,
-once in `refresh_every`: see `hubspot_refresh`.
+once in `refresh_every`: see `hubspot_refresh`, which lists for the back-fill, too.
 
 Sources: HubSpot's developer documentation, "CRM search" (200 rows a page, 10,000 results, 5 calls a second, indexing
 delay) and "Usage guidelines"; the shifting of offsets follows from both.
@@ -167,10 +167,7 @@ class Found:
 
 
 def read(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
-    """Read from `start` to the present end: the back-fill if it is not done, else what changed and what was archived."""
-    if not start.read_ms:
-        yield from _listed(api, wanted, start, horizons)
-        return
+    """Read from `start` to the present end what changed and what was archived. Before that comes the back-fill."""
     at = start
     for found in _changed(api, wanted, start, horizons):
         at = found.position
@@ -179,25 +176,7 @@ def read(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Itera
         yield from _archived(api, wanted.object_type, at, horizons)
 
 
-def _listed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
-    going, total = start.listing, None
-    while True:
-        page = page_by_id(api, wanted, going.after if going else None)
-        if page.after is not None and total is None:
-            total = count(api, wanted.object_type)
-        begun_ms = going.begun_ms if going else horizons.begun_ms()
-        before = going.rows if going else 0
-        going = None if page.after is None else Going(begun_ms, page.after, before + len(page.records))
-        at = replace(start, listing=going)
-        if going is None:
-            at = Position(begun_ms, begun_ms - horizons.settled_after_ms, begun_ms, begun_ms)
-        left = None if total is None else max(total - _resumed(start.listing), 0)
-        yield Found(page.records, at, total=left, malformed=page.malformed)
-        if going is None:
-            return
-
-
-def _resumed(going: Going | None) -> int:
+def rows_before(going: Going | None) -> int:
     """How many rows were read before this pass, of the part that it goes on with."""
     return going.rows if going else 0
 
@@ -218,18 +197,18 @@ def _changed(api: Api, wanted: Wanted, start: Position, horizons: Horizons) -> I
     resumed = start.searching
     from_ms = resumed.from_ms if resumed else looked_back_ms(start.read_ms, start.settled_ms, horizons)
     after = resumed.after if resumed else ""
-    rows_before = _resumed(resumed)
+    before = rows_before(resumed)
     while True:
         page = by_id(api.search(wanted.object_type, _query(wanted, from_ms, after)), after)
         begun_ms = resumed.begun_ms if resumed else horizons.begun_ms()
-        total = rows_before - _resumed(resumed) + page.total if page.total is not None else None
-        rows_before += len(page.records)
+        total = before - rows_before(resumed) + page.total if page.total is not None else None
+        before += len(page.records)
         if page.after is None:
             settled_ms = begun_ms - horizons.settled_after_ms if from_ms <= start.settled_ms else 0
             at = replace(start, searching=None, read_ms=begun_ms, settled_ms=max(start.settled_ms, settled_ms))
         else:
             after = page.after
-            at = replace(start, searching=Going(begun_ms, after, rows_before, from_ms))
+            at = replace(start, searching=Going(begun_ms, after, before, from_ms))
         yield Found(page.records, at, total=total, malformed=page.malformed)
         if page.after is None:
             return
@@ -259,7 +238,7 @@ def _archived(api: Api, object_type: str, start: Position, horizons: Horizons) -
         page = api.listed(object_type, (BY_ID,), going.after if going else None, is_archived=True)
         begun_ms = going.begun_ms if going else horizons.begun_ms()
         records = [row for row in page.records if _archived_ms(row) >= start.deletes_ms - ARCHIVE_OVERLAP_MS]
-        going = None if page.after is None else Going(begun_ms, page.after, _resumed(going) + len(records))
+        going = None if page.after is None else Going(begun_ms, page.after, rows_before(going) + len(records))
         at = replace(start, archiving=going, deletes_ms=start.deletes_ms if going else begun_ms)
         yield Found(records, at, is_archived=True, malformed=page.malformed)
         if going is None:

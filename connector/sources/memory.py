@@ -101,11 +101,12 @@ class MemorySource:
     def _read(self, request: Request) -> Iterator[Page]:
         at = int(request.cursor or 0)
         is_first = request.cursor is None
+        held = set(request.held().to_pylist()) if is_first and request.held else set()
         while True:
             self.store.calls += 1
             records = self.store.records.get(request.stream.object_type, {})
             later = sorted((r.sequence, i) for i, r in records.items() if r.sequence > at)
-            page = [i for _, i in later[:PAGE_ROWS] if not (is_first and records[i].is_deleted)]
+            page = [i for _, i in later[:PAGE_ROWS] if not (is_first and records[i].is_deleted and i not in held)]
             is_done = len(later) <= PAGE_ROWS
             at = later[:PAGE_ROWS][-1][0] if later else at
             yield Page(request.stream, _rows(request, {i: records[i] for i in page}), str(at), is_done)

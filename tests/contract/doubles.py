@@ -182,6 +182,14 @@ def keeps_deletions_to_itself(bench: Bench) -> Bench:
     return each_page(bench, only_live)
 
 
+@breaks(promises.a_read_from_the_beginning_tells_which_of_what_is_held_is_gone)
+def does_not_look_what_is_held(bench: Bench) -> Bench:
+    def pages(requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:
+        yield from source_of(bench).pages([replace(request, held=None) for request in requests])
+
+    return reading(bench, pages)
+
+
 @breaks(promises.a_stream_that_may_not_be_read_does_not_stop_the_others)
 def stops_at_the_first_failure(bench: Bench) -> Bench:
     def pages(requests: Sequence[Request]) -> Iterator[Page | StreamFailure]:

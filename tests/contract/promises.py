@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from connector.errors import AuthError, MissingPermission
@@ -152,6 +154,23 @@ def a_deletion_is_told(bench: Bench) -> None:
     row = bench.read(cursor).last(native_id)
     assert row is not None
     assert row["is_deleted"] is True
+
+
+@promise
+def a_read_from_the_beginning_tells_which_of_what_is_held_is_gone(bench: Bench) -> None:
+    """Whoever lets go of the cursor forgets from when deletions are to be told."""
+    if not bench.adapter.capabilities.tells_deletes:
+        return
+    gone, stays = bench.create([bench.fresh("gone"), bench.fresh("stays")])
+    bench.settle()
+    bench.delete(gone)
+    bench.settle()
+    request = replace(bench.request(), held=lambda: pa.array([gone, stays], TEXT))
+    told = Reading(list(only_pages(bench.system.source.pages([request]))))
+    assert {row["native_id"]: row["is_deleted"] for row in told.rows if row["native_id"] in (gone, stays)} == {
+        gone: True,
+        stays: False,
+    }
 
 
 @promise

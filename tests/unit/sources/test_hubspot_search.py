@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ProtocolError
 from connector.sources.hubspot_records import Listing
-from connector.sources.hubspot_refresh import MOST_ACTIVITIES, refreshed, younger
+from connector.sources.hubspot_refresh import MOST_ACTIVITIES, listed, younger
 from connector.sources.hubspot_search import (
     QUERY_CHARACTERS,
     SEARCH_PAGE,
@@ -40,6 +40,8 @@ def later(begun_ms: int) -> Horizons:
 
 
 def passed(portal: Portal, start: Position, horizons: Horizons = HORIZONS, wanted: Wanted = WANTED) -> list[Found]:
+    if not start.read_ms:
+        return list(listed(portal, wanted, start, horizons, None))  # type: ignore[arg-type]
     return list(read(portal, wanted, start, horizons))  # type: ignore[arg-type]
 
 
@@ -116,7 +118,7 @@ def test_the_clock_of_the_server_is_asked_after_its_first_answer() -> None:
 
 def refreshing(portal: Portal, start: Position, held: list[int]) -> list[Found]:
     ours = lambda: pa.array([str(each) for each in held])  # noqa: E731
-    return list(refreshed(portal, WANTED, start, HORIZONS, ours))  # type: ignore[arg-type]
+    return list(listed(portal, WANTED, start, HORIZONS, ours))  # type: ignore[arg-type]
 
 
 def test_listing_anew_tells_every_record_and_which_of_ours_are_gone_or_live_on_in_another() -> None:
@@ -150,15 +152,26 @@ def test_listing_anew_goes_on_after_a_kill_and_does_not_touch_what_is_known_of_c
     assert [each for page in resumed for each in page.vanished] == [("300", None)]
 
 
+def test_a_back_fill_tells_which_of_ours_are_gone_and_goes_on_with_that_after_a_kill() -> None:
+    """Whoever holds records and reads from the beginning has let go of the cursor that knew from when deletions are to be told."""
+    portal = Portal(dict.fromkeys([*range(1, 50), *range(51, 251)], NOW_MS), archived={50: NOW_MS - HOUR_MS})
+    first, *_ = refreshing(portal, position(None), [50, 300])
+    assert first.vanished == (("50", None),)
+    resumed = refreshing(portal, position(str(first.position)), [300])
+    assert ids([first, *resumed]) == sorted(portal.modified)
+    assert [each for page in resumed for each in page.vanished] == [("300", None)]
+    assert resumed[-1].position == Position(NOW_MS, NOW_MS - HORIZONS.settled_after_ms, NOW_MS, NOW_MS)
+
+
 def test_listing_anew_goes_on_where_places_in_the_list_are_no_ids() -> None:
     portal = Portal(dict.fromkeys([*range(1, 100), *range(101, 250), *range(251, 351)], NOW_MS))
     by_number = portal.listed
 
-    def listed(object_type: str, properties: Sequence[str], after: str | None, **more: bool) -> Listing:
+    def by_opaque_place(object_type: str, properties: Sequence[str], after: str | None, **more: bool) -> Listing:
         page = by_number(object_type, properties, None if after is None else after.removeprefix("NTI"), **more)
         return page if page.after is None else replace(page, after=f"NTI{page.after}")
 
-    portal.listed = listed  # type: ignore[method-assign]
+    portal.listed = by_opaque_place  # type: ignore[method-assign]
     gone = [100, 250, 999]
     whole = refreshing(portal, AT, gone)
     assert [each for page in whole for each, _ in page.vanished] == ["100", "250", "999"]
