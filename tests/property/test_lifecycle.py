@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import lifecycle, tables
+from connector.expressions import NOW, RUN
 from connector.lifecycle import LifecycleSection, TaskSection
+from connector.mart import Mart
 from connector.tables import POINT
 
 START = datetime(2026, 6, 1, 9, tzinfo=UTC)
@@ -45,6 +49,7 @@ FACTS: dict[str, pa.DataType] = {
 }
 BACKEND = ibis.duckdb.connect()
 BACKEND.raw_sql("set TimeZone = 'UTC'")
+MART = Mart(BACKEND, BACKEND.con, Path())
 
 Rows = list[dict[str, Any]]
 scores = st.none() | st.sampled_from([0, 14, 15, 19, 20, 29, 30, 39, 40, 44, 45, 49, 50, 59, 60, 80])
@@ -72,27 +77,26 @@ def at(run: int) -> datetime:
 
 
 @cache
-def compiled(step: str, run: int) -> Any:
-    """One step of one run on the stored tables; compiled once, run for every example."""
-    table = BACKEND.table
-    if step == "advance":
-        return BACKEND.compile(lifecycle.advance(SECTION, table("facts"), table("stage_interval"), at(run), run))
-    return lifecycle.fire(
-        TASKS,
-        table("facts"),
-        current=table("stage_interval"),
-        triggers=table("trigger"),
-        issued=table("issued"),
-        now=at(run),
-        run=run,
-    )
+def step(name: str) -> ir.Table:
+    """A step of any run on the stored tables; built and turned into SQL once."""
+    facts, intervals = BACKEND.table("facts"), BACKEND.table("stage_interval")
+    if name == "advance":
+        return lifecycle.advance(SECTION, facts, intervals, NOW, RUN)
+    triggers, issued = BACKEND.table("trigger"), BACKEND.table("issued")
+    return lifecycle.fire(TASKS, facts, current=intervals, triggers=triggers, issued=issued, now=NOW, run=RUN)
+
+
+def made(name: str, run: int) -> Rows:
+    """What a step makes of the stored tables in a run."""
+    MART.tell(now=at(run), run=run)
+    rows: Rows = MART.arrow(step(name)).to_pylist()
+    return rows
 
 
 def advance(run: int, facts: Rows, intervals: dict[str, Any]) -> Rows:
     store("facts", pa.schema(FACTS), facts)
     store("stage_interval", tables.STAGE_INTERVAL, list(intervals.values()))
-    rows: Rows = BACKEND.con.sql(compiled("advance", run)).to_arrow_table().to_pylist()
-    return rows
+    return made("advance", run)
 
 
 def facts_of(run: int, given_lives: list[list[int | None]]) -> Rows:
@@ -162,7 +166,7 @@ def test_a_trigger_fires_as_often_as_by_hand(given_lives: list[list[int | None]]
         intervals |= {row["key"]: row for row in advance(run, facts, intervals)}
         store("stage_interval", tables.STAGE_INTERVAL, list(intervals.values()))
         store("trigger", tables.TRIGGER, list(triggers.values()))
-        triggers |= {row["key"]: row for row in BACKEND.to_pyarrow(compiled("fire", run)).to_pylist()}
+        triggers |= {row["key"]: row for row in made("fire", run)}
     for person, life in enumerate(given_lives):
         crossing = triggers.get(f"p{person}|call", {"episode": 0})
         assert crossing["episode"] == episodes_by_hand(life)

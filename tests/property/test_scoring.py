@@ -6,15 +6,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from connector import scoring, tables
+from connector import expressions, scoring, tables
 from connector.forecast import Day, engagement_at
+from connector.mart import Mart
 from connector.scoring import ScoringModel
 from connector.tables import POINT
 
@@ -44,6 +47,7 @@ CAPPED = MODEL.model_copy(
 )
 BACKEND = ibis.duckdb.connect()
 BACKEND.raw_sql("set TimeZone = 'UTC'; set threads = 2")
+MART = Mart(BACKEND, BACKEND.con, Path())
 
 minutes_ago = st.integers(0, 200 * 24 * 60)
 happenings = st.lists(st.tuples(st.sampled_from(sorted(WORTH)), minutes_ago, st.integers(0, 5)), max_size=25)
@@ -91,23 +95,21 @@ for name, schema in STORED.items():
 
 
 @cache
-def compiled(step: str, now: datetime, is_capped: bool) -> str:
-    """The SQL of one step on the stored tables: compiled once, run for every example."""
-    table, model = BACKEND.table, CAPPED if is_capped else MODEL
+def built(step: str, is_capped: bool) -> ir.Table:
+    """One step at any instant on the stored tables: built and turned into SQL once, asked for every example."""
+    table, model, now = BACKEND.table, CAPPED if is_capped else MODEL, expressions.NOW
     golden = {"persons": table("person"), "accounts": table("account")}
     if step == "fold":
-        made = scoring.fold("m", model, table("activity"), table("person_record"), now)
-    elif step == "lines":
+        return scoring.fold("m", model, table("activity"), table("person_record"), now)
+    if step == "lines":
         kept = {"membership": table("membership"), "days": table("engagement_day")}
-        made = scoring.score_lines("m", model, **kept, **golden, now=now)
-    else:
-        made = scoring.scores("m", model, table("score_line"), **golden, now=now, levels={"engagement": [5]})
-    return str(BACKEND.compile(made))
+        return scoring.score_lines("m", model, **kept, **golden, now=now)
+    return scoring.scores("m", model, table("score_line"), **golden, now=now, levels={"engagement": [5]})
 
 
 def run(step: str, schema: pa.Schema, now: datetime, is_capped: bool) -> pa.Table:
-    answer: pa.Table = BACKEND.con.sql(compiled(step, now, is_capped)).to_arrow_table()
-    return answer.cast(schema).sort_by("key")
+    MART.tell(now=now)
+    return MART.arrow(built(step, is_capped)).cast(schema).sort_by("key")
 
 
 def fold(activities: Rows) -> pa.Table:
