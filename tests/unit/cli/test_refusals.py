@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from connector import cli, log
@@ -40,14 +42,32 @@ def test_what_is_not_there_is_told_with_what_to_do(
     assert not open_state(StateSection(), tmp_path).last_runs(1)
 
 
-def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path) -> None:
+@pytest.fixture
+def given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[Any, str, str]]]:
+    """A command line as from a shell: its exit code, output and errors (in one line)."""
+
+    def give(*words: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["connector", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code, out, " ".join(err.split())
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    yield give
+    structlog.reset_defaults()
+
+
+def test_a_place_that_cannot_be_written_is_told_without_a_traceback(
+    tmp_path: Path, given: Callable[..., tuple[Any, str, str]]
+) -> None:
     (tmp_path / "file").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", "init", "--yes", "--config", "file/connector.toml"],
-        cwd=tmp_path, capture_output=True, check=False, text=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.startswith("✗ file/connector.toml: Not a directory\n")
+    code, _, err = given("init", "--yes", "--config", "file/connector.toml")
+    assert code == 1
+    assert err.startswith("✗ file/connector.toml: Not a directory ")
 
 
 @pytest.mark.parametrize(
@@ -61,15 +81,12 @@ def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Pa
     ],
 )
 def test_words_that_would_be_passed_over_are_refused_and_nothing_is_done(
-    tmp_path: Path, words: list[str], said: str
+    tmp_path: Path, given: Callable[..., tuple[Any, str, str]], words: list[str], said: str
 ) -> None:
     (tmp_path / "connector.toml").write_text('[systems.crm]\nkind = "memory"\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", *words],
-        cwd=tmp_path, capture_output=True, check=False, text=True, env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    code, out, err = given(*words)
+    assert (code, out) == (2, "")
+    assert said in err
 
 
 def test_what_a_command_makes_in_the_stores_is_for_its_owner_alone(tmp_path: Path) -> None:
