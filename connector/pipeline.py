@@ -22,7 +22,7 @@ from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
-from connector.steps.portions import FINGERPRINTED, Work
+from connector.steps.portions import Work, changed_parts
 from connector.steps.preview import Preview, preview
 from connector.steps.pull import Pulled, pull
 from connector.steps.rehearsal import rehearsed
@@ -184,8 +184,7 @@ def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
     """Whether a record is dirty, time has come for somebody, or a setting changed since the last recompute."""
     due = mart.table("due")
     is_due = mart.count(due.filter(due.due_at <= NOW)) > 0
-    changed = any(setup.state.note(f"fingerprint:{part}") != setup.fingerprints.get(part, "") for part in FINGERPRINTED)
-    return is_due or changed or mart.count(mart.table("dirty")) > 0
+    return is_due or bool(changed_parts(setup, mart)) or mart.count(mart.table("dirty")) > 0
 
 
 def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, Looked]:
@@ -214,11 +213,9 @@ def _after_pull(setup: Setup, systems: Mapping[str, System], summary: Summary) -
 
 
 def remember(setup: Setup, mart: Mart, moment: Moment) -> None:
-    """The recompute is in the mart: keep its instant and the settings it was made with."""
+    """The recompute is in the mart: keep its instant."""
     setup.state.mark_computed(moment.run, moment.now)
     pair.remember(setup.state, mart)
-    for part in FINGERPRINTED:
-        setup.state.set_note(f"fingerprint:{part}", setup.fingerprints.get(part, ""))
 
 
 # ------------------------------------------------------------------------------------------------------------ the frame

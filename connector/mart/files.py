@@ -16,9 +16,11 @@ import duckdb
 
 from connector.errors import MartError
 
-#: A row group is what the engine writes to its place as it comes; what is less goes through its log and is written twice. Theirs
-#: is 122,880 rows. And with the oldest engine that is able to, texts are kept as zstd has them: half the room of the older ways.
-_LAYOUT = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 16384"
+#: A row group is what the engine writes to its place as it comes; what is less goes through its log and is written twice. By itself
+#: it would take 122,880 rows.
+ROW_GROUP_ROWS = 16_384
+#: With the oldest version that is able to, texts are kept as zstd has them: half the room of the older ways.
+_LAYOUT = f"STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 #: The first schema version whose files are laid out so. A file from before keeps texts in a way that this layout cannot write.
 _LAID_OUT_SINCE = 5
 #: The name of the file within its engine.

@@ -77,7 +77,8 @@ def _drop_derived_keys(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _write_anew(connection: duckdb.DuckDBPyConnection) -> None:
-    """A column keeps the compression that it was made with, and the engine does not write with the former one any more."""
+    """A column keeps the compression that it was made with, and the engine does not write with the former one any more. With which
+    settings the mart was computed is told by the mart from here on."""
     for name in tables.TABLES:
         connection.execute(f'ALTER TABLE "{name}" RENAME TO "{name}_before"')
         connection.execute(f'CREATE TABLE "{name}" ({_columns(tables.stored(name))})')
@@ -86,7 +87,13 @@ def _write_anew(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 #: Numbered from 1; a migration is never changed once released, only followed by another. A new file gets the newest tables at once.
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_drift, _add_user_ids, _drop_derived_keys, _write_anew)
+MIGRATIONS: tuple[Migration, ...] = (
+    _create_tables,
+    _add_drift,
+    _add_user_ids,
+    _drop_derived_keys,
+    _write_anew,
+)
 
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:

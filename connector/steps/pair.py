@@ -7,8 +7,10 @@ everybody new, an older state would make tasks twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from connector import tables
@@ -47,6 +49,18 @@ def adopt(state: State, mart: Mart) -> None:
     state.continue_runs_after(row["generation"])
     state.set_note(outbox.PLANNED_THROUGH, str(max(int(state.note(outbox.PLANNED_THROUGH, "0")), row["generation"])))
     state.set_note(outbox.PLANNED_WITH, "taken as they are")
+
+
+def settings(mart: Mart) -> Mapping[str, str]:
+    """Part of the configuration -> its fingerprint when the mart was told of it; empty where that never was."""
+    told_of: dict[str, str] = orjson.loads(told(mart)["settings"] or "{}")
+    return told_of
+
+
+def keep_settings(mart: Mart, present: Mapping[str, str]) -> None:
+    """All that these settings concern is queued; part of the transaction that queues it."""
+    row = told(mart) | {"settings": orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()}
+    mart.merge("pair", pa.Table.from_pylist([row], schema=tables.PAIR))
 
 
 def advance(mart: Mart, run: int) -> None:

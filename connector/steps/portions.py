@@ -7,6 +7,7 @@ A run that is killed between two portions leaves the rest where it was, and the 
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import ibis
@@ -16,6 +17,7 @@ from connector import tables
 from connector.expressions import NOW, RUN
 from connector.mart import Mart
 from connector.model import Kind
+from connector.steps import pair
 from connector.steps.events import events
 from connector.steps.setup import Setup
 
@@ -30,35 +32,42 @@ def widen(setup: Setup, mart: Mart) -> None:
     """Queue what a changed setting concerns; anything less looks only at what changed.
 
     A changed identity or survivorship makes every record dirty, changed engagement rules every record with events; changed
-    scores, stages or outputs make every person due.
+    scores, stages or outputs make every person due. That all of it is queued is kept with it: killed afterwards, the next
+    run only goes on with the queue.
     """
-    if is_changed(setup, "identity"):
+    changed = changed_parts(setup, mart)
+    if "identity" in changed:
         for kind in _RESOLVED:
             records = mart.table(tables.record_table(kind)).select(record="key")
             mart.merge("dirty", dirty_rows(records, kind))
-    if is_changed(setup, "engagement"):
+    if "engagement" in changed:
         folded = events(mart).select("record").union(mart.table("engagement_day").select("record"), distinct=True)
         mart.merge("dirty", dirty_rows(folded, "event"))
-    if any(is_changed(setup, part) for part in ("scoring", "lifecycle", "writeback")):
+    if changed & {"scoring", "lifecycle", "writeback"}:
         person = mart.table("person")
         mart.merge(
             "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=NOW)
         )
+    present = {part: setup.fingerprints.get(part, "") for part in FINGERPRINTED}
+    if pair.settings(mart) != present:
+        pair.keep_settings(mart, present)
 
 
 def is_large(setup: Setup, mart: Mart) -> bool:
     """Whether what waits, and what a changed setting would queue, is more than one portion."""
     due = mart.table("due")
     waiting = mart.count(mart.table("dirty")) + mart.count(due.filter(due.due_at <= NOW))
-    if any(is_changed(setup, part) for part in FINGERPRINTED):
+    if changed_parts(setup, mart):
         waiting += mart.count(mart.table(tables.record_table(Kind.PERSON)))
     return waiting > RECORDS
 
 
-def is_changed(setup: Setup, part: str) -> bool:
-    """Whether a part of the configuration is otherwise than at the last recompute; a first one has nothing to compare with."""
-    present = setup.fingerprints.get(part, "")
-    return setup.state.note(f"fingerprint:{part}", present) != present
+def changed_parts(setup: Setup, mart: Mart) -> Set[str]:
+    """The parts of the configuration that are otherwise than when the mart was last computed; none where it never was."""
+    known = pair.settings(mart)
+    if not known and not mart.count(mart.table("membership")):
+        return set()
+    return {part for part in FINGERPRINTED if known.get(part) != setup.fingerprints.get(part, "")}
 
 
 def dirty_rows(records: ir.Table, kind: str) -> ir.Table:

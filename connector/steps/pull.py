@@ -16,6 +16,7 @@ from connector import clock, mapping, settlement, tables
 from connector.errors import ConnectorError
 from connector.log import get
 from connector.mart import Mart
+from connector.mart.files import ROW_GROUP_ROWS
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
 from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
@@ -26,9 +27,9 @@ from connector.steps import suppress as suppressing
 from connector.steps.held import Held
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
-#: The identifiers of so many people are more than a row group of the engine, which writes those to their place at once; fewer go
-#: through its log first: a third more of CPU. A mapped group of people is some 55 MB: one is mapped while one is stored.
-GROUP_ROWS = 16_000
+#: As many rows go to their place as they come; fewer go through the engine's log first. A mapped group of people is some 55 MB: one is
+#: mapped while one is stored.
+GROUP_ROWS = ROW_GROUP_ROWS
 #: The first group of a stream is smaller: there is nothing to store meanwhile.
 FIRST_ROWS = 8_000
 GROUP_S = 2.0
@@ -219,7 +220,8 @@ def _read(
             is_old = clock.monotonic_s() - since > GROUP_S
             enough = GROUP_ROWS if item.stream.name in begun else FIRST_ROWS
             if item.done or is_old or item.is_place or sum(page.rows.num_rows for page in pages) >= enough:
-                begun |= {item.stream.name} if not item.is_place else set()
+                if not item.is_place:
+                    begun.add(item.stream.name)
                 _hand_over(_map(setup, connected, gathered.pop(item.stream.name), kept, moment), inbox)
                 since = clock.monotonic_s()
     except ConnectorError as problem:

@@ -160,6 +160,50 @@ def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, m
         assert told(mart) == before
 
 
+def killed_after_a_portion(setup: Setup, mart: Mart, run: int) -> None:
+    """A run over these settings that ends before its second portion is resolved."""
+    said: list[str] = []
+
+    def say(step: str, text: str) -> None:
+        said.append(step)
+        if said.count("resolve") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.compute(setup, mart, Moment(run, NOW), Progress(say=say), Summary(run))
+
+
+def with_scoring(setup: Setup, fingerprint: str) -> Setup:
+    return replace(setup, fingerprints={**setup.fingerprints, "scoring": fingerprint})
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first run", "a changed setting"])
+def test_settings_that_change_after_a_kill_are_computed_for_those_too_who_were_done_before(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
+) -> None:
+    with setup.mart() as mart:
+        if not is_first:
+            computed(setup, mart)
+        monkeypatch.setattr(portions, "RECORDS", PORTION)
+        killed_after_a_portion(setup if is_first else with_scoring(setup, "other"), mart, 2)
+        present = with_scoring(setup, "third") if is_first else setup
+        summary = computed(present, mart, run=3)
+        assert summary.scored.subjects >= mart.count(mart.table("person"))
+        assert computed(present, mart, run=4).scored.subjects == 0
+
+
+def test_a_changed_setting_that_was_cut_off_is_gone_on_with_and_not_begun_anew(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with setup.mart() as mart:
+        computed(setup, mart)
+        monkeypatch.setattr(portions, "RECORDS", PORTION)
+        renewed = replace(setup, fingerprints={**setup.fingerprints, "identity": "other"})
+        killed_after_a_portion(renewed, mart, 2)
+        waiting = mart.count(mart.table("dirty"))
+        assert computed(renewed, mart, run=3).resolved.records <= waiting < mart.count(mart.table("membership"))
+
+
 def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
     setup: Setup, at_once: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
