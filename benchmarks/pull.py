@@ -27,7 +27,8 @@ from benchmarks import _stage
 from connector import pipeline
 from connector.model import Request
 from connector.sources import hubspot_objects, salesforce_reading
-from connector.steps.pull import Pulled, fields_of, pull
+from connector.steps.pull import Pulled, pull
+from connector.steps.reads import fields_of
 from connector.steps.setup import Progress, Setup
 
 RACE = _stage.Race("contacts", "rows", "pull, map, store", limit=0.6)

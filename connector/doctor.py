@@ -11,7 +11,7 @@ from connector.budget import CONSENT, READ
 from connector.errors import ConnectorError
 from connector.model import Change, Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
 from connector.plan import OUTPUTS
-from connector.steps.pull import fields_of
+from connector.steps.reads import fields_of
 from connector.steps.setup import Connected, Setup
 
 _CLOCK_SKEW_S = 120

@@ -74,12 +74,14 @@ class Stream:
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to read from one stream: the native fields, where the last run stopped (None: from the beginning), and the
-    native ids that we `held` alive, for adapters that look which of them the system no longer has."""
+    native ids that we `held` alive, for adapters that look which of them the system no longer has. `is_missed`: one of them
+    was not there when it was written to, so that it is time to look."""
 
     stream: Stream
     fields: tuple[str, ...]
     cursor: str | None = None
     held: Callable[[], pa.Array[Any]] | None = None
+    is_missed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,10 @@ class HubSpotOptions(Section):
     settled_after: Duration = Field(
         SETTLED_AFTER, description="when the search index is complete; once in that time a pull looks back so far"
     )
-    deletes_every: Duration = Field(timedelta(hours=1), description="how often archived records are looked for")
+    deletes_every: Duration = Field(
+        timedelta(hours=1),
+        description="how often archived records are looked for; at once where one was not there when it was written to",
+    )
     refresh_every: Duration = Field(
         timedelta(days=1),
         description="how often people, companies, deals and tickets are all listed anew, for what no modified date shows",
@@ -211,7 +214,7 @@ class HubSpotSource:
             begun_ms=lambda: milliseconds(self._server.at(begun_at)),
             overlap_ms=_ms(self._options.overlap),
             settled_after_ms=_ms(self._options.settled_after),
-            deletes_every_ms=_ms(self._options.deletes_every),
+            deletes_every_ms=0 if request.is_missed else _ms(self._options.deletes_every),
             refresh_every_ms=_ms(self._options.refresh_every),
             refresh_activities_ms=_ms(self._options.refresh_activities),
         )

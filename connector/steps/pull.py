@@ -5,9 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 
 import pyarrow as pa
@@ -22,9 +21,9 @@ from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides, hidden, holdings, mended
+from connector.steps import asides, hidden, holdings, mended, reads
 from connector.steps import suppress as suppressing
-from connector.steps.held import Held
+from connector.steps.reads import Opened
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
 #: As many rows go to their place as they come; fewer go through the engine's log first. A mapped group of people is some 55 MB: one is
@@ -39,7 +38,6 @@ HELD_S = 15.0
 GAP_S = 0.5
 PAGES_AHEAD = 4
 _LOG = get("pull")
-Opened = Callable[[], AbstractContextManager[Mart]]
 
 
 @dataclass
@@ -87,13 +85,13 @@ def pull(
         with setup.mart() as mart:
             settlement.settle(setup.state, mart, run=moment.run)
     for name in systems:
-        _forget(setup, setup.systems[name], is_full=is_full)
-    cursors, is_first = _held(setup)
+        reads.forget(setup, setup.systems[name], is_full=is_full)
+    cursors, is_first = reads.stopped_at(setup)
     opened = partial(
         setup.mart, is_storing=is_first
     )  # alike in all threads: the engine opens a file in one way at a time
     requests = {
-        name: _requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
+        name: reads.requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
     }
     inbox: queue.Queue[_Read] = queue.Queue()
     threads = [
@@ -123,63 +121,6 @@ def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
             mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
     if pulled.total.applied:
         holdings.keep(setup, mart)
-
-
-# ------------------------------------------------------------------------------------------------------------ what to read
-
-
-def _forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
-    """Let go of the checkpoints of streams that are to be read from the beginning."""
-    known = setup.state.notes(f"mapping:{connected.name}|")
-    present = {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
-    changed = [name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped]
-    if changed:
-        with setup.mart() as mart, mart.transaction():
-            mart.delete_keys("checkpoint", pa.table({"key": [f"{connected.name}|{name}" for name in changed]}))
-        setup.state.forget_polls([f"{connected.name}|{name}" for name in changed])
-    for name, mapped in present.items():
-        if known.get(name) != mapped:
-            setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
-
-
-def _requests(
-    setup: Setup, connected: Connected, opened: Opened, cursors: Mapping[str, str], now: datetime
-) -> list[Request]:
-    """The streams that are due, each with its native fields and where the last read stopped."""
-    polls = setup.state.polls()
-    held = Held(opened, connected.name)
-    made = []
-    for stream in connected.streams():
-        poll = polls.get(f"{connected.name}|{stream.name}")
-        every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
-        if poll and every and now - poll.polled_at < every:
-            continue
-        made.append(Request(stream, fields_of(connected, stream), cursors.get(stream.name), partial(held.ids, stream)))
-    return made
-
-
-def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
-    """The native fields to ask for: what is mapped, what we write, who changed it, and our task's key."""
-    names = dict.fromkeys(connected.mappings[stream.name].native_fields)
-    names.update(dict.fromkeys(connected.outputs.get(stream.object_type, {}).values()))
-    if stream.modified_by and stream.object_type in connected.outputs:
-        names[stream.modified_by] = None
-    if stream.own_tasks and connected.capabilities.task_key[1]:
-        names[connected.capabilities.task_key[1]] = None
-    return tuple(names)
-
-
-def _held(setup: Setup) -> tuple[dict[str, dict[str, str]], bool]:
-    """Where the last read of each stream stopped, by system, and whether nothing is stored yet: to append takes less of the
-    engine than to merge."""
-    with setup.mart() as mart:
-        rows = mart.arrow(mart.table("checkpoint").select("system", "stream", "cursor")).to_pylist()
-        stored = (*(tables.record_table(kind) for kind in tables.FIELDS), "activity")
-        is_first = not any(mart.count(mart.table(name)) for name in stored)
-    cursors: dict[str, dict[str, str]] = {}
-    for row in rows:
-        cursors.setdefault(row["system"], {})[row["stream"]] = row["cursor"]
-    return cursors, is_first
 
 
 # ------------------------------------------------------------------------------------------------------------ reading threads

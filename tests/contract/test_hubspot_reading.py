@@ -40,9 +40,11 @@ def connected(hub: Portal, version: Version = "v3", **more: Any) -> System:
     return connect("hubspot", HubSpotOptions(token=SecretStr(TOKEN), url=hub.url, api_version=version, **options))
 
 
-def read(system: System, cursor: str | None = None, held: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], str]:
+def read(
+    system: System, cursor: str | None = None, held: tuple[str, ...] = (), *, is_missed: bool = False
+) -> tuple[list[dict[str, Any]], str]:
     """The rows that a pull of contacts gives, and the cursor behind them."""
-    request = Request(CONTACTS, FIELDS, cursor, held=lambda: pa.array(held, pa.string()))
+    request = Request(CONTACTS, FIELDS, cursor, held=lambda: pa.array(held, pa.string()), is_missed=is_missed)
     pages = list(system.source.pages([request]))
     assert all(isinstance(page, Page) for page in pages), pages
     rows = [row for page in pages if isinstance(page, Page) for row in page.rows.to_pylist()]
@@ -94,6 +96,18 @@ def test_a_merge_leads_from_both_records_to_the_new_one_which_keeps_every_addres
     assert gone(rows) == {first: survivor, second: survivor}
     [living] = [row["native"] for row in rows if not row["is_deleted"]]
     assert {living["email"], living["hs_additional_emails"]} == {"ann@x.com", "ann@private.com"}
+
+
+def test_that_a_record_was_archived_is_told_at_once_where_one_was_missed(hub: Portal) -> None:
+    archived = hub.create(email="missed@x.com")
+    system = connected(hub)
+    _, cursor = read(system)
+    later(hub)
+    hub.call("DELETE", f"/crm/v3/objects/contacts/{archived}", status=204)
+    rows, cursor = read(system, cursor, held=(archived,))
+    assert gone(rows) == {}, "they are looked for once an hour"
+    rows, _ = read(system, cursor, held=(archived,), is_missed=True)
+    assert gone(rows) == {archived: None}
 
 
 def test_an_archived_record_and_an_erased_one_are_told_to_be_gone(hub: Portal, version: Version) -> None:

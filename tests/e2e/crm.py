@@ -81,6 +81,13 @@ class Crms:
         """Change something by an admin endpoint: faults, act, clock, workflows."""
         return self._answer(requests.post(self._admin(what), json=body, timeout=TIMEOUT_S))
 
+    def archive(self, native_id: str) -> None:
+        """Somebody deletes a contact of HubSpot."""
+        url = f"{self.urls['hubspot']}/crm/v3/objects/contacts/{native_id}"
+        bearer = {"Authorization": f"Bearer {SECRETS['hubspot_token']}"}
+        answer = requests.delete(url, headers=bearer, timeout=TIMEOUT_S)
+        assert answer.status_code == 204, answer.text[:300]
+
     def pass_days(self, days: float) -> None:
         """Their clock goes forward; sessions do not live that long."""
         self.tell("clock", shift_s=days * 86_400)

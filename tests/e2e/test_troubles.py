@@ -134,3 +134,15 @@ def test_a_task_that_is_refused_goes_to_the_next_owner_of_its_record(synced: Wor
     house.sync()
     assert [(task["who"], task["owner"]) for task in crms.tasks()] == [(record, other)]
     assert "nothing is set aside" in house.run("quarantine", "--kind", "change").out
+
+
+def test_a_record_that_was_not_there_when_it_was_written_to_is_looked_for_by_the_next_run(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
+    [gone] = [native for system, _, native in crms.look("cast")["prospect"]["records"] if system == "hubspot"][:1]
+    crms.archive(gone)
+    first = house.sync()
+    assert sum(each["conflicts"] for each in first["delivered"]) == 1
+    house.sync()
+    assert house.mart(f"SELECT deleted_at IS NOT NULL FROM person_record WHERE native_id = '{gone}'") == [(True,)]
+    assert house.sync()["planned"] == 0

@@ -1,0 +1,81 @@
+"""What a pull asks for: which streams are due, with which native fields, and where the last read of each stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from functools import partial
+
+import pyarrow as pa
+
+from connector import tables
+from connector.mart import Mart
+from connector.model import Request, Stream
+from connector.state import replans
+from connector.steps.held import Held
+from connector.steps.setup import Connected, Setup
+
+Opened = Callable[[], AbstractContextManager[Mart]]
+
+
+def forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
+    """Let go of the checkpoints of streams that are to be read from the beginning."""
+    known = setup.state.notes(f"mapping:{connected.name}|")
+    present = {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
+    changed = [name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped]
+    if changed:
+        with setup.mart() as mart, mart.transaction():
+            mart.delete_keys("checkpoint", pa.table({"key": [f"{connected.name}|{name}" for name in changed]}))
+        setup.state.forget_polls([f"{connected.name}|{name}" for name in changed])
+    for name, mapped in present.items():
+        if known.get(name) != mapped:
+            setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
+
+
+def requests(
+    setup: Setup, connected: Connected, opened: Opened, cursors: Mapping[str, str], now: datetime
+) -> list[Request]:
+    """The streams that are due, each with its native fields and where the last read stopped."""
+    polls = setup.state.polls()
+    alive = Held(opened, connected.name)
+    lost = {
+        record.rpartition("|")[0] for record, why in replans.reasons(setup.state).items() if why == replans.CONFLICT
+    }
+    made = []
+    for stream in connected.streams():
+        poll = polls.get(f"{connected.name}|{stream.name}")
+        every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
+        if poll and every and timedelta() <= now - poll.polled_at < every:  # one of the future was a wrong clock's
+            continue
+        is_missed = f"{connected.name}|{stream.object_type}" in lost
+        made.append(
+            Request(
+                stream, fields_of(connected, stream), cursors.get(stream.name), partial(alive.ids, stream), is_missed
+            )
+        )
+    return made
+
+
+def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
+    """The native fields to ask for: what is mapped, what we write, who changed it, and our task's key."""
+    names = dict.fromkeys(connected.mappings[stream.name].native_fields)
+    names.update(dict.fromkeys(connected.outputs.get(stream.object_type, {}).values()))
+    if stream.modified_by and stream.object_type in connected.outputs:
+        names[stream.modified_by] = None
+    if stream.own_tasks and connected.capabilities.task_key[1]:
+        names[connected.capabilities.task_key[1]] = None
+    return tuple(names)
+
+
+def stopped_at(setup: Setup) -> tuple[dict[str, dict[str, str]], bool]:
+    """Where the last read of each stream stopped, by system, and whether nothing is stored yet: to append takes less of the
+    engine than to merge."""
+    with setup.mart() as mart:
+        rows = mart.arrow(mart.table("checkpoint").select("system", "stream", "cursor")).to_pylist()
+        stored = (*(tables.record_table(kind) for kind in tables.FIELDS), "activity")
+        is_first = not any(mart.count(mart.table(name)) for name in stored)
+    cursors: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cursors.setdefault(row["system"], {})[row["stream"]] = row["cursor"]
+    return cursors, is_first
