@@ -109,10 +109,7 @@ class HubSpotOptions(Section):
     settled_after: Duration = Field(
         SETTLED_AFTER, description="when the search index is complete; once in that time a pull looks back so far"
     )
-    deletes_every: Duration = Field(
-        timedelta(hours=1),
-        description="how often archived records are looked for; at once where one was not there when it was written to",
-    )
+    deletes_every: Duration = Field(timedelta(hours=1), description="how often archived records are looked for")
     refresh_every: Duration = Field(
         timedelta(days=1),
         description="how often people, companies, deals and tickets are all listed anew, for what no modified date shows",
