@@ -28,6 +28,7 @@ from connector.sources.hubspot_objects import table
 from connector.steps.plan import plans
 from connector.steps.pull import Pulled, pull
 from connector.steps.setup import Moment, Progress, Setup
+from connector.summary import Summary
 
 LIMIT_MB = 1_000
 PAGE_ROWS = 1_000
@@ -71,7 +72,7 @@ def shown(title: str, rows: int, work: Callable[[], Any]) -> Any:
 
 def recompute(setup: Setup, moment: Moment, people: int) -> None:
     """Everything between pages and plan, as a sync does it."""
-    summary = pipeline.Summary(moment.run)
+    summary = Summary(moment.run)
     with setup.mart() as mart:
         shown("recompute", people, lambda: pipeline.compute(setup, mart, moment, Progress(), summary))
         made = shown(

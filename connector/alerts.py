@@ -23,11 +23,11 @@ from pydantic import Field, model_validator
 from connector import clock
 from connector.errors import AuthError, ConnectorError, QuotaExhausted
 from connector.log import get
-from connector.pipeline import Summary
 from connector.section import Duration, Secret, Section, in_words
 from connector.state import State, alerts, outbox
 from connector.state.models import Alert
 from connector.steps.setup import Setup
+from connector.summary import Summary
 
 _LOG = get("alerts")
 #: What differs from run to run in the reason of a brake.

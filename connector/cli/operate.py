@@ -19,12 +19,12 @@ from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
-from connector.pipeline import Summary
 from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signals
 from connector.state import freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
 from connector.steps.setup import Setup
+from connector.summary import Summary
 
 WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
 _LOG = log.get("cli")

@@ -12,6 +12,7 @@ from connector.state import quarantine as asides
 from connector.state.quarantine import Cause
 from connector.steps.mended import map_again
 from connector.steps.setup import Moment, Setup
+from connector.summary import Summary
 
 
 def retry(config: Path, found: Sequence[Cause], *, as_json: bool, wait_s: float) -> None:
@@ -28,7 +29,7 @@ def retry(config: Path, found: Sequence[Cause], *, as_json: bool, wait_s: float)
         queued, replaced = asides.requeue(setup.state, keys)
         if records:
             mapped = _map_again(setup, records, moment)
-        pipeline.finish(setup, pipeline.Summary(moment.run), is_learning=False)
+        pipeline.finish(setup, Summary(moment.run), is_learning=False)
     ids = {key for each in found for key in each.keys}
     left = sum(key in ids for each in asides.causes(setup.state) if each.kind != "change" for key in each.keys)
     told = {"queued": queued, "replaced": replaced, "mapped": mapped, "released": before - left, "still": left}

@@ -10,10 +10,11 @@ from connector.cli.screen import escape, out, tell, when
 from connector.cli.show_run import show_left_out
 from connector.cost import Cost
 from connector.model import Change, Finding
-from connector.pipeline import Looked, Summary
+from connector.pipeline import Looked
 from connector.plan import Totals
 from connector.steps.planned import Shown
 from connector.steps.preview import Again
+from connector.summary import Summary
 from connector.tables import POINT
 
 FEW = 5

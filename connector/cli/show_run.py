@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from connector.cli.screen import escape, ok, tell, when
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, QuotaExhausted
-from connector.pipeline import Summary
+from connector.summary import Summary
 
 _FEW = 3  # of what helps with changes that are set aside
 

@@ -14,13 +14,13 @@ from connector.cli.progress import progress_hooks
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, out, print_json
 from connector.cli.show_run import show_summary
 from connector.errors import ConnectorError
-from connector.pipeline import Summary
 from connector.scheduler import stopping_on_signals
 from connector.state import freezes
 from connector.state.models import Freeze
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull
 from connector.steps.setup import Moment, Setup
+from connector.summary import Summary
 from connector.undo import Undoing
 
 _FEW = 10

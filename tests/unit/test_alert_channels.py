@@ -18,9 +18,9 @@ import pytest
 from connector.alerts import AlertsSection, after_run
 from connector.errors import SystemUnavailable
 from connector.mart.ingest import Counts
-from connector.pipeline import Summary
 from connector.state import State, StateSection, alerts, open_state
 from connector.steps.pull import Pulled
+from connector.summary import Summary
 
 
 @contextmanager

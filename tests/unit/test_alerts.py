@@ -15,11 +15,11 @@ from connector import alerts
 from connector.alerts import AlertsSection, after_run, is_quiet
 from connector.errors import AuthError, MissingPermission, SystemUnavailable
 from connector.mart.ingest import Counts
-from connector.pipeline import Summary
 from connector.state import State, StateSection, open_state
 from connector.state import alerts as kept
 from connector.state.models import Poll, Quarantine, RunStep
 from connector.steps.pull import Pulled
+from connector.summary import Summary
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,9 +6,9 @@ import pytest
 
 from connector.cli.show_run import show_summary
 from connector.errors import RecordRejected, SystemUnavailable
-from connector.pipeline import Summary
 from connector.plan import Totals
 from connector.steps.pull import Pulled
+from connector.summary import Summary
 
 
 def test_a_stream_that_could_not_be_read_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:

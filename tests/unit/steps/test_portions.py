@@ -17,9 +17,9 @@ from connector.cli import starter
 from connector.mart import Mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
-from connector.pipeline import Summary
 from connector.steps import portions, resolve
 from connector.steps.setup import Moment, Progress, Setup
+from connector.summary import Summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MAPPINGS = mapping.load("hubspot", {})
