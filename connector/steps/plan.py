@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import ibis.expr.types as ir
@@ -17,7 +17,7 @@ from connector.model import Change, Kind
 from connector.plan import Plan, Totals
 from connector.state import outbox
 from connector.steps import standing
-from connector.steps.setup import Connected, Moment, Setup
+from connector.steps.setup import Moment, Setup
 
 PORTION = 10_000  # changes that are in memory at once
 _OUTPUTS = pa.schema([pa.field(name, tables.TEXT) for name in ("system", "object_type", "output", "field")])
@@ -41,7 +41,7 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
             score=among(only(score, model=model), "subject", subjects),
             lines=among(only(line, model=model), "subject", subjects),
             stage=among(_open(stage), "subject", subjects),
-            outputs=mart.keep("outputs", outputs(setup.systems)),
+            outputs=mart.keep("outputs", outputs(setup)),
             revision=RUN,
         ),
     )
@@ -70,13 +70,11 @@ def _changed(fresh: ir.Table, desired: ir.Table) -> ir.Table:
     return both.filter(is_other).select(*tables.DESIRED.names)
 
 
-def outputs(systems: Mapping[str, Connected]) -> pa.Table:
+def outputs(setup: Setup) -> pa.Table:
     """Which native field takes which output, for every system and object type."""
     rows = [
-        {"system": name, "object_type": object_type, "output": output, "field": native}
-        for name, connected in systems.items()
-        for object_type, fields in connected.outputs.items()
-        for output, native in fields.items()
+        {"system": system, "object_type": object_type, "output": output, "field": native}
+        for (system, object_type, native), output in setup.written.items()
     ]
     return pa.Table.from_pylist(rows, schema=_OUTPUTS)
 
@@ -157,12 +155,7 @@ def _differing(
 
 def _by_lane(setup: Setup, mart: Mart, rows: ir.Table) -> dict[str, int]:
     """How many values there are in each lane."""
-    lanes = {
-        (name, object_type, native): planning.OUTPUTS[output][0].value
-        for name, connected in setup.systems.items()
-        for object_type, fields in connected.outputs.items()
-        for output, native in fields.items()
-    }
+    lanes = {field: planning.OUTPUTS[output][0].value for field, output in setup.written.items()}
     counts: Counter[str] = Counter()
     grouped = rows.group_by("system", "object_type", "field").agg(values=rows.count())
     for row in mart.arrow(grouped).to_pylist():

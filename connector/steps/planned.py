@@ -55,7 +55,7 @@ def details(setup: Setup, mart: Mart, plan: Plan) -> list[Shown]:
             account=ibis.coalesce(joined.account_name, joined.company),
         )
     ).to_pylist()
-    native = _outputs_by_field(setup)
+    native = setup.written
     shown = [_shown(row, changes[row["subject"]], native) for row in rows]
     order = {row["subject"]: row["score"] or 0 for row in rows}
     return sorted(shown, key=lambda each: (not any(c.task for c in each.changes), -order[each.key], each.key))
@@ -78,15 +78,6 @@ def _shown(row: Mapping[str, Any], changes: Sequence[Change], native: Mapping[tu
         reasons,
         changes,
     )
-
-
-def _outputs_by_field(setup: Setup) -> dict[tuple[str, str, str], str]:
-    return {
-        (name, object_type, field): output
-        for name, connected in setup.systems.items()
-        for object_type, fields in connected.outputs.items()
-        for output, field in fields.items()
-    }
 
 
 def owners(mart: Mart) -> dict[tuple[str, str], str]:

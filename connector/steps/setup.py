@@ -63,6 +63,16 @@ class Setup:
         with open_mart(self.mart_section, self.directory, is_storing=is_storing) as mart:
             yield mart
 
+    @property
+    def written(self) -> Mapping[tuple[str, str, str], str]:
+        """What we write: (system, object type, native field) -> our name of its output."""
+        return {
+            (name, object_type, native): output
+            for name, connected in self.systems.items()
+            for object_type, fields in connected.outputs.items()
+            for output, native in fields.items()
+        }
+
 
 @dataclass(frozen=True)
 class Progress:

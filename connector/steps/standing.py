@@ -29,12 +29,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def rules(setup: Setup) -> Rules:
     """Who owns which native field, from the owners of outputs."""
     section = setup.writeback
-    owned = {
-        (name, object_type, native): owner_of(section.ownership, name, object_type, output)
-        for name, connected in setup.systems.items()
-        for object_type, fields in connected.outputs.items()
-        for output, native in fields.items()
-    }
+    owned = {field: owner_of(section.ownership, field[0], field[1], output) for field, output in setup.written.items()}
     return Rules({field: owner for field, owner in owned.items() if owner is not Owner.OWN}, section.defer_for)
 
 
