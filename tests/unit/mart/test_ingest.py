@@ -137,19 +137,25 @@ def test_a_version_that_we_had_seen_before_our_write_does_not_undo_it(mart: Mart
     assert table(mart, "observed")[0]["value"] == "12"
 
 
-def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_is(mart: Mart) -> None:
+def scores_that_we_wrote(mart: Mart, value: str) -> list[str]:
+    """The score of contacts 1 and 2 as we wrote it last, and its keys."""
     settled = [
         {
             "key": f"hubspot|contacts|{native_id}|connector_score", "system": "hubspot", "object_type": "contacts",
-            "native_id": native_id, "record": f"hubspot|contacts|{native_id}", "field": "connector_score", "value": "12",
-            "ours": "12", "observed_at": NOW, "settled_at": NOW, "revision": 1,
+            "native_id": native_id, "record": f"hubspot|contacts|{native_id}", "field": "connector_score", "value": value,
+            "ours": value, "observed_at": NOW, "settled_at": NOW, "revision": 1,
         }
         for native_id in ("1", "2")
     ]  # fmt: skip
     mart.merge("observed", pa.Table.from_pylist(settled, schema=tables.OBSERVED))
+    return [str(each["key"]) for each in settled]
+
+
+def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_is(mart: Mart) -> None:
+    keys = scores_that_we_wrote(mart, "12")
     pull(mart, "contacts", row("1"), row("2"))
     later = NOW + timedelta(minutes=1)
-    sent = pa.table({"key": [each["key"] for each in settled], "value": ["70", "70"]})
+    sent = pa.table({"key": keys, "value": ["70", "70"]})
     found = (row("1", later, connector_score="70.0"), row("2", later, connector_score="99"))
     pull(mart, "contacts", *found, run=2, in_doubt=sent)
     assert [(each["value"], each["edited_at"]) for each in table(mart, "observed")] == [("70", None), ("99", later)]
@@ -159,15 +165,7 @@ def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_i
 
 
 def test_a_number_that_its_field_rounded_is_no_edit_of_somebody(mart: Mart) -> None:
-    settled = [
-        {
-            "key": f"hubspot|contacts|{native_id}|connector_score", "system": "hubspot", "object_type": "contacts",
-            "native_id": native_id, "record": f"hubspot|contacts|{native_id}", "field": "connector_score", "value": "66.5",
-            "ours": "66.5", "observed_at": NOW, "settled_at": NOW, "revision": 1,
-        }
-        for native_id in ("1", "2")
-    ]  # fmt: skip
-    mart.merge("observed", pa.Table.from_pylist(settled, schema=tables.OBSERVED))
+    scores_that_we_wrote(mart, "66.5")
     pull(mart, "contacts", row("1"), row("2"))
     later = NOW + timedelta(minutes=1)
     pull(mart, "contacts", row("1", later, connector_score="67"), row("2", later, connector_score="68"), run=2)
