@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
+
+from tests.e2e import forked
 
 _ROOT = Path(__file__).parents[2]
 #: A machine that is busy with other tests is slow, not wrong.
@@ -17,12 +18,9 @@ _ENDS_WITHIN_S = 600
 def test_a_world_in_which_everything_goes_wrong_is_right_as_soon_as_it_is_quiet(tmp_path: Path) -> None:
     """In a process of its own: it forks, and this one may have threads."""
     words = ["--seed", "5", "--cycles", "6", "--people", "20", "--folder", str(tmp_path / "chaos")]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", *words],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=_ENDS_WITHIN_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-4_000:]
+    out, err = tmp_path / "out", tmp_path / "err"
+    play = forked.start("tests.chaos.__main__", words, at=_ROOT, out=out, err=err, environment=os.environ)
+    try:
+        assert play.wait(_ENDS_WITHIN_S) == 0, out.read_text()[-8_000:] + err.read_text()[-4_000:]
+    finally:
+        play.kill()

@@ -162,6 +162,10 @@ class House:
                 code = 1
         return Done(code, out.getvalue(), err.getvalue())
 
+    def run_beforehand(self, *words: str) -> Done:
+        """Run a command to its end in the process that others are forked from: it remembers what it built, for all of them."""
+        return Done(*forked.run(list(words), house=self.directory))
+
     def start(self, *words: str, now: str | None = None, is_fresh: bool = False) -> Running:
         """Start a command as a process of its own, and go on. `is_fresh`: a new interpreter, as from a shell, and not a fork."""
         return Running(self, words, now, is_fresh=is_fresh)
