@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # Two for each core: the end-to-end tests wait more than they compute.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
+# What one process has compiled is there for all others: a run of the tests starts some thirty.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check format docs pictures benchmarks chaos clean
 
 $(READY): pyproject.toml

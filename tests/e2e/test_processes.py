@@ -42,7 +42,7 @@ def test_a_service_that_is_told_to_stop_settles_what_is_in_flight_and_ends_with_
 def test_a_service_goes_on_with_its_last_good_configuration(synced: World) -> None:
     house = synced.house
     house.edit('sync = "every 15 minutes"', 'sync = "every 1 second"\njitter_s = 0')
-    service = house.start("run", is_fresh=True)
+    service = house.start("run")
     service.wait_for("everything is as it should be")
     house.edit("rearm_below = 50", "rearm_below = 70")
     service.wait_for("going on with the last good one")
