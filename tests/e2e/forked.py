@@ -32,7 +32,8 @@ from typing import Any, TextIO
 
 _IMPORTED = (
     "connector.cli.operate", "connector.cli.prepare", "connector.cli.look", "connector.cli.attend", "connector.cli.keep",
-    "connector.cli.take_back", "ibis.backends.duckdb", "connector.sandbox.__main__",
+    "connector.cli.take_back", "ibis.backends.duckdb", "connector.sandbox.__main__", "connector.sandbox.salesforce",
+    "connector.sandbox.hubspot",
 )  # fmt: skip
 _POLL_S = 0.01
 
