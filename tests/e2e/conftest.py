@@ -16,10 +16,14 @@ MakeWorld = Callable[[str], World]
 
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Where the stages are kept; one place for all workers of a run."""
+    """Where the stages are kept, all of them made; one place for all workers of a run.
+
+    While a stage is made the parent of the forks has no ear for others, and a test that kills must be heard at once.
+    """
     root = tmp_path_factory.getbasetemp()
     base = (root if worker_id == "master" else root.parent) / "worlds"
     base.mkdir(exist_ok=True)
+    made(base, "synced")
     return base
 
 

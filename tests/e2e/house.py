@@ -64,8 +64,8 @@ class Running:
 
     def said(self) -> Done:
         """What it said so far; the code is -1 until it has ended."""
+        code = self.process.poll()  # before what it said is read: then that is all of it
         out, err = (path.read_text() for path in self._files)
-        code = self.process.poll()
         return Done(-1 if code is None else code, out, err)
 
     def wait_for(self, text: str, *, times: int = 1) -> None:
