@@ -78,6 +78,10 @@ class MartSection(Section):
     )
     wait_s: float = Field(60.0, description="seconds to wait for another process that has the file open")
 
+    def file(self, directory: Path) -> Path:
+        """The store's file itself, should a link lead to it: what replaces it or lies beside it must find it there."""
+        return Path(os.path.realpath(directory / self.path))
+
     @property
     def storing(self) -> MartSection:
         """Of the engine as much as storing wants, which goes on beside reading and mapping: with more threads it only waits
@@ -302,7 +306,7 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_sto
     Waits up to `wait_s` for another process to let go of it. Raises Busy, or MartError when the file cannot be used.
     """
     memory.give_back()
-    path = directory / section.path
+    path = section.file(directory)
     section = section.storing if is_storing else section
     connection = _connect(path, section, holder)
     try:

@@ -6,6 +6,7 @@ Works on files of any schema version, so that older copies are reached too: a ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -92,17 +93,15 @@ def erase_in(mart: Mart, records: Sequence[str], subjects: Sequence[str]) -> Map
 
 
 def erase_file(path: Path, records: Sequence[str], subjects: Sequence[str]) -> int:
-    """Remove people from a copy of a mart and write it anew. Returns how many rows. Raises MartError when it cannot be opened."""
+    """Remove people from a copy of a mart and write it anew. Returns how many rows. Raises MartError when that cannot be done."""
+    path = path.resolve()
     try:
-        connection = duckdb.connect(str(path))
+        with closing(files.connect(path, {}, is_laid_out=False)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("BEGIN")
+            counts = erase(connection, records, subjects)
+            connection.execute("COMMIT")
+            files.rewrite(connection, path)
     except duckdb.Error as problem:
-        raise MartError(f"the copy {path.name} cannot be opened", hint="delete it by hand") from problem
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("BEGIN")
-        counts = erase(connection, records, subjects)
-        connection.execute("COMMIT")
-        files.rewrite(connection, path)
-    finally:
-        connection.close()
+        raise MartError(f"the copy {path} cannot be opened or written anew", hint="delete it by hand") from problem
     return sum(counts.values())

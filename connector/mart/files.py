@@ -27,12 +27,15 @@ _LAID_OUT_SINCE = 5
 _NAME = "mart"
 
 
-def connect(path: Path, config: Mapping[str, str | bool | int | float | list[str]]) -> duckdb.DuckDBPyConnection:
-    """A connection to the file, which is made if it is not there. Raises duckdb.Error."""
-    engine = hashlib.blake2b(os.path.realpath(path).encode(), digest_size=8).hexdigest()
+def connect(
+    path: Path, config: Mapping[str, str | bool | int | float | list[str]], *, is_laid_out: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """A connection to the file, which is made if it is not there; without `is_laid_out` it stays as it was laid out, as a copy
+    from before a migration has to. Raises duckdb.Error."""
+    engine = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
     connection = duckdb.connect(f":memory:{engine}", config=dict(config))
     try:
-        _attach(connection, path, _NAME, _LAYOUT)
+        _attach(connection, path, _NAME, _LAYOUT if is_laid_out else "")
         connection.execute(f"USE {_NAME}")
     except BaseException:
         connection.close()
@@ -52,11 +55,11 @@ def copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     Raises MartError when it cannot be written.
     """
     target.unlink(missing_ok=True)
-    name, version = connection.execute("SELECT current_database(), schema_version FROM pair").fetchall()[0]
+    (version,) = connection.execute("SELECT schema_version FROM pair").fetchall()[0]
     _attach(connection, target, "copied", _LAYOUT if version >= _LAID_OUT_SINCE else "")
     target.chmod(0o600)
     try:
-        connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
+        connection.execute(f"COPY FROM DATABASE {_NAME} TO copied")
         connection.execute("CHECKPOINT copied")
     except duckdb.Error as problem:
         raise MartError(

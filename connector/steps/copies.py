@@ -102,7 +102,7 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
     """
     folder = find(setup, folder)
     state_file, mart_file = _files(setup)
-    scratch = setup.directory / ".restoring"
+    scratch = setup.restoring  # a purge finds what a kill leaves of it
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     try:
@@ -152,7 +152,7 @@ def _checked(scratch: Path) -> State:
 
 
 def _set_aside(setup: Setup, now: datetime) -> Path:
-    former = setup.directory / f"before-restore-{now:%Y%m%d-%H%M%S}"
+    former = setup.directory.resolve() / f"before-restore-{now:%Y%m%d-%H%M%S}"  # a purge may come from another folder
     while former.exists():  # one that was killed a moment ago
         former = former.with_name(f"{former.name}-again")
     former.mkdir(mode=0o700)
@@ -163,7 +163,7 @@ def _set_aside(setup: Setup, now: datetime) -> Path:
 def _files(setup: Setup) -> tuple[Path, Path]:
     database = setup.state.engine.url.database
     assert database is not None
-    return Path(database), setup.directory / setup.mart_section.path
+    return Path(database), setup.mart_file
 
 
 def dialect(state: State) -> str:

@@ -7,6 +7,7 @@ is removed is counted before it goes: killed in between, `resume` ends it, with 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -175,6 +176,7 @@ def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
     state_erasure.erase(setup.state, whom.records, whom.subjects)
     for file in _plans(setup):
         count(file.name, _rows("changes", planfile.without(file, whom.records, whom.subjects)))
+    _sweep(setup)
     for file in _copies(setup):
         count(file.name, _rows("rows", erasure.erase_file(file, whom.records, whom.subjects)))
     for folder in _backups(setup, receipt):
@@ -182,7 +184,7 @@ def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
     with setup.mart() as mart:
         with mart.transaction():
             count("mart", erasure.erase_in(mart, whom.records, whom.subjects))
-        files.rewrite(mart.connection, setup.directory / setup.mart_section.path)
+        files.rewrite(mart.connection, setup.mart_file)
     state_erasure.compact(setup.state)
     file = _write(setup, receipt)
     state_erasure.keep_receipt(setup.state, _kept(receipt))
@@ -201,7 +203,7 @@ def enforce(setup: Setup) -> int:
     with setup.mart() as mart:
         with mart.transaction():
             erasure.erase_in(mart, whom.records, whom.subjects)
-        files.rewrite(mart.connection, setup.directory / setup.mart_section.path)
+        files.rewrite(mart.connection, setup.mart_file)
     state_erasure.compact(setup.state)
     return len(whom.records)
 
@@ -239,8 +241,21 @@ def _plans(setup: Setup) -> list[Path]:
 
 def _copies(setup: Setup) -> list[Path]:
     """Copies that migrations of the mart made."""
-    mart = setup.directory / setup.mart_section.path
-    return sorted(mart.parent.glob(f"{mart.name}.before-*"))
+    mart = setup.mart_file
+    named = [each for each in mart.parent.iterdir() if each.name.startswith(f"{mart.name}.before-")]
+    return sorted(each for each in named if each.is_file() and each.suffix != ".wal" and each != setup.rehearsed_file)
+
+
+def _sweep(setup: Setup) -> None:
+    """Remove what killed commands left: a half restored pair, a plan's copy of the mart, what its engine had no memory for."""
+    shutil.rmtree(setup.restoring, ignore_errors=True)
+    rehearsed = setup.rehearsed_file
+    for left in (rehearsed, rehearsed.with_name(f"{rehearsed.name}.wal")):
+        left.unlink(missing_ok=True)
+    with setup.mart():  # nobody else has it open, and so nobody needs these
+        for engine in (setup.mart_file, rehearsed):
+            for left in engine.with_name(f"{engine.name}.tmp").glob("*"):
+                left.unlink()
 
 
 def _backups(setup: Setup, receipt: Receipt) -> list[Path]:

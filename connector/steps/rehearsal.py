@@ -16,8 +16,7 @@ def rehearsed(setup: Setup, moment: Moment) -> Iterator[tuple[Mart, bool]]:
 
     More than one portion goes into a copy of the file, each in a transaction of its own: memory has no room for all of them.
     """
-    mart_file = setup.directory / setup.mart_section.path
-    copy = mart_file.with_name(f"{mart_file.name}.before-plan")  # a purge finds what a kill leaves of it
+    copy = setup.rehearsed_file  # a purge finds what a kill leaves of it
     with setup.mart() as mart:
         mart.tell(now=moment.now, run=moment.run)
         if not portions.is_large(setup, mart):

@@ -57,6 +57,21 @@ class Setup:
     )  # "system.stream" -> shortest interval between two reads
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
 
+    @property
+    def mart_file(self) -> Path:
+        """The mart's file itself."""
+        return self.mart_section.file(self.directory)
+
+    @property
+    def rehearsed_file(self) -> Path:
+        """A copy of the mart that a plan computes in and lets go of."""
+        return self.mart_file.with_name(f"{self.mart_file.name}.before-plan")
+
+    @property
+    def restoring(self) -> Path:
+        """The folder in which a backup is made ready to take the stores' place."""
+        return self.directory / ".restoring"
+
     @contextmanager
     def mart(self, *, is_storing: bool = False) -> Iterator[Mart]:
         """The mart, open for one group of work; `is_storing`: to append beside reading and mapping, so with less of the machine."""

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from connector.mart import open_mart
+from connector.mart import files, open_mart
 from connector.model import Change, Keep, Outcome, forget
 from connector.sources.memory import MemoryTarget
 from connector.sources.memory_store import Store
@@ -279,3 +279,71 @@ def test_what_nothing_wants_any_more_is_not_written_and_what_was_is_put_right(
         "SELECT count(*) FROM delivery d JOIN outbox o ON o.id = d.outbox WHERE result = 'accepted' AND lane != 'task'"
     )
     assert house.state(f"{accepted} AND d.id > ?", known) == [(writes,)]
+
+
+def _moved(house: House, name: str) -> Path:
+    """The house's mart under another name, with a copy from before a migration beside it."""
+    mart = house.directory / name
+    (house.directory / "mart.duckdb").rename(mart)
+    shutil.copyfile(mart, mart.with_name(f"{name}.before-4"))
+    with house.config.open("a") as config:
+        config.write(f"\n[mart]\npath = '{name}'\n")
+    return mart
+
+
+def _marts_that_know_her(folder: Path) -> list[str]:
+    """The marts in a folder that know of her."""
+    found = []
+    for file in (each for each in folder.rglob("*") if "duckdb" in each.name and each.is_file()):
+        with files.connect(file.resolve(), {}) as connection:
+            names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+            asked = (f"SELECT 1 FROM \"{name}\" t WHERE t::VARCHAR ILIKE '%{ANN}%'" for name in names)
+            if connection.execute(" UNION ALL ".join(asked)).fetchone():
+                found.append(file.name)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", ['the "best" mart.duckdb', "copied.duckdb", "m[a]rt*.duckdb"])
+def test_a_mart_of_any_name_is_backed_up_restored_and_purged_with_its_copies(house: House, name: str) -> None:
+    _moved(house, name)
+    assert house.run("backup", "kept").code == 0
+    done = house.run("restore", "kept", "--yes")
+    assert done.code == 0, str(done)
+    assert len(_marts_that_know_her(house.directory)) == 4
+    done = house.run("purge", ANN, "--yes")
+    assert done.code == 0, str(done)
+    assert _marts_that_know_her(house.directory) == []
+
+
+def test_a_mart_that_a_link_leads_to_stays_where_it_is_and_is_purged_there(house: House) -> None:
+    elsewhere = house.directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    link = house.directory / "mart.duckdb"
+    link.rename(elsewhere / "large.duckdb")
+    link.symlink_to("../elsewhere/large.duckdb")
+    assert house.run("backup", "kept").code == 0
+    assert house.run("restore", "kept", "--yes").code == 0
+    assert _marts_that_know_her(elsewhere) == ["large.duckdb"]
+    assert house.run("purge", ANN, "--yes").code == 0
+    assert link.is_symlink()
+    assert _marts_that_know_her(house.directory) == _marts_that_know_her(elsewhere) == []
+
+
+def test_what_a_restore_put_aside_is_known_by_its_whole_path_as_a_purge_may_come_from_elsewhere(house: House) -> None:
+    assert house.run("backup", "kept").code == 0
+    restored = house.run("restore", "kept", "--yes", "--config", house.config.name)
+    assert restored.code == 0, str(restored)
+    assert house.state("SELECT count(*) FROM backup WHERE path NOT LIKE '/%'") == [(0,)]
+
+
+def test_what_killed_commands_left_is_gone_after_a_purge(house: House) -> None:
+    mart, restoring, spilled = (house.directory / name for name in ("mart.duckdb", ".restoring", "mart.duckdb.tmp"))
+    for folder in (restoring, spilled):
+        folder.mkdir(exist_ok=True)
+    left = [restoring / "mart.duckdb", spilled / "duckdb_temp_storage_DEFAULT-0.tmp"]
+    left += [mart.with_name(f"mart.duckdb.before-plan{suffix}") for suffix in ("", ".wal")]
+    for file in left:
+        file.write_bytes(b"half of " + ANN.encode())
+    done = house.run("purge", ANN, "--yes")
+    assert done.code == 0, str(done)
+    assert [file.name for file in left if file.exists()] == []
