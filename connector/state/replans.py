@@ -9,7 +9,7 @@ from typing import Any
 from sqlmodel import Session, col, delete, select
 
 from connector.state.models import Delivery, Note, Outbox, Quarantine, Replan
-from connector.state.outbox import PLANNED_THROUGH, TASK_LANE, parts
+from connector.state.outbox import PLANNED_THROUGH, TASK_LANE, UNDO, parts
 from connector.state.store import State
 
 #: Why a record is planned anew: it was not what we thought, what refused its change is gone, its field is no longer frozen, or a
@@ -65,8 +65,9 @@ def note_access(state: State, accesses: Mapping[str, str]) -> None:
                 row.access = accesses[row.key]
 
 
-def let_go(state: State, keys: Collection[str], now: datetime) -> int:
-    """Release set-aside changes (keys of the quarantine): tasks are sent again, records of fields are planned anew.
+def let_go(state: State, keys: Collection[str], now: datetime, *, is_over: bool = False) -> int:
+    """Release set-aside changes (keys of the quarantine): tasks, and what takes a run back, are sent again, records of fields are
+    planned anew. With `is_over` nothing wants what takes a run back any more.
 
     Returns how many.
     """
@@ -79,7 +80,7 @@ def let_go(state: State, keys: Collection[str], now: datetime) -> int:
             changes = [key.removeprefix(_PREFIX) for key in part if key.startswith(_PREFIX)]
             query = select(Outbox).where(col(Outbox.key).in_(changes), Outbox.status == "quarantined")
             for change in session.exec(query):
-                if change.lane == TASK_LANE:
+                if change.lane == TASK_LANE or (change.key.startswith(UNDO) and not is_over):
                     change.status, change.attempt, change.not_before_at = "pending", 0, None
                 else:
                     change.status = "superseded"

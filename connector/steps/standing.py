@@ -116,8 +116,14 @@ def unwanted(setup: Setup, mart: Mart) -> list[int]:
 
 
 def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Moment) -> None:
-    """Let go of what was set aside for a value that nothing wants any more."""
-    aside = [row for row in replans.refused(setup.state) if row.record]
+    """Let go of what was set aside for a value that nothing wants any more. What takes a run back is wanted while its record is
+    frozen, whatever a plan thinks of it."""
+    frozen = {row.record for row in freezes.active(setup.state, moment.now)}
+    aside = [
+        row
+        for row in replans.refused(setup.state)
+        if row.record and not (row.key.startswith(f"change|{outbox.UNDO}") and row.record in frozen)
+    ]
     if not aside:
         return
     asked = mart.keep("asked_aside", _column("record", (row.record for row in aside)))
@@ -126,7 +132,7 @@ def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Momen
     keyed = mart.keep("asked_keys", _column("key", (row.key.removeprefix("change|") for row in aside)))
     drafts = set(mart.arrow(tasks.select("key").semi_join(keyed, "key"))["key"].to_pylist())
     over = [row.key for row in aside if row.record not in wanted and row.key.removeprefix("change|") not in drafts]
-    replans.let_go(setup.state, over, moment.now)
+    replans.let_go(setup.state, over, moment.now, is_over=True)
 
 
 def note_drift(setup: Setup, mart: Mart, moment: Moment) -> None:

@@ -48,3 +48,22 @@ def test_undo_that_was_killed_half_way_is_run_again_and_ends_what_it_began(insta
     assert again.json()["kept"] == []
     assert [record for record, fields in crms.written().items() if any(fields.values())] == []
     assert "0 values of 0 records would be restored" in house.run("undo", str(run), "--dry-run").out
+
+
+def test_what_a_refusal_kept_from_being_taken_back_waits_for_it_whatever_a_sync_wants_meanwhile(
+    installed: World,
+) -> None:
+    house, crms = installed.house, installed.crms
+    run = house.sync()["run"]
+    contact = crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 1")[0]["Id"]
+    crms.tell("faults", system="salesforce", kind="reject_record", match=f"Contact {contact}")
+    assert house.run("undo", str(run)).code == 0
+    crms.mend()
+    assert [each["count"] for each in house.run("quarantine", "--json").json()] == [1]
+    house.sync()
+    left = [record for record, fields in crms.written().items() if any(fields.values())]
+    assert left == [f"salesforce|Contact|{contact}"]
+    assert house.run("quarantine", "retry").code == 0
+    house.sync()
+    assert [record for record, fields in crms.written().items() if any(fields.values())] == []
+    assert house.run("quarantine", "--json").json() == []
