@@ -62,7 +62,7 @@ def sync(
         compute(setup, mart, moment, progress, summary)
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
-        anew = replans.waiting(setup.state)
+        anew = standing.anew(setup, moment)
         for portion in plans(setup, mart, moment, anew, full=full):
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
     standing.mark_planned(setup, moment, anew)
@@ -116,7 +116,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
     _after_pull(setup, systems, summary)
     with rehearsed(setup, moment) as (mart, is_in_one):
         compute(setup, mart, moment, progress, summary, is_in_one=is_in_one)
-        plan = joined(plans(setup, mart, moment, replans.waiting(setup.state), is_dry=True))
+        plan = joined(plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True))
         found = preview(setup, mart, systems, plan, moment)
         summary.add(found.plan, 0)
         summary.held.update(outbox.held(setup.state))

@@ -32,6 +32,7 @@ from connector.sources.hubspot_values import LIFECYCLE, Definitions, dated, goes
 BATCH_SIZE = 100
 SILENT_NO_OP = "SILENT_NO_OP"
 GONE = "OBJECT_NOT_FOUND"
+IS_GONE = "the record is gone or was merged into another"
 MISSING_SCOPES = "MISSING_SCOPES"
 
 #: What a row's error means, by its category. Any other is a refusal.
@@ -283,7 +284,7 @@ def _confirmed(api: Api, object_type: str, changes: Sequence[Change], nameless: 
                 change.key,
                 Result.CONFLICT,
                 code=GONE,
-                message="the record is gone or was merged into another",
+                message=IS_GONE,
                 hint="it is read again with the next pull",
             )
         else:

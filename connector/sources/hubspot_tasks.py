@@ -30,6 +30,7 @@ from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_batch as batch
 from connector.sources.hubspot_client import Api, Json, results
 from connector.sources.hubspot_properties import TASK_KEY
+from connector.sources.hubspot_search import BY_ID
 from connector.sources.hubspot_values import UNKNOWN_PROPERTY, Definitions
 
 PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW"}
@@ -40,6 +41,7 @@ PRIORITIES: Mapping[str, str] = {"high": "HIGH", "normal": "MEDIUM", "low": "LOW
 LATE_COMMIT = timedelta(minutes=15)
 #: How long it is believed that the key is not unique.
 PLAIN_FOR = timedelta(days=1)
+_GONE_HINT = "it goes to another record of the person, if there is one"
 
 
 class KeyMode(StrEnum):
@@ -260,9 +262,30 @@ def _refused(api: Api, mode: KeyMode, changes: Sequence[Change], told: Mapping[s
             message = f"refused, and whether it is there could not be read: {error}"
             yield replace(told[_key(change)], result=Result.UNKNOWN, message=message)
         return
+    gone = _gone(
+        api, [each for each in changes if told[_key(each)].result is Result.REJECTED and _key(each) not in known]
+    )
     for change in changes:
         task_id = known.get(_key(change))
-        yield told[_key(change)] if task_id is None else Outcome(change.key, Result.UNCHANGED, task_id)
+        if task_id is not None:
+            yield Outcome(change.key, Result.UNCHANGED, task_id)
+        elif change.key in gone:
+            yield Outcome(change.key, Result.CONFLICT, code=batch.GONE, message=batch.IS_GONE, hint=_GONE_HINT)
+        else:
+            yield told[_key(change)]
+
+
+def _gone(api: Api, changes: Sequence[Change]) -> set[str]:
+    """The keys of those whose record is gone: HubSpot's refusal is the same as of any other thing that is wrong."""
+    gone: set[str] = set()
+    for object_type in dict.fromkeys(each.object_type for each in changes):
+        part = [each for each in changes if each.object_type == object_type]
+        try:
+            there = batch.read(api, object_type, [each.native_id for each in part], [BY_ID])
+        except (SystemUnavailable, MissingPermission, RecordRejected, ProtocolError):
+            continue  # then the refusal stands
+        gone |= {each.key for each in part if each.native_id not in there}
+    return gone
 
 
 def _input(change: Change) -> Json:

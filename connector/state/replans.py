@@ -30,6 +30,12 @@ def reasons(state: State) -> dict[str, str]:
         return {row.record: row.why for row in session.exec(select(Replan)).all()}
 
 
+def conflicts(state: State) -> dict[str, datetime]:
+    """The records that are to be compared again because a change did not find them as we thought, each with when that was."""
+    with state.session() as session:
+        return {row.record: row.at for row in session.exec(select(Replan).where(Replan.why == CONFLICT))}
+
+
 def add(session: Session, records: Iterable[str], why: str, now: datetime) -> None:
     """Have these records compared by the next plan; within the caller's transaction."""
     for record in dict.fromkeys(records):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute
 
 from connector import tables
 from connector.mart import Mart
 from connector.model import Stream
+
+pc: Any = pyarrow.compute
 
 
 class Held:
@@ -45,6 +48,10 @@ class Held:
             else:
                 ids = alive.filter(alive.stream == stream.name).select("native_id").distinct()
             return mart.arrow(ids)["native_id"].combine_chunks()
+
+    def has(self, stream: Stream, ids: Sequence[str]) -> bool:
+        """Whether one of `ids` is held of one stream."""
+        return bool(ids) and bool(pc.any(pc.is_in(self.ids(stream), value_set=pa.array(ids, tables.TEXT))).as_py())
 
     def _streams(self, mart: Mart) -> frozenset[str]:
         """The object types of which the mart has a record, and the streams of which it has an activity."""

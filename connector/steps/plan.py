@@ -123,6 +123,8 @@ def _differing(
     setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str], *, since: Number | None, is_dry: bool
 ) -> tuple[ir.Table, Totals]:
     desired, observed = mart.table("desired"), mart.table("observed")
+    if unread := standing.unread(setup, moment):
+        desired = desired.anti_join(mart.keep("unread", pa.table({"record": sorted(unread)})), "record")
     again = standing.again(setup, mart, moment, anew)
     found = planning.diff(
         desired,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from connector import tables
 from connector.mart import Mart
 from connector.model import Request, Stream
+from connector.settlement import record_key
 from connector.state import replans
 from connector.steps.held import Held
 from connector.steps.setup import Connected, Setup
@@ -39,22 +40,30 @@ def requests(
     """The streams that are due, each with its native fields and where the last read stopped."""
     polls = setup.state.polls()
     alive = Held(opened, connected.name)
-    lost = {
-        record.rpartition("|")[0] for record, why in replans.reasons(setup.state).items() if why == replans.CONFLICT
-    }
+    missed = _missed(setup)
     made = []
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
         if poll and every and timedelta() <= now - poll.polled_at < every:  # one of the future was a wrong clock's
             continue
-        is_missed = f"{connected.name}|{stream.object_type}" in lost
+        is_missed = alive.has(stream, missed.get(f"{connected.name}|{stream.object_type}", ()))
         made.append(
             Request(
                 stream, fields_of(connected, stream), cursors.get(stream.name), partial(alive.ids, stream), is_missed
             )
         )
     return made
+
+
+def _missed(setup: Setup) -> dict[str, list[str]]:
+    """The native ids of records that were not there when they were written to or a task was made for them, by system and type."""
+    tasks = replans.tasks_aside(setup.state, "conflict", setup.writeback.max_attempts)
+    found: dict[str, list[str]] = {}
+    for record in dict.fromkeys([*replans.conflicts(setup.state), *map(record_key, tasks)]):
+        place, _, native_id = record.rpartition("|")
+        found.setdefault(place, []).append(native_id)
+    return found
 
 
 def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:

@@ -50,6 +50,29 @@ def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
     replans.mark_planned(setup.state, moment.run, anew, notes)
 
 
+def unread(setup: Setup, moment: Moment) -> set[str]:
+    """The records that a change did not find, and that were not read since: it would be sent once more for nothing."""
+    found = replans.conflicts(setup.state)
+    if not found:
+        return set()
+    polls = setup.state.polls()
+    read_at = {
+        f"{connected.name}|{stream.object_type}": polls[key].polled_at
+        for connected in setup.systems.values()
+        for stream in connected.streams()
+        if (key := f"{connected.name}|{stream.name}") in polls
+    }
+    return {
+        record for record, at in found.items() if read_at.get(record.rpartition("|")[0], _BEGINNING) <= at <= moment.now
+    }
+
+
+def anew(setup: Setup, moment: Moment) -> list[str]:
+    """The records that the next plan compares although nothing new is known of them; those that are `unread` have to wait."""
+    waiting = unread(setup, moment)
+    return [record for record in replans.waiting(setup.state) if record not in waiting]
+
+
 def again(setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str]) -> ir.Table:
     """The records (`record`) to compare although nothing new is known of them: `anew`, those with a change that is set aside,
     and those of which a freeze or a person's precedence has just ended."""
@@ -118,11 +141,14 @@ def unwanted(setup: Setup, mart: Mart) -> list[int]:
 def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Moment) -> None:
     """Let go of what was set aside for a value that nothing wants any more. What takes a run back is wanted while its record is
     frozen, whatever a plan thinks of it."""
+    waiting = unread(setup, moment)
     frozen = {row.record for row in freezes.active(setup.state, moment.now)}
     aside = [
         row
         for row in replans.refused(setup.state)
-        if row.record and not (row.key.startswith(f"change|{outbox.UNDO}") and row.record in frozen)
+        if row.record
+        and row.record not in waiting
+        and not (row.key.startswith(f"change|{outbox.UNDO}") and row.record in frozen)
     ]
     if not aside:
         return

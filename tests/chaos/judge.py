@@ -185,10 +185,27 @@ class Judge:
         for each in self.storage.firings():
             record = f"{each['system']}|{each['object_type']}|{each['record_id']}"
             fired.setdefault((each["rule"], record), []).append(each["detail"])
+        merged, carried = self.storage.merged(), self._carried()
+        left = {rule: set(carried) for rule, _ in fired}
         for (rule, record), details in fired.items():
             allowed = self.crossings.rises[record] + 2 * self.others.scores[record]
+            survivor = merged.get(record, record)
+            late = sorted(each for each in left[rule] if merged.get(each) == survivor and each != record)
+            used = late[: max(len(details) - allowed, 0)]
+            left[rule].difference_update(used)
+            allowed += len(used)
             if len(details) > allowed:
                 yield f"{record}: {rule!r} fired {len(details)} times for {allowed} crossings: {'; '.join(details)}"
+
+    def _carried(self) -> set[str]:
+        """The records to which a score over the line was on its way when somebody merged them away: their survivor, which may be
+        below it, got it. Once each: sent once more, it would be a bug of ours."""
+        query = (
+            "SELECT o.system || '|' || o.object_type || '|' || o.native_id, o.fields FROM outbox o "
+            "JOIN delivery d ON d.outbox = o.id WHERE o.lane != 'task' AND d.result = 'conflict'"
+        )
+        told = [(record, json.loads(fields)) for record, fields in self.house.state(query)]
+        return {record for record, fields in told if any(float(fields.get(each) or 0) >= LINE for each in SCORES)}
 
     # --------------------------------------------------------------------------------------------- our books
 

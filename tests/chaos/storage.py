@@ -71,6 +71,11 @@ class Storage:
                 )  # fmt: skip
         return made
 
+    def merged(self) -> dict[str, str]:
+        """The record that each contact lives on in that HubSpot merged away, to which it also lets through what is sent to the old id."""
+        rows = self.rows("SELECT old_id, new_id FROM hubspot_merged WHERE object_type = 'contacts'")
+        return {f"hubspot|contacts|{row['old_id']}": f"hubspot|contacts|{row['new_id']}" for row in rows}
+
     def firings(self) -> list[Values]:
         """What the systems' own workflows did."""
         return [dict(row) for row in self.rows("SELECT * FROM workflow_firing ORDER BY id")]

@@ -32,6 +32,7 @@ CREATE TABLE sf_Task (Id TEXT, IsDeleted INT, WhoId TEXT, Subject TEXT, Activity
 CREATE TABLE hubspot_contacts (id INT, properties TEXT, archived_ms INT);
 CREATE TABLE hubspot_tasks (id INT, properties TEXT, archived_ms INT);
 CREATE TABLE hubspot_link (from_type TEXT, from_id INT, to_type TEXT, to_id INT);
+CREATE TABLE hubspot_merged (object_type TEXT, old_id INT, new_id INT);
 CREATE TABLE workflow_firing (id INTEGER PRIMARY KEY, rule TEXT, system TEXT, object_type TEXT, record_id TEXT, at TEXT, detail TEXT);
 INSERT INTO sf_Contact (Id, IsDeleted, Email, Title, Score__c, Grade__c) VALUES ('003A', 0, 'ann@x.de', 'VP', 30, 'B');
 INSERT INTO sf_Lead (Id, IsDeleted, IsConverted, Email, Title, Score__c, Grade__c) VALUES ('00QB', 0, 0, 'bob@x.de', 'Buyer', 12, 'D');
@@ -201,6 +202,37 @@ def test_a_frozen_field_holds_what_was_left_there_and_the_others_what_is_desired
     assert small.violations() == [f"{CONTACT} Score__c: 3.0 instead of '30.4'"]
     small.do("state", "UPDATE freeze SET until_at = '2026-11-01 00:00:00'")
     assert f"{CONTACT} Grade__c: 'D' instead of 'B'" in small.violations()
+
+
+_FIRED = (
+    "INSERT INTO workflow_firing (rule, system, object_type, record_id, at, detail) "
+    "VALUES ('gets warm', 'hubspot', 'contacts', '{id}', '', '')"
+)
+_SENT = (
+    "INSERT INTO outbox (id, key, run, system, object_type, native_id, lane, fields, before, task, reason, status, held_because, "
+    "attempt, created_at) VALUES ({id}, 'c', 1, 'hubspot', 'contacts', '{native}', 'score', '{fields}', '{{}}', '{{}}', '', 'settled', "
+    f"'', 1, '{_AT}'); INSERT INTO delivery (outbox, run, attempt, result, code, message, hint, request_id, at, is_applied) "
+    f"VALUES ({{id}}, 1, 1, 'conflict', '', '', '', '', '{_AT}', 0)"
+)
+
+
+def test_a_score_that_was_on_its_way_to_a_merged_record_may_make_its_survivor_fire_once(small: Small) -> None:
+    late = f"{PERSON}: 'gets warm' fired 2 times for 1 crossings"
+    small.do("crms", *[_FIRED.format(id=11)] * 2)
+    assert any(late in line for line in small.violations()), "nothing was merged"
+    small.do("crms", "INSERT INTO hubspot_merged VALUES ('contacts', 12, 11), ('contacts', 13, 11)")
+    assert any(late in line for line in small.violations()), "nothing was on its way"
+    small.do("state", _SENT.format(id=1, native=13, fields='{"connector_score": 12}'))
+    small.do("state", _SENT.format(id=2, native=99, fields='{"connector_score": 27}'))
+    assert any(late in line for line in small.violations()), "it was below the line, or another's"
+    small.do("state", *[_SENT.format(id=number, native=12, fields='{"connector_score": 27}') for number in (3, 4)])
+    assert small.violations() == []
+    small.do("crms", _FIRED.format(id=11))
+    assert any("fired 3 times for 2 crossings" in line for line in small.violations()), "it was sent once more"
+    small.do(
+        "crms", "DELETE FROM workflow_firing WHERE record_id = '11'", *[_FIRED.format(id=each) for each in (11, 11, 13)]
+    )
+    assert len(small.violations()) == 1, "one that was on its way makes one record fire, not each that it became"
 
 
 def test_who_was_purged_is_known_nowhere_and_may_be_anything_in_the_systems(small: Small) -> None:

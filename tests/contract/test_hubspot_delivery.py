@@ -144,6 +144,19 @@ def test_a_task_whose_reply_is_lost_is_found_and_made_once_while_the_index_lags(
     assert tasks_of(hub) == ["a"]
 
 
+@pytest.mark.parametrize("is_unique", [True, False], ids=WORDS.get)
+def test_a_task_whose_record_is_gone_is_told_apart_from_one_that_is_refused(hub: Portal, *, is_unique: bool) -> None:
+    install_key(hub, is_unique=is_unique)
+    stays, archived = hub.create(email="a@x.com"), hub.create(email="b@x.com")
+    hub.call("DELETE", f"/crm/v3/objects/contacts/{archived}", status=204)
+    rule = {"system": "hubspot", "kind": "reject_record", "match": "^tasks ", "times": 9}
+    hub.call("POST", "/_sandbox/faults", rule, 200)
+    target = connected(hub).target
+    assert target is not None
+    told = target.write([task("a", stays), task("b", archived)])
+    assert [each.result for each in told] == [Result.REJECTED, Result.CONFLICT]
+
+
 def test_where_a_key_is_not_unique_a_task_that_may_still_be_made_is_waited_for(
     hub: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

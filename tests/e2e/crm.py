@@ -203,6 +203,12 @@ class Crms:
                 return rows
             query["after"] = after
 
+    def delete_contact(self, native_id: str) -> None:
+        """Somebody archives a contact in HubSpot."""
+        place = f"{self.urls['hubspot']}/crm/v3/objects/contacts/{native_id}"
+        headers = {"Authorization": f"Bearer {SECRETS['hubspot_token']}"}
+        assert requests.delete(place, headers=headers, timeout=TIMEOUT_S).ok
+
     def _admin(self, what: str) -> str:
         return f"{self.urls['salesforce']}/_sandbox/{what}"
 

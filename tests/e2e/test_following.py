@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tests.e2e.house import House
 from tests.e2e.world import World
 
 SALESFORCE = {"system": "salesforce"}
@@ -59,3 +60,28 @@ def test_a_bulk_back_fill_that_was_killed_goes_on_with_the_jobs_that_it_had_begu
         assert sorted(one for (one,) in ours) == sorted(there)
     pulled = house.state("SELECT status FROM run_step WHERE system = 'salesforce' AND run = 2")
     assert {status for (status,) in pulled} == {"done"}
+
+
+def _results(house: House, contact: str) -> list[str]:
+    """What became of the changes of fields that were sent to a contact."""
+    query = "SELECT d.result FROM delivery d JOIN outbox o ON o.id = d.outbox WHERE o.native_id = ? AND o.lane != 'task' ORDER BY d.id"
+    return [result for (result,) in house.state(query, contact)]
+
+
+def test_what_a_write_did_not_find_is_asked_for_by_the_next_pull_and_not_sent_again_before(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    email = crms.email_of("prospect")
+    [contact] = [row["id"] for row in crms.objects("contacts", ("email",)) if row["properties"]["email"] == email]
+    record = f"hubspot|contacts|{contact}"
+    before = len(_results(house, contact))
+    crms.tell("act", action="submit_form", form="Book a demo", email=email, values={})
+    crms.delete_contact(contact)
+    house.sync()
+    assert _results(house, contact)[before:] == ["conflict"]
+    crms.tell("faults", system="hubspot", kind="not_json", match="search")
+    assert house.run("sync").code == 4
+    crms.mend()
+    assert _results(house, contact)[before:] == ["conflict"], "it was not read since"
+    house.sync()
+    assert _results(house, contact)[before:] == ["conflict"], "it is gone"
+    assert house.mart(f"SELECT deleted_at IS NULL FROM person_record WHERE key = '{record}'") == [(False,)]
