@@ -310,7 +310,10 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_sto
     section = section.storing if is_storing else section
     connection = _connect(path, section, holder)
     try:
-        backend = ibis.duckdb.from_connection(connection)
+        with (
+            _OPENING
+        ):  # Ibis loads what it needs of itself when it is first asked for, and another thread would find half of it
+            backend = ibis.duckdb.from_connection(connection)
         connection.execute("SET TimeZone = 'UTC'")
         if is_storing:
             connection.execute(_AS_IT_CAME)
