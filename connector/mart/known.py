@@ -153,6 +153,9 @@ def activities(incoming: ir.Table, existing: ir.Table, now: Instant, run: Number
     new = alive.anti_join(living, "key")
     pairs = alive.inner_join(living, "key", rname="{name}_before")
     is_kept = pairs.task_key.isnull() & pairs.task_key_before.notnull()  # our own task, whose key is hidden from us now
+    is_kept |= pairs.filtered_because.isnull() & (
+        pairs.filtered_because_before == tables.COPY
+    )  # who looks for copies tells
     pairs = pairs.mutate(
         task_key=pairs.task_key.fill_null(pairs.task_key_before),
         filtered_because=ibis.ifelse(is_kept, pairs.filtered_because_before, pairs.filtered_because),

@@ -89,7 +89,7 @@ def copies(activity: ir.Table, membership: ir.Table, subjects: ir.Table) -> ir.T
     judged = activity.filter(
         activity.kind.isin(_SHARED)
         & activity.deleted_at.isnull()
-        & (activity.filtered_because.isnull() | (activity.filtered_because == "copy"))
+        & (activity.filtered_because.isnull() | (activity.filtered_because == tables.COPY))
     )
     mine = judged.inner_join(owned, "record")
     named = mine.mutate(topic=_topic(mine), activity_id=_activity_id(mine))
@@ -100,7 +100,7 @@ def copies(activity: ir.Table, membership: ir.Table, subjects: ir.Table) -> ir.T
     shared = ibis.window(group_by=["owner", "system", "activity_id"], order_by=["happened_at", "key"])
     beside = beside.mutate(is_synced=is_synced, is_shared=ibis.row_number().over(shared) > 0)
     is_copy = (beside.is_synced | beside.is_shared).fill_null(False)
-    verdict = beside.mutate(because=ibis.ifelse(is_copy, ibis.literal("copy"), ibis.null("string")))
+    verdict = beside.mutate(because=ibis.ifelse(is_copy, ibis.literal(tables.COPY), ibis.null("string")))
     changed = verdict.filter(~verdict.because.identical_to(verdict.filtered_because))
     return changed.mutate(filtered_because=changed.because).select(*tables.ACTIVITY.names)
 

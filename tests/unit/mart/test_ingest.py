@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import orjson
 import pyarrow as pa
 import pytest
@@ -373,3 +374,15 @@ def test_a_task_of_ours_stays_ours_while_its_key_is_hidden(mart: Mart) -> None:
     pull(mart, "tasks", row("t1", NOW + timedelta(hours=1), **done, hs_task_subject="Other"), run=2)
     (task,) = table(mart, "activity")
     assert (task["task_key"], task["filtered_because"], task["subject"]) == ("ours", "own", "Other")
+
+
+def test_a_copy_that_is_read_again_unchanged_stays_one(mart: Mart) -> None:
+    KINDS["calls"] = Kind.ACTIVITY
+    call = {"hs_call_title": "Discovery", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1"]}
+    pull(mart, "calls", row("c1", **call))
+    with mart.transaction():
+        judged = mart.table("activity").mutate(filtered_because=ibis.literal(tables.COPY))
+        mart.merge("activity", judged)
+    assert pull(mart, "calls", row("c1", NOW + timedelta(hours=1), **call), run=2) == Counts(1, 0, 1, 0, 0)
+    (kept,) = table(mart, "activity")
+    assert (kept["filtered_because"], kept["run"]) == (tables.COPY, 1)
