@@ -16,6 +16,8 @@ from connector.state.store import State
 #: field is frozen that a waiting change would have written.
 CONFLICT, RELEASED, THAWED, FROZEN = "conflict", "released", "thawed", "frozen"
 _PREFIX = "change|"
+#: The statuses of a task that failed and is in no system.
+_TO_BE_MADE = ("quarantined", "pending")
 
 
 def waiting(state: State) -> list[str]:
@@ -94,20 +96,24 @@ def let_go(state: State, keys: Collection[str], now: datetime, *, is_over: bool 
         return count
 
 
-def tasks_aside(state: State, result: str, max_attempts: int) -> list[Outbox]:
-    """Tasks that are set aside because their record was gone (`conflict`) or they were refused (`rejected`), and may be tried
-    otherwise."""
+def failed_tasks(state: State, result: str, max_attempts: int) -> list[Outbox]:
+    """Tasks that were not made because their record was gone (`conflict`) or they were refused (`rejected`), and may be tried
+    otherwise: they are set aside, or wait to be sent as they are."""
     with state.session() as session:
         told = select(Delivery.outbox).where(Delivery.result == result)
-        query = select(Outbox).where(Outbox.lane == TASK_LANE, Outbox.status == "quarantined")
+        query = select(Outbox).where(
+            Outbox.lane == TASK_LANE, col(Outbox.status).in_(_TO_BE_MADE), Outbox.held_because == ""
+        )
         return list(session.exec(query.where(col(Outbox.id).in_(told), Outbox.attempt < max_attempts)).all())
 
 
 def redirect(state: State, places: Mapping[str, Mapping[str, Any]]) -> None:
-    """Send set-aside tasks elsewhere: key of the task -> what is another now of system, object_type, native_id, person, task."""
+    """Send tasks that failed elsewhere: key of the task -> what is another now of system, object_type, native_id, person, task."""
     with state.session() as session:
         for part in parts(list(places)):
-            for row in session.exec(select(Outbox).where(col(Outbox.key).in_(part), Outbox.status == "quarantined")):
+            for row in session.exec(
+                select(Outbox).where(col(Outbox.key).in_(part), col(Outbox.status).in_(_TO_BE_MADE))
+            ):
                 for name, value in places[row.key].items():
                     setattr(row, name, value)
                 row.status, row.not_before_at = "pending", None

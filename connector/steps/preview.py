@@ -51,18 +51,19 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
         changes=tuple(change for change in plan.changes if change.key not in known),
         held={key: why for key, why in plan.held.items() if key not in known},
     )
+    lost, owned = standing.redirections(setup, mart), standing.reassignments(setup, mart)
     moved = [
         Again(
             settlement.as_change(_at(row, place)),
             f"the record is gone, now for {place['object_type']} {place['native_id']}",
         )
-        for row, place in standing.redirections(setup, mart)
+        for row, place in lost
     ]
     moved += [
         Again(settlement.as_change(_at(row, task)), "refused before: the record has another owner now")
-        for row, task in standing.reassignments(setup, mart)
+        for row, task in owned
     ]
-    over = set(standing.unwanted(setup, mart))
+    over = {*standing.unwanted(setup, mart), *(row.id for row, _ in [*lost, *owned])}
     staying = [row for row in _staying(setup, plan, fresh, moment) if row.id not in over]
     waiting = [Again(settlement.as_change(row), _waits(row)) for row in staying]
     reasons = replans.reasons(setup.state)

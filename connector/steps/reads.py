@@ -58,7 +58,7 @@ def requests(
 
 def _missed(setup: Setup) -> dict[str, list[str]]:
     """The native ids of records that were not there when they were written to or a task was made for them, by system and type."""
-    tasks = replans.tasks_aside(setup.state, "conflict", setup.writeback.max_attempts)
+    tasks = replans.failed_tasks(setup.state, "conflict", setup.writeback.max_attempts)
     found: dict[str, list[str]] = {}
     for record in dict.fromkeys([*replans.conflicts(setup.state), *map(record_key, tasks)]):
         place, _, native_id = record.rpartition("|")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -196,7 +196,7 @@ def reassignments(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, Any]
     """The tasks that were refused and whose record has another owner now, each with the task for that one. An owner whom the
     configuration names stays."""
     named = {task.owner for task in setup.tasks.values()}
-    refused = replans.tasks_aside(setup.state, "rejected", setup.writeback.max_attempts)
+    refused = replans.failed_tasks(setup.state, "rejected", setup.writeback.max_attempts)
     refused = [row for row in refused if row.task.get("owner") not in named]
     if not refused:
         return []
@@ -215,7 +215,7 @@ def reassignments(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, Any]
 def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]]:
     """The tasks whose record was merged away or deleted, each with another live record of its person (system, object_type,
     native_id, person)."""
-    lost = replans.tasks_aside(setup.state, "conflict", setup.writeback.max_attempts)
+    lost = replans.failed_tasks(setup.state, "conflict", setup.writeback.max_attempts)
     if not lost:
         return []
     issued, members = mart.table("issued"), mart.table("membership")
@@ -237,16 +237,21 @@ def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]
     chosen = []
     for task in lost:
         gone = (task.system, task.object_type, task.native_id)
+        if task.status == "pending" and gone in [_place(each) for each in by_task.get(task.key, ())]:
+            continue  # its record is there again, or a person had it sent once more
         targets = setup.systems[task.system].capabilities.task_targets if task.system in setup.systems else ()
         fitting = [
             place
             for place in by_task.get(task.key, ())
-            if place["system"] == task.system and place["object_type"] in targets
-            and (place["system"], place["object_type"], place["native_id"]) != gone
+            if place["system"] == task.system and place["object_type"] in targets and _place(place) != gone
         ]  # fmt: skip
         if fitting:
             chosen.append((task, min(fitting, key=lambda place: targets.index(place["object_type"]))))
     return chosen
+
+
+def _place(row: Mapping[str, str]) -> tuple[str, str, str]:
+    return row["system"], row["object_type"], row["native_id"]
 
 
 def _column(name: str, values: Iterable[str]) -> pa.Table:

@@ -6,6 +6,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.e2e import instant
 from tests.e2e.crm import differing
 from tests.e2e.world import World
@@ -169,7 +171,8 @@ def test_fields_of_the_customers_own_that_round_and_cut_our_values_are_written_o
     assert house.mart("SELECT record, field, ours, theirs FROM drift") == []
 
 
-def test_a_task_whose_record_was_merged_goes_to_its_survivor_once(synced: World) -> None:
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_a_task_whose_record_was_merged_goes_to_its_survivor_once(synced: World, is_retried: bool) -> None:
     house, crms = synced.house, synced.crms
     loser = _prospects(synced, "salesforce", "Contact")
     email = crms.email_of("prospect")
@@ -186,6 +189,8 @@ def test_a_task_whose_record_was_merged_goes_to_its_survivor_once(synced: World)
     crms.tell("act", system="salesforce", action="merge", winner=stays, loser=gone)
     assert house.run("apply").code == 0
     assert crms.tasks() == []
+    if is_retried:
+        assert house.run("quarantine", "retry", "--kind", "change").code == 0
     looked = house.run("plan")
     assert f"the record is gone, now for Contact {stays}" in looked.out, str(looked)
     house.sync()
