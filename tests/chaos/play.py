@@ -251,7 +251,13 @@ class Play:
             raise ViolationError(found)
 
     def _set_aside(self) -> int:
-        return int(self.house.state("SELECT count(*) FROM quarantine WHERE is_open AND kind = 'change'")[0][0])
+        """How many changes an operator would have tried again: not tasks for whom nobody can do anything, as their record is gone."""
+        query = (
+            "SELECT o.lane, o.system || '|' || o.object_type || '|' || o.native_id FROM outbox o "
+            "JOIN quarantine q ON q.key = 'change|' || o.key WHERE q.is_open AND o.status = 'quarantined'"
+        )
+        alive = self.storage.people()
+        return sum(lane != "task" or record in alive for lane, record in self.house.state(query))
 
     def _follow(self) -> None:
         self.crossings.follow(forks.asked(self.folder / "desired", self.judge.desired))
