@@ -219,14 +219,16 @@ class _Service:
 
     def __init__(self, file: Path, is_once: bool) -> None:
         self.file, self.is_once, self.runs = file, is_once, 0
+        self.written, self.told = _written(file), ""
         self.config, self.setup = open_house(file)
+        self.schedule = self.config.schedule
 
     def serve(self, stop: Stop) -> None:
         """Until asked to stop."""
         begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
-        out.print(ok(f"running: {_said(self.config.schedule)}"))
+        out.print(ok(f"running: {_said(self.schedule)}"))
         serve(
-            lambda: self.config.schedule,
+            self.scheduled,
             {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},
             stop=stop,
             last_sync_at=begun[0].started_at if begun and not self.is_once else None,
@@ -234,6 +236,20 @@ class _Service:
             is_done=lambda: self.is_once and self.runs > 0,
         )
         out.print(ok("stopped after settling"))
+
+    def scheduled(self) -> ScheduleSection:
+        """The schedule that holds now. The file is read as soon as it was written: the next run may be a night away."""
+        if (written := _written(self.file)) != self.written:
+            self.written = written
+            try:
+                schedule = load(self.file).schedule
+            except ConfigError as problem:
+                self._say(problem)
+            else:
+                if schedule != self.schedule:
+                    out.print(ok(f"from now on: {_said(schedule)}"))
+                self.schedule = schedule
+        return self.schedule
 
     def sync(self, stop: Stop, *, full: bool) -> None:
         """One run; what goes wrong is said and the service goes on."""
@@ -251,22 +267,41 @@ class _Service:
         self.runs += 1
 
     def _read_again(self) -> bool:
-        """Take the file as it is now; False when it is none, and the last good one stays."""
+        """Take the file and its secrets as they are now; False when they cannot be used, and the last good ones stay."""
         try:
             config = load(self.file)
-        except ConfigError as problem:
-            err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
-            report_error(problem)
-            count = len(problem.problems)
+            setup = self.setup if config == self.config else wiring.build(config)
+        except (ConfigError, StateError) as problem:
+            self._say(problem)
+            count = len(problem.problems) if isinstance(problem, ConfigError) else 1
             text = (
                 f"the configuration is broken ({count} problem{'' if count == 1 else 's'}); the last good one is used"
             )
             alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them")
             return False
-        if config.fingerprint != self.config.fingerprint:
-            if config.schedule != self.config.schedule:
-                out.print(ok(f"from now on: {_said(config.schedule)}"))
+        if self.told:
+            out.print(ok("the configuration is good again, and holds from now on"))
+            self.told = ""
+        if setup is not self.setup:
             self.setup.state.close()
-            self.config, self.setup = config, wiring.build(config)
+            self.config, self.setup = config, setup
+            log.configure(config.log)
             _LOG.info("config.changed")
         return True
+
+    def _say(self, problem: ConnectorError) -> None:
+        """What is wrong with the configuration, once for as long as it stays the same."""
+        told = repr(problem.problems if isinstance(problem, ConfigError) else problem)
+        if told != self.told:
+            self.told = told
+            err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
+            report_error(problem, otherwise="It holds as soon as it is mended.")
+
+
+def _written(file: Path) -> tuple[int, int, int] | None:
+    """What tells that a file was written since; None when it is not there."""
+    try:
+        told = file.stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size, told.st_ino

@@ -62,8 +62,8 @@ def _simple(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def report_error(problem: ConnectorError) -> None:
-    """An error in words: what happened, and what a person can do."""
+def report_error(problem: ConnectorError, *, otherwise: str = "Nothing was read or written.") -> None:
+    """An error in words: what happened, and what a person can do. `otherwise`: what a broken configuration means."""
     if isinstance(problem, ConfigError):
         for each in problem.problems:
             place = f"{each.file}:{each.line}" if each.line else each.file
@@ -78,7 +78,7 @@ def report_error(problem: ConnectorError) -> None:
         count = len(problem.problems)
         name = problem.problems[0].file if problem.problems else ""
         where = f" in {escape(name)}" if name else ""
-        err.print(f"{count} problem{'' if count == 1 else 's'}{where}. Nothing was read or written.")
+        err.print(f"{count} problem{'' if count == 1 else 's'}{where}. {otherwise}")
         return
     where = f"{problem.system}: " if problem.system else ""
     err.print(f"[red]✗[/red] {escape(where + str(problem))}")

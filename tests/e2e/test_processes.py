@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.e2e.crm import differing, eventually
+from tests.e2e.crm import SECRETS, differing, eventually
 from tests.e2e.world import World
 
 
@@ -39,17 +39,56 @@ def test_a_service_that_is_told_to_stop_settles_what_is_in_flight_and_ends_with_
     assert differing(house.desired(), crms.written()) == []
 
 
-def test_a_service_goes_on_with_its_last_good_configuration(synced: World) -> None:
+def test_a_service_says_once_that_its_configuration_is_broken_goes_on_and_takes_the_mended_file(synced: World) -> None:
     house = synced.house
     house.edit('sync = "every 15 minutes"', 'sync = "every 1 second"\njitter_s = 0')
     service = house.start("run")
     service.wait_for("everything is as it should be")
     house.edit("rearm_below = 50", "rearm_below = 70")
     service.wait_for("going on with the last good one")
-    said = service.said().out.count("everything is as it should be")
-    service.wait_for("everything is as it should be", times=said + 1)
+    service.wait_for(
+        "everything is as it should be", times=service.said().out.count("everything is as it should be") + 2
+    )
+    assert service.said().err.count("tasks.call_hot_lead.rearm_below") == 1
+    house.edit("rearm_below = 70", "rearm_below = 49")
+    service.wait_for("the configuration is good again")
     service.process.send_signal(signal.SIGTERM)
     done = service.end()
     assert done.code == 0, str(done)
-    assert done.out.count("everything is as it should be") > said
-    assert "tasks.call_hot_lead.rearm_below" in done.err
+    assert done.err.count("going on with the last good one") == 1
+    assert "Nothing was read" not in done.err
+
+
+def test_a_service_takes_other_weights_stages_secrets_and_log_with_its_next_run(synced: World) -> None:
+    house = synced.house
+    house.edit('sync = "every 15 minutes"', 'sync = "every 1 second"\njitter_s = 0')
+    service = house.start("run")
+    service.wait_for("everything is as it should be")
+    token = house.directory / "hubspot_token"
+    token.write_text("another-token")  # the same file with the same text names it
+    service.wait_for("hubspot was left out")
+    token.write_text(SECRETS["hubspot_token"])
+    fine = service.said().out.count("everything is as it should be")
+    service.wait_for("everything is as it should be", times=fine + 1)
+    house.edit('points = 10, text = "target country"', 'points = 30, text = "target country"')
+    house.edit("[schedule]\n", '[[lifecycle.stages]]\nname = "Everybody"\n\n[log]\nlevel = "info"\n\n[schedule]\n')
+    service.wait_for("moved")
+    service.wait_for("config.changed")
+    service.process.send_signal(signal.SIGTERM)
+    assert service.end().code == 0
+    held = house.desired()
+    assert {fields["Stage__c"] for record, fields in held.items() if "salesforce|Contact" in record} == {"Everybody"}
+    lines = house.mart("SELECT DISTINCT points FROM score_line WHERE text = 'target country'")
+    assert [int(points) for (points,) in lines] == [30 * 10**9]
+
+
+def test_another_schedule_holds_before_the_run_that_the_former_one_waits_for(synced: World) -> None:
+    house = synced.house
+    house.edit('sync = "every 15 minutes"', 'sync = "every 1 day"\njitter_s = 0')
+    service = house.start("run")
+    service.wait_for("running: sync every 1 day")
+    house.edit('sync = "every 1 day"', 'sync = "every 1 second"')
+    service.wait_for("from now on: sync every 1 second")
+    service.wait_for("everything is as it should be")
+    service.process.send_signal(signal.SIGTERM)
+    assert service.end().code == 0
