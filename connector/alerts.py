@@ -188,7 +188,7 @@ def judge(section: AlertsSection, setup: Setup, summary: Summary, now: datetime)
     for why, count in outbox.held(setup.state).items():
         hint = "look with `connector status`, let go with `connector apply --held`"
         yield _alert("brake", f"{count:,} changes are held: {why}", hint, of=_NUMBER.sub("#", why))
-    for system, count in alerts.set_aside_since(setup.state, now - _DAY).items():
+    for system, count in alerts.set_aside(setup.state, now - _DAY, now).items():
         if count > section.quarantine_per_day:
             text = f"{system}: {count:,} things were set aside within a day (limit {section.quarantine_per_day:,})"
             yield _alert("quarantine", text, "`connector quarantine` says why", system)
@@ -217,7 +217,9 @@ def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: dateti
             continue
         poll, error = polls.get(f"{system}|{stream}"), summary.pulled.stream_failures.get((system, stream))
         every = setup.every.get(f"{system}.{stream}", timedelta(0))
-        if error is not None and (poll is None or now - poll.polled_at > section.stalled_after + every):
+        if error is not None and (
+            poll is None or not clock.is_within(section.stalled_after + every, poll.polled_at, now)
+        ):
             since = f" since {poll.polled_at:%d %b %H:%M} UTC" if poll else " yet"
             yield _alert(
                 "stream_stalled",

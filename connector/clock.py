@@ -25,6 +25,11 @@ def now() -> datetime:
     return start.astimezone(UTC) + timedelta(seconds=time.monotonic() - _STARTED)
 
 
+def is_within(length: timedelta, at: datetime, present: datetime) -> bool:
+    """Whether `at` is less than `length` ago. What is yet to come was noted by a clock that was wrong, and holds nobody up."""
+    return timedelta() <= present - at < length
+
+
 def monotonic_s() -> float:
     """Seconds that only go forward, for measuring and pacing."""
     return time.monotonic()

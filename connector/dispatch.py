@@ -141,8 +141,8 @@ class Dispatch:
 
     def reconcile(self) -> None:
         """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
-        now = clock.now()
-        for part in _asked_together(attempts.in_doubt(self.state, self.system.name, now)):
+        now, longest = clock.now(), max(self.ask_again_after, outbox.LONGEST_WAIT)
+        for part in _asked_together(attempts.in_doubt(self.state, self.system.name, now, longest)):
             changes = [settlement.as_change(row) for row in part]
             found = self.target.find(changes)
             outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]

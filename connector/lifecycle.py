@@ -146,7 +146,8 @@ def _moves(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: I
     rows = _placed(section, facts, current)
     top = len(section.stages) - 1
     up = ibis.cases(*((rows[f"lets_in_{at}"] & (rows.at < at), at) for at in range(top, -1, -1)))
-    falls = rows.is_leaving & (rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell)) <= instant_of(now))
+    dwelt = rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell)) <= instant_of(now)
+    falls = rows.is_leaving & (dwelt | (rows.from_entered_at > instant_of(now)))  # in a time to come: by a wrong clock
     kept = ibis.cases(*((~rows[f"sends_away_{at}"] & (rows.at > at), at) for at in range(top, -1, -1)))
     rows = rows.mutate(to=ibis.coalesce(up, ibis.ifelse(falls, kept, None)), is_up=up.notnull())
     return rows.filter(rows.to.notnull())
@@ -174,7 +175,7 @@ def _placed(section: LifecycleSection, facts: ir.Table, current: ir.Table) -> ir
 
 
 def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Number) -> ir.Table:
-    left = moved.filter(moved.from_key.notnull() & (moved.from_entered_at < instant_of(now)))
+    left = moved.filter(moved.from_key.notnull() & (moved.from_entered_at != instant_of(now)))
     why = ibis.ifelse(left.at < 0, "the stage is no longer defined", ibis.ifelse(left.is_up, "moved up", "fell back"))
     return left.select(
         key=left.from_key,
@@ -182,7 +183,7 @@ def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Numbe
         model=ibis.literal(section.model),
         definition=left.from_definition,
         stage=left.from_stage,
-        entered_at=left.from_entered_at,
+        entered_at=ibis.least(left.from_entered_at, instant_of(now)),
         left_at=instant_of(now),
         why=left.from_why,
         left_why=why + " to " + _named(section, left.to),
@@ -245,7 +246,8 @@ def due(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Inst
     """
     rows = _placed(section, facts, current)
     dwelt = rows.from_entered_at + ibis.interval(seconds=_seconds(section.dwell))
-    staying = rows.filter(rows.is_leaving & (dwelt > instant_of(now)))
+    is_entered = rows.from_entered_at <= instant_of(now)
+    staying = rows.filter(rows.is_leaving & is_entered & (dwelt > instant_of(now)))
     waiting = staying.select(
         "subject",
         why=ibis.literal("dwell"),

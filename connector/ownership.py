@@ -111,7 +111,7 @@ def is_held_as(held: ir.Value, ours: ir.Value) -> ir.Value:
 @built_once
 def fights(drift: ir.Table, section: Fights, now: Instant) -> ir.Table:
     """The fields (record, field, system, edits, editor, ours, theirs, last_at) that somebody keeps changing after us."""
-    recent = drift.filter(drift.seen_at > earlier(now, section.within))
+    recent = drift.filter(drift.seen_at.between(earlier(now, section.within), instant_of(now)))
     grouped = recent.group_by("record", "field", "system", "object_type").agg(
         edits=recent.count(),
         editor=recent.editor.argmax(recent.seen_at),

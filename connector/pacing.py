@@ -193,11 +193,11 @@ class Pacing:
             self._may_ask_reset = not self._refusal  # it was asked when that was said
             if said["resets_at"]:
                 self._resets_at = datetime.fromisoformat(said["resets_at"])
-            if said["limit"] is not None:
-                at = datetime.fromisoformat(said["at"])
+            now, at = clock.now(), datetime.fromisoformat(said["at"])
+            if said["limit"] is not None and at <= now:  # else a wrong clock tells that it is news for long
                 self._usage = Usage(said["used"], said["limit"])
-                self._usage_known_at_s = self._monotonic_s() - (clock.now() - at).total_seconds()
-            self._forget(clock.now())
+                self._usage_known_at_s = self._monotonic_s() - (now - at).total_seconds()
+            self._forget(now)
 
     def kept(self) -> str:
         """What the next connection should know, as JSON; `status` reads it, too."""

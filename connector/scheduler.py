@@ -17,7 +17,9 @@ from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from pydantic import Field, field_validator
 
@@ -25,6 +27,7 @@ from connector import clock
 from connector.section import Duration, Section, duration
 
 JOBS = ("sync", "full")
+_MOVED = timedelta(seconds=10)  # a clock that goes by more at once was put right, or wrong, or the machine slept
 
 
 class ScheduleSection(Section):
@@ -154,15 +157,26 @@ def serve(
 
     scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
     _enter(scheduler, jobs, known)
-    if known.sync and is_overdue(_trigger(known, "sync"), last_sync_at, clock.now()):
-        scheduler.modify_job("sync", next_run_time=clock.now())
+    if known.sync and is_overdue(trigger := _trigger(known, "sync"), last_sync_at, clock.now()):
+        scheduler.reschedule_job("sync", trigger=OrTrigger([DateTrigger(timezone=known.timezone), trigger]))
+    shift = _shift()
     scheduler.start()
     try:
         while not stop.wait(1.0):
             former, known = known, schedule()
-            _enter(scheduler, jobs, known, former)
+            before, shift = shift, _shift()
+            _enter(
+                scheduler, jobs, known, former if shift > before - _MOVED else None
+            )  # None: what waits for a former time
+            if shift > before + _MOVED:
+                scheduler.wakeup()  # it sleeps for as long as it took to be then
     finally:
         scheduler.shutdown(wait=True)
+
+
+def _shift() -> datetime:
+    """What changes only when the clock is moved: when it showed the beginning of the one that only goes forward."""
+    return clock.now() - timedelta(seconds=clock.monotonic_s())
 
 
 def _trigger(section: ScheduleSection, name: str) -> Any:
@@ -187,8 +201,9 @@ def _enter(
 
 
 def is_overdue(trigger: Any, last_at: datetime | None, now: datetime) -> bool:
-    """Whether a start was missed since the last one; a service that never ran is overdue."""
-    if last_at is None:
+    """Whether a start was missed since the last one; a service that never ran is overdue, or one whose last run a wrong clock has
+    put into the future."""
+    if last_at is None or last_at > now:
         return True
     following = trigger.get_next_fire_time(last_at, last_at)
     return following is not None and following <= now

@@ -26,6 +26,7 @@ from connector.plan import as_text
 from connector.state import State, attempts
 from connector.state.attempts import Applied, Entry, Settlement
 from connector.state.models import Outbox, Quarantine
+from connector.state.outbox import LONGEST_WAIT
 
 pc: Any = pyarrow.compute
 
@@ -52,7 +53,7 @@ def settlement(change: Change, outcome: Outcome, attempt: int, now: datetime, *,
         return _accepted(attempt)
     status, not_before_at = _STATUS_AFTER[outcome.result], None
     if outcome.result is Result.RETRY:
-        wait_s = max(2 ** min(attempt, 8), outcome.retry_after_s or 0)
+        wait_s = min(max(2 ** min(attempt, 8), outcome.retry_after_s or 0), LONGEST_WAIT.total_seconds())
         not_before_at = now + timedelta(seconds=wait_s)
         status = "quarantined" if outcome.code and attempt >= max_attempts else status
     if outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None:

@@ -209,7 +209,7 @@ def release_mended(state: State, system: System, section: WritebackSection) -> N
     now, note = clock.now(), f"{_ACCESS_NOTE}{system.name}"
     asked = state.note(note)
     aside = [row for row in replans.refused(state, system.name) if row.stream]
-    if not aside or (asked and now - datetime.fromisoformat(asked) < _ASK_ACCESS_EVERY):
+    if not aside or (asked and clock.is_within(_ASK_ACCESS_EVERY, datetime.fromisoformat(asked), now)):
         return
     state.set_note(note, now.isoformat())
     accesses = {name: access_of(system, name) for name in sorted({row.stream for row in aside})}

@@ -67,7 +67,7 @@ class TaskKey:
 
     def mode(self) -> KeyMode:
         """Asks for the properties where it is not known. Raises what asking for them raises."""
-        if self._plain_at is not None and timedelta(0) <= clock.now() - self._plain_at < PLAIN_FOR:
+        if self._plain_at is not None and clock.is_within(PLAIN_FOR, self._plain_at, clock.now()):
             return KeyMode.PLAIN
         self._plain_at, self._is_recalled = None, False
         ours = self._definitions.of("tasks").get(TASK_KEY)
@@ -228,7 +228,7 @@ def find(api: Api, key: TaskKey, changes: Sequence[Change]) -> list[Found]:
 
 def _may_be_at_work(change: Change) -> bool:
     """Whether HubSpot may still be making the task that it did not answer for."""
-    return bool(change.receipt) and clock.now() - datetime.fromisoformat(change.receipt) < LATE_COMMIT
+    return bool(change.receipt) and clock.is_within(LATE_COMMIT, datetime.fromisoformat(change.receipt), clock.now())
 
 
 def _settled(

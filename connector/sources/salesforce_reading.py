@@ -172,7 +172,7 @@ def begin(org: Org, request: Request, habits: Habits) -> Reading:
     absent_at = saved.pop("absent_at", None)
     now = clock.now() + timedelta(seconds=org.clock_skew_s)
     reading = Reading(request, habits, saved)
-    if absent_at and now - datetime.fromisoformat(absent_at) < ABSENT_FOR:
+    if absent_at and clock.is_within(ABSENT_FOR, datetime.fromisoformat(absent_at), now):
         reading.absent_at = absent_at
         return reading
     is_midway = bool(saved.get("of"))

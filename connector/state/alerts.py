@@ -63,10 +63,12 @@ def mark_told(state: State, channel: str, told: Sequence[tuple[str, Alert]]) -> 
             row.untold = [each for each in row.untold if each != f"{word}:{channel}"]
 
 
-def set_aside_since(state: State, since: datetime) -> dict[str, int]:
-    """How many things that are open were set aside after this instant, by system."""
+def set_aside(state: State, since: datetime, until: datetime) -> dict[str, int]:
+    """How many things that are open were set aside between these instants, by system."""
     with state.session() as session:
-        query = select(Quarantine.system, func.count()).where(Quarantine.is_open, col(Quarantine.last_at) > since)
+        query = select(Quarantine.system, func.count()).where(
+            Quarantine.is_open, col(Quarantine.last_at) > since, col(Quarantine.last_at) <= until
+        )
         return {system: int(count) for system, count in session.exec(query.group_by(Quarantine.system)).all()}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from sqlalchemy import select as columns
 from sqlmodel import SQLModel, col, select
 
 from connector.state.models import Outbox, Quarantine, Replan, TaskMade
-from connector.state.outbox import IN_DOUBT, OVER, TASK_LANE
+from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, TASK_LANE, is_due
 from connector.state.store import State, set_aside
 
 _STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
@@ -115,10 +115,9 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
 
     A record that an earlier change may still be written to has to wait until that is known; a task does not.
     """
-    is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
     rows: list[Row[Any]] = []
     with state.session() as session:
-        query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status == "pending", is_due)
+        query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status == "pending", is_due(now))
         doubted = (Outbox.system == system, col(Outbox.status).in_(IN_DOUBT), Outbox.lane != TASK_LANE)
         if session.exec(select(Outbox.id).where(*doubted).limit(1)).first() is not None:
             records = columns(Outbox.object_type, Outbox.native_id).where(*doubted)  # type: ignore[call-overload]
@@ -132,12 +131,17 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
     return list(map(Entry._make, rows))
 
 
-def in_doubt(state: State, system: str, now: datetime | None = None) -> list[Entry]:
-    """What a kill or a lost reply left in flight or unknown, oldest first; with `now` only what may be asked about by then."""
+def in_doubt(state: State, system: str, now: datetime | None = None, longest: timedelta = LONGEST_WAIT) -> list[Entry]:
+    """What a kill or a lost reply left in flight or unknown, oldest first; with `now` only what may be asked about by then.
+
+    longest: how long anything may have to wait; what would have to wait longer was noted by a wrong clock.
+    """
     with state.session() as session:
         query = columns(*_ENTRY).where(_CHANGES.c.system == system, _CHANGES.c.status.in_(IN_DOUBT))
         rows = map(Entry._make, session.execute(query.order_by(_CHANGES.c.id)).all())
-        return [row for row in rows if now is None or row.not_before_at is None or row.not_before_at <= now]
+        if now is None:
+            return list(rows)
+        return [row for row in rows if not (row.not_before_at and now < row.not_before_at <= now + longest)]
 
 
 def mark_in_flight(state: State, entries: Sequence[Entry]) -> None:

@@ -38,16 +38,17 @@ def add(state: State, rows: Sequence[Freeze]) -> None:
 
 
 def active(state: State, now: datetime) -> list[Freeze]:
-    """The fields that are frozen now, the newest first."""
+    """The fields that are frozen now, the newest first; not those that a wrong clock froze in a time to come."""
     with state.session() as session:
-        query = select(Freeze).where(col(Freeze.until_at) > now)
+        query = select(Freeze).where(col(Freeze.until_at) > now, col(Freeze.since_at) <= now)
         return list(session.exec(query.order_by(col(Freeze.since_at).desc(), col(Freeze.key))).all())
 
 
 def thawed_since(state: State, after: datetime, now: datetime) -> list[str]:
-    """The records of which a field's time ran out between the two instants."""
+    """The records of which a field's time ran out between the two instants, or begins in a time to come, by a wrong clock."""
     with state.session() as session:
-        query = select(Freeze.record).where(col(Freeze.until_at) > after, col(Freeze.until_at) <= now)
+        is_over = (col(Freeze.until_at) > after) & (col(Freeze.until_at) <= now)
+        query = select(Freeze.record).where(is_over | (col(Freeze.since_at) > now))
         return list(session.exec(query.distinct()).all())
 
 

@@ -7,7 +7,7 @@ import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError
 
@@ -19,6 +19,7 @@ from connector.state.store import State
 NAME = "run"
 LENGTH = timedelta(seconds=60)
 _HEARTBEAT_S = 10.0
+_WATCHED_S = 2 * _HEARTBEAT_S
 _POLL_S = 0.5
 
 
@@ -27,7 +28,8 @@ def hold(state: State, *, wait_s: float = 0.0) -> Iterator[str]:
     """Hold the lease for the length of the block, with a heartbeat beside it. Raises Busy when another run holds it."""
     holder = f"{platform.node()}/{clock.token()}"
     deadline = clock.monotonic_s() + wait_s
-    while not _take(state, holder):
+    still = _standing_still(state)
+    while not _take(state, holder, still):
         if clock.monotonic_s() >= deadline:
             raise _busy(state)
         clock.sleep(_POLL_S)
@@ -56,7 +58,18 @@ def note_run(state: State, holder: str, run: int) -> None:
             lease.run = run
 
 
-def _take(state: State, holder: str) -> bool:
+def _standing_still(state: State) -> datetime | None:
+    """A heartbeat of a time to come, as a wrong clock tells it, when none follows it for so long as a living holder would never
+    be silent: to look takes that long. Else None."""
+    found = state.lease()
+    if found is None or found.heartbeat_at - clock.now() <= LENGTH or not _is_alive(found):
+        return None
+    clock.sleep(_WATCHED_S)
+    later = state.lease()
+    return found.heartbeat_at if later is not None and later.heartbeat_at == found.heartbeat_at else None
+
+
+def _take(state: State, holder: str, still: datetime | None) -> bool:
     now = clock.now()
     try:
         with state.session() as session:
@@ -64,7 +77,7 @@ def _take(state: State, holder: str) -> bool:
             if lease is None:
                 session.add(Lease(name=NAME, holder=holder, pid=os.getpid(), since_at=now, heartbeat_at=now))
                 return True
-            if _is_alive(lease):
+            if lease.heartbeat_at != still and _is_alive(lease):
                 return False
             lease.holder, lease.pid, lease.run, lease.since_at, lease.heartbeat_at = holder, os.getpid(), None, now, now
             return True

@@ -6,10 +6,10 @@ What it means is `writeback`'s; here are only rows. How they are sent is in `att
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, update
+from sqlalchemy import ColumnElement, Row, func, insert, or_, update
 from sqlalchemy import select as columns
 from sqlmodel import Session, SQLModel, col, select
 
@@ -18,6 +18,7 @@ from connector.state.store import State
 
 PLANNED_THROUGH = "planned_through"
 PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
+LONGEST_WAIT = timedelta(hours=1)  # of a change until it is tried again
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
 _REPLACEABLE = (*OPEN, *IN_DOUBT, "quarantined")
@@ -79,12 +80,17 @@ def written_since(state: State, run: int, keys: Sequence[str]) -> dict[str, int]
     return found
 
 
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Whether a change's wait is over; one that is longer than it can be is a wrong clock's, and is over, too."""
+    at = col(Outbox.not_before_at)
+    return or_(at.is_(None), at <= now, at > now + LONGEST_WAIT)
+
+
 def pending(state: State, now: datetime) -> list[Outbox]:
     """All changes that go with the next delivery, in the order in which they came."""
-    is_due = col(Outbox.not_before_at).is_(None) | (col(Outbox.not_before_at) <= now)
     with state.session() as session:
         return list(
-            session.exec(select(Outbox).where(Outbox.status == "pending", is_due).order_by(col(Outbox.id))).all()
+            session.exec(select(Outbox).where(Outbox.status == "pending", is_due(now)).order_by(col(Outbox.id))).all()
         )
 
 
@@ -174,11 +180,12 @@ def tasks_to_weigh(state: State) -> list[str]:
         return list(session.exec(query.where(col(Outbox.key).not_in(entered)).distinct()).all())
 
 
-def tasks_given(state: State, since: datetime) -> dict[tuple[str, str | None], int]:
-    """How many tasks went into the outbox since an instant and are not held, by (system, owner)."""
+def tasks_given(state: State, since: datetime, until: datetime) -> dict[tuple[str, str | None], int]:
+    """How many tasks went into the outbox between two instants and are not held, by (system, owner)."""
     counts: dict[tuple[str, str | None], int] = {}
     with state.session() as session:
-        query = select(Outbox.system, Outbox.task).where(Outbox.lane == TASK_LANE, col(Outbox.created_at) > since)
+        query = select(Outbox.system, Outbox.task).where(Outbox.lane == TASK_LANE)
+        query = query.where(col(Outbox.created_at) > since, col(Outbox.created_at) <= until)
         for system, task in session.exec(query.where(col(Outbox.status).not_in(["held", "superseded"]))):
             owner = (system, task.get("owner"))
             counts[owner] = counts.get(owner, 0) + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from connector import clock
 from connector.errors import AuthError, ConnectorError
 from connector.state import pauses
 from connector.state.models import Pause
@@ -26,7 +27,9 @@ def left_out(setup: Setup, now: datetime) -> tuple[dict[str, Pause], dict[str, C
             continue
         if pause.kind == pauses.ASKED:
             asked[name] = pause
-        elif pause.credentials == setup.systems[name].credentials and now - (pause.tried_at or now) < TRIED_EVERY:
+        elif pause.credentials == setup.systems[name].credentials and clock.is_within(
+            TRIED_EVERY, pause.tried_at or now, now
+        ):
             refused[name] = AuthError(
                 f"its credentials are refused since {pause.since_at:%d %b %H:%M} UTC ({pause.reason})",
                 hint=f"renew them, or mend the user, then `connector check {name}`",

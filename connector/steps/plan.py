@@ -88,7 +88,7 @@ def plans(
     is_dry: nothing is kept, not even a freeze. The mart's connection is busy until the last portion is taken.
     """
     through = writeback.planned_through(setup.state)
-    mart.tell(now=moment.now, run=moment.run, since=through, planned_at=standing.planned_at(setup))
+    mart.tell(now=moment.now, run=moment.run, since=through, planned_at=standing.planned_at(setup, moment))
     is_changed = standing.is_changed(setup)
     if is_changed and not is_dry:
         outbox.weigh_anew(setup.state)
@@ -101,7 +101,7 @@ def plans(
     wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
     tasks = planning.task_changes(standing.unmade(mart, mart.arrow(drafts.filter(wanted).order_by("key"))))
     brakes = setup.writeback.brakes
-    given = outbox.tasks_given(setup.state, moment.now - planning.DAY)
+    given = outbox.tasks_given(setup.state, moment.now - planning.DAY, moment.now)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)
     rows = mart.rows(_by_parent(differing, mart.table(tables.record_table(Kind.PERSON))))
     changes = _writable(setup, planning.field_changes(rows, planning.braked(brakes, totals)))

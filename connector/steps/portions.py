@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import ibis
 import ibis.expr.types as ir
 
 from connector import tables
-from connector.expressions import NOW, RUN
+from connector.expressions import NOW, RUN, instant_of
 from connector.mart import Mart
 from connector.model import Kind
 from connector.steps import pair
@@ -24,6 +25,8 @@ from connector.steps.setup import Setup
 RECORDS = 25_000  # records, or persons whose time has come, that one portion takes
 #: Parts of the configuration whose change makes a run look at more than what changed.
 FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
+_AHEAD_S = 3600  # a clock that is put right by less changes no score that matters
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
 _COME = "come_waiting"  # scratch table: the persons whose time had come when the run began, numbered
 
@@ -45,9 +48,9 @@ def widen(setup: Setup, mart: Mart) -> None:
         mart.merge("dirty", dirty_rows(folded, "event"))
     if changed & {"scoring", "lifecycle", "writeback"}:
         person = mart.table("person")
-        mart.merge(
-            "due", person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=NOW)
-        )
+        since = instant_of(_BEGINNING)  # and not now: killed before it is done, by whatever clock, it is due
+        rows = person.select(key=person.key + "|changed", subject="key", why=ibis.literal("changed"), due_at=since)
+        mart.merge("due", rows)
     present = {part: setup.fingerprints.get(part, "") for part in FINGERPRINTED}
     if pair.settings(mart) != present:
         pair.keep_settings(mart, present)
@@ -63,11 +66,20 @@ def is_large(setup: Setup, mart: Mart) -> bool:
 
 
 def changed_parts(setup: Setup, mart: Mart) -> Set[str]:
-    """The parts of the configuration that are otherwise than when the mart was last computed; none where it never was."""
+    """The parts of the configuration that are otherwise than when the mart was last computed; none where it never was, and all that
+    time enters into where a wrong clock had computed it."""
     known = pair.settings(mart)
     if not known and not mart.count(mart.table("membership")):
         return set()
+    if is_ahead(mart):
+        return set(FINGERPRINTED) - {"identity"}
     return {part for part in FINGERPRINTED if known.get(part) != setup.fingerprints.get(part, "")}
+
+
+def is_ahead(mart: Mart) -> bool:
+    """Whether somebody was scored in a time to come, by a wrong clock: what follows from that clock is not waited for."""
+    score = mart.table("score")
+    return mart.count(score.filter(score.scored_at > NOW + ibis.interval(seconds=_AHEAD_S)).limit(1)) > 0
 
 
 def dirty_rows(records: ir.Table, kind: str) -> ir.Table:

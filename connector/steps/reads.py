@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import pyarrow as pa
 
-from connector import tables
+from connector import clock, tables
 from connector.mart import Mart
 from connector.model import Request, Stream
 from connector.settlement import record_key
@@ -45,7 +45,7 @@ def requests(
     for stream in connected.streams():
         poll = polls.get(f"{connected.name}|{stream.name}")
         every = setup.every.get(f"{connected.name}.{stream.name}", stream.every)
-        if poll and every and timedelta() <= now - poll.polled_at < every:  # one of the future was a wrong clock's
+        if poll and clock.is_within(every, poll.polled_at, now):
             continue
         is_missed = alive.has(stream, missed.get(f"{connected.name}|{stream.object_type}", ()))
         made.append(

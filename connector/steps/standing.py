@@ -38,10 +38,11 @@ def is_changed(setup: Setup) -> bool:
     return setup.state.note(outbox.PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
 
 
-def planned_at(setup: Setup) -> datetime:
-    """The instant of the last run that planned."""
+def planned_at(setup: Setup, moment: Moment) -> datetime:
+    """The instant of the last run that planned; the beginning when it is not known, or was told by a wrong clock."""
     noted = setup.state.note(_PLANNED_AT)
-    return datetime.fromisoformat(noted) if noted else _BEGINNING
+    at = datetime.fromisoformat(noted) if noted else _BEGINNING
+    return at if at <= moment.now else _BEGINNING
 
 
 def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
@@ -77,7 +78,7 @@ def again(setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str]) -> ir.T
     """The records (`record`) to compare although nothing new is known of them: `anew`, those with a change that is set aside,
     and those of which a freeze or a person's precedence has just ended."""
     records = [*anew, *(row.record for row in replans.refused(setup.state))]
-    records += freezes.thawed_since(setup.state, planned_at(setup), moment.now)
+    records += freezes.thawed_since(setup.state, planned_at(setup, moment), moment.now)
     named = mart.keep("again", _column("record", records))
     return named.union(ownership.expired(mart.table("observed"), rules(setup), PLANNED_AT, NOW))
 
@@ -85,22 +86,22 @@ def again(setup: Setup, mart: Mart, moment: Moment, anew: Sequence[str]) -> ir.T
 def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Table | None:
     """The keys (`key`) of frozen fields; first freezes those that somebody keeps changing after us (not when `is_dry`)."""
     found = mart.arrow(ownership.fights(mart.table("drift"), setup.writeback.fights, NOW)).to_pylist()
-    known = {row.key: row for row in freezes.known(setup.state, sorted({row["record"] for row in found}))}
+    known = freezes.known(setup.state, sorted({row["record"] for row in found}))
+    until = {row.key: row.until_at for row in known if row.since_at <= moment.now}
     names = editors(mart) if found else {}
     fresh = []
     for row in found:
         key = f"{row['record']}|{row['field']}"
-        if key in known and row["last_at"] <= known[key].until_at:
+        if key in until and row["last_at"] <= until[key]:
             continue  # this fight is over, or goes on frozen
         who = names.get((row["system"], row["editor"] or ""), row["editor"] or "")
         writer = f"{who or 'somebody'} in {row['system']}"
         ours, theirs = row["ours"] or "nothing", row["theirs"] or "nothing"
         why = f"we write {ours}, {writer} writes {theirs}: {row['edits']} times since {moment.now - setup.writeback.fights.within:%d %b}"
-        until = moment.now + setup.writeback.fights.freeze_for
         fresh.append(
             Freeze(
                 key=key, system=row["system"], record=row["record"], field=row["field"], writer=writer, why=why,
-                since_at=moment.now, until_at=until,
+                since_at=moment.now, until_at=moment.now + setup.writeback.fights.freeze_for,
             )
         )  # fmt: skip
     if fresh and not is_dry:
@@ -164,7 +165,7 @@ def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Momen
 def note_drift(setup: Setup, mart: Mart, moment: Moment) -> None:
     """Count, for `status`, the values that others changed after us of late, and those of fields that we only watch."""
     drift = mart.table("drift")
-    recent = drift.filter(drift.seen_at > earlier(NOW, setup.writeback.fights.within))
+    recent = drift.filter(drift.seen_at.between(earlier(NOW, setup.writeback.fights.within), NOW))
     names = ("system", "object_type", "field")
     rows = [{**row, "why": "edited"} for row in _grouped(mart, recent, names)]
     watched = {field for field, owner in rules(setup).owners.items() if owner is Owner.ALERT}

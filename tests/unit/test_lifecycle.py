@@ -168,6 +168,15 @@ def test_the_end_of_a_dwell_is_due(mart: Mart) -> None:
     assert [(row["key"], row["due_at"]) for row in rows] == [("ann|dwell", NOW + DAY)]
 
 
+def test_who_entered_a_stage_in_a_time_to_come_by_a_wrong_clock_leaves_it_as_if_that_were_now(mart: Mart) -> None:
+    house = House(mart)
+    assert house.step(45, NOW + 300 * DAY) == "Engage"
+    assert house.step(10, NOW) == "Discover"
+    assert [(row["stage"], row["entered_at"], row["left_at"]) for row in house.intervals.values()] == [
+        ("Engage", NOW, NOW), ("Discover", NOW, None)
+    ]  # fmt: skip
+
+
 def test_an_interval_says_why_it_began_and_ended(mart: Mart) -> None:
     house = House(mart)
     for at, score in enumerate((10, 70, 10)):

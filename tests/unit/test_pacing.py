@@ -215,6 +215,19 @@ def test_what_was_used_and_told_is_known_to_the_next_connection(time: Clock) -> 
     assert (second.budget().others, second.budget().ours) == (60, 1)
 
 
+def test_what_a_wrong_clock_was_told_is_not_taken_for_news(time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=300))
+    first = paced(time, {"share": 0.5})
+    first.observe({"used": "99"})
+    kept = first.kept()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    second = paced(time, {"share": 0.5})
+    second.recall(kept)
+    second.wait("")
+    assert second.usage is None
+
+
 def test_calls_of_another_day_count_no_more(time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     now = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
     monkeypatch.setattr(clock, "now", lambda: now)

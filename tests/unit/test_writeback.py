@@ -495,6 +495,6 @@ def test_what_the_brakes_hold_is_weighed_anew_when_they_are_set_otherwise(state:
 def test_tasks_of_the_last_day_are_counted_by_owner_without_those_that_are_held(state: State) -> None:
     held = replace(plan(call(1), call(2)), held={"task2": "many"})
     writeback.enqueue(state, held, run=1, now=NOW)
-    assert outbox.tasks_given(state, NOW - timedelta(days=1)) == {("crm", None): 1}
+    assert outbox.tasks_given(state, NOW - timedelta(days=1), NOW) == {("crm", None): 1}
     assert outbox.going(state) == 1
-    assert outbox.tasks_given(state, NOW) == {}
+    assert outbox.tasks_given(state, NOW, NOW + timedelta(days=1)) == {}

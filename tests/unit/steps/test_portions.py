@@ -88,9 +88,9 @@ def furnished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     return made
 
 
-def computed(setup: Setup, mart: Mart, run: int = 1) -> Summary:
+def computed(setup: Setup, mart: Mart, run: int = 1, now: datetime = NOW) -> Summary:
     summary = Summary(run)
-    pipeline.compute(setup, mart, Moment(run, NOW), Progress(), summary)
+    pipeline.compute(setup, mart, Moment(run, now), Progress(), summary)
     return summary
 
 
@@ -160,7 +160,30 @@ def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, m
         assert told(mart) == before
 
 
-def killed_after_a_portion(setup: Setup, mart: Mart, run: int) -> None:
+def test_what_a_wrong_clock_made_of_time_is_computed_anew_once_the_clock_is_right(
+    setup: Setup, at_once: Tables
+) -> None:
+    with setup.mart() as mart:
+        computed(setup, mart, now=NOW + timedelta(days=300))
+        assert computed(setup, mart, run=2).scored.subjects == len(at_once["person"])
+        for name in ("score", "score_line", "due"):
+            assert told(mart)[name] == at_once[name]
+        assert computed(setup, mart, run=3).scored.subjects == 0
+
+
+def test_a_changed_setting_that_a_wrong_clock_began_to_compute_is_gone_on_with(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with setup.mart() as mart:
+        computed(setup, mart)
+        monkeypatch.setattr(portions, "RECORDS", PORTION)
+        renewed = with_scoring(setup, "other")
+        killed_after_a_portion(renewed, mart, 2, now=NOW + timedelta(minutes=5))
+        assert computed(renewed, mart, run=3).scored.subjects > 0
+        assert not mart.count(mart.table("due").filter(mart.table("due").why == "changed"))
+
+
+def killed_after_a_portion(setup: Setup, mart: Mart, run: int, now: datetime = NOW) -> None:
     """A run over these settings that ends before its second portion is resolved."""
     said: list[str] = []
 
@@ -170,7 +193,7 @@ def killed_after_a_portion(setup: Setup, mart: Mart, run: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.compute(setup, mart, Moment(run, NOW), Progress(say=say), Summary(run))
+        pipeline.compute(setup, mart, Moment(run, now), Progress(say=say), Summary(run))
 
 
 def with_scoring(setup: Setup, fingerprint: str) -> Setup:
