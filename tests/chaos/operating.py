@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SYNC = ("sync",)
 _WRITTEN = "SELECT DISTINCT run FROM delivery WHERE result = 'accepted' ORDER BY run DESC LIMIT 6"
 _RESTORING = "SELECT id, system || '|' || object_type || '|' || native_id FROM outbox WHERE key LIKE 'undo-%' AND fields LIKE '%core%'"
+_FREEZES = "SELECT record, field, until_at FROM freeze"
 _EMAILS = (
     "SELECT DISTINCT value FROM identifier WHERE type = 'email' AND list_contains(?, record) "
     "AND value NOT IN (SELECT value FROM identifier WHERE NOT list_contains(?, record))"
@@ -69,6 +70,10 @@ def restore(play: Play, kill: str, random: Random) -> None:
         return
     with closing(connect(play.backup / "state.sqlite")) as copy:
         play.figures.keep(play.house.state, lambda query: copy.execute(query).fetchall())
+        thawed = set(copy.execute(_FREEZES)) - set(play.house.state(_FREEZES))
+    play.others.doubtful |= {
+        (record, name) for record, name, _ in thawed
+    }  # frozen once more, with what was written since
     words = ("restore", str(play.backup), "--yes")
     if play.perturbed(words, kill, random):
         play.ends_well(*words)
