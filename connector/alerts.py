@@ -187,7 +187,8 @@ def judge(section: AlertsSection, setup: Setup, summary: Summary, now: datetime)
             yield _alert("conservation", text, "report this; the data is kept", system, stream)
     for why, count in outbox.held(setup.state).items():
         hint = "look with `connector status`, let go with `connector apply --held`"
-        yield _alert("brake", f"{count:,} changes are held: {why}", hint, of=_NUMBER.sub("#", why))
+        text = f"{count:,} change{' is' if count == 1 else 's are'} held: {why}"
+        yield _alert("brake", text, hint, of=_NUMBER.sub("#", why))
     for system, count in alerts.set_aside(setup.state, now - _DAY, now).items():
         if count > section.quarantine_per_day:
             text = f"{system}: {count:,} things were set aside within a day (limit {section.quarantine_per_day:,})"

@@ -82,9 +82,11 @@ def _as_json(cause: Cause, *, is_whole: bool) -> dict[str, object]:
 
 def _list(found: Sequence[Cause]) -> None:
     for each in found:
-        code = f" [dim]{escape(each.code)}[/dim]" if each.code else ""
-        tell(f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}{code}")
-        tell(f"        {escape(each.reason)}  [dim]since {each.first_at:%d %b %H:%M} UTC[/dim]")
+        code = f"{escape(each.code)}, " if each.code else ""
+        tell(
+            f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}", below=8
+        )
+        tell(f"        {escape(each.reason)}  [dim]{code}since {each.first_at:%d %b %H:%M} UTC[/dim]", below=8)
     total, most = sum(each.count for each in found), max(found, key=lambda each: each.count)
     tell(
         f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {most.id}` says more"
@@ -93,15 +95,16 @@ def _list(found: Sequence[Cause]) -> None:
 
 def _explain(cause: Cause) -> None:
     tell(f"[bold]{cause.system} {escape(cause.where)}: {escape(cause.reason)}[/bold]")
-    tell(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}")
-    tell(f"  code      {escape(cause.code or 'none')}")
+    tell(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}", below=12)
+    tell(f"  code      {escape(cause.code or 'none')}", below=12)
     tell(
         f"  since     {cause.first_at:%d %b %Y %H:%M} UTC, last {cause.last_at:%d %b %Y %H:%M} UTC; "
-        f"tried {'once' if cause.attempts == 1 else f'{cause.attempts} times'}"
+        f"tried {'once' if cause.attempts == 1 else f'{cause.attempts} times'}",
+        below=12,
     )
     if cause.hint:
-        tell(f"  to do     {escape(cause.hint)}")
-    tell(f"  released  {_RELEASE.get(cause.kind, '')}; or `connector quarantine retry {cause.id}`")
+        tell(f"  to do     {escape(cause.hint)}", below=12)
+    tell(f"  released  {_RELEASE.get(cause.kind, '')}; or `connector quarantine retry {cause.id}`", below=12)
     for record in cause.records[:_FEW]:
         tell(f"    {escape(record.replace('|', ' '))}")
     if len(cause.records) > _FEW:

@@ -9,7 +9,7 @@ import typer
 
 from connector import clock
 from connector.cli.books import open_books
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, print_json, tell
 from connector.cli.show_status import show_status
 from connector.errors import ConnectorError
 from connector.report import status as reporting
@@ -55,10 +55,8 @@ def pause(
     if as_json:
         print_json({"system": system, "paused": True, "since": made.since_at.isoformat(), "by": made.by})
         return
-    out.print(
-        ok(f"{system} is paused since {made.since_at:%d %b %H:%M} UTC by {escape(made.by)}; a run at work ends first")
-    )
-    out.print(f"  `connector resume {system}` lets it take part again")
+    tell(ok(f"{system} is paused since {made.since_at:%d %b %H:%M} UTC by {escape(made.by)}; a run at work ends first"))
+    tell(f"  `connector resume {system}` lets it take part again")
 
 
 def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
@@ -69,11 +67,11 @@ def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonO
     if as_json:
         print_json({"system": system, "paused": False, "was_paused": bool(lifted)})
     elif lifted:
-        out.print(
+        tell(
             ok(f"{system} takes part in the next run; what changed since {lifted[0].since_at:%d %b %H:%M} is read then")
         )
     else:
-        out.print(f"{system} was not paused")
+        tell(f"{system} was not paused")
 
 
 def unfreeze(
@@ -82,6 +80,7 @@ def unfreeze(
     ] = None,
     config: ConfigOption = CONFIG,
     everything: Annotated[bool, typer.Option("--all", help="All frozen fields of all records.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let the next sync write frozen fields again."""
     if not records and not everything:
@@ -91,4 +90,7 @@ def unfreeze(
         raise ConnectorError(
             "nothing of that is frozen", hint="`connector status` shows what is, and names its records"
         )
-    out.print(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))
+    if as_json:
+        print_json({"released": count})
+        return
+    tell(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))

@@ -24,7 +24,7 @@ from rich.rule import Rule
 from connector.cli.screen import escape, ok, out
 from connector.errors import ConnectorError
 
-_READY_WITHIN_S = 90
+_READY_WITHIN_S = 300
 _TIMEOUT_S = 10
 #: Fixed and public credentials of the sandbox.
 _SECRETS = {
@@ -80,8 +80,7 @@ class Demo:
             self._configure(addresses)
             self._show(addresses, cast)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=_TIMEOUT_S)
+            _stop(process)
         self._farewell(addresses, cast)
 
     # ------------------------------------------------------------------------------------------------------ the story
@@ -97,7 +96,7 @@ class Demo:
         self._run("plan")
         self._title("The first sync")
         self._run("sync")
-        self._title(f"Two of {self.people:,} traces, explained")
+        self._title("Two of them, explained")
         self._run("explain", prospect)
         self._run("explain", customer)
         self._title("A second sync has nothing to do")
@@ -139,7 +138,7 @@ class Demo:
         mark.touch()
 
     def _start_sandbox(self) -> subprocess.Popen[bytes]:
-        self._title(f"An imitated Salesforce and HubSpot with {self.people:,} traces of people")
+        self._title(f"An imitated Salesforce and HubSpot with {self.people:,} records of people")
         command = [
             *_connector(),
             "sandbox",
@@ -245,6 +244,16 @@ class Demo:
         for command, meaning in lines:
             out.print(f"  [dim]# {escape(meaning)}[/dim]")
             out.print(f"  {escape(command)}", soft_wrap=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """By SIGTERM; one that is still inventing its people does not hear it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _as_typed() -> str:

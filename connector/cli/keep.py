@@ -11,7 +11,7 @@ import typer
 from connector import clock
 from connector.cli.attend import whoami
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, tell
 from connector.errors import ConnectorError
 from connector.report import explain as explaining
 from connector.state import erasure, lease
@@ -48,10 +48,8 @@ def backup(
     if as_json:
         print_json({"directory": str(made), "generation": generation, "size_bytes": size})
         return
-    out.print(
-        ok(f"both stores as of run {generation} are in {escape(str(made))} ({size / 1e6:,.1f} MB, for you alone)")
-    )
-    out.print("  they hold personal data; `connector restore` takes them back, `connector purge` reaches them there")
+    tell(ok(f"both stores as of run {generation} are in {escape(str(made))} ({size / 1e6:,.1f} MB, for you alone)"))
+    tell("  they hold personal data; `connector restore` takes them back, `connector purge` reaches them there")
 
 
 def restore(
@@ -74,10 +72,10 @@ def restore(
     if as_json:
         print_json({"restored": str(directory), "former": str(former), "purged_records": purged})
         return
-    out.print(ok(f"restored from {escape(str(directory))}; the pair that was there is in {escape(str(former))}"))
+    tell(ok(f"restored from {escape(str(directory))}; the pair that was there is in {escape(str(former))}"))
     if purged:
-        out.print(f"  {purged} record{'' if purged == 1 else 's'} of people who were purged since were removed again")
-    out.print("  what the backup does not know is read by the next sync; what it had in flight is settled by reading")
+        tell(f"  {purged} record{'' if purged == 1 else 's'} of people who were purged since were removed again")
+    tell("  what the backup does not know is read by the next sync; what it had in flight is settled by reading")
 
 
 def purge(
@@ -97,7 +95,7 @@ def purge(
         if as_json:
             print_json({"allowed_again": True})
         else:
-            out.print(ok("may be taken in again, with the next change or with `connector pull --full`"))
+            tell(ok("may be taken in again, with the next change or with `connector pull --full`"))
         return
     with lease.hold(setup.state, wait_s=wait):
         ended = purging.resume(setup)
@@ -114,16 +112,16 @@ def purge(
             receipt.as_json() | {"is_done": is_done, "records": records, "persons": whom.subjects if whom else []}
         )
         return
-    out.print(
+    tell(
         f"person {', '.join(whom.subjects)}: {records} record{'' if records == 1 else 's'}"
         if whom
         else "a purge that had been cut off is ended now"
     )
     _show(receipt, records, is_done=is_done)
     if is_done:
-        out.print(ok(f"the receipt is in {escape(str(file))}"))
+        tell(ok(f"the receipt is in {escape(str(file))}"))
     else:
-        err.print("[yellow]Nothing was removed.[/yellow] The same with --yes removes it; that cannot be undone.")
+        tell("[yellow]Nothing was removed.[/yellow] The same with --yes removes it; that cannot be undone.", to=err)
 
 
 def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:

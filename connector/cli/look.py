@@ -9,9 +9,19 @@ import typer
 
 from connector import clock, lifecycle
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, out, print_json
-from connector.cli.show_person import show_person
+from connector.cli.screen import CONFIG, Column, ConfigOption, JsonOption, print_json, table
+from connector.cli.show_person import MANY, show_person, show_persons
 from connector.report import explain as explaining
+
+_STAGES = (
+    Column("stage"),
+    Column("persons", is_number=True),
+    Column("days in it", is_number=True),
+    Column("moved up", is_number=True, gives_way=1),
+    Column("fell back", is_number=True, gives_way=2),
+    Column("conversion", is_number=True),
+    Column("engagement", is_number=True),
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,6 +41,9 @@ def explain(
     if as_json:
         print_json([asdict(each) for each in found])
         return
+    if len(found) > MANY:
+        show_persons(found)
+        return
     for each in found:
         show_person(each)
 
@@ -44,12 +57,11 @@ def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(rows)
         return
-    out.print(
-        f"[bold]{'stage':<12}{'persons':>9}{'days in it':>12}{'moved up':>10}{'fell back':>11}{'conversion':>12}{'engagement':>12}[/bold]"
-    )
+    shown = []
     for row in rows:
         days, share, engaged = row["average_days"], row["conversion"], row["average_engagement"]
-        out.print(
-            f"{row['stage']:<12}{row['contacts']:>9,}{'–' if days is None else f'{days:,.1f}':>12}{row['moved_up']:>10,}"
-            f"{row['fell_back']:>11,}{'–' if share is None else f'{share:.0%}':>12}{'–' if engaged is None else f'{engaged + 0:.1f}':>12}"
-        )
+        shown.append([
+            row["stage"], f"{row['contacts']:,}", "–" if days is None else f"{days:,.1f}", f"{row['moved_up']:,}", f"{row['fell_back']:,}",
+            "–" if share is None else f"{share:.0%}", "–" if engaged is None else f"{engaged + 0:.1f}",
+        ])  # fmt: skip
+    table(_STAGES, shown)

@@ -14,7 +14,7 @@ from connector import alerts, clock, doctor, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, report_error, tell
 from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
@@ -180,7 +180,7 @@ def apply(
         summary = Summary(moment.run, failures=failures)
         if saved is None:
             lifted = writeback.lift(setup.state)
-            err.print(f"{lifted} held change{'' if lifted == 1 else 's'} let go")
+            tell(f"{lifted} held change{'' if lifted == 1 else 's'} let go", to=err)
         else:
             frozen = [row.key for row in freezes.active(setup.state, moment.now)]
             written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
@@ -193,9 +193,9 @@ def apply(
         summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     for line in refused[:_FEW]:
-        err.print(f"[yellow]![/yellow] {escape(line)}")
+        tell(f"[yellow]![/yellow] {escape(line)}", to=err)
     if len(refused) > _FEW:
-        err.print(f"  … {len(refused) - _FEW:,} more records left out (--json names them)")
+        tell(f"  … {len(refused) - _FEW:,} more records left out (--json names them)", to=err)
     _end(summary, as_json, refused=refused)
 
 
@@ -226,7 +226,7 @@ class _Service:
     def serve(self, stop: Stop) -> None:
         """Until asked to stop."""
         begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
-        out.print(ok(f"running: {_said(self.schedule)}"))
+        tell(ok(f"running: {_said(self.schedule)}"))
         serve(
             self.scheduled,
             {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},
@@ -235,7 +235,7 @@ class _Service:
             on_error=lambda job, problem: _LOG.error("run.bug", job=job, error=type(problem).__name__),
             is_done=lambda: self.is_once and self.runs > 0,
         )
-        out.print(ok("stopped after settling"))
+        tell(ok("stopped after settling"))
 
     def scheduled(self) -> ScheduleSection:
         """The schedule that holds now. The file is read as soon as it was written: the next run may be a night away."""
@@ -247,7 +247,7 @@ class _Service:
                 self._say(problem)
             else:
                 if schedule != self.schedule:
-                    out.print(ok(f"from now on: {_said(schedule)}"))
+                    tell(ok(f"from now on: {_said(schedule)}"))
                 self.schedule = schedule
         return self.schedule
 
@@ -256,10 +256,10 @@ class _Service:
         try:
             is_broken = not self._read_again()
             summary = _sync(self.config, self.setup, stop, full=full, is_file_broken=is_broken)
-            out.print(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
+            tell(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
         except Busy as problem:
-            err.print(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out")
+            tell(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out", to=err)
         except ConnectorError as problem:
             report_error(problem)
         finally:
@@ -280,7 +280,7 @@ class _Service:
             alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them")
             return False
         if self.told:
-            out.print(ok("the configuration is good again, and holds from now on"))
+            tell(ok("the configuration is good again, and holds from now on"))
             self.told = ""
         if setup is not self.setup:
             self.setup.state.close()
@@ -294,7 +294,7 @@ class _Service:
         told = repr(problem.problems if isinstance(problem, ConfigError) else problem)
         if told != self.told:
             self.told = told
-            err.print("[yellow]![/yellow] the configuration is broken; going on with the last good one")
+            tell("[yellow]![/yellow] the configuration is broken; going on with the last good one", to=err)
             report_error(problem, otherwise="It holds as soon as it is mended.")
 
 

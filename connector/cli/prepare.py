@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -13,10 +14,10 @@ from rich.prompt import Confirm, Prompt
 from connector import doctor
 from connector.cli import starter
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, out, print_json, report_error, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, report_error, tell
 from connector.doctor import Checked
 from connector.errors import ConnectorError
-from connector.model import Finding, InstallStep, Step
+from connector.model import Finding, InstallStep, Step, System
 from connector.pipeline import connected
 from connector.sources import ADAPTERS
 from connector.state import pauses
@@ -63,7 +64,7 @@ def init(
             region = _ask("Country whose phone numbers are written without a prefix", region, starter.region)
             every = _ask("Sync every", every, starter.interval)
     config.write_text(starter.text(chosen, url=url, region=region, every=every), encoding="utf-8")
-    out.print(ok(f"wrote {config}"))
+    tell(ok(f"wrote {config}"))
     for line in starter.next_steps(chosen, config, url):
         tell(f"  {escape(line)}")
 
@@ -92,7 +93,7 @@ def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
         try:
             return read(Prompt.ask(question, default=default, console=err))
         except ValueError as problem:
-            err.print(f"  {escape(str(problem))}")
+            tell(f"  {escape(str(problem))}", to=err)
 
 
 def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
@@ -165,7 +166,7 @@ def _show_total(checked: list[Checked]) -> None:
     errors = sum(finding.level == "error" for finding in findings) + sum(each.error is not None for each in checked)
     warnings = sum(finding.level == "warning" for finding in findings)
     text = f"{errors} problem{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}. Nothing was changed."
-    out.print(f"[bold]{text}[/bold]" if errors else ok(text))
+    tell(f"[bold]{text}[/bold]" if errors else ok(text))
 
 
 def _as_json(each: Checked) -> dict[str, object]:
@@ -185,37 +186,80 @@ def install(
     config: ConfigOption = CONFIG,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Create the fields that are written, after showing what will be done."""
+    """Create the fields that are written, after showing what will be done. With --json nothing is asked: --yes does it."""
     _, setup = open_house(config)
-    code = 0
+    may_ask, is_dry = not (yes or as_json), dry_run or (as_json and not yes)
     with connected(setup, _known(setup, names), with_paused=True) as (systems, failures):
-        for name, problem in failures.items():
-            report_error(problem)
-            code = max(code, problem.exit_code, 1)
-            del name
-        for name, system in systems.items():
-            try:
-                wanted = list(doctor.install(setup, setup.systems[name], system, is_dry=True))
-                _show_steps(name, wanted)
-                missing = [step for step in wanted if step.step in (Step.CREATE, Step.GRANT)]
-                if not missing or dry_run:
-                    continue
-                if not yes and not _confirmed(name):
-                    continue
-                done = list(doctor.install(setup, setup.systems[name], system, is_dry=False))
-            except ConnectorError as problem:
+        told = [_Installed(name, error=problem) for name, problem in failures.items()]
+        if not as_json:
+            for problem in failures.values():
                 report_error(problem)
-                code = max(code, problem.exit_code, 1)
-                continue
-            ask_access_anew(setup.state, [name])
-            failed = [step for step in done if step.step is Step.FAILED]
-            for step in failed:
-                out.print(f"    [red]✗[/red] {escape(step.what)}  {escape(step.detail)}")
-            out.print("    " + ok(f"{len(missing) - len(failed)} of {len(missing)} done"))
-            code = max(code, 1 if failed else 0)
-    if code:
+        for name, system in systems.items():
+            each = _install(setup, name, system, is_dry=is_dry, may_ask=may_ask, is_quiet=as_json)
+            told.append(each)
+            if not as_json:
+                _show_done(each)
+    if as_json:
+        print_json([each.as_json() for each in told])
+    if code := max((each.exit_code for each in told), default=0):
         sys.exit(code)
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """What became of one system: the steps that it needs, or that were done."""
+
+    system: str
+    steps: Sequence[InstallStep] = ()
+    missing: int = 0
+    is_done: bool = False
+    error: ConnectorError | None = None
+
+    @property
+    def failed(self) -> Sequence[InstallStep]:
+        return [step for step in self.steps if step.step is Step.FAILED]
+
+    @property
+    def exit_code(self) -> int:
+        return max(self.error.exit_code, 1) if self.error is not None else 1 if self.failed else 0
+
+    def as_json(self) -> dict[str, object]:
+        steps = [{"step": step.step.value, "what": step.what, "detail": step.detail} for step in self.steps]
+        return {
+            "system": self.system,
+            "missing": self.missing,
+            "is_done": self.is_done,
+            "steps": steps,
+            "error": str(self.error) if self.error else None,
+        }
+
+
+def _install(setup: Setup, name: str, system: System, *, is_dry: bool, may_ask: bool, is_quiet: bool) -> _Installed:
+    steps: Sequence[InstallStep] = ()
+    try:
+        steps = doctor.install(setup, setup.systems[name], system, is_dry=True)
+        if not is_quiet:
+            _show_steps(name, steps)
+        missing = sum(step.step in (Step.CREATE, Step.GRANT) for step in steps)
+        if is_dry or not missing or (may_ask and not _confirmed(name)):
+            return _Installed(name, steps, missing)
+        done = _Installed(name, doctor.install(setup, setup.systems[name], system, is_dry=False), missing, is_done=True)
+    except ConnectorError as problem:
+        return _Installed(name, steps, error=problem)
+    ask_access_anew(setup.state, [name])
+    return done
+
+
+def _show_done(each: _Installed) -> None:
+    if each.error is not None:
+        report_error(each.error)
+    if not each.is_done:
+        return
+    for step in each.failed:
+        tell(f"    [red]✗[/red] {escape(step.what)}  {escape(step.detail)}")
+    tell("    " + ok(f"{each.missing - len(each.failed)} of {each.missing} done"))
 
 
 def _confirmed(name: str) -> bool:
@@ -223,8 +267,8 @@ def _confirmed(name: str) -> bool:
         return _YesOrNo.ask(f"Do this in {name}?", default=False, console=err)
 
 
-def _show_steps(name: str, steps: list[InstallStep]) -> None:
-    out.print(f"  [bold]{name}[/bold]")
+def _show_steps(name: str, steps: Sequence[InstallStep]) -> None:
+    tell(f"  [bold]{name}[/bold]")
     marks = {
         Step.CREATE: "[green]+[/green]",
         Step.GRANT: "[green]+[/green]",
@@ -234,8 +278,6 @@ def _show_steps(name: str, steps: list[InstallStep]) -> None:
     there = [step for step in steps if step.step is Step.EXISTS]
     for step in steps:
         if step.step is not Step.EXISTS:
-            out.print(
-                f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]"
-            )
+            tell(f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]")
     if there:
-        out.print(f"    [dim]= {len(there)} there already[/dim]")
+        tell(f"    [dim]= {len(there)} there already[/dim]")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from connector import pipeline
 from connector.cli.house import open_house
-from connector.cli.screen import ok, out, print_json
+from connector.cli.screen import ok, print_json, tell
 from connector.state import quarantine as asides
 from connector.state.quarantine import Cause
 from connector.steps.mended import map_again
@@ -38,13 +38,11 @@ def retry(config: Path, found: Sequence[Cause], *, as_json: bool, wait_s: float)
         return
     if keys:
         newer = f"; {replaced:,} were replaced by newer ones" if replaced else ""
-        out.print(ok(f"{queued:,} changes wait again: the next sync sends them{newer}"))
+        tell(ok(f"{queued:,} changes wait again: the next sync sends them{newer}"))
     if before:
-        out.print(
-            ok(f"{mapped:,} stored records were mapped again: {before - left:,} released, {left:,} still set aside")
-        )
+        tell(ok(f"{mapped:,} stored records were mapped again: {before - left:,} released, {left:,} still set aside"))
     if left:
-        out.print(
+        tell(
             "  what is still set aside is as it was in the stored records; activities are read again by `connector pull --full`"
         )
 

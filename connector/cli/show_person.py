@@ -6,22 +6,41 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector.cli.screen import escape, out, tell
+from connector.cli.screen import Column, escape, table, tell
 from connector.matching.terms import WORDS
 from connector.report.explain import Explained
 from connector.tables import POINT, VISITOR
 
 _FEW = 12
+#: More persons than this are only listed.
+MANY = 3
+
+
+def show_persons(found: Sequence[Explained]) -> None:
+    """Several who are known by one value: a line for each."""
+    rows = []
+    for told in found:
+        score = told.score
+        scored = f"{score['score'] / POINT:.1f} {score['grade']}" if score else "–"
+        stage = told.stages[0]["stage"] if told.stages else "–"
+        rows.append([told.person["key"], scored, stage, _who(told)])
+    table([Column("person"), Column("score", is_number=True), Column("stage"), Column("who")], rows)
+    tell(f"{_count(len(found), 'person')} known by that; `connector explain {found[0].person['key']}` tells all of one")
+
+
+def _who(told: Explained) -> str:
+    """Name, title and company."""
+    person, account = told.person, told.account or {}
+    name = person.get("name") or person.get("email") or "somebody"
+    parts = [name, person.get("title"), account.get("name") or person.get("company")]
+    return escape(" · ".join(part for part in parts if part))
 
 
 def show_person(told: Explained) -> None:
     """One screen; the rest is in `--json`."""
-    person, account = told.person, told.account or {}
     known = [record for record in told.records if record["object_type"] != VISITOR]
     systems = {record["system"] for record in known}
-    name = person.get("name") or person.get("email") or "somebody"
-    parts = [name, person.get("title"), account.get("name") or person.get("company")]
-    tell(f"\n[bold]{escape(' · '.join(part for part in parts if part))}[/bold]  [dim]person {person['key']}[/dim]")
+    tell(f"\n[bold]{_who(told)}[/bold]  [dim]person {told.person['key']}[/dim]")
     traces = len(told.records) - len(known)
     more = f" and {traces} bare trace{'' if traces == 1 else 's'} (e-mail, cookie)" if traces else ""
     tell(
@@ -78,7 +97,7 @@ def _evidence(told: Explained) -> None:
     if sum(len(chain) for chain in told.evidence) > _FEW:
         tell("  [dim]… the rest with --json[/dim]")
     for reason in told.refused[:5]:
-        tell(f"  [yellow]not joined[/yellow] {escape(reason)}")
+        tell(f"  [yellow]not joined[/yellow]: {escape(reason)}")
 
 
 def _score(told: Explained) -> None:
@@ -99,6 +118,8 @@ def _score(told: Explained) -> None:
         said = line["half"] if line["half"] != "fit" else _read(told.inputs.get(line["rule"], ()))
         text = f"{escape(str(line['text']))}{count}  [dim]{escape(said)}[/dim]"
         tell(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
+    if not told.lines:
+        tell("    [dim]no rule gives or takes points[/dim]")
     tell(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
 
 
@@ -159,7 +180,7 @@ def _writes(told: Explained) -> None:
             f"  {write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
             f"[dim]{_moment(write['at'])}, run {write['run']}, {how}[/dim]"
         )
-    out.print()
+    tell("")
 
 
 def _day(at: datetime) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.cli.screen import escape, out, tell, when
+from connector.cli.screen import escape, tell, when
 from connector.cli.show_run import show_left_out
 from connector.cost import Cost
 from connector.model import Change, Finding
@@ -42,7 +42,7 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     """The plan as a person would like to see it; `unready`: what is missing in a system for its changes to be taken."""
     plan, shown = looked.plan, looked.persons
     _pulled(summary)
-    out.print()
+    tell("")
     for person in shown if show_all else shown[:FEW]:
         _person(person, looked.owners)
     rest = len(shown) - FEW
@@ -52,12 +52,13 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     fields = sum(len(change.fields) for change in plan.changes)
     tasks = sum(change.task is not None for change in plan.changes)
     counts = {"person": len(shown), "record": len(records), "field": fields, "task": tasks}
-    _line("writes", " · ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items()))
+    held = f"    [yellow]{_part(len(plan.held), len(plan.changes))} held[/yellow]" if plan.held else ""
+    _line("writes", " · ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items()) + held)
     _again(looked, show_all=show_all)
-    _lines("API calls", [_cost(name, each, summary) for name, each in looked.preview.costs.items()] or ["none"])
-    held = [f"{count:,}: {reason}" for reason, count in summary.held.items()]
+    _lines("API calls", [_cost(name, each, looked, summary) for name, each in looked.preview.costs.items()] or ["none"])
+    why = [f"{count:,} change{'' if count == 1 else 's'}: {escape(reason)}" for reason, count in summary.held.items()]
     share = f"brakes: {plan.totals.largest_share:.0%} of existing values would change"
-    _lines("held", held or [f"nothing    [dim]{share}[/dim]"])
+    _lines("held", why or [f"nothing    [dim]{share}[/dim]"])
     aside = looked.preview.aside
     not_written = [left_out(plan.totals)] + ([f"{aside:,} set aside (connector quarantine)"] if aside else [])
     _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
@@ -68,14 +69,17 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
 
 
 def _end(summary: Summary, looked: Looked, *, is_ready: bool) -> None:
+    held = len(looked.plan.held)
     if not looked.plan.changes and not looked.preview.again:
-        out.print("Nothing to write.")
-    elif looked.preview.plan.held and len(looked.preview.plan.held) == len(looked.plan.changes):
-        out.print("Nothing was written. `connector apply --force` writes what is held, too.")
+        waits = "; `connector apply --held` lets go what is held" if summary.held else ""
+        tell("Nothing to write" + (", as far as was read" if summary.errors else "") + waits + ".")
+    elif held and held == len(looked.plan.changes):
+        tell("Nothing was written. `connector apply --force` writes what is held, too.")
     else:
         but = f" (without {', '.join(summary.paused)})" if summary.paused else ""
         then = "" if is_ready else ", once the systems are ready"
-        tell(f"Nothing was written. `connector apply` writes it{but}{then}.")
+        rest = "; with `--force` what is held, too" if held else ""
+        tell(f"Nothing was written. `connector apply` writes it{but}{then}{rest}.")
 
 
 def _again(looked: Looked, *, show_all: bool) -> None:
@@ -90,16 +94,22 @@ def _again(looked: Looked, *, show_all: bool) -> None:
     _lines("goes again", lines)
 
 
-def _cost(name: str, told: Cost, summary: Summary) -> str:
+def _part(count: int, whole: int) -> str:
+    return "all of it is" if count == whole else f"{count:,} of {whole:,} changes are"
+
+
+def _cost(name: str, told: Cost, looked: Looked, summary: Summary) -> str:
     """The calls to one system, by lane, and whether today's budget has room for them."""
     lanes = ", ".join(f"{lane} {calls:,}" for lane, calls in told.calls.items() if calls)
     text = f"{name} {told.total:,}" + (f" ({lanes})" if len(told.calls) > 1 else "")
     text += f" and up to {told.asking} to ask again whether its bulk jobs are done" if told.asking else ""
     if name in summary.paused:
         return f"{text}; paused: they wait for `connector resume {name}`"
+    more = looked.preview.let_go.get(name, 0)
+    held = f" · [yellow]{more:,} more once what is held is let go[/yellow]" if more else ""
     if told.budget is None or (calls := told.budget.calls) is None:
-        return text + ("; it has not told its limit" if name not in summary.errors else "")
-    text += f" of {max(calls - told.budget.ours, 0):,} left of our {calls:,} today"
+        return text + ("; it has not told its limit" if name not in summary.errors else "") + held
+    text += f" of {max(calls - told.budget.ours, 0):,} left of our {calls:,} today{held}"
     if not told.waiting:
         return text
     waiting = ", ".join(f"{count:,} of the {lane} lane" for lane, count in told.waiting.items())
@@ -112,6 +122,7 @@ def as_json_besides(looked: Looked, unready: Unready) -> dict[str, Any]:
     return {
         "calls": {name: each.total for name, each in found.costs.items()},
         "costs": {name: each.as_json() for name, each in found.costs.items()},
+        "let_go": dict(found.let_go),
         "again": [_again_json(each) for each in found.again],
         "aside": found.aside,
         "unready": [{"system": system, "what": each.what, "mend": each.mend} for system, each in unready],
@@ -144,11 +155,11 @@ def _pulled(summary: Summary) -> None:
     if total.pulled or merged:
         tell(f"Pulled {total.pulled:,} records, {total.applied:,} of them new or changed.{merged}")
     else:
-        out.print("Nothing new was read.")
+        tell("Nothing new was read.")
 
 
 def _line(name: str, text: str) -> None:
-    tell(f"  [bold]{name:<13}[/bold] {text}")
+    tell(f"  [bold]{name:<13}[/bold] {text}", below=16)
 
 
 def _lines(name: str, texts: Sequence[str]) -> None:
@@ -168,7 +179,7 @@ def _person(person: Shown, owners: Mapping[tuple[str, str], str]) -> None:
         tell(f"      [dim]{reason['points'] / POINT:+.1f}[/dim]  {escape(str(reason['text']))}")
     for change in person.changes:
         tell(f"      {_change(change, owners)}")
-    out.print()
+    tell("")
 
 
 def _change(change: Change, owners: Mapping[tuple[str, str], str]) -> str:

@@ -57,7 +57,7 @@ def show_summary(summary: Summary) -> None:
 
 
 def _line(step: str, text: str) -> None:
-    tell(f"[bold]{step:<9}[/bold] {text}")
+    tell(f"[bold]{step:<9}[/bold] {text}", below=10)
 
 
 def _records(count: int) -> str:

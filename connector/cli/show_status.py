@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from connector.cli.screen import escape, ok, tell, when
+from connector.cli.screen import Column, escape, ok, table, tell, when
 from connector.report.status import Status
 from connector.state import pauses
 from connector.state.models import Run, RunStep
@@ -13,6 +13,14 @@ from connector.state.models import Run, RunStep
 _COUNTS = ("applied", "unchanged", "filtered", "quarantined")
 #: what the summary of a run says, and how that reads
 _SAID = {"pulled": "pulled", "applied": "applied", "enqueued": "changes"}
+_STREAMS = (
+    Column("Streams"),
+    Column(),
+    Column("read", is_number=True, gives_way=1),
+    Column("changed", is_number=True),
+    Column("rows held", is_number=True, gives_way=2),
+    Column("last run"),
+)
 _MARKS = {"done": "[green]✓[/green]", "running": "[cyan]…[/cyan]", "stopped": "[yellow]■[/yellow]"}
 
 
@@ -24,21 +32,26 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     tell("[bold]Runs[/bold]")
     if not told.runs:
         tell("  none yet: connector sync")
-    for run in told.runs:
-        ended_at = None if run.status == "dead" else run.ended_at  # a dead run's end is when the next one found it
-        took = f"{(ended_at - run.started_at).total_seconds():.1f} s" if ended_at else ""
-        is_cut = run.status == "running" and (told.at_work is None or told.at_work.run != run.id)
-        mark = _MARKS.get("dead" if is_cut else run.status, "[red]✗[/red]")
-        code = f" exit {run.exit_code}" if run.exit_code else ""
-        tell(
-            f"  {mark} {run.id:>4}  {run.command:<6} {_ago(told.now, run.started_at):<14} {took:>8}  {_said(run, is_cut=is_cut)}{code}"
-        )
+    table([Column(), Column(is_number=True), *[Column()] * 2, Column(is_number=True), Column()], _runs(told))
     _alerts(told)
     _pauses(told)
     _streams(told, systems)
     _quotas(told, systems)
     _outbox(told)
     _others(told)
+
+
+def _runs(told: Status) -> list[list[str]]:
+    rows = []
+    for run in told.runs:
+        ended_at = None if run.status == "dead" else run.ended_at  # a dead run's end is when the next one found it
+        took = f"{(ended_at - run.started_at).total_seconds():.1f} s" if ended_at else ""
+        is_cut = run.status == "running" and (told.at_work is None or told.at_work.run != run.id)
+        mark = _MARKS.get("dead" if is_cut else run.status, "[red]✗[/red]")
+        code = f" · exit code {run.exit_code}" if run.exit_code else ""
+        said = _said(run, is_cut=is_cut) + code
+        rows.append([f"  {mark}", str(run.id), run.command, _ago(told.now, run.started_at), took, said])
+    return rows
 
 
 def _said(run: Run, *, is_cut: bool) -> str:
@@ -55,7 +68,10 @@ def _said(run: Run, *, is_cut: bool) -> str:
     if run.command == "plan":
         said = said | {"enqueued": said.get("planned")}
     words = _SAID | ({"enqueued": "change"} if said.get("enqueued") == 1 else {})
-    return " · ".join(f"{said[name]:,} {word}" for name, word in words.items() if said.get(name)) or "nothing new"
+    parts = [f"{said[name]:,} {word}" for name, word in words.items() if said.get(name)]
+    if failures := list(said.get("failures", ())):
+        parts.append(f"[red]left out: {escape(', '.join(failures[:3]))}{', …' if len(failures) > 3 else ''}[/red]")
+    return " · ".join(parts) or "nothing new"
 
 
 def _others(told: Status) -> None:
@@ -103,21 +119,24 @@ def _pauses(told: Status) -> None:
 def _streams(told: Status, systems: Sequence[str]) -> None:
     if not told.polls:
         return
-    tell(f"\n[bold]{'Streams':<31}{'read':>11}{'changed':>12}{'rows held':>12}[/bold]   last run")
     counts = {(step.system, step.stream): step for step in told.steps}
     newest = max([poll.run for poll in told.polls] + [step.run for step in told.steps])
     out_of_reach = {step.system for step in told.steps if step.status != "done" and not step.stream}
     out_of_reach |= {pause.system for pause in told.pauses}
+    rows = []
     for poll in told.polls:
         if poll.system not in systems:
             continue
-        changed_at, rows = told.changed_at.get(poll.key), told.rows.get(poll.key)
+        changed_at, held = told.changed_at.get(poll.key), told.rows.get(poll.key)
         changed = "–" if changed_at is None else _ago(told.now, changed_at)
-        held = "–" if rows is None else f"{rows:,}"
-        line = f"  {poll.system:<11} {poll.stream:<17}{_ago(told.now, poll.polled_at):>11}{changed:>12}{held:>12}"
         unread = "not read" if poll.system in out_of_reach else "not due"
-        step = counts.get((poll.system, poll.stream))
-        tell(f"{line}   [dim]{_counted(step, 'nothing new' if poll.run == newest else unread)}[/dim]")
+        did = _counted(counts.get((poll.system, poll.stream)), "nothing new" if poll.run == newest else unread)
+        read = _ago(told.now, poll.polled_at)
+        rows.append(
+            [f"  {poll.system}", poll.stream, read, changed, "–" if held is None else f"{held:,}", f"[dim]{did}[/dim]"]
+        )
+    tell("")
+    table(_STREAMS, rows)
     for step in told.steps:
         if step.status != "done":
             tell(f"  [red]✗[/red] {f'{step.system} {step.stream}'.strip()}: {escape(step.message or step.status)}")
@@ -138,12 +157,14 @@ def _quotas(told: Status, systems: Sequence[str]) -> None:
     known = {name: each for name, each in told.quotas.items() if name in systems and each["budget"] is not None}
     if known:
         tell("\n[bold]API calls[/bold]")
+    rows = []
     for name, each in known.items():
         left = max(each["budget"] - each["ours"], 0)
         of = f" · others {each['others']:,} of {each['limit']:,}" if each["limit"] is not None else ""
         mark = "[yellow]" if name in told.waits else "[dim]"
         at = datetime.fromisoformat(each["at"])
-        tell(f"  {name:<12} {left:,} left of our {each['budget']:,} today{of}  {mark}{_ago(told.now, at)}[/]")
+        rows.append([f"  {name}", f"{left:,} left of our {each['budget']:,} today{of} {mark}· {_ago(told.now, at)}[/]"])
+    table([Column(), Column()], rows)
 
 
 def _outbox(told: Status) -> None:
@@ -162,8 +183,11 @@ def _outbox(told: Status) -> None:
     tell("\n[bold]Set aside[/bold]")
     if not told.quarantine:
         tell("  " + ok("nothing"))
-    for system, where, reason, count in told.quarantine[:10]:
-        tell(f"  {count:>5,}  {system} {escape(where)}: {escape(reason)}")
+    causes = [
+        [f"  {count:,}", f"{system} {escape(where)}: {escape(reason)}"]
+        for system, where, reason, count in told.quarantine[:10]
+    ]
+    table([Column(is_number=True), Column()], causes)
     if len(told.quarantine) > 10:
         tell(f"  [dim]… {len(told.quarantine) - 10} more kinds with --json[/dim]")
 

@@ -11,7 +11,7 @@ import typer
 from connector import pipeline, undo, writeback
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, out, print_json
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, print_json, tell
 from connector.cli.show_run import show_summary
 from connector.errors import ConnectorError
 from connector.scheduler import stopping_on_signals
@@ -87,13 +87,13 @@ def _frozen(setup: Setup, found: Undoing, run: int, moment: Moment) -> list[Free
 def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
     records, fields = len(found.plan.changes), len(found.fields)
     verb = "would be restored" if is_dry else "to be restored"
-    out.print(
+    tell(
         f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} record{'' if records == 1 else 's'} {verb}"
     )
     for line in found.kept[:_FEW]:
-        out.print(f"  [yellow]stays[/yellow]  {escape(line)}")
+        tell(f"  [yellow]stays[/yellow]  {escape(line)}")
     if len(found.kept) > _FEW:
-        out.print(f"  [dim]… {len(found.kept) - _FEW:,} more that stay with --json[/dim]")
+        tell(f"  [dim]… {len(found.kept) - _FEW:,} more that stay with --json[/dim]")
     if fields and not is_dry:
         days = setup.writeback.fights.freeze_for.days
-        out.print(f"  restored fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")
+        tell(f"  restored fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")

@@ -21,7 +21,7 @@ def sandbox(
         Path, typer.Option("--data", help="Where its data lives; an existing folder is used as it is.")
     ] = Path("sandbox"),
     people: Annotated[
-        int, typer.Option("--people", min=0, help="How many people to invent, over both systems.")
+        int, typer.Option("--people", min=0, help="How many records of people to invent, over both systems.")
     ] = 4_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same people.")] = 7,
     salesforce_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
@@ -53,7 +53,7 @@ def demo(
         "demo"
     ),
     people: Annotated[
-        int, typer.Option("--people", min=100, help="How many people to invent, over both systems.")
+        int, typer.Option("--people", min=100, help="How many records of people to invent, over both systems.")
     ] = 4_000,
     seed: Annotated[int, typer.Option("--seed")] = 7,
 ) -> None:

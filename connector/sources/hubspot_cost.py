@@ -29,10 +29,9 @@ def counted(batches: Batches, definitions: Definitions, key: TaskKey, *, asks_po
     """
     told = count_calls(batches) + (asks_portal and bool(batches))
     try:
+        told += _looks([each for each in batches if each[0].task is not None], key)
         for each in batches:
-            if each[0].task is not None:
-                told += _looks(each, key.mode())
-            elif moves_back and any(LIFECYCLE in change.fields for change in each):
+            if moves_back and each[0].task is None and any(LIFECYCLE in change.fields for change in each):
                 known = definitions.of(each[0].object_type)
                 told += any(goes_back(change, known) for change in each)
     except ConnectorError:  # the definitions cannot be read now: delivering says so
@@ -40,8 +39,9 @@ def counted(batches: Batches, definitions: Definitions, key: TaskKey, *, asks_po
     return told
 
 
-def _looks(batch: Sequence[Change], mode: KeyMode) -> int:
-    """What a batch of tasks takes besides its call: who has which tasks, for each type of record, and their keys."""
-    if mode is KeyMode.ABSENT:
-        return -1  # none is sent
-    return len({change.object_type for change in batch}) + 1 if mode is KeyMode.PLAIN else 0
+def _looks(batches: Batches, key: TaskKey) -> int:
+    """What batches of tasks take besides their calls: who has which tasks, for each type of record, and their keys."""
+    mode = key.mode() if batches else KeyMode.UNIQUE
+    if mode is KeyMode.PLAIN:  # known by now and kept, so that delivering asks for no definitions
+        return sum(len({change.object_type for change in each}) + 1 for each in batches) - 1
+    return -len(batches) if mode is KeyMode.ABSENT else 0  # none is sent

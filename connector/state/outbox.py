@@ -219,6 +219,12 @@ def history(state: State, native_ids: Sequence[str]) -> list[tuple[Outbox, Deliv
         return [(change, delivery) for change, delivery in session.exec(query).all()]
 
 
+def braked(state: State) -> list[Outbox]:
+    """The changes that are held."""
+    with state.session() as session:
+        return list(session.exec(select(Outbox).where(Outbox.status == "held").order_by(col(Outbox.id))).all())
+
+
 def held(state: State) -> dict[str, int]:
     """How many changes are held, by why."""
     counts: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,12 +35,16 @@ class Again:
 
 @dataclass(frozen=True)
 class Preview:
-    """`plan`: what would enter the outbox. `again`: what goes besides, or in it again. `aside`: what stays set aside."""
+    """`plan`: what would enter the outbox. `again`: what goes besides, or in it again. `aside`: what stays set aside.
+
+    `costs`: the calls by system; `let_go`: how many more it takes once the brakes let go what they hold.
+    """
 
     plan: Plan
     again: Sequence[Again]
     aside: int
     costs: Mapping[str, Cost]
+    let_go: Mapping[str, int]
 
 
 def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan, moment: Moment) -> Preview:
@@ -64,29 +68,28 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
         for row, task in owned
     ]
     over = {*standing.unwanted(setup, mart), *(row.id for row, _ in [*lost, *owned])}
-    staying = [row for row in _staying(setup, plan, fresh, moment) if row.id not in over]
+    staying = [row for row in _staying(outbox.pending(setup.state, moment.now), plan, fresh) if row.id not in over]
+    braked = [row for row in _staying(outbox.braked(setup.state), plan, fresh) if row.id not in over]
     waiting = [Again(settlement.as_change(row), _waits(row)) for row in staying]
     reasons = replans.reasons(setup.state)
     mended = [each for each in fresh.changes if each.task is None and _record(each) in reasons]  # a fresh task is news
     released = [Again(each, _WHY[reasons[_record(each)]]) for each in mended]
     going = [*(each.change for each in [*waiting, *moved]), *fresh.going]
-    costs = {
-        name: _cost([each for each in going if each.system == name], connected, systems.get(name))
-        for name, connected in setup.systems.items()
-        if not setup.writeback.systems or name in setup.writeback.systems
-    }
+    held = [*map(settlement.as_change, braked), *(each for each in fresh.changes if each.key in fresh.held)]
+    costs = _costs(setup, systems, going)
+    let_go = {name: each.total - costs[name].total for name, each in _costs(setup, systems, [*going, *held]).items()}
     aside = {f"change|{each.change.key}" for each in moved}
     stays = sum(row.key not in aside for row in replans.refused(setup.state))
-    return Preview(fresh, [*moved, *released, *waiting], stays, costs)
+    return Preview(fresh, [*moved, *released, *waiting], stays, costs, let_go)
 
 
-def _staying(setup: Setup, plan: Plan, fresh: Plan, moment: Moment) -> list[Outbox]:
-    """What waits in the outbox and no change of the plan takes the place of."""
+def _staying(rows: Iterable[Outbox], plan: Plan, fresh: Plan) -> list[Outbox]:
+    """What of these rows of the outbox no change of the plan takes the place of."""
     replaced = {_record(change) for change in fresh.changes if change.task is None}
     wanted = {change.key for change in plan.changes}
     return [
         row
-        for row in outbox.pending(setup.state, moment.now)
+        for row in rows
         if row.task or row.key.startswith(outbox.UNDO) or row.key in wanted or settlement.record_key(row) not in replaced
     ]  # fmt: skip
 
@@ -101,6 +104,14 @@ def _at(row: Outbox, place: Mapping[str, Any]) -> Outbox:
 
 def _record(change: Change) -> str:
     return record_key(change.system, change.object_type, change.native_id)
+
+
+def _costs(setup: Setup, systems: Mapping[str, System], changes: Sequence[Change]) -> dict[str, Cost]:
+    return {
+        name: _cost([each for each in changes if each.system == name], connected, systems.get(name))
+        for name, connected in setup.systems.items()
+        if not setup.writeback.systems or name in setup.writeback.systems
+    }
 
 
 def _cost(changes: Sequence[Change], connected: Connected, system: System | None) -> Cost:

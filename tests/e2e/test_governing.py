@@ -64,14 +64,21 @@ def test_a_service_that_brakes_goes_on_with_its_other_lanes_and_says_so_until_so
     assert "let go with `connector apply --held`" in told.out
     assert [each["kind"] for each in house.run("status", "--json").json()["alerts"]] == ["brake"]
     assert house.run("sync").code == 3
+    looked = house.run("plan")
+    assert "Nothing to write; `connector apply --held` lets go what is held." in looked.out, str(looked)
+    let_go = house.run("plan", "--json").json()["let_go"]
+    assert "salesforce 0 of" in looked.out
+    assert f"{let_go['salesforce']} more once what is held is let go" in looked.out
 
     assert house.run("pause", "hubspot").code == 0
     looked = house.run("plan")
     assert "paused: they wait for `connector resume hubspot`" in looked.out, str(looked)
     assert "hubspot was left out: paused" in looked.out
+    mark = crms.mark()
     applied = house.run("apply", "--held")
     assert applied.code == 0, str(applied)
     assert "hubspot was left out: paused" in applied.out
+    assert sum(call["cost"] for call in crms.calls_of("salesforce", mark)) == let_go["salesforce"]
     now = crms.written()
     assert now[record]["Score__c"] > held[record]["Score__c"]
     assert all(now[each] == held[each] for each in now if each.startswith("hubspot|"))

@@ -54,6 +54,10 @@ def test_a_dry_install_says_what_it_would_make_and_makes_nothing(seeded: World) 
     assert done.code == 0, str(done)
     for name in OUR_FIELDS:
         assert name in done.out, str(done)
+    told = seeded.house.run("install", "--json").json()
+    assert [each["is_done"] for each in told] == [False, False], "a script is not asked: without --yes nothing is done"
+    named = [step["what"] for each in told for step in each["steps"] if step["step"] == "create"]
+    assert [name for name in OUR_FIELDS if name not in named] == []
     assert _missing(seeded) == OUR_FIELDS
 
 
@@ -63,6 +67,9 @@ def test_after_install_check_is_content_and_a_second_install_changes_nothing(ins
     again = installed.house.run("install", "--yes")
     assert again.code == 0, str(again)
     assert "create" not in again.out, str(again)
+    told = installed.house.run("install", "--yes", "--json").json()
+    assert {(each["error"], each["missing"]) for each in told} == {(None, 0)}
+    assert {step["step"] for each in told for step in each["steps"]} == {"exists"}
     assert installed.crms.look("counts") == before
     calls = [*installed.crms.calls_of("salesforce", mark), *installed.crms.calls_of("hubspot", mark)]
     assert calls, "the calls of the second install were not seen"

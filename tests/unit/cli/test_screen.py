@@ -24,10 +24,60 @@ def test_a_long_line_goes_on_indented_and_a_pipe_gets_it_whole(
     lines = [
         line.replace("\x1b[1m", "").replace("\x1b[0m", "").rstrip() for line in capsys.readouterr().out.splitlines()
     ]
-    assert lines == ["  meeting, 12 Nov 2026,", "      with the whole board of", "      Northwind", "  and another"]
+    assert lines == ["  meeting, 12 Nov 2026, with", "      the whole board of", "      Northwind", "  and another"]
     monkeypatch.setattr(screen, "out", Console(width=30, highlight=False, soft_wrap=True))
     screen.tell(text)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def _on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(screen, "out", Console(width=width, force_terminal=True, color_system=None, highlight=False))
+
+
+def test_a_command_that_one_is_to_give_is_not_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _on_a_terminal(monkeypatch, 40)
+    screen.tell("  it goes on once you have given `connector resume hubspot` here", below=5)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "  it goes on once you have given",
+        "     `connector resume hubspot` here",
+    ]
+
+
+COLUMNS = (
+    screen.Column("stream"),
+    screen.Column("rows", is_number=True, gives_way=2),
+    screen.Column("read", is_number=True, gives_way=1),
+    screen.Column("last run"),
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (60, ["stream     rows     read  last run", "contacts  1,840  2 h ago  120 = 1 applied + 119 unchanged"]),
+        (
+            40,
+            ["stream       read  last run", "contacts  2 h ago  120 = 1 applied + 119", "                   unchanged"],
+        ),
+        (32, ["stream    last run", "contacts  120 = 1 applied + 119", "          unchanged"]),
+    ],
+)
+def test_of_a_narrow_table_columns_give_way_and_the_last_goes_on_below_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, lines: list[str]
+) -> None:
+    _on_a_terminal(monkeypatch, width)
+    screen.table(COLUMNS, [["contacts", "1,840", "2 h ago", "120 = 1 applied + 119 unchanged"]])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
+
+
+def test_a_pipe_gets_all_of_a_table_in_one_line_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(screen, "out", Console(width=20, highlight=False, soft_wrap=True))
+    screen.table(COLUMNS, [["contacts", "1,840", "2 h ago", "120 = 1 applied + 119 unchanged"]])
+    assert capsys.readouterr().out.splitlines()[1] == "contacts  1,840  2 h ago  120 = 1 applied + 119 unchanged"
 
 
 EVIL = "Ann\x1b[2J\x9b31m\x00\r\n\u202eevil [bold]"
