@@ -22,13 +22,7 @@ HERE = Path(__file__).parent
 WIDTH = 124
 PEOPLE = "4000"
 #: picture -> the words that its scene's command begins with, which of these scenes it is, and how many lines it may have
-SCENES = {
-    "check": ("check", 0, 20),
-    "plan": ("plan", 0, 48),
-    "sync": ("sync", -1, 20),
-    "explain": ("explain", -1, 40),
-    "status": ("status", -1, 60),
-}
+SCENES = {"plan": ("plan", 0, 48), "sync": ("sync", -1, 20), "explain": ("explain", -1, 40)}
 _COMMAND = re.compile(r"^\$ connector (.+)$")
 _RULE = re.compile(r"^.*─{20,}$")
 

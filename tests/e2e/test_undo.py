@@ -27,7 +27,7 @@ def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(inst
     now = crms.written()
     assert now.pop(contact) != edited, "the edit was not restored, so its field is ours as ever"
     assert now == held, "what was restored stays until it is released"
-    assert house.run("unfreeze", "--all").code == 0
+    assert house.run("unfreeze", "--all", "--json").json()["released"] > 0
     house.sync()
     assert crms.written()[contact]["Grade__c"] is not None
 
