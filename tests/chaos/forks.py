@@ -14,13 +14,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from apscheduler.schedulers import base as schedulers
+from apscheduler.triggers import date
 
-from connector import clock
+from connector import clock, scheduler
 from tests.e2e.house import Done, House
 
 SPEED = 10.0
@@ -117,7 +118,8 @@ def _command(house: House, words: tuple[str, ...], now: str) -> int:
     started_s, real_sleep = time.monotonic(), time.sleep
     clock.monotonic_s = lambda: started_s + (time.monotonic() - started_s) * SPEED
     clock.sleep = lambda seconds: real_sleep(max(seconds, 0) / SPEED)
-    schedulers.datetime = _Clock
+    schedulers.datetime = date.datetime = _Clock
+    scheduler._MOVED = timedelta(days=1)  # a second and ten go apart here, and nobody has moved the clock
     done = house.run(*words, now=now)
     sys.stdout.write(done.out)
     sys.stderr.write(done.err)
