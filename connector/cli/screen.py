@@ -25,7 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a scrip
 CONFIG = Path("connector.toml")
 
 out = Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 #: What a terminal takes for a command or for the direction of writing: anybody may put it into the name that a form asks for.
 _COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -45,7 +45,8 @@ def plain(text: str) -> str:
 def tell(text: str, *, to: Console | None = None, below: int | None = None) -> None:
     """A line or several; what a terminal is too narrow for goes on below, indented, from column `below` on if given."""
     screen = to or out
-    if screen.soft_wrap:
+    is_terminal = sys.stderr.isatty() if screen is err else not screen.soft_wrap
+    if not is_terminal:
         screen.print(text)
         return
     for line in Text.from_markup(text).split("\n", allow_blank=True):

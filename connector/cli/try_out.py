@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.screen import err, ok
+from connector.cli.screen import err, ok, tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,12 +34,12 @@ def sandbox(
     from connector.sandbox.context import Settings
 
     def say(running: Running) -> None:
-        err.print(ok(f"salesforce {running.salesforce_url}"))
-        err.print(ok(f"hubspot    {running.hubspot_url}"))
+        tell(ok(f"salesforce {running.salesforce_url}"), to=err)
+        tell(ok(f"hubspot    {running.hubspot_url}"), to=err)
         shown = options.settings
-        err.print(f"  SF_CLIENT_ID={shown.salesforce_client_id} SF_CLIENT_SECRET={shown.salesforce_client_secret}")
-        err.print(f"  HUBSPOT_TOKEN={shown.hubspot_access_token}   both addresses go under their systems as url = …")
-        err.print(f"  data in {data}, admin under {running.salesforce_url}/_sandbox; Ctrl-C ends it")
+        tell(f"  SF_CLIENT_ID={shown.salesforce_client_id} SF_CLIENT_SECRET={shown.salesforce_client_secret}", to=err)
+        tell(f"  HUBSPOT_TOKEN={shown.hubspot_access_token}   both addresses go under their systems as url = …", to=err)
+        tell(f"  data in {data}, admin under {running.salesforce_url}/_sandbox; Ctrl-C ends it", to=err)
 
     options = Options(
         data=data, people=people, seed=seed, salesforce_port=salesforce_port, hubspot_port=hubspot_port, ready_file=ready_file,
