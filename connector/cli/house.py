@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from connector import log
 from connector.app import build
 from connector.cli.ending import AT_END
+from connector.cli.screen import err, escape
 from connector.config import Config, load
 from connector.steps.setup import Setup
 
@@ -20,6 +22,6 @@ def open_house(file: Path, *, needs_secrets: bool = True) -> tuple[Config, Setup
     config = load(file, needs_secrets=needs_secrets)
     os.umask(0o077)  # the mart's engine makes its own journal, and what is made here holds personal data
     log.configure(config.log)
-    setup = build(config)
+    setup = replace(build(config), say=lambda text: err.print(escape(text)))
     AT_END.callback(setup.state.close)
     return config, setup

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -300,8 +300,16 @@ def _listed(columns: list[str]) -> str:
 
 
 @contextmanager
-def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_storing: bool = False) -> Iterator[Mart]:
-    """The store, open for this process alone, for the length of the block; `is_storing`: to append beside reading and mapping.
+def open_mart(
+    section: MartSection,
+    directory: Path,
+    *,
+    holder: str = "",
+    is_storing: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Mart]:
+    """The store, open for this process alone, for the length of the block; `is_storing`: to append beside reading and mapping;
+    `say`: what takes longer, as an older one is brought to the newest version.
 
     Waits up to `wait_s` for another process to let go of it. Raises Busy, or MartError when the file cannot be used.
     """
@@ -317,7 +325,7 @@ def open_mart(section: MartSection, directory: Path, *, holder: str = "", is_sto
         connection.execute("SET TimeZone = 'UTC'")
         if is_storing:
             connection.execute(_AS_IT_CAME)
-        schema.migrate(connection, path)
+        schema.migrate(connection, path, say)
         yield Mart(backend, connection, path.with_name(f"{path.name}.wal"))
     except _FAILURES as problem:
         raise _failed(problem, path, section) from problem

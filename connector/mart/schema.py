@@ -107,8 +107,8 @@ def version(connection: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Bring the file to the newest version; every step in a transaction of its own, after a copy of the file.
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    """Bring the file to the newest version, and `say` so; every step in a transaction of its own, after a copy of the file.
 
     Raises MartError when the file is newer than this program.
     """
@@ -122,7 +122,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         _step(connection, _create_tables, len(MIGRATIONS))
         return
     for number, migration in enumerate(MIGRATIONS[present:], start=present + 1):
-        files.copy(connection, path.with_name(f"{path.name}.before-{number}"))
+        copy = path.with_name(f"{path.name}.before-{number}")
+        say(f"bringing the mart {path.name} to version {number} of {len(MIGRATIONS)}; a copy is kept at {copy}")
+        files.copy(connection, copy)
         _step(connection, migration, number)
 
 

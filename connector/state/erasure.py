@@ -171,6 +171,12 @@ def keep_backup(state: State, path: Path, *, now: datetime, pair: str, generatio
         session.merge(Backup(path=str(path), made_at=now, pair=pair, generation=generation))
 
 
+def forget_backup(state: State, path: Path) -> None:
+    """There is no copy any more."""
+    with state.session() as session:
+        session.execute(delete(Backup).where(col(Backup.path) == str(path)))
+
+
 def backups(state: State) -> Sequence[Backup]:
     """The copies that were made, newest first."""
     with state.session() as session:

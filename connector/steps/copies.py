@@ -35,22 +35,29 @@ def make(setup: Setup, folder: Path) -> tuple[Path, int]:
     folder = folder.resolve()
     if folder.exists() and any(folder.iterdir()):
         raise ConnectorError(f"{folder} is not empty", hint="name another folder")
-    with _whole_or_not_at_all(folder):
+    with _whole_or_not_at_all(setup, folder):
         with setup.mart() as mart:
             pair.check(setup.state, mart)
+            told = pair.told(mart)
+            _begin(setup, folder, str(told["pair"]), int(told["generation"]))
             _copy_to(setup.state, folder / STATE)
             files.copy(mart.connection, folder / MART)
-            told = pair.told(mart)
+            (folder / purge.UNFINISHED).unlink()
         copy = kept.opened_copy(folder / STATE)
         kept.forget_lease(copy)
         kept.compact(copy)
         copy.close()
-    kept.keep_backup(setup.state, folder, now=clock.now(), pair=str(told["pair"]), generation=int(told["generation"]))
     return folder, int(told["generation"])
 
 
+def _begin(setup: Setup, folder: Path, pair_id: str, generation: int) -> None:
+    """Tell purges of a copy before anything is in it: killed half way, its leftovers hold people, too."""
+    (folder / purge.UNFINISHED).touch(0o600)
+    kept.keep_backup(setup.state, folder, now=clock.now(), pair=pair_id, generation=generation)
+
+
 @contextmanager
-def _whole_or_not_at_all(folder: Path) -> Iterator[None]:
+def _whole_or_not_at_all(setup: Setup, folder: Path) -> Iterator[None]:
     """A folder (0700) of which nothing is left when what is written into it fails."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +69,7 @@ def _whole_or_not_at_all(folder: Path) -> Iterator[None]:
             left.unlink()
         if is_new:
             folder.rmdir()
+        kept.forget_backup(setup.state, folder)
         if isinstance(problem, sqlite3.Error):
             raise ConnectorError(
                 f"the state cannot be copied to {folder}: {problem}", hint="see that it may be written and has room"
@@ -85,6 +93,8 @@ def find(setup: Setup, folder: Path) -> Path:
     """The folder of a backup. Raises ConnectorError when there is none, or when its kind of state is not ours to restore."""
     _check_sqlite(setup)
     folder = folder.resolve()
+    if (folder / purge.UNFINISHED).exists():
+        raise ConnectorError(f"the backup in {folder} was cut off while it was made", hint="take another one")
     missing = [name for name in (STATE, MART) if not (folder / name).is_file()]
     if missing:
         raise ConnectorError(
@@ -111,10 +121,9 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
             (scratch / name).chmod(0o600)
         fresh = _checked(scratch)
         kept.carry(fresh, kept.carried(setup.state))
+        former = _set_aside(setup, clock.now())
         for each in kept.backups(setup.state):
             kept.keep_backup(fresh, Path(each.path), now=each.made_at, pair=each.pair, generation=each.generation)
-        former = _set_aside(setup, clock.now())
-        kept.keep_backup(fresh, former, now=clock.now(), pair=setup.state.note("pair"), generation=0)
         _copy_to(fresh, state_file)
         fresh.close()
         _put(scratch / MART, mart_file, former)
@@ -156,7 +165,9 @@ def _set_aside(setup: Setup, now: datetime) -> Path:
     while former.exists():  # one that was killed a moment ago
         former = former.with_name(f"{former.name}-again")
     former.mkdir(mode=0o700)
+    _begin(setup, former, setup.state.note("pair"), 0)
     _copy_to(setup.state, former / STATE)
+    (former / purge.UNFINISHED).unlink()
     return former
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from connector.state import erasure as state_erasure
 from connector.state.models import Purge
 from connector.steps.setup import Setup
 
+UNFINISHED = "unfinished"  # a file in a folder of copies for as long as they are being made
 BEYOND_REACH = (
     "the connected systems themselves: delete the person there",
     "copies of the stores that were made by other means than `connector backup`, or moved since",
@@ -247,7 +249,8 @@ def _copies(setup: Setup) -> list[Path]:
 
 
 def _sweep(setup: Setup) -> None:
-    """Remove what killed commands left: a half restored pair, a plan's copy of the mart, what its engine had no memory for."""
+    """Remove what killed commands left: a half restored pair, a plan's copy of the mart, what its engine had no memory for, a backup
+    that was not finished."""
     shutil.rmtree(setup.restoring, ignore_errors=True)
     rehearsed = setup.rehearsed_file
     for left in (rehearsed, rehearsed.with_name(f"{rehearsed.name}.wal")):
@@ -256,6 +259,18 @@ def _sweep(setup: Setup) -> None:
         for engine in (setup.mart_file, rehearsed):
             for left in engine.with_name(f"{engine.name}.tmp").glob("*"):
                 left.unlink()
+        for folder in [Path(each.path) for each in state_erasure.backups(setup.state)]:
+            if (folder / UNFINISHED).exists():
+                _remove_copies(folder)
+                state_erasure.forget_backup(setup.state, folder)
+
+
+def _remove_copies(folder: Path) -> None:
+    """What a backup writes, and its folder unless there is something else in it."""
+    for left in [*folder.glob("state.sqlite*"), *folder.glob("mart.duckdb*"), folder / UNFINISHED]:
+        left.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _backups(setup: Setup, receipt: Receipt) -> list[Path]:
@@ -270,7 +285,9 @@ def _backups(setup: Setup, receipt: Receipt) -> list[Path]:
 
 
 def _erase_backup(folder: Path, whom: Person) -> int:
-    count = erasure.erase_file(folder / "mart.duckdb", whom.records, whom.subjects)
+    mart, count = folder / "mart.duckdb", 0
+    if mart.exists():
+        count = erasure.erase_file(mart, whom.records, whom.subjects)
     if (folder / "state.sqlite").exists():
         state = state_erasure.opened_copy(folder / "state.sqlite")
         count += sum(state_erasure.erase(state, whom.records, whom.subjects).values())

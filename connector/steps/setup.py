@@ -56,6 +56,7 @@ class Setup:
         default_factory=dict
     )  # "system.stream" -> shortest interval between two reads
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
+    say: Callable[[str], None] = lambda _: None  # what takes longer when the mart is opened
 
     @property
     def mart_file(self) -> Path:
@@ -75,7 +76,7 @@ class Setup:
     @contextmanager
     def mart(self, *, is_storing: bool = False) -> Iterator[Mart]:
         """The mart, open for one group of work; `is_storing`: to append beside reading and mapping, so with less of the machine."""
-        with open_mart(self.mart_section, self.directory, is_storing=is_storing) as mart:
+        with open_mart(self.mart_section, self.directory, is_storing=is_storing, say=self.say) as mart:
             yield mart
 
     @property

@@ -174,6 +174,32 @@ def test_what_cannot_be_mapped_is_listed_explained_and_released_once_it_is_mende
     assert house.run("quarantine", "explain", str(cause["id"])).code == 1
 
 
+def test_a_purge_reaches_what_a_backup_that_was_killed_half_way_left(
+    synced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, email = synced.house, synced.crms.look("cast")["prospect"]["emails"][0]
+
+    class KilledError(BaseException):
+        """As a kill: nobody handles it."""
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies.files, "copy", lambda connection, target: (target.write_text(email), killed()))
+        patch.setattr(Path, "iterdir", killed)  # who is killed does not clear up
+        with pytest.raises(KilledError):
+            house.run("backup", "half")
+    half = house.directory / "half"
+    assert sorted(each.name for each in half.iterdir()) == ["mart.duckdb", "state.sqlite", "unfinished"]
+    assert "was cut off" in house.run("restore", "half", "--yes").err
+    assert house.run("backup", "whole").code == 0
+    done = house.run("purge", email, "--yes")
+    assert done.code == 0, str(done)
+    assert not half.exists()
+    assert not _has_bytes(house.directory, email)
+
+
 def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
     seeded: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,4 +215,5 @@ def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
         failed = house.run("backup")
     assert (failed.code, "has room" in failed.err) == (1, True), str(failed)
     assert list((house.directory / "backups").iterdir()) == []
+    assert house.state("SELECT * FROM backup") == []
     assert house.run("backup").code == 0

@@ -463,7 +463,7 @@ def test_a_task_whose_record_is_gone_waits_for_another_record_and_is_made_once(s
     enqueue(state, call(1))
     crm.answer = lambda c: Outcome(c.key, Result.CONFLICT, code="ENTITY_IS_DELETED") if c.native_id == "1" else None
     deliver(state, crm)
-    assert [row.key for row in replans.tasks_aside(state, "conflict", 5)] == ["task1"]
+    assert [row.key for row in replans.failed_tasks(state, "conflict", 5)] == ["task1"]
     replans.redirect(state, {"task1": {"native_id": "2"}})
     deliver(state, crm)
     assert list(crm.tasks) == ["task1"]

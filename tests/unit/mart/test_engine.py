@@ -270,13 +270,18 @@ def test_a_store_of_an_older_program_is_copied_and_stays_locked_while_it_is_migr
         mart.connection.execute("ALTER TABLE observed DROP COLUMN ours")
         mart.connection.execute("DROP TABLE drift")
         mart.connection.execute("UPDATE pair SET schema_version = 1")
-    with open_mart(MartSection(), tmp_path):
+    said: list[str] = []
+    with open_mart(MartSection(), tmp_path, say=said.append):
         code = "import duckdb, sys; duckdb.connect(sys.argv[1])"
         other = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "mart.duckdb")], capture_output=True, check=False
         )
         assert b"lock" in other.stderr
     copy = tmp_path / "mart.duckdb.before-2"
+    assert said[0] == f"bringing the mart mart.duckdb to version 2 of {len(MIGRATIONS)}; a copy is kept at {copy}"
+    assert len(said) == len(MIGRATIONS) - 1
+    with open_mart(MartSection(), tmp_path, say=said.append):
+        assert len(said) == len(MIGRATIONS) - 1
     with duckdb.connect(str(copy), read_only=True) as connection:
         assert connection.execute("SELECT schema_version FROM pair").fetchone() == (1,)
     assert copy.stat().st_mode & 0o777 == 0o600
