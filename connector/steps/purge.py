@@ -28,6 +28,8 @@ from connector.state import erasure as state_erasure
 from connector.state.models import Purge
 from connector.steps.setup import Setup
 
+#: Identifiers that stand in a record as they are: a deleted one, whose identifiers are not kept, is known by them.
+_VERBATIM = ("user_id", "customer_number", "device", "cookie")
 UNFINISHED = "unfinished"  # a file in a folder of copies for as long as they are being made
 BEYOND_REACH = (
     "the connected systems themselves: delete the person there",
@@ -88,7 +90,7 @@ def departed(mart: Mart, asked: Sequence[str]) -> Person:
 
 def _whole(mart: Mart, records: list[str], own: Sequence[tuple[str, str]], ids: Sequence[str]) -> Person:
     """The person with what is left of records that are nobody's member, and every id that they ever had."""
-    records = records + _departed(mart, records, [value for kind, value in own if kind == "email"])
+    records = records + _departed(mart, records, own)
     issued, held = mart.table("issued"), _held(records)
     had = mart.arrow(issued.semi_join(held, issued.anchor == held.record).select("key"))["key"].to_pylist()
     return Person(records, sorted({*ids, *map(str, had)}), own)
@@ -108,11 +110,14 @@ def _own(mart: Mart, records: Sequence[str]) -> list[tuple[str, str]]:
     return [(row["type"], row["value"]) for row in own]
 
 
-def _departed(mart: Mart, records: Sequence[str], emails: Sequence[str]) -> list[str]:
+def _departed(mart: Mart, records: Sequence[str], own: Sequence[tuple[str, str]]) -> list[str]:
     """Records that are nobody's member any more and still say something of this person: merged into theirs, through several
-    merges, or deleted with one of their own addresses."""
+    merges, or deleted with one of their own addresses, numbers or cookies."""
     record = mart.table(tables.record_table(Kind.PERSON))
-    deleted = record.filter(record.deleted_at.notnull() & record.email.isin(list(emails) or [""]))
+    is_theirs = record.email.isin([value for kind, value in own if kind == "email"] or [""])
+    for value in sorted({value for kind, value in own if kind in _VERBATIM}):
+        is_theirs |= record.native.lower().contains(orjson.dumps(value.lower()).decode())
+    deleted = record.filter(record.deleted_at.notnull() & is_theirs)
     found = {str(key) for key in mart.arrow(deleted.select("key"))["key"].to_pylist()} - set(records)
     merged = record.filter(record.merged_into.notnull()).select("key", "merged_into")
     newest = {*records, *found}

@@ -45,18 +45,18 @@ class Crossings:
 
 @dataclass
 class Purged:
-    """People who were removed: the keys of their records, and the addresses that nobody else had."""
+    """People who were removed: the keys of their records, and the addresses, numbers, cookies and handles that nobody else had."""
 
     records: set[str] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
+    marks: set[str] = field(default_factory=set)
 
     def has(self, record: str, values: Values) -> bool:
-        """Whether a record is one of theirs, be it a new one with such an address."""
-        told = [
-            *str(values.get("hs_additional_emails") or "").split(";"),
-            values.get("Email") or values.get("email") or "",
-        ]
-        return record in self.records or any(each.lower() in self.emails for each in told)
+        """Whether a record is one of theirs, be it a new one with such an address or number."""
+        told = [str(value).lower() for value in values.values() if value not in (None, "")]
+        told += str(values.get("hs_additional_emails") or "").lower().split(";")
+        told += [each.rstrip("/").rsplit("/", 1)[1] for each in told if "/" in each]
+        return record in self.records or not (self.emails | self.marks).isdisjoint(told)
 
 
 @dataclass

@@ -18,8 +18,8 @@ SYNC = ("sync",)
 _WRITTEN = "SELECT DISTINCT run FROM delivery WHERE result = 'accepted' ORDER BY run DESC LIMIT 6"
 _RESTORING = "SELECT id, system || '|' || object_type || '|' || native_id FROM outbox WHERE key LIKE 'undo-%' AND fields LIKE '%core%'"
 _FREEZES = "SELECT record, field, until_at FROM freeze"
-_EMAILS = (
-    "SELECT DISTINCT value FROM identifier WHERE type = 'email' AND list_contains(?, record) "
+_OWN = (
+    "SELECT DISTINCT type, value FROM identifier WHERE type NOT IN ('phone', 'email_base') AND list_contains(?, record) "
     "AND value NOT IN (SELECT value FROM identifier WHERE NOT list_contains(?, record))"
 )
 
@@ -86,6 +86,7 @@ def purge(play: Play, kill: str, random: Random) -> None:
     found = forks.asked(place, lambda: _somebody(play, Random(seed)))
     play.judge.purged.records.update(found["records"])
     play.judge.purged.emails.update(found["emails"])
+    play.judge.purged.marks.update(found["marks"])
     play.others.spared.update(found["records"])
     words = ("purge", found["person"], "--yes")
     if play.perturbed(words, kill, random):
@@ -94,14 +95,16 @@ def purge(play: Play, kill: str, random: Random) -> None:
 
 
 def _somebody(play: Play, random: Random) -> dict[str, Any]:
-    """A person: the id, the keys of their records, and the addresses that nobody else has."""
+    """A person: the id, the keys of their records, and what nobody else is known by."""
     alive = sorted(play.storage.people())
     owners = dict(play.house.mart("SELECT key, owner_id FROM membership WHERE kind = 'person'"))
     person = owners[random.choice([record for record in alive if record in owners])]
     records = sorted(record for record, owner in owners.items() if owner == person)
     listed = "[" + ", ".join(f"'{record}'" for record in records) + "]"
-    emails = [email for (email,) in play.house.mart(_EMAILS.replace("?", listed))]
-    return {"person": person, "records": records, "emails": emails}
+    own = play.house.mart(_OWN.replace("?", listed))
+    emails = [value for kind, value in own if kind == "email"]
+    marks = [value.rpartition(":")[2] for kind, value in own if kind != "email"]  # a handle without its network
+    return {"person": person, "records": records, "emails": emails, "marks": marks}
 
 
 #: The first word of a command that is more than that command -> what is done.

@@ -76,6 +76,27 @@ def test_what_was_merged_into_a_person_or_deleted_with_their_own_address_goes_wi
     assert ("email", "team@x.de") not in found.identifiers
 
 
+def test_a_record_that_was_deleted_with_a_cookie_that_only_the_person_has_goes_with_them(mart: Mart) -> None:
+    own = [("cookie", "a1b2c3"), ("phone", "+49301234567")]
+    natives = {"1": {"c": "A1B2C3"}, "2": {"c": "a1b2c3d4"}, "3": {"c": "a1b2c3"}, "4": {"p": "+49301234567"}}
+    rows = [
+        {"key": f"hubspot|contacts|{number}", "system": "hubspot", "object_type": "contacts", "native_id": number}
+        | {"native": orjson.dumps(native).decode(), "deleted_at": NOW if number != "3" else None}
+        for number, native in natives.items()
+    ]
+    mart.merge("person_record", pa.Table.from_pylist(rows, schema=tables.record_schema(Kind.PERSON)))
+    identifiers = [
+        {"key": value, "record": "hubspot|contacts|9", "record_kind": "person", "type": kind, "value": value}
+        for kind, value in own
+    ]
+    mart.append("identifier", pa.Table.from_pylist(identifiers, schema=tables.IDENTIFIER))
+    member = {"key": "hubspot|contacts|9", "kind": "person", "owner_id": "ANN", "component": "", "ingestion": 1}
+    mart.append("membership", pa.Table.from_pylist([member], schema=tables.MEMBERSHIP))
+    assert sorted(purge.person(mart, "ANN").records) == ["hubspot|contacts|1", "hubspot|contacts|9"], (
+        "a phone is shared, a longer cookie is another, and a living record is whose member it is"
+    )
+
+
 def test_somebody_of_whom_every_record_was_deleted_is_still_found_by_their_address(mart: Mart) -> None:
     pull(
         mart,
