@@ -140,8 +140,8 @@ def unwanted(setup: Setup, mart: Mart) -> list[int]:
 
 
 def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Moment) -> None:
-    """Let go of what was set aside for a value that nothing wants any more. What takes a run back is wanted while its record is
-    frozen, whatever a plan thinks of it."""
+    """Let go of what was set aside for a value that nothing wants any more, or that is there but for so little that it would not
+    be written. What takes a run back is wanted while its record is frozen, whatever a plan thinks of it."""
     waiting = unread(setup, moment)
     frozen = {row.record for row in freezes.active(setup.state, moment.now)}
     aside = [
@@ -154,7 +154,8 @@ def release_settled(setup: Setup, mart: Mart, differing: ir.Table, moment: Momen
     if not aside:
         return
     asked = mart.keep("asked_aside", _column("record", (row.record for row in aside)))
-    wanted = set(mart.arrow(differing.select("record").semi_join(asked, "record").distinct())["record"].to_pylist())
+    weighing = differing.filter(differing.is_material | differing.left_because.notnull())
+    wanted = set(mart.arrow(weighing.select("record").semi_join(asked, "record").distinct())["record"].to_pylist())
     tasks = mart.table("desired_task")
     keyed = mart.keep("asked_keys", _column("key", (row.key.removeprefix("change|") for row in aside)))
     drafts = set(mart.arrow(tasks.select("key").semi_join(keyed, "key"))["key"].to_pylist())

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
-from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -180,7 +180,9 @@ class House:
 
     def state(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of the transactional store."""
-        with sqlite3.connect(self.stores[0]) as connection:
+        with closing(
+            sqlite3.connect(self.stores[0])
+        ) as connection:  # open in a child of this process, it would undo its locks
             rows: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
             return rows
 
