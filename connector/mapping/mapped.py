@@ -41,6 +41,9 @@ class Mapped:
     filtered: int
     refused: int
     no_activities: Column  # native ids of an activity stream's rows that are none
+    kept_out: Sequence[
+        str
+    ] = ()  # the keys of records that are of people who were purged, and are left out of all the above
 
 
 def apply(

@@ -274,6 +274,8 @@ def _store(
             if group.pulled or read.pages[-1].is_place:
                 pulled.quiet.pop(key, None)
                 mart = mart or stack.enter_context(opened())
+                if kept_out := [key for mapped in group.mapped for key in mapped.kept_out]:
+                    suppressing.forget(setup.state, mart, kept_out)
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
             elif group.cursor is not None:
                 pulled.quiet[key] = group.cursor

@@ -1,12 +1,13 @@
 """People who were purged are not taken in again: what a group of pages maps to, less whatever is on the suppression list.
 
 The list holds keyed hashes of record keys and identifiers. A record is recognised by its key, or by an identifier: every type but a
-phone alone, which colleagues and families share; a phone counts for a record that has no e-mail.
+phone alone, which colleagues and families share; a phone counts for a record that has no e-mail. What was merged into a record on
+the list is theirs, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pyarrow as pa
 from connector import tables
 from connector.mapping import Mapped
 from connector.mapping.columns import Column, pc
+from connector.mart import Mart
+from connector.mart import erasure as mart_erasure
 from connector.model import Kind
 from connector.state import State, erasure
 
@@ -55,6 +58,7 @@ class Suppressed:
             observed=_less(mapped.observed, "record", gone),
             quarantined=_less(mapped.quarantined, "record", gone),
             filtered=mapped.filtered + lost,
+            kept_out=sorted({*keys, *found}),
         )
 
     def _known(self, mapped: Mapped) -> list[str]:
@@ -78,11 +82,36 @@ class Suppressed:
         rows = zip(*(people[name].to_pylist() for name in ("record", "type", "value")), strict=True)
         named = [(record, kind, erasure.hashed(self.key, kind, value)) for record, kind, value in rows]
         with_email = {record for record, kind, _ in named if kind == _EMAIL}
-        return {
+        found = {
             record: hash_
             for record, kind, hash_ in named
             if hash_ in self.hashes and not (kind == _PHONE and record in with_email)
         }
+        return {**found, **self._merged(mapped.records)}
+
+    def _merged(self, records: pa.Table) -> Mapping[str, str]:
+        """Records that were merged into one that is on the list, and the hash of that one."""
+        if "merged_into" not in records.column_names:
+            return {}
+        merged = records.filter(pc.is_valid(records["merged_into"]))
+        pairs = zip(merged["key"].to_pylist(), merged["merged_into"].to_pylist(), strict=True)
+        named = {str(key): erasure.hashed(self.key, erasure.RECORD, str(into)) for key, into in pairs}
+        return {key: hash_ for key, hash_ in named.items() if hash_ in self.hashes}
+
+
+def forget(state: State, mart: Mart, keys: Sequence[str]) -> None:
+    """Remove what is held of records that are kept out: they were taken in before anything told whose they are."""
+    record, members = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership")
+    asked = mart.keep("kept_out", pa.table({"key": pa.array(keys, tables.TEXT)}))
+    known = [str(key) for key in mart.arrow(record.semi_join(asked, "key").select("key"))["key"].to_pylist()]
+    if not known:
+        return
+    theirs = members.semi_join(asked, "key").select("owner_id").distinct()
+    others = members.anti_join(asked, "key").select("owner_id").distinct()
+    subjects = [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
+    erasure.erase(state, known, subjects)
+    with mart.transaction():
+        mart_erasure.erase_in(mart, known, subjects)
 
 
 def load(state: State) -> Suppressed:

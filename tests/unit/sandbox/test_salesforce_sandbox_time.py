@@ -49,6 +49,20 @@ def test_a_late_commit_shows_a_record_with_the_stamp_of_when_it_was_written(serv
     assert rows[0]["CreatedDate"] == rows[0]["SystemModstamp"]
 
 
+def test_a_late_commit_is_not_stamped_before_a_change_of_the_same_record_that_others_have_seen(
+    server: OrgClient,
+) -> None:
+    lead = server.lead()
+    act(server, "delete", id=lead, lag_s=120)
+    shift(server, 60)
+    act(server, "update", id=lead, values={"Title": "Boss"})
+    seen_at = server.field("Lead", lead, "SystemModstamp")
+    shift(server, 61)
+    [row] = server.query("SELECT IsDeleted, SystemModstamp FROM Lead", every=True)["records"]
+    assert row["IsDeleted"] is True
+    assert row["SystemModstamp"] >= seen_at
+
+
 def test_latest_date_covered_stops_at_the_oldest_open_transaction(server: OrgClient) -> None:
     lead = server.lead()
     act(server, "delete", id=lead, lag_s=600)

@@ -15,7 +15,9 @@ from connector import mapping, tables
 from connector.mart import Mart, MartSection, erasure, open_mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
-from connector.steps import purge
+from connector.state import StateSection, open_state
+from connector.state import erasure as state_erasure
+from connector.steps import purge, suppress
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MAPPING = mapping.load("hubspot", {})["contacts"]
@@ -138,3 +140,34 @@ def test_the_history_of_a_persons_case_goes_with_it_and_that_of_others_forgets_t
     erasure.erase_in(mart, [ann], [])
     assert mart.arrow(mart.table("case_record").select("native_id"))["native_id"].to_pylist() == ["8"]
     assert mart.arrow(mart.table("record_version").select("key"))["key"].to_pylist() == ["8|status|open"]
+
+
+def test_what_is_learned_to_have_been_merged_into_somebody_who_was_purged_is_kept_out_and_what_was_held_of_it_goes(
+    mart: Mart, tmp_path: Path
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    pull(mart, {"native_id": "1", "email": "old@x.de"}, {"native_id": "2", "email": "bob@x.de"})
+    members = [
+        {"key": f"hubspot|contacts|{number}", "kind": "person", "owner_id": owner, "component": "", "ingestion": 1}
+        for number, owner in (("1", "OLD"), ("2", "BOB"))
+    ]
+    mart.append("membership", pa.Table.from_pylist(members, schema=tables.MEMBERSHIP))
+    for owner in ("OLD", "BOB"):
+        mart.connection.execute(f"INSERT INTO score (subject) VALUES ('{owner}')")
+    purged = state_erasure.hashed(state_erasure.key_of(state), state_erasure.RECORD, "hubspot|contacts|9")
+    state_erasure.suppress(state, "purge", {purged: state_erasure.RECORD})
+    header = {"object_type": "contacts", "created_at": NOW, "modified_at": NOW, "native": "{}", "is_deleted": True}
+    rows = [{**header, "native_id": number, "merged_into": into} for number, into in (("1", "9"), ("2", None))]
+    page = pa.Table.from_pylist(rows, schema=tables.PAGE)
+    mapped = mapping.apply(page, MAPPING, system="hubspot", region="DE", outputs=(), now=NOW)
+    less = suppress.load(state).without(mapped, Kind.PERSON)
+    assert less.records["native_id"].to_pylist() == ["2"]
+    assert (less.filtered, less.kept_out) == (1, ["hubspot|contacts|1"])
+    suppress.forget(state, mart, less.kept_out)
+    held = mart.arrow(mart.table("person_record").select("native_id"))["native_id"].to_pylist()
+    assert held == ["2"]
+    assert mart.arrow(mart.table("score").select("subject"))["subject"].to_pylist() == ["BOB"]
+    again = suppress.load(state).without(
+        mapping.apply(page.slice(0, 1), MAPPING, system="hubspot", region="DE", outputs=(), now=NOW), Kind.PERSON
+    )
+    assert again.records.num_rows == 0, "and by its own key from then on"
