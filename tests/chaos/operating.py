@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from random import Random
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.chaos import forks
 from tests.chaos.faults import SYSTEMS
+from tests.chaos.judge import SCORES
 
 if TYPE_CHECKING:
     from tests.chaos.play import Play
@@ -34,8 +36,19 @@ def pause(play: Play, kill: str, random: Random) -> None:
 
 def plan(play: Play, kill: str, random: Random) -> None:
     """A plan, and what is left of it once it is applied."""
-    play.perturbed(("plan",), kill if random.random() < 0.3 else "", random)
+    if not play.perturbed(("plan",), kill if random.random() < 0.3 else "", random):
+        _follow(play)
     play.perturbed(("apply",), kill, random)
+
+
+def _follow(play: Play) -> None:
+    """The scores of a saved plan are written although the mart never holds them, should another plan come before a sync."""
+    saved = play.house.directory / "plan.json"
+    changes = json.loads(saved.read_text())["changes"] if saved.exists() else []
+    scored = [each for each in changes if not SCORES.isdisjoint(each["fields"])]
+    play.crossings.follow(
+        {f"{each['system']}|{each['object_type']}|{each['native_id']}": each["fields"] for each in scored}
+    )
 
 
 def undo(play: Play, kill: str, random: Random) -> None:
