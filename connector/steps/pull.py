@@ -21,7 +21,7 @@ from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides, hidden, holdings, mended, reads
+from connector.steps import asides, hidden, holdings, mended, purge, reads
 from connector.steps import suppress as suppressing
 from connector.steps.reads import Opened
 from connector.steps.setup import Connected, Moment, Progress, Setup
@@ -275,7 +275,7 @@ def _store(
                 pulled.quiet.pop(key, None)
                 mart = mart or stack.enter_context(opened())
                 if kept_out := [key for mapped in group.mapped for key in mapped.kept_out]:
-                    suppressing.forget(setup.state, mart, kept_out)
+                    purge.forget(setup.state, mart, kept_out)
                 counts = ingest(mart, group, run=moment.run, now=moment.now)
             elif group.cursor is not None:
                 pulled.quiet[key] = group.cursor

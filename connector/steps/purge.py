@@ -24,6 +24,7 @@ from connector import clock, planfile, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart, erasure, files
 from connector.model import Kind
+from connector.state import State
 from connector.state import erasure as state_erasure
 from connector.state.models import Purge
 from connector.steps.setup import Setup
@@ -213,6 +214,23 @@ def enforce(setup: Setup) -> int:
         files.rewrite(mart.connection, setup.mart_file)
     state_erasure.compact(setup.state)
     return len(whom.records)
+
+
+def forget(state: State, mart: Mart, keys: Sequence[str]) -> None:
+    """Remove what is held of records that are kept out, and of those that were merged into them: they were taken in before anything
+    told whose they are."""
+    record, members, asked = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership"), _held(keys)
+    rows = mart.arrow(record.semi_join(asked, record.key == asked.record).select("key"))
+    known = [str(key) for key in rows["key"].to_pylist()]
+    if not known:
+        return
+    theirs = members.semi_join(asked, members.key == asked.record).select("owner_id").distinct()
+    others = members.anti_join(asked, members.key == asked.record).select("owner_id").distinct()
+    alone = [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
+    known += _departed(mart, known, ())
+    state_erasure.erase(state, known, alone)
+    with mart.transaction():
+        erasure.erase_in(mart, known, alone)
 
 
 def _kept_out(setup: Setup, hashes: Collection[str]) -> Person:

@@ -7,7 +7,7 @@ the list is theirs, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -15,8 +15,6 @@ import pyarrow as pa
 from connector import tables
 from connector.mapping import Mapped
 from connector.mapping.columns import Column, pc
-from connector.mart import Mart
-from connector.mart import erasure as mart_erasure
 from connector.model import Kind
 from connector.state import State, erasure
 
@@ -97,21 +95,6 @@ class Suppressed:
         pairs = zip(merged["key"].to_pylist(), merged["merged_into"].to_pylist(), strict=True)
         named = {str(key): erasure.hashed(self.key, erasure.RECORD, str(into)) for key, into in pairs}
         return {key: hash_ for key, hash_ in named.items() if hash_ in self.hashes}
-
-
-def forget(state: State, mart: Mart, keys: Sequence[str]) -> None:
-    """Remove what is held of records that are kept out: they were taken in before anything told whose they are."""
-    record, members = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership")
-    asked = mart.keep("kept_out", pa.table({"key": pa.array(keys, tables.TEXT)}))
-    known = [str(key) for key in mart.arrow(record.semi_join(asked, "key").select("key"))["key"].to_pylist()]
-    if not known:
-        return
-    theirs = members.semi_join(asked, "key").select("owner_id").distinct()
-    others = members.anti_join(asked, "key").select("owner_id").distinct()
-    subjects = [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
-    erasure.erase(state, known, subjects)
-    with mart.transaction():
-        mart_erasure.erase_in(mart, known, subjects)
 
 
 def load(state: State) -> Suppressed:

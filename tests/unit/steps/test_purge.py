@@ -146,7 +146,8 @@ def test_what_is_learned_to_have_been_merged_into_somebody_who_was_purged_is_kep
     mart: Mart, tmp_path: Path
 ) -> None:
     state = open_state(StateSection(), tmp_path)
-    pull(mart, {"native_id": "1", "email": "old@x.de"}, {"native_id": "2", "email": "bob@x.de"})
+    pull(mart, *({"native_id": number, "email": f"{number}@x.de"} for number in "123"))
+    pull(mart, {"native_id": "3", "is_deleted": True, "merged_into": "1"})
     members = [
         {"key": f"hubspot|contacts|{number}", "kind": "person", "owner_id": owner, "component": "", "ingestion": 1}
         for number, owner in (("1", "OLD"), ("2", "BOB"))
@@ -163,7 +164,7 @@ def test_what_is_learned_to_have_been_merged_into_somebody_who_was_purged_is_kep
     less = suppress.load(state).without(mapped, Kind.PERSON)
     assert less.records["native_id"].to_pylist() == ["2"]
     assert (less.filtered, less.kept_out) == (1, ["hubspot|contacts|1"])
-    suppress.forget(state, mart, less.kept_out)
+    purge.forget(state, mart, less.kept_out)
     held = mart.arrow(mart.table("person_record").select("native_id"))["native_id"].to_pylist()
     assert held == ["2"]
     assert mart.arrow(mart.table("score").select("subject"))["subject"].to_pylist() == ["BOB"]
