@@ -41,13 +41,14 @@ FORM_TYPE_NOT_ALLOWED = "FORM_TYPE_NOT_ALLOWED"
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """A window of events that is being read: from when to when (None: until now), of which kinds, which of these is being
-    read (its place among them), and where it goes on."""
+    read (its place among them), where it goes on, and when it was begun: what happened since may not be told any more."""
 
     start_ms: int
     end_ms: int | None
     kinds: tuple[str, ...]
     place: int = 0
     after: str | None = None
+    begun_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _windows(
     """Read window after window, the last one without an end; `names` are those of the instant and of the id's parts."""
     at = EventPosition(since_ms, since_ms) if request.cursor is None else _position(request.cursor)
     start_ms, kinds = looked_back_ms(at.read_ms, at.settled_ms, horizons), tuple(fetches)
-    going = at.going if at.going and at.going.kinds == kinds else None
+    going = at.going if at.going and at.going.kinds == kinds and at.going.begun_ms else None
     if not fetches:
         yield _page(request.stream, [], _text(at), names, is_done=True)
         return
@@ -162,12 +163,13 @@ def _windows(
             going = Unfinished(start_ms, None if is_last else start_ms + WINDOW_MS, kinds)
         end_ms = going.end_ms
         for part, following in _parts(fetches, going):
+            begun_ms = going.begun_ms or horizons.begun_ms()
             if following is not None:
-                at = replace(at, going=following)
+                at = replace(at, going=replace(following, begun_ms=begun_ms))
             else:
-                read_ms = horizons.begun_ms() if end_ms is None else end_ms
+                read_ms = begun_ms if end_ms is None else end_ms
                 is_settling = going.start_ms <= at.settled_ms
-                settled_ms = min(read_ms, horizons.begun_ms() - horizons.settled_after_ms) if is_settling else 0
+                settled_ms = min(read_ms, begun_ms - horizons.settled_after_ms) if is_settling else 0
                 at = EventPosition(read_ms, max(at.settled_ms, settled_ms))
             is_done = following is None and end_ms is None
             yield _page(request.stream, part.events, _text(at), names, is_done=is_done)

@@ -324,6 +324,34 @@ def test_behavioural_events_of_every_meant_type_are_read() -> None:
     assert len(rows_of(other)) == 2
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_what_happens_after_a_kill_is_read_however_late_the_read_goes_on(cut: int) -> None:
+    """Of the kinds that were read by then, and of the one that was being read, newest first."""
+
+    class Two:
+        def __init__(self) -> None:
+            self.stamps = [("a", NOW_MS - day * DAY_MS) for day in (1, 2, 3)] + [("b", NOW_MS - DAY_MS)]
+
+        def get(self, path: str, **params: Any) -> Json:
+            since_ms = datetime.fromisoformat(params["occurredAfter"]).timestamp() * 1000
+            mine = sorted((ms for kind, ms in self.stamps if kind == params["eventType"]), reverse=True)
+            start, mine = int(params.get("after", 0)), [ms for ms in mine if ms >= since_ms]
+            shown = [{"id": f"{params['eventType']}{ms}", "occurredAt": ms} for ms in mine[start : start + 2]]
+            return {"results": shown, **({"paging": {"next": {"after": start + 2}}} if mine[start + 2 :] else {})}
+
+    def pages(cursor: str | None, now_ms: int) -> list[Page]:
+        horizons = Horizons(lambda: now_ms, HORIZONS.overlap_ms, HORIZONS.settled_after_ms, DAY_MS)
+        request = Request(STREAMS["web_events"], (), cursor)
+        return list(events.web_events(portal, request, horizons, NOW_MS - 100 * DAY_MS, ("a", "b")))  # type: ignore[arg-type]
+
+    portal = Two()
+    read = pages(None, NOW_MS)[:cut]
+    portal.stamps += [("a", NOW_MS + 60_000), ("b", NOW_MS + 60_000)]
+    for hours in (5, 6):  # the read goes on, and the next one
+        read += pages(read[-1].cursor, NOW_MS + hours * 3_600_000)
+    assert {row["native_id"] for row in rows_of(read)} == {f"{kind}{ms}" for kind, ms in portal.stamps}
+
+
 def test_a_portal_without_any_meant_event_type_has_a_page_that_is_done() -> None:
     class Some:
         def get(self, path: str, **params: Any) -> Json:
