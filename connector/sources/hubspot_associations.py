@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from connector.errors import RecordRejected
-from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_client import Api, Json, told
 
 IDS_PER_CALL = 1000
 
@@ -32,23 +31,20 @@ OF: Mapping[str, tuple[str, ...]] = {
 TASK_TO: Mapping[str, int] = {"contacts": 204, "companies": 192, "deals": 216, "tickets": 230}
 
 PRIMARY = "Primary"
-#: The subcategory of "this record has none", and the category of "there is no such record".
-NONE, GONE = "NO_ASSOCIATIONS_FOUND", "OBJECT_NOT_FOUND"
 
 
 def associated(api: Api, from_type: str, to_type: str, ids: Sequence[str]) -> dict[str, list[str]]:
     """The ids of `to_type` that each record is associated with, the primary one first; every one of `ids` is a key.
 
-    Raises RecordRejected for any other error than that a record has none or is gone: an edge that was not told must not
-    look like one that is not there.
+    Raises Untold for any other error than that a record has none or is gone: an edge that was not told must not look like
+    one that is not there.
     """
     found: dict[str, list[str]] = {record_id: [] for record_id in ids}
     todo: list[Json] = [{"id": record_id} for record_id in found]
     while todo:
         batch, todo = todo[:IDS_PER_CALL], todo[IDS_PER_CALL:]
         answer = api.associated(from_type, to_type, batch)
-        _refuse_others(answer.get("errors") or (), from_type, to_type)
-        for row in results(answer):
+        for row in told(answer, f"associations of {from_type} with {to_type}"):
             record_id = str(row["from"]["id"])
             targets = found.setdefault(record_id, [])
             for target in row["to"]:
@@ -60,17 +56,6 @@ def associated(api: Api, from_type: str, to_type: str, ids: Sequence[str]) -> di
             if after:
                 todo.append({"id": record_id, "after": str(after)})
     return found
-
-
-def _refuse_others(errors: Sequence[Json], from_type: str, to_type: str) -> None:
-    for error in errors:
-        category = str(error.get("category") or error.get("subCategory") or "")
-        if category != GONE and not str(error.get("subCategory") or "").endswith(NONE):
-            raise RecordRejected(
-                f"associations of {from_type} with {to_type} were not told: {error.get('message') or category}",
-                code=category,
-                hint="they are asked for again with the next pull",
-            )
 
 
 def _is_primary(target: Json) -> bool:

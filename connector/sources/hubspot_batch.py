@@ -24,14 +24,13 @@ from typing import Any
 
 from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
 from connector.model import Change, Found, Outcome, Result, Value
-from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_client import GONE, Api, Json, results, told
 from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_search import instant_ms
 from connector.sources.hubspot_values import LIFECYCLE, Definitions, dated, goes_back, refusal
 
 BATCH_SIZE = 100
 SILENT_NO_OP = "SILENT_NO_OP"
-GONE = "OBJECT_NOT_FOUND"
 IS_GONE = "the record is gone or was merged into another"
 MISSING_SCOPES = "MISSING_SCOPES"
 
@@ -323,7 +322,8 @@ def find(api: Api, object_type: str, changes: Sequence[Change]) -> list[Found]:
 def read(
     api: Api, object_type: str, ids: Sequence[str], properties: Sequence[str], id_property: str | None = None
 ) -> dict[str, Json]:
-    """Properties of records by their ids, or by a unique property; those that are gone are absent."""
+    """Properties of records by their ids, or by a unique property; those that are gone are absent. Raises Untold where one is
+    not told for another reason."""
     wanted = list(dict.fromkeys(ids))
     found: dict[str, Json] = {}
     for start in range(0, len(wanted), BATCH_SIZE):
@@ -333,7 +333,7 @@ def read(
         }
         if id_property is not None:
             body["idProperty"] = id_property
-        for row in results(api.batch(object_type, "read", body)):
+        for row in told(api.batch(object_type, "read", body), object_type):
             key = row["properties"].get(id_property) if id_property is not None else row["id"]
             found[str(key)] = row["properties"] | {"hs_object_id": str(row["id"])}
     return found

@@ -24,7 +24,7 @@ from hubspot import HubSpot
 from hubspot.discovery.discovery_base import DiscoveryBase
 
 from connector import clock, http
-from connector.errors import ProtocolError
+from connector.errors import ProtocolError, RecordRejected
 from connector.pacing import Usage
 from connector.sources.hubspot_records import Listing, listing
 from connector.verdicts import Classified, Verdict
@@ -64,6 +64,7 @@ POLICY_WAIT_S: Mapping[str, float] = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 2
 
 QUOTA_HINT = "the quota starts anew at midnight in the time zone of the portal"
 CHANGED_HINT = "HubSpot may have changed this API"
+ASKED_AGAIN_HINT = "they are asked for again with the next run"
 SCOPES_HINT = "give the service key or app the scopes, then run `connector check`"
 
 _CATEGORIES: Mapping[str, Verdict] = {
@@ -353,6 +354,25 @@ def results(answer: Json) -> list[Any]:
     if not isinstance(rows, list):
         raise ProtocolError("the answer has no list of results", hint=CHANGED_HINT)
     return rows
+
+
+class Untold(RecordRejected):
+    """An answer leaves open what there is: it must not look as if it were not there, and is asked for again."""
+
+
+#: The category of "there is no such record", and how the subcategory of "this record has none" ends.
+GONE, NONE = "OBJECT_NOT_FOUND", "NO_ASSOCIATIONS_FOUND"
+
+
+def told(answer: Json, what: str) -> list[Any]:
+    """The rows of a partial answer. Raises Untold for any other error in it than that a record is gone or has none."""
+    for error in answer.get("errors") or ():
+        category = str(error.get("category") or error.get("subCategory") or "")
+        if category != GONE and not str(error.get("subCategory") or "").endswith(NONE):
+            raise Untold(
+                f"{what} were not told: {error.get('message') or category}", code=category, hint=ASKED_AGAIN_HINT
+            )
+    return results(answer)
 
 
 def next_after(answer: Json) -> str | None:

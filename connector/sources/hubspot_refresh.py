@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from connector.sources import hubspot_search as search
-from connector.sources.hubspot_client import Api, results
+from connector.sources.hubspot_client import Api, told
 from connector.sources.hubspot_records import MERGED, Listing
 from connector.sources.hubspot_search import Found, Going, Horizons, Position, Wanted
 
@@ -108,15 +108,16 @@ def _absent(ours: np.ndarray[Any, np.dtype[np.int64]], page: Listing, above: int
 
 
 def _vanished(api: Api, object_type: str, ids: Sequence[str]) -> tuple[tuple[str, str | None], ...]:
-    """Those of `ids` that are gone, each with its survivor or None. An answer under another id is that of the survivor."""
-    told: list[tuple[str, str | None]] = []
+    """Those of `ids` that are gone, each with its survivor or None. An answer under another id is that of the survivor. Raises
+    Untold where one is not told."""
+    found: list[tuple[str, str | None]] = []
     for start in range(0, len(ids), READ_AT_ONCE):
         part = ids[start : start + READ_AT_ONCE]
         body = {"inputs": [{"id": each} for each in part], "properties": [MERGED]}
-        rows = results(api.batch(object_type, "read", body))
+        rows = told(api.batch(object_type, "read", body), object_type)
         there = {str(row["id"]) for row in rows}
         into = {
             absorbed: str(row["id"]) for row in rows for absorbed in (row["properties"].get(MERGED) or "").split(";")
         }
-        told += [(each, into.get(each)) for each in part if each not in there]
-    return tuple(told)
+        found += [(each, into.get(each)) for each in part if each not in there]
+    return tuple(found)

@@ -28,7 +28,7 @@ from connector.errors import ConnectorError, MissingPermission, ProtocolError, R
 from connector.model import Change, Found, Keep, Outcome, Result, Task, forget
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_batch as batch
-from connector.sources.hubspot_client import Api, Json, results
+from connector.sources.hubspot_client import GONE, Api, Json, Untold, results
 from connector.sources.hubspot_properties import TASK_KEY
 from connector.sources.hubspot_search import BY_ID
 from connector.sources.hubspot_values import UNKNOWN_PROPERTY, Definitions
@@ -162,20 +162,25 @@ def _created(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Out
         known = lookup(api, mode, changes) if mode is KeyMode.PLAIN else {}
     except RecordRejected as error:
         if len(changes) == 1:
-            yield batch.failed(changes[0], error)
+            yield _unseen(changes[0], error) if isinstance(error, Untold) else batch.failed(changes[0], error)
             return
         for part in _halves(changes):  # one of them is refused: it must not hold up the others
             yield from _created(api, mode, part)
         return
     except (SystemUnavailable, MissingPermission, ProtocolError) as error:
-        for change in changes:
-            yield Outcome(change.key, Result.RETRY, message=f"could not look for the task: {error}", hint=error.hint)
+        yield from (_unseen(change, error) for change in changes)
         return
     yield from (
         Outcome(change.key, Result.UNCHANGED, known[_key(change)]) for change in changes if _key(change) in known
     )
     missing = [change for change in changes if _key(change) not in known]
     yield from _sent(api, mode, missing)
+
+
+def _unseen(change: Change, error: ConnectorError) -> Outcome:
+    """The outcome of a task that was not sent, since it may be there."""
+    code = error.code if isinstance(error, RecordRejected) else ""
+    return Outcome(change.key, Result.RETRY, None, code, f"could not look for the task: {error}", error.hint)
 
 
 def _sent(api: Api, mode: KeyMode, changes: Sequence[Change]) -> Iterator[Outcome]:
@@ -270,7 +275,7 @@ def _refused(api: Api, mode: KeyMode, changes: Sequence[Change], told: Mapping[s
         if task_id is not None:
             yield Outcome(change.key, Result.UNCHANGED, task_id)
         elif change.key in gone:
-            yield Outcome(change.key, Result.CONFLICT, code=batch.GONE, message=batch.IS_GONE, hint=_GONE_HINT)
+            yield Outcome(change.key, Result.CONFLICT, code=GONE, message=batch.IS_GONE, hint=_GONE_HINT)
         else:
             yield told[_key(change)]
 

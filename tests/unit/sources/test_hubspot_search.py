@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import ProtocolError
+from connector.sources.hubspot_client import Untold
 from connector.sources.hubspot_records import Listing
 from connector.sources.hubspot_refresh import MOST_ACTIVITIES, listed, younger
 from connector.sources.hubspot_search import (
@@ -140,6 +141,16 @@ def test_a_record_that_the_list_left_out_and_that_is_there_is_not_taken_to_be_go
     rows = [record(each, NOW_MS) for each in range(1, 9)]
     portal.listed = lambda *_, **__: page_of({"results": rows})  # type: ignore[method-assign]
     assert [page.vanished for page in refreshing(portal, AT, [9])] == [()]
+
+
+def test_a_record_that_the_list_left_out_and_that_is_not_told_is_not_taken_to_be_gone() -> None:
+    portal = Portal(dict.fromkeys(range(1, 10), NOW_MS))
+    untold = {"category": "INTERNAL_ERROR", "message": "try later", "context": {"ids": ["99"]}}
+    portal.batch = lambda *_: {"results": [], "errors": [untold]}  # type: ignore[method-assign]
+    with pytest.raises(Untold, match="contacts were not told: try later"):
+        refreshing(portal, AT, [99])
+    portal.batch = lambda *_: {"results": [], "errors": [{"category": "OBJECT_NOT_FOUND"}]}  # type: ignore[method-assign]
+    assert [page.vanished for page in refreshing(portal, AT, [99])] == [(("99", None),)]
 
 
 def test_listing_anew_goes_on_after_a_kill_and_does_not_touch_what_is_known_of_changes() -> None:

@@ -14,6 +14,7 @@ from connector.plan import batches
 from connector.sources import hubspot_batch as batch
 from connector.sources import hubspot_tasks as tasks
 from connector.sources.hubspot import HUBSPOT, HubSpotOptions, HubSpotTarget
+from connector.sources.hubspot_client import Untold
 from connector.sources.hubspot_properties import TASK_KEY
 from connector.sources.hubspot_tasks import KeyMode
 from tests.unit.sources.hubspot_scripted import KNOWN, Json, Scripted, change, echo, updated
@@ -137,6 +138,12 @@ def test_the_errors_of_a_partial_failure_find_their_rows(error: Json, result: Re
 
     told = updated(Scripted(answer), *(change(each, score=1) for each in "123"))
     assert [told[key].result for key in ("k1", "k2", "k3")] == [result, result, Result.ACCEPTED]
+
+
+def test_a_record_that_an_answer_does_not_tell_of_is_not_taken_to_be_gone() -> None:
+    untold = {"category": "INTERNAL_ERROR", "message": "try later", "context": {"ids": ["1"]}}
+    api = Scripted(lambda *_: {"results": [], "errors": [untold] if api.calls[-1][1] == "read" else []})
+    assert updated(api, change("1", score=66))["k1"].result is Result.UNKNOWN
 
 
 def test_an_unknown_property_refuses_only_the_change_that_names_it() -> None:
@@ -339,6 +346,26 @@ def test_a_look_up_that_is_refused_for_one_task_does_not_hold_up_the_others() ->
     told = {each.key: each for each in created(api, KeyMode.PLAIN, task("a", "501"), task("b", "13"), task("c", "502"))}
     assert [told[f"change-{key}"].result for key in "abc"] == [Result.ACCEPTED, Result.REJECTED, Result.ACCEPTED]
     assert len(api.made) == 2
+
+
+def test_a_task_that_the_look_up_does_not_tell_of_is_not_taken_to_be_missing() -> None:
+    """The record has a task of ours, whose row fails: a second one would be made of it."""
+    api = Tasks(is_unique=False)
+    api.linked |= {"501": ["7"], "502": ["8"]}
+    refused = {"category": "INTERNAL_ERROR", "message": "try later", "context": {"ids": ["7"]}}
+
+    def answer(object_type: str, verb: str, body: Json) -> Json:
+        is_untold = verb == "read" and {"id": "7"} in body["inputs"]
+        return {"results": [], "errors": [refused]} if is_untold else api.on_batch(object_type, verb, body)
+
+    api.answer = answer
+    told = {each.key: each for each in created(api, KeyMode.PLAIN, task("a", "501"), task("b", "502"))}
+    assert [(told[f"change-{key}"].result, told[f"change-{key}"].code) for key in "ab"] == [
+        (Result.RETRY, "INTERNAL_ERROR"),
+        (Result.ACCEPTED, ""),
+    ]
+    with pytest.raises(Untold, match="tasks were not told: try later"):
+        tasks.lookup(api, KeyMode.PLAIN, [task("a", "501")])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
