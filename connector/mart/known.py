@@ -26,7 +26,8 @@ def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     differs = ~joined.version.identical_to(joined.version_before) | ~joined.merged_into.identical_to(
         joined.merged_into_before
     )
-    is_changed = ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs))
+    is_merged = joined.merged_into.notnull() & ~joined.merged_into.identical_to(joined.merged_into_before)
+    is_changed = ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs) | is_merged)
     return joined.select(
         "key", is_changed=is_changed.fill_null(False), is_stale=is_stale.fill_null(False), is_deletion=is_deleted
     )
@@ -46,16 +47,19 @@ def alive(verdict: ir.Table) -> ir.Table:
 
 @built_once
 def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str]) -> ir.Table:
-    """The records to merge: everything that is not stale. A deletion keeps the values that were known."""
+    """The records to merge: everything that is not stale. A deletion keeps the values that were known, and the survivor of a merge
+    where another source tells it again without: what tells what has left a recycle bin knows of none."""
     joined = incoming.inner_join(verdict, "key").inner_join(existing, "key", rname="{name}_before")
     joined = joined.filter(~joined.is_stale)
     kept: dict[str, Any] = {
         field: ibis.ifelse(joined.is_deletion, joined[f"{field}_before"], joined[field])
         for field in (*fields, "native", "version")
     }
-    columns = ["key", "system", "object_type", "native_id", "modified_at", "deleted_at", "merged_into"]
+    columns = ["key", "system", "object_type", "native_id", "modified_at", "deleted_at"]
+    survivor = ibis.coalesce(joined.merged_into, joined.merged_into_before)
     return joined.select(
         *columns,
+        merged_into=ibis.ifelse(joined.is_deletion, survivor, joined.merged_into),
         created_at=ibis.coalesce(joined.created_at, joined.created_at_before),
         ingestion=joined.ingestion_before,
         run=ibis.ifelse(joined.is_changed, joined.run, joined.run_before),

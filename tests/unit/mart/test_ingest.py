@@ -273,6 +273,26 @@ def test_what_a_record_did_that_was_merged_away_is_its_survivors(mart: Mart) -> 
     assert living() == [("v1", "hubspot|contacts|4"), ("v2", "hubspot|contacts|2"), ("v3", "hubspot|contacts|4")]
 
 
+def test_who_survived_a_merge_stays_known_when_the_deletion_is_told_again_without(mart: Mart) -> None:
+    """What has left the recycle bin is told by another question than the merge was."""
+    pull(mart, "contacts", row("1", email="a@b.example"), row("3", email="a@b.example"))
+    later = NOW + timedelta(hours=1)
+    merged, gone = row("1", later, is_deleted=True, merged_into="3"), row("1", later, is_deleted=True)
+
+    def survivor() -> str | None:
+        return next(each["merged_into"] for each in table(mart, "person_record") if each["native_id"] == "1")
+
+    pull(mart, "contacts", gone, run=2)
+    assert survivor() is None
+    clear(mart)
+    assert pull(mart, "contacts", merged, run=3).applied == 1
+    assert "person|hubspot|contacts|1" in {each["key"] for each in table(mart, "dirty")}
+    assert pull(mart, "contacts", gone, run=4).applied == 0
+    assert survivor() == "hubspot|contacts|3"
+    pull(mart, "contacts", row("1", later + timedelta(hours=1), email="a@b.example"), run=5)  # restored
+    assert survivor() is None
+
+
 def test_a_call_that_both_of_two_merged_records_took_part_in_is_the_survivors_once(mart: Mart) -> None:
     call = {"hs_timestamp": "2026-10-30T10:00:00Z", "associations.contacts": ["1", "2"]}
     pull(mart, "calls", row("9", **call))
