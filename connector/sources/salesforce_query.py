@@ -49,6 +49,7 @@ from connector.sources.salesforce_reading import (
     SETTLED_AFTER,
     SHARED,
     TOLD_DELETED,
+    WITHOUT_BIN,
     Habits,
     Reading,
     begin,
@@ -179,11 +180,12 @@ def _asked(
 ) -> Iterator[tuple[Reading, Answer, datetime]]:
     """Ask for the next page of each, and in the same call for what goes with a first page. Gives the queries' answers."""
     new = [reading for reading in group if reading.first_page_at is None]
-    losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
     wished = dict.fromkeys(name for one in (*new, *probed) for name in one.to_describe)
     questions = {id(one): probe.asking(org, one) for one in probed}
-    room = max(0, MAX_SUBREQUESTS - len(group) - len(losing) - sum(map(len, questions.values())))
-    unknown = [name for name in wished if org.remembered(name) is None][:room]
+    room = MAX_SUBREQUESTS - len(group) - sum(map(len, questions.values()))
+    unknown = [name for name in wished if org.remembered(name) is None]
+    losing = _losing(new, probed, room, room - len(unknown))
+    unknown = unknown[: room - len(losing)]
     asked = [
         *(Subrequest(_path(one), is_query=True) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
@@ -202,6 +204,13 @@ def _asked(
         probe.take(reading, [next(extra) for _ in questions[id(reading)]], asked_at)
     for reading, answer in zip(group, answers, strict=False):
         yield reading, answer, asked_at
+
+
+def _losing(new: Sequence[Reading], probed: Sequence[Reading], most: int, room: int) -> list[Reading]:
+    """Whose deletions are asked for now, `most` at most: more than `room` only of those that no query tells. The others wait."""
+    losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
+    sure = [one for one in losing if one not in probed or one.object_type in WITHOUT_BIN]
+    return [*sure, *(one for one in losing if one not in sure)][: min(most, max(room, len(sure)))]
 
 
 def _path(reading: Reading) -> str:

@@ -37,8 +37,9 @@ WITHOUT_DELETION = ("User",)
 SHARED: Mapping[str, str] = {"TaskRelation": "Task", "EventRelation": "Event", "EmailMessageRelation": "EmailMessage"}
 #: No stream reads these by themselves.
 ONLY_SHARED = ("EmailMessage",)
-#: Their deletions are asked for at every read: they know no recycle bin, or are not queried at every read.
-TOLD_DELETED = ("CampaignMember", "OpportunityContactRole", *SHARED)
+#: Their deletions are asked for at every read: they know no recycle bin, or (the others) are not queried at every read.
+WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole", *SHARED)
+TOLD_DELETED = ("Opportunity", "Case", "Campaign", *WITHOUT_BIN)
 #: An object that is not there (an edition, a feature, a permission) is looked for again after this.
 ABSENT_FOR = timedelta(days=1)
 MERGEABLE = ("Lead", "Contact", "Account")

@@ -13,6 +13,7 @@ import responses
 from connector import clock
 from connector.model import Page, Request
 from connector.sources.salesforce import STREAMS
+from connector.sources.salesforce_reading import WITHOUT_BIN
 from tests.unit.sources.salesforce_double import (
     Org,
     Part,
@@ -125,17 +126,35 @@ def test_what_a_long_transaction_holds_back_is_asked_for_again() -> None:
     assert (lows["leads"], lows["cases"]) == ("2026-11-24T13:50:00Z", "2026-11-24T12:30:00Z")
 
 
+@pytest.mark.parametrize("name", ["EmailMessageRelation", "Opportunity", "Case", "Campaign"])
 @responses.activate
 @pytest.mark.usefixtures("noon")
-def test_what_was_deleted_in_a_stream_without_other_news_comes_without_a_query() -> None:
+def test_what_was_deleted_in_a_stream_without_other_news_comes_without_a_query(name: str) -> None:
     gone = {"id": "0CZ1", "deletedDate": "2026-11-24T13:55:00.000+0000"}
     deleted = 200, {"deletedRecords": [gone], "latestDateCovered": "2026-11-24T13:59:00.000+0000"}
-    org = Org(lambda part: deleted if "EmailMessageRelation/deleted/" in path_of(part) else told()(part))
+    org = Org(lambda part: deleted if f"/{name}/deleted/" in path_of(part) else told()(part))
     at = '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T12:00:00Z"}'
     read = pages(org, *[Request(stream, ("Name",), at) for stream in POLLED])
     assert len(org.calls) == 1
     rows = [one for page in read if isinstance(page, Page) for one in page.rows.to_pylist()]
     assert [(one["native_id"], one["is_deleted"]) for one in rows] == [("0CZ1", True)]
+
+
+@responses.activate
+@pytest.mark.usefixtures("noon")
+def test_where_a_call_has_no_room_for_all_deletions_those_that_a_query_tells_wait_for_the_next_read() -> None:
+    """Those of the five that are queried go back a day, too, and what others hide is looked at."""
+    org = Org(told())
+    day = '{"low":"2026-11-24T12:00:00Z","reconciled":"2026-11-23T12:00:00Z"}'
+    hidden = '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T11:00:00Z","hidden":["Name"]}'
+    queried = ("leads", "contacts", "accounts", "tasks", "events")
+    cursors = {stream.name: day if stream.name in queried else hidden for stream in POLLED}
+    read = pages(org, *[Request(stream, ("Name",), cursors[stream.name]) for stream in POLLED])
+    assert [len(call) for call in org.calls] == [25]
+    asked = {path.split("/")[1] for path in org.asked()[0] if "/deleted/" in path}
+    assert asked == {"Lead", "Contact", "Account", "Task", "Event", *WITHOUT_BIN}
+    lows = {page.stream.name: orjson.loads(page.cursor or "")["deleted_low"] for page in read if isinstance(page, Page)}
+    assert (lows["cases"], lows["contact_roles"]) == ("2026-11-24T11:00:00Z", "2026-11-24T13:50:00Z")
 
 
 @responses.activate
