@@ -9,8 +9,6 @@ from tests.e2e import instant
 from tests.e2e.world import World
 
 SALESFORCE = {"system": "salesforce"}
-#: `/updated` does not tell of the second that is under way; what it leaves out comes with the next sync.
-NEWS_SHOWS_AFTER = timedelta(seconds=1)
 #: `/deleted` tells whole minutes.
 DELETION_SHOWS_AFTER = timedelta(seconds=70)
 #: Counted activities of Salesforce: of whom, by the id of the activity itself or of the mail.
@@ -48,7 +46,7 @@ def test_a_shared_activity_belongs_to_each_of_its_people_once_and_follows_its_ch
     mail = _make(synced, "EmailMessage", Subject="Hello", Incoming=True, Status="1", MessageDate=at)
     for kind in ("FromAddress", "CcAddress"):
         _make(synced, "EmailMessageRelation", EmailMessageId=mail, RelationId=second, RelationType=kind)
-    crms.pass_days(NEWS_SHOWS_AFTER.total_seconds() / 86_400)
+    crms.pass_second()
     house.sync()
     after = _counted(synced)
     new = {(person_of[first], meeting), (person_of[second], meeting), (person_of[second], mail)}

@@ -128,6 +128,7 @@ def test_a_task_that_is_refused_goes_to_the_next_owner_of_its_record(synced: Wor
     [(record, owner)] = house.state("SELECT native_id, json_extract(task, '$.owner') FROM outbox WHERE lane = 'task'")
     other = crms.query(f"SELECT Id FROM User WHERE IsActive = true AND Id != '{owner}' LIMIT 1")[0]["Id"]
     crms.tell("act", system="salesforce", action="update", id=record, values={"OwnerId": other})
+    crms.pass_second()
     told = house.run("plan", "--json").json()
     assert [each["why"] for each in told["again"]] == ["refused before: the record has another owner now"]
     assert told["aside"] == 0, house.state("SELECT key, reason FROM quarantine WHERE is_open")
