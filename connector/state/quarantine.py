@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from connector.state.models import Outbox, Quarantine
+from connector.state.outbox import UNDO
 from connector.state.store import State
 
 _MANY = 500
@@ -88,13 +89,20 @@ def requeue(state: State, keys: Sequence[str]) -> tuple[int, int]:
             if row is None or row.status != "quarantined":
                 aside.is_open, replaced = False, replaced + 1
                 continue
-            newer = select(Outbox.id).where(
-                Outbox.system == row.system, Outbox.object_type == row.object_type, Outbox.native_id == row.native_id,
-                Outbox.lane == row.lane, col(Outbox.id) > row.id, col(Outbox.status).in_(_SUCCESSORS),
-            )  # fmt: skip
-            if not row.task and session.exec(newer).first() is not None:
+            if not row.task and _is_replaced(session, row):
                 row.status, replaced = "superseded", replaced + 1
             else:
                 row.status, row.attempt, row.not_before_at, queued = "pending", 0, None, queued + 1
             aside.is_open = False
     return queued, replaced
+
+
+def _is_replaced(session: Session, row: Outbox) -> bool:
+    """Whether a newer change that was sent, or will be, writes the record. What takes a run back is replaced by one of its own
+    fields only: they are frozen, so that newer plans write the record's others beside it."""
+    newer = select(Outbox.fields).where(
+        Outbox.system == row.system, Outbox.object_type == row.object_type, Outbox.native_id == row.native_id,
+        Outbox.lane == row.lane, col(Outbox.id) > row.id, col(Outbox.status).in_(_SUCCESSORS),
+    )  # fmt: skip
+    written = session.exec(newer).all()
+    return any(not row.key.startswith(UNDO) or each.keys() & row.fields.keys() for each in written)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -31,10 +30,10 @@ def aside(record: str, field: str, reason: str = "no phone", kind: str = "value"
     )  # fmt: skip
 
 
-def change(state: State, key: str, status: str, native_id: str = "1", **task: Any) -> None:
+def change(state: State, key: str, status: str, field: str = "Score") -> None:
     row = {
-        "key": key, "run": 1, "system": "crm", "object_type": "Contact", "native_id": native_id, "person": "P", "lane": "score",
-        "fields": {"Score": 1}, "before": {}, "task": task, "reason": "", "expected_version": None, "status": status,
+        "key": key, "run": 1, "system": "crm", "object_type": "Contact", "native_id": "1", "person": "P", "lane": "score",
+        "fields": {field: 1}, "before": {}, "task": {}, "reason": "", "expected_version": None, "status": status,
         "held_because": "", "attempt": 5, "created_at": NOW,
     }  # fmt: skip
     outbox.enqueue(state, [row])
@@ -81,3 +80,12 @@ def test_a_change_that_a_newer_one_replaced_is_not_sent_again(state: State) -> N
     assert quarantine.requeue(state, ["change|old"]) == (0, 1)
     assert [row.key for row in attempts.waiting(state, "crm", NOW, ["score"], limit=9)] == ["new"]
     assert not state.quarantined()
+
+
+@pytest.mark.parametrize(("field", "told"), [("Reasons", (1, 0)), ("Score", (0, 1))])
+def test_what_takes_a_run_back_is_replaced_by_its_own_fields_alone(
+    state: State, field: str, told: tuple[int, int]
+) -> None:
+    change(state, "undo-1", "quarantined")
+    change(state, "beside", "settled", field)
+    assert quarantine.requeue(state, ["change|undo-1"]) == told
