@@ -3,6 +3,9 @@
 A batch is marked in flight before it is sent, in the transaction that keeps what became of the one before the last. Meanwhile the
 last is on its way, so that the system need not wait for our store, nor the store for the system; they still go one after another.
 What a kill leaves in flight, up to two batches, is settled by reading, never by sending it again blindly.
+
+A record that the system chokes on takes the answer to its whole batch with it. So what got no answer again and again goes last and in
+smaller and smaller parts, until it goes alone; what gets none then, where others do, is set aside.
 """
 
 from __future__ import annotations
@@ -16,12 +19,21 @@ from functools import partial
 
 from connector import clock, settlement
 from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
-from connector.model import LANES, Change, Outcome, Result, System, Target
+from connector.model import LANES, Capabilities, Change, Outcome, Result, System, Target
+from connector.plan import batches
 from connector.state import State, attempts, outbox
 
 _ASKED_AT_ONCE = 200
 _AHEAD = 2  # batches in flight: one on its way, and one that follows at once
+#: What got no answer so often goes in parts, each time in so many times as many.
+_DOUBTED_FROM, _PARTS = 2, 8
+#: Our own code for what gets no answer when it is sent alone, where others do.
+NO_ANSWER = "NO_ANSWER"
+_GIVEN_UP_AFTER = 3  # such times
+_NO_ANSWER_HINT = "look at its record in the system, and at what the system does when it is written"
 Admit = Callable[[list[Change]], None]
+#: What the system said of a batch, and why no more is to be sent to it.
+_Heard = tuple[Sequence[Outcome], ConnectorError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,7 @@ class _Sent:
 
     batch: list[Change]
     entries: list[attempts.Entry]
-    outcomes: Future[Sequence[Outcome] | None]
+    outcomes: Future[_Heard | None]
 
 
 @dataclass
@@ -67,13 +79,31 @@ class Dispatch:
     tasks: int = 0
     accesses: dict[str, str] = field(default_factory=dict)
     is_over: bool = False  # the system said so: no more batches
+    silences: dict[str, int] = field(default_factory=dict)  # of what was taken, how often it got no answer, by key
+    silence: ConnectorError | None = None  # what got no answer, though the delivery went on
+    is_silent: bool = False  # the last batch got no answer
+    is_answered: bool = False  # one got one
 
     def take(self, limit: int) -> list[Change]:
         """The next pending changes of the system in the order of delivery: lane by lane, oldest first."""
         lanes = [lane.value for lane in LANES]
         rows = attempts.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit)
         self.entries = {row.key: row for row in rows}
+        heard = attempts.unanswered(self.state, [row.id for row in rows if row.attempt >= _DOUBTED_FROM], NO_ANSWER)
+        self.silences = {row.key: heard[row.id].times for row in rows if row.id in heard}
         return [settlement.as_change(row) for row in rows]
+
+    def batches(self, waiting: Sequence[Change], capabilities: Capabilities) -> Iterator[list[Change]]:
+        """What was taken, cut into what is sent at once; what got no answer again and again comes last and in parts."""
+        yield from batches([change for change in waiting if not self._is_doubted(change)], capabilities)
+        doubted = [change for change in waiting if self._is_doubted(change)]
+        for times in sorted({self.silences[change.key] for change in doubted}):
+            size = max(capabilities.batch_size // _PARTS ** (times - _DOUBTED_FROM + 1), 1)
+            for batch in batches([each for each in doubted if self.silences[each.key] == times], capabilities):
+                yield from (batch[start : start + size] for start in range(0, len(batch), size))
+
+    def _is_doubted(self, change: Change) -> bool:
+        return self.silences.get(change.key, 0) >= _DOUBTED_FROM
 
     def send(self, batches: Iterable[list[Change]], admit: Admit, on_progress: Callable[[int], None]) -> None:
         """Send batches of what was taken. `admit` is called before each, where it may raise.
@@ -102,32 +132,44 @@ class Dispatch:
                     self._wind_up(sent)
                 raise
 
-    def _write(self, batch: list[Change], entries: Sequence[attempts.Entry], admit: Admit) -> Sequence[Outcome] | None:
+    def _write(self, batch: list[Change], entries: Sequence[attempts.Entry], admit: Admit) -> _Heard | None:
         """On the line: send a batch, unless the one before it ended the delivery."""
         if self.is_over:
             return None
         try:
             admit(batch)
             outcomes = self.target.write(batch, partial(attempts.note_receipt, self.state, entries))
-            self.is_over = not _is_complete(batch, outcomes) or _problem(self.system.name, outcomes) is not None
+            is_complete = _is_complete(batch, outcomes)
+            heard = self._heard(batch, outcomes) if is_complete else (outcomes, None)
+            self.is_over = not is_complete or heard[1] is not None
         except BaseException:
             self.is_over = True
             raise
-        return outcomes
+        return heard
+
+    def _heard(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> _Heard:
+        """What the system said, and why no more is sent: a part of what it may choke on may go without an answer, two in a row may
+        not."""
+        problem, is_silent = _problem(self.system.name, outcomes), all(map(_is_unanswered, outcomes))
+        if is_silent and not self.is_silent and all(map(self._is_doubted, batch)):
+            self.silence, problem = problem, None
+            if len(batch) == 1 and self.is_answered and outcomes[0].result is Result.UNKNOWN:
+                outcomes = [replace(outcomes[0], code=NO_ANSWER)]
+        self.is_silent, self.is_answered = is_silent, self.is_answered or not is_silent
+        return outcomes, problem
 
     def _end(self, sent: _Sent, on_progress: Callable[[int], None], following: Sequence[attempts.Entry] = ()) -> None:
         """Keep what became of a batch, and mark those that are sent next. Raises what ends the delivery; then they are not."""
         try:
-            outcomes = sent.outcomes.result()
+            outcomes, problem = sent.outcomes.result() or ((), None)
         except ConnectorError:
             attempts.put_back(self.state, sent.entries)
             raise
-        if outcomes is None or not _is_complete(sent.batch, outcomes):
+        if not _is_complete(sent.batch, outcomes):
             raise SystemFailure(
                 "the adapter did not give one outcome for each change",
                 hint="report this; the changes are kept in flight",
             )
-        problem = _problem(self.system.name, outcomes)
         self._record(sent.batch, outcomes, sent.entries, () if problem else following)
         if problem:
             raise problem
@@ -146,12 +188,27 @@ class Dispatch:
             changes = [settlement.as_change(row) for row in part]
             found = self.target.find(changes)
             outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
+            outcomes = self._given_up(part, outcomes)
             told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
             if told:
                 self._record(*map(list, zip(*told, strict=True)), is_read=True)
             self.results[Result.UNKNOWN] += len(changes) - len(told)
             unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
             attempts.ask_again(self.state, unsure, now + self.ask_again_after)
+
+    def _given_up(self, entries: Sequence[attempts.Entry], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes; what is to be sent again, and got no answer often enough when it went alone, has that for its cause."""
+        heard = attempts.unanswered(
+            self.state, [row.id for row in entries if row.attempt >= self.max_attempts], NO_ANSWER
+        )
+        alone = {row.key for row in entries if row.id in heard and heard[row.id].alone >= _GIVEN_UP_AFTER}
+        text = f"{self.system.name} gives no answer when this is sent, though it does for others"
+        return [
+            replace(each, code=NO_ANSWER, message=text, hint=_NO_ANSWER_HINT)
+            if each.key in alone and each.result is Result.RETRY
+            else each
+            for each in outcomes
+        ]
 
     def _record(
         self,

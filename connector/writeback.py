@@ -22,7 +22,7 @@ from connector.dispatch import Delivered, Dispatch, access_of
 from connector.errors import ConnectorError, Problem, QuotaExhausted
 from connector.model import LANES, Capabilities, Change, Lane, System
 from connector.ownership import Fights, Owner
-from connector.plan import OUTPUTS, Brakes, Plan, batches
+from connector.plan import OUTPUTS, Brakes, Plan
 from connector.rules import did_you_mean
 from connector.section import Duration, Section
 from connector.state import State, outbox, quotas, replans
@@ -177,8 +177,9 @@ def deliver(
         release_mended(state, system, section)
         dispatch.reconcile()
         while (waiting := dispatch.take(capabilities.window)) and not is_stopping():
-            going = takewhile(lambda _: not is_stopping(), batches(waiting, capabilities))
+            going = takewhile(lambda _: not is_stopping(), dispatch.batches(waiting, capabilities))
             dispatch.send(going, admit, on_progress)
+        error = dispatch.silence
     except ConnectorError as problem:
         error = _dated(problem, governor)
     _note_wait(state, system.name, error)

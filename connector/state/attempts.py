@@ -17,7 +17,9 @@ from sqlalchemy import (
     Row,
     Update,
     bindparam,
+    case,
     false,
+    func,
     insert,
     literal,
     or_,
@@ -28,7 +30,7 @@ from sqlalchemy import select as columns
 from sqlmodel import SQLModel, col, select
 
 from connector.state.models import Outbox, Quarantine, Replan, TaskMade
-from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, TASK_LANE, is_due
+from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, TASK_LANE, is_due, parts
 from connector.state.store import State, set_aside
 
 _STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
@@ -108,6 +110,25 @@ class Settlement:
         """Whether there is nothing to say but that the change was accepted."""
         said = (self.result, self.native_id, self.code, self.message, self.hint, self.request_id)
         return said == ("accepted", None, "", "", "", "")
+
+
+class Silence(NamedTuple):
+    """How often a change got no answer, and how often of these it was alone and others got one."""
+
+    times: int
+    alone: int
+
+
+def unanswered(state: State, ids: Sequence[int], alone: str) -> dict[int, Silence]:
+    """Those of these changes, by number, that ever got no answer; `alone` is the code of those that got none alone."""
+    told, found = _DELIVERIES.c, dict[int, Silence]()
+    times_alone = func.sum(case((told.code == alone, 1), else_=0))
+    query = columns(told.outbox, func.count(), times_alone).where(told.result == "unknown").group_by(told.outbox)
+    with state.engine.connect() as connection:
+        for part in parts(ids):
+            rows = connection.execute(query.where(told.outbox.in_(part)))
+            found |= {number: Silence(times, int(times_alone)) for number, times, times_alone in rows}
+    return found
 
 
 def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int) -> list[Entry]:

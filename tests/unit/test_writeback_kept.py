@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from sqlalchemy.event import listen, remove
 from sqlmodel import select
 
+from connector import settlement
+from connector.mart import MartSection, open_mart
 from connector.model import Change, Outcome, Result
 from connector.state import StateSection, freezes, open_state, replans
 from connector.state.models import Freeze, Outbox
@@ -70,3 +73,16 @@ def test_a_change_in_doubt_whose_field_is_frozen_meanwhile_is_not_sent_again_and
     assert statuses(state) == ["settled", "superseded", "settled"], "it was there; it is frozen; it was not there"
     assert crm.fields == {"1": {"Score": 50}, "3": {"Score": 50}}
     assert replans.reasons(state) == {f"crm|Contact|{one}": replans.FROZEN for one in "12"}
+
+
+def test_of_two_changes_of_one_record_that_were_accepted_both_reach_the_observed_values(tmp_path: Path) -> None:
+    """A brake cuts a record's fields in two changes, and a newer change may follow before the first is settled."""
+    state, crm = open_state(StateSection(), tmp_path), Crm()
+    enqueue(state, update(1, 66), replace(update(1), key="beside", fields={"Grade": "A"}))
+    deliver(state, crm)
+    enqueue(state, update(1, 70, 66), run=2)
+    deliver(state, crm)
+    with open_mart(MartSection(), tmp_path) as mart:
+        assert settlement.settle(state, mart, run=2) == 3
+        held = {row["field"]: row["value"] for row in mart.arrow(mart.table("observed")).to_pylist()}
+    assert held == {"Score": "70", "Grade": "A"}

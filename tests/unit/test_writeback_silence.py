@@ -1,0 +1,102 @@
+"""A record that a system chokes on takes the answer to its batch with it: it is found, and holds up nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from connector import writeback
+from connector.dispatch import NO_ANSWER, Delivered
+from connector.errors import SystemUnavailable
+from connector.model import Capabilities, Change, Keep, Outcome, Result, System
+from connector.state import State, StateSection, open_state
+from connector.state.models import Outbox, Quarantine
+from connector.writeback import WritebackSection
+from tests.unit.test_writeback import Crm, Described, call, enqueue, update
+
+LIMITS = Capabilities(batch_size=100, writable=("Contact",), task_targets=("Contact",), mixes_in_batch=False)
+
+
+class Choking(Crm):
+    """Gives no answer to a batch with one of these records in it; with `is_deaf` to none."""
+
+    bad: tuple[str, ...] = ()
+    is_deaf = False
+
+    def write(self, changes: Sequence[Change], keep: Keep) -> list[Outcome]:
+        if self.is_deaf or any(change.native_id in self.bad for change in changes):
+            self.writes.append([change.key for change in changes])
+            return [Outcome(change.key, Result.UNKNOWN, message="internal error") for change in changes]
+        return super().write(changes, keep)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return open_state(StateSection(), tmp_path)
+
+
+def deliver(state: State, crm: Crm) -> Delivered:
+    system = System("crm", "crm", source=Described(), target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
+    return writeback.deliver(state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: False)
+
+
+def left(state: State) -> dict[str, str]:
+    with state.session() as session:
+        rows = session.exec(select(Outbox).where(Outbox.status != "settled")).all()
+        return {row.native_id: row.status for row in rows}
+
+
+def test_a_record_that_a_system_chokes_on_goes_alone_in_the_end_and_is_set_aside_with_its_cause(state: State) -> None:
+    crm = Choking()
+    crm.bad = ("37",)
+    enqueue(state, *map(update, range(150)))
+    for number in range(7):
+        enqueue(state, update(1000 + number), run=2 + number)  # there is always somebody else
+        delivered = deliver(state, crm)
+    assert left(state) == {"37": "quarantined"}
+    assert {len(batch) for batch in crm.writes if "f37:None>50" in batch} == {100, 12, 1}
+    assert delivered.error is None
+    with state.session() as session:
+        [aside] = session.exec(select(Quarantine)).all()
+    assert (aside.code, aside.record, aside.is_open) == (NO_ANSWER, "crm|Contact|37", True)
+    assert "though it does for others" in aside.reason
+
+
+def test_two_of_them_side_by_side_are_found_one_after_the_other(state: State) -> None:
+    crm = Choking()
+    crm.bad = ("5", "6")
+    enqueue(state, *map(update, range(20)), *map(call, range(6, 9)))
+    for number in range(14):
+        enqueue(state, update(1000 + number), run=2 + number)
+        deliver(state, crm)
+    assert set(left(state).values()) == {"quarantined"}
+    assert set(left(state)) == {"5", "6"}
+    assert sorted(crm.tasks) == ["task7", "task8"]
+
+
+def test_what_a_system_chokes_on_is_told_while_the_others_go(state: State) -> None:
+    crm = Choking()
+    crm.bad = ("37",)
+    enqueue(state, *map(update, range(100)))
+    assert [deliver(state, crm).accepted for _ in range(2)] == [0, 0]
+    delivered = deliver(state, crm)
+    assert (delivered.accepted, delivered.unknown) == (88, 12)
+    assert isinstance(delivered.error, SystemUnavailable)
+
+
+def test_a_system_that_answers_nobody_is_not_asked_part_by_part_and_sets_nothing_aside(state: State) -> None:
+    crm = Choking()
+    crm.is_deaf = True
+    enqueue(state, *map(update, range(100)))
+    for _ in range(12):
+        before = len(crm.writes)
+        assert isinstance(deliver(state, crm).error, SystemUnavailable)
+        assert len(crm.writes) - before <= 3
+    assert "quarantined" not in left(state).values()
+    crm.is_deaf = False
+    deliver(state, crm)
+    deliver(state, crm)
+    assert left(state) == {}
