@@ -160,6 +160,7 @@ OUTPUTS: Mapping[str, str] = {
     "reasons": "connector_reasons",
     "person_id": "connector_person_id",
 }
+OWN = (*OUTPUTS.values(), properties.TASK_KEY)
 
 THREADS = 4
 PAGES_AHEAD = 8
@@ -226,7 +227,7 @@ class HubSpotSource:
             case "owners":
                 return events.owners(self._api, request, horizons)
             case _:
-                return objects.read(self._api, request, horizons)
+                return objects.read(self._api, request, horizons, OWN)
 
 
 def _ms(duration: timedelta) -> int:

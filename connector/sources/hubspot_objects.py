@@ -8,12 +8,15 @@ everything is listed anew (`hubspot_refresh`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
+from connector.errors import MissingPermission, RecordRejected
 from connector.model import Page, Request, Stream
 from connector.sources import hubspot_associations as associations
 from connector.sources import hubspot_search as search
@@ -32,10 +35,12 @@ PAGES_AHEAD = 10
 ASSOCIATED = "associations."
 #: Objects whose records can be merged.
 MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
+#: What reading asks for by itself, and does without.
+TOLERATED = (MERGED, search.BY_ID)
 
 
-def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
-    """One stream of CRM objects, from its cursor to its present end."""
+def read(api: Api, request: Request, horizons: Horizons, own: Collection[str] = ()) -> Iterator[Page]:
+    """One stream of CRM objects, from its cursor to its present end. `own`: properties that we write, and may not be there yet."""
     stream = request.stream
     start = search.position(request.cursor)
     wanted = Wanted(stream.object_type, properties(request), stream.cursor_field)
@@ -43,7 +48,41 @@ def read(api: Api, request: Request, horizons: Horizons) -> Iterator[Page]:
     linked = [
         to_type for to_type in associations.OF.get(stream.object_type, ()) if ASSOCIATED + to_type in request.fields
     ]
-    yield from last_is_done(_page(api, stream, linked, block) for block in _blocks(found))
+    asked = set(wanted.properties) - {stream.modified_by, *TOLERATED, *own}
+    shown = Shown(api, stream.object_type, asked, start.hidden)
+    yield from last_is_done(_page(api, stream, linked, block, shown) for block in _blocks(found))
+
+
+class Shown:
+    """Which of the properties that are asked for the portal has and shows.
+
+    An answer holds all that were asked for, unset ones as null; a property that is archived, or that our scopes do not reach, it just
+    leaves out: that must not look like a value that is not there. Looked up among the definitions where an answer lacks one.
+    """
+
+    def __init__(self, api: Api, object_type: str, asked: Collection[str], hidden: Sequence[str]) -> None:
+        self._api, self._object_type, self._asked = api, object_type, frozenset(asked)
+        self._known: frozenset[str] | None = None
+        self.hidden = tuple(hidden)
+        self.is_back = False  # one that was hidden is shown
+
+    def look(self, records: Sequence[Record]) -> None:
+        """Look at an answer's first record."""
+        if not records:
+            return
+        missing = self._asked - orjson.loads(bytes(records[0].properties)).keys()
+        if missing and self._known is None:
+            self._known = self._defined()
+        hidden = tuple(sorted(missing - (self._known or frozenset())))
+        self.is_back |= not set(self.hidden) <= set(hidden)
+        self.hidden = hidden
+
+    def _defined(self) -> frozenset[str]:
+        """The properties that there are; where we may not know them, nothing is taken to be hidden."""
+        try:
+            return frozenset(str(each["name"]) for each in self._api.properties(self._object_type))
+        except (MissingPermission, RecordRejected):
+            return self._asked
 
 
 def _found(api: Api, request: Request, wanted: Wanted, start: Position, horizons: Horizons) -> Iterator[Found]:
@@ -79,7 +118,7 @@ def last_is_done(pages: Iterable[Page]) -> Iterator[Page]:
             yield held
         held = page
     if held is not None:
-        yield Page(held.stream, held.rows, held.cursor, done=True, malformed=held.malformed, total=held.total)
+        yield replace(held, done=True)
 
 
 def _blocks(pages: Iterable[Found]) -> Iterator[list[Found]]:
@@ -97,18 +136,23 @@ def _blocks(pages: Iterable[Found]) -> Iterator[list[Found]]:
         yield block
 
 
-def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[Found]) -> Page:
+def _page(api: Api, stream: Stream, linked: Sequence[str], block: Sequence[Found], shown: Shown) -> Page:
     records = [record for page in block for record in page.records]
-    is_archived = block[-1].is_archived
+    is_archived, at = block[-1].is_archived, block[-1].position
+    if not is_archived:
+        shown.look(records)
+    # what is shown again is read anew of all: it may have changed meanwhile
+    at = replace(at, hidden=shown.hidden, refreshed_ms=0 if shown.is_back else at.refreshed_ms)
     native = _natives(api, stream.object_type, () if is_archived else linked, records)
     vanished = [each for page in block for each in page.vanished]
     return Page(
         stream,
         _rows(stream, records, native, vanished, is_archived=is_archived),
-        str(block[-1].position),
+        str(at),
         done=False,
         malformed=tuple(reason for page in block for reason in page.malformed),
         total=block[0].total,
+        hidden=shown.hidden,
     )
 
 

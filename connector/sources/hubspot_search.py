@@ -107,6 +107,7 @@ class Position:
     deletes_ms    when the archived records were read last
     refreshed_ms  when everything was listed last
     listing, searching, archiving, refreshing   what goes on after a kill
+    hidden        properties that were asked for and that the portal did not show
     """
 
     read_ms: int = 0
@@ -117,9 +118,10 @@ class Position:
     searching: Going | None = None
     archiving: Going | None = None
     refreshing: Going | None = None
+    hidden: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return orjson.dumps({name: value for name, value in asdict(self).items() if value is not None}).decode()
+        return orjson.dumps({name: value for name, value in asdict(self).items() if value not in (None, ())}).decode()
 
 
 @dataclass(frozen=True, slots=True)

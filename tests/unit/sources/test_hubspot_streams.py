@@ -40,6 +40,15 @@ class Listed:
 
     def __init__(self, records: list[Any], linked: dict[str, list[Json]] | None = None) -> None:
         self.records, self.linked, self.asked = records, linked or {}, []
+        self.known = ["dealname", "email", "jobtitle", "lastmodifieddate"]
+        self.looks = 0
+
+    def properties(self, object_type: str) -> list[Json]:
+        self.looks += 1
+        return [{"name": name} for name in self.known]
+
+    def search(self, *_: Any, **__: Any) -> Listing:
+        return page_of({"results": self.records})
 
     def listed(self, *_: Any, **__: Any) -> Listing:
         return page_of({"results": self.records})
@@ -85,6 +94,31 @@ def test_an_association_that_was_not_told_does_not_look_like_one_that_is_not_the
         read(portal, "contacts", "associations.companies")
     told["errors"] = [{"category": "OBJECT_NOT_FOUND"}]
     assert rows_of(read(portal, "contacts", "associations.companies"))[0]["native"]["associations.companies"] == []
+
+
+def test_a_property_that_the_portal_leaves_out_is_named_until_it_is_shown_and_then_everything_is_read_anew() -> None:
+    shown = contact("1", email="a@b.example", jobtitle=None)
+    portal = Listed([shown])
+
+    def after(cursor: str | None) -> Page:
+        request = Request(STREAMS["contacts"], ("email", "jobtitle", "their_score", "connector_score"), cursor)
+        [page] = objects.read(portal, request, HORIZONS, ("connector_score",))  # type: ignore[arg-type]
+        return page
+
+    portal.known.append("their_score")  # not in the answer, but the portal has it: there is no value
+    assert (after(None).hidden, portal.looks) == ((), 1)
+    portal.known.remove("their_score")
+    first = after(None)
+    assert first.hidden == ("their_score",)
+    portal.records = []
+    quiet = after(first.cursor)
+    assert (quiet.hidden, portal.looks) == (("their_score",), 2)
+    assert orjson.loads(quiet.cursor or "")["refreshed_ms"] != 0
+    shown["properties"]["their_score"] = "7"
+    portal.records = [shown]
+    back = after(quiet.cursor)
+    assert (back.hidden, orjson.loads(back.cursor or "")["refreshed_ms"]) == ((), 0)
+    assert "hidden" not in orjson.loads(back.cursor or "")
 
 
 def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:
