@@ -179,11 +179,20 @@ def _windows(
 
 
 def _parts(fetches: Mapping[str, Fetch], going: Unfinished) -> Iterator[tuple[Part, Unfinished | None]]:
-    """Every call's events in a window from where it stands, and where the next call goes on; None after the last one."""
-    place, after = going.place, going.after
+    """Every call's events in a window from where it stands, and where the next call goes on; None after the last one.
+
+    Where the place that a kill left is refused, since nobody says how long it is good for, the window is read anew.
+    """
+    place, after, is_kept = going.place, going.after, going.after is not None
     while place < len(going.kinds):
-        part = fetches[going.kinds[place]](going.start_ms, going.end_ms, after)
-        after = part.after
+        try:
+            part = fetches[going.kinds[place]](going.start_ms, going.end_ms, after)
+        except RecordRejected:
+            if not is_kept:
+                raise
+            place, after, is_kept = 0, None, False
+            continue
+        after, is_kept = part.after, False
         place += after is None
         yield part, replace(going, place=place, after=after) if place < len(going.kinds) else None
 
@@ -263,7 +272,10 @@ def _submissions(
         except RecordRejected as error:
             if error.code == FORM_TYPE_NOT_ALLOWED:
                 return
-            raise
+            if not going or going is not resumes:
+                raise
+            going = {}  # the place that a kill left is not good any more
+            continue
         if not going:
             down_to_ms = looked_back_ms(at.read_ms, at.settled_ms, horizons) if at else 0
             going = {"form": guid, "begun_ms": horizons.begun_ms(), "down_to_ms": down_to_ms}

@@ -315,6 +315,30 @@ def test_submissions_can_be_resumed_from_the_cursor_of_any_page() -> None:
         assert resumed[-1].cursor == pages[-1].cursor
 
 
+@pytest.mark.parametrize("read", [email_pages, form_pages])
+def test_a_place_that_a_kill_left_and_that_is_refused_is_read_from_its_beginning(read: Any) -> None:
+    class Forgetful(Events):
+        refuses = False
+
+        def get(self, path: str, **params: Any) -> Json:
+            if self.refuses and {"offset", "after"} & params.keys():
+                self.refuses = False
+                raise RecordRejected("bad offset", code="VALIDATION_ERROR")
+            return super().get(path, **params)
+
+    api = Forgetful([NOW_MS - days * DAY_MS for days in range(1, 8)])
+    whole = read(api, None)
+    api.refuses = True
+    resumed = read(api, whole[1].cursor)
+    assert not api.refuses
+    assert {row["native_id"] for row in rows_of(whole[:2] + resumed)} == {row["native_id"] for row in rows_of(whole)}
+    assert resumed[-1].cursor == whole[-1].cursor
+    api.get = lambda *_, **__: (_ for _ in ()).throw(RecordRejected("no", code="OTHER"))  # type: ignore[method-assign]
+    for cursor in (None, whole[1].cursor):
+        with pytest.raises(RecordRejected):
+            read(api, cursor)
+
+
 def test_a_form_that_shows_no_submissions_does_not_stop_the_others() -> None:
     api = Events([NOW_MS - DAY_MS])
     api.refused.add("f1")
