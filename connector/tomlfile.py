@@ -49,6 +49,8 @@ def read(file: Path, *, needs_secrets: bool = True) -> TomlFile:
         raise ConfigError(
             [Problem("", f"is not valid TOML: {problem}", "", file.name, int(line.group(1)) if line else None)]
         ) from None
+    except RecursionError:
+        raise ConfigError([Problem("", "is not valid TOML: it is nested too deep", "", file.name)]) from None
 
 
 @dataclass

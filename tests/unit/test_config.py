@@ -142,7 +142,7 @@ def test_a_model_that_is_written_must_exist(tmp_path: Path) -> None:
     assert "default" in said(tmp_path, STARTER + '\n[writeback]\nmodel = "defautl"\n')["writeback.model"]
 
 
-@pytest.mark.parametrize("text", ["[systems\n", "a = = 1", "x = {", "\x00"])
+@pytest.mark.parametrize("text", ["[systems\n", "a = = 1", "x = {", "\x00", "a = " + "[" * 100_000])
 def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     found = problems(tmp_path, text)
     assert "not valid TOML" in found[0].what
