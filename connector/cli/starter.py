@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pycountry
 
+from connector.http import safe_url
 from connector.section import duration
 
 #: What stands in the file until the real one is given.
@@ -89,7 +90,7 @@ def url(answer: str) -> str:
     found = re.fullmatch(r"(https?://)([\w-]+(?:\.[\w-]+)+|localhost)(:\d+)?(?:/\S*)?", given)
     if found is None:
         raise ValueError("an address such as https://acme.my.salesforce.com, please")
-    return found[1] + re.sub(_BROWSERS, ".my.salesforce.com", found[2]) + (found[3] or "")
+    return safe_url(found[1] + re.sub(_BROWSERS, ".my.salesforce.com", found[2]) + (found[3] or ""))
 
 
 def region(answer: str) -> str:

@@ -70,3 +70,9 @@ def test_an_address_that_is_still_to_be_given_is_said(tmp_path: Path) -> None:
 )
 def test_the_address_that_a_browser_shows_is_as_good(given: str, meant: str) -> None:
     assert starter.url(given) == meant
+
+
+@pytest.mark.parametrize("given", ["not an address", "http://acme.my.salesforce.com"])
+def test_an_address_that_check_would_refuse_is_asked_for_again(given: str) -> None:
+    with pytest.raises(ValueError, match="https://"):
+        starter.url(given)
