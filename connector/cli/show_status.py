@@ -69,6 +69,9 @@ def _said(run: Run, *, is_cut: bool) -> str:
         said = said | {"enqueued": said.get("planned")}
     words = _SAID | ({"enqueued": "change"} if said.get("enqueued") == 1 else {})
     parts = [f"{said[name]:,} {word}" for name, word in words.items() if said.get(name)]
+    accepted = sum(each["accepted"] for each in said.get("delivered", ()))
+    if accepted and not said.get("enqueued"):
+        parts.append(f"{accepted:,} that waited written")
     if failures := list(said.get("failures", ())):
         parts.append(f"[red]left out: {escape(', '.join(failures[:3]))}{', …' if len(failures) > 3 else ''}[/red]")
     return " · ".join(parts) or "nothing new"

@@ -94,3 +94,14 @@ def test_one_change_is_no_changes(tmp_path: Path, capsys: pytest.CaptureFixture[
     state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 2, "enqueued": 1})
     show_status.show_status(status(state, NOW), ["crm"])
     assert "2 pulled · 1 change\n" in capsys.readouterr().out
+
+
+def test_a_run_that_only_delivers_what_was_held_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = open_state(StateSection(), tmp_path)
+    run = state.start_run("apply", NOW, "")
+    delivered = [{"system": "crm", "accepted": 9}, {"system": "other", "accepted": 0}]
+    state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 0, "enqueued": 0, "delivered": delivered})
+    show_status.show_status(status(state, NOW), ["crm"])
+    said = capsys.readouterr().out
+    assert "9 that waited written" in said
+    assert "nothing new" not in said
