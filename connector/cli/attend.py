@@ -85,7 +85,8 @@ def unfreeze(
     """Let the next sync write frozen fields again."""
     if not records and not everything:
         raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
-    count = freezes.end(open_books(config).state, None if everything else records or [], clock.now())
+    keys = [each if "|" in each else "|".join(each.split()) for each in records or []]  # as `explain` shows them, too
+    count = freezes.end(open_books(config).state, None if everything else keys, clock.now())
     if records and not count:
         raise ConnectorError(
             "nothing of that is frozen", hint="`connector status` shows what is, and names its records"
@@ -93,4 +94,4 @@ def unfreeze(
     if as_json:
         print_json({"released": count})
         return
-    tell(ok(f"{count} field{'' if count == 1 else 's'} released; the next sync compares them"))
+    tell(ok(f"{count:,} field{'' if count == 1 else 's'} released; the next sync compares them"))

@@ -162,7 +162,7 @@ def apply(
     as_json: JsonOption = False,
     wait: WaitOption = 0.0,
 ) -> None:
-    """Write a saved plan, as far as what it was made from still holds; the records that drifted are refused by name."""
+    """Write a saved plan, as far as what it was made from still holds by the last pull; records that drifted are refused by name."""
     if held and (file is not None or force):
         beside = f"the plan {file}" if file is not None else "--force"
         raise typer.BadParameter(
@@ -180,7 +180,7 @@ def apply(
         summary = Summary(moment.run, failures=failures)
         if saved is None:
             lifted = writeback.lift(setup.state)
-            tell(f"{lifted} held change{'' if lifted == 1 else 's'} let go", to=err)
+            tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
         else:
             frozen = [row.key for row in freezes.active(setup.state, moment.now)]
             written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
@@ -201,12 +201,16 @@ def apply(
 
 def run(
     config: ConfigOption = CONFIG,
-    once: Annotated[bool, typer.Option("--once", help="End after the first sync; for trying a schedule out.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the first sync, with its exit code; for trying a schedule out.")
+    ] = False,
 ) -> None:
     """Sync on schedule until SIGTERM. The configuration is read anew before every run; a broken one keeps the last good one."""
     service = _Service(config, once)
     with stopping_on_signals() as stop:
         service.serve(stop)
+    if once and service.code:
+        sys.exit(service.code)
 
 
 def _said(schedule: ScheduleSection) -> str:
@@ -218,7 +222,7 @@ class _Service:
     """The scheduled service: its last good configuration, and one run after another."""
 
     def __init__(self, file: Path, is_once: bool) -> None:
-        self.file, self.is_once, self.runs = file, is_once, 0
+        self.file, self.is_once, self.runs, self.code = file, is_once, 0, 0
         self.written, self.told = _written(file), ""
         self.config, self.setup = open_house(file)
         self.schedule = self.config.schedule
@@ -258,9 +262,12 @@ class _Service:
             summary = _sync(self.config, self.setup, stop, full=full, is_file_broken=is_broken)
             tell(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
+            self.code = 0 if stop.is_asked() else summary.exit_code
         except Busy as problem:
+            self.code = problem.exit_code
             tell(f"[yellow]![/yellow] {escape(str(problem))}: this run is left out", to=err)
         except ConnectorError as problem:
+            self.code = problem.exit_code
             report_error(problem)
         finally:
             self.setup.state.close()  # between two runs nothing is held that somebody may want to restore
