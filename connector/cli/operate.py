@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,7 +163,7 @@ def apply(
     as_json: JsonOption = False,
     wait: WaitOption = 0.0,
 ) -> None:
-    """Write a saved plan, as far as what it was made from still holds by the last pull; records that drifted are refused by name."""
+    """Write a saved plan, as far as what it was made from still holds: reads first; records that drifted are refused by name."""
     if held and (file is not None or force):
         beside = f"the plan {file}" if file is not None else "--force"
         raise typer.BadParameter(
@@ -178,25 +179,40 @@ def apply(
         pipeline.connected(setup) as (systems, failures),
     ):
         summary = Summary(moment.run, failures=failures)
+        progress = replace(hooks, is_stopping=stop.is_asked)
         if saved is None:
             lifted = writeback.lift(setup.state)
             tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
         else:
-            frozen = [row.key for row in freezes.active(setup.state, moment.now)]
-            written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
-            with setup.mart() as mart:
-                kept, refused = planfile.still_holding(saved, mart, frozen=frozen, written=written, is_forced=force)
-            if force:
-                writeback.lift(setup.state)
-            summary.add(kept, writeback.enqueue(setup.state, kept, run=moment.run, now=moment.now))
+            summary.pulled = pull_step(setup, systems, moment, progress)
+            if not stop.is_asked():
+                refused = _take(setup, saved, summary, systems.keys() - summary.pulled.failures.keys(), is_forced=force)
         summary.held = Counter(outbox.held(setup.state))
-        summary.delivered = deliver(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
+        summary.delivered = deliver(setup, systems, moment, progress)
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     for line in refused[:_FEW]:
         tell(f"[yellow]![/yellow] {escape(line)}", to=err)
     if len(refused) > _FEW:
         tell(f"  … {len(refused) - _FEW:,} more records left out (--json names them)", to=err)
     _end(summary, as_json, refused=refused)
+
+
+def _take(
+    setup: Setup, saved: planfile.Saved, summary: Summary, read: Collection[str], *, is_forced: bool
+) -> list[str]:
+    """Bring what still holds of a saved plan into the outbox; `read`: the systems that were read just now. Returns what is left
+    out, a line each."""
+    now = clock.now()
+    frozen = [row.key for row in freezes.active(setup.state, now)]
+    written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
+    with setup.mart() as mart:
+        kept, refused = planfile.still_holding(
+            saved, mart, read=read, frozen=frozen, written=written, is_forced=is_forced
+        )
+    if is_forced:
+        writeback.lift(setup.state)
+    summary.add(kept, writeback.enqueue(setup.state, kept, run=summary.run, now=now))
+    return refused
 
 
 def run(

@@ -264,6 +264,7 @@ def connect(name: str, options: SalesforceOptions) -> System:
         calls=lambda: session.calls,
         close=session.close,
         governor=pacing,
+        count_calls=partial(salesforce_writing.count_calls_of, org, bulk_from=options.bulk_write_from),
     )
 
 

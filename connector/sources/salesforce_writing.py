@@ -33,6 +33,13 @@ def count_calls(batches: Sequence[Sequence[Change]], bulk_from: int) -> int:
     return sent + any(change.task is None for batch in batches for change in batch)
 
 
+def count_calls_of(org: Org, batches: Sequence[Sequence[Change]], bulk_from: int) -> int:
+    """The same over this connection: where reading has told the fields' types, they are not asked for."""
+    types = {change.object_type for batch in batches for change in batch if change.task is None}
+    is_told = bool(types) and all(org.remembered(name) for name in {*types, *collections.WHO})
+    return count_calls(batches, bulk_from) - is_told
+
+
 def count_waiting(batches: Sequence[Sequence[Change]], bulk_from: int) -> int:
     """How many more calls `write` makes at most to ask whether jobs are done."""
     return sum(len(bulk.WAITS_S) + bulk.EARLY_ASKS - 1 for batch in batches if bulk.is_job(batch, bulk_from))

@@ -259,7 +259,7 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
 
 def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]], purged: Purged) -> list[str]:
     """Where a house that went through everything differs from one that has just read it all, and knows those who were purged."""
-    gone = {values["key"] for values in fresh.values() if purged.has(values["key"], values)}
+    gone = purged.records | {values["key"] for values in fresh.values() if purged.has(values["key"], values)}
     fresh = {
         key: values
         for key, values in fresh.items()

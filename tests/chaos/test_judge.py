@@ -258,8 +258,9 @@ def test_a_house_that_knows_otherwise_than_a_fresh_one_is_told_by_key_and_field(
         **record("c"),
         **record("d", email="bob@x.de"),
         "activity v2": {"key": "v2", "record": "d"},
+        "activity v3": {"key": "v3", "record": "deleted since"},
     }
-    assert unlike(ours, fresh, Purged(emails={"bob@x.de"})) == [
+    assert unlike(ours, fresh, Purged(records={"deleted since"}, emails={"bob@x.de"})) == [
         "activity v1: only in ours", "person_record b: only in ours", "person_record c: only in a fresh house",
         "person_record a title: 'VP' here, 'Buyer' in a fresh house",
     ]  # fmt: skip

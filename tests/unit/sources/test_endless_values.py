@@ -53,6 +53,9 @@ def test_an_endless_email_out_of_hubspot() -> None:
             rows = [{"id": i, "properties": {"firstname": n, "email": e}} | stamps for i, n, e in people]
             return page_of({"results": rows})
 
+        def properties(self, _: str) -> list[dict[str, str]]:
+            return [{"name": "hs_merged_object_ids"}, {"name": "lastmodifieddate"}]
+
     horizons = Horizons(lambda: 1_800_000_000_000, 30_000, 3_600_000, 86_400_000)
     portal: Any = Portal()
     pages = list(hubspot_objects.read(portal, Request(stream, ("firstname", "email")), horizons))
