@@ -180,13 +180,12 @@ def apply(
     ):
         summary = Summary(moment.run, failures=failures)
         progress = replace(hooks, is_stopping=stop.is_asked)
+        summary.pulled = pull_step(setup, systems, moment, progress)
         if saved is None:
             lifted = writeback.lift(setup.state)
             tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
-        else:
-            summary.pulled = pull_step(setup, systems, moment, progress)
-            if not stop.is_asked():
-                refused = _take(setup, saved, summary, systems.keys() - summary.pulled.failures.keys(), is_forced=force)
+        elif not stop.is_asked():
+            refused = _take(setup, saved, summary, systems.keys() - summary.pulled.failures.keys(), is_forced=force)
         summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, moment, progress)
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
