@@ -10,13 +10,13 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from connector import clock
 from connector.errors import ConnectorError, MartError, StateError
-from connector.mart import MartSection, files, open_mart
+from connector.mart import Mart, MartSection, files, open_mart
 from connector.state import State, StateSection, open_state
 from connector.state import erasure as kept
 from connector.steps import pair, purge
@@ -106,9 +106,9 @@ def find(setup: Setup, folder: Path) -> Path:
 def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
     """Put the pair of a backup in the stores' place; to be called with the lease held.
 
-    The present pair is kept beside it as a backup of its own, and who was purged since is purged from the restored pair. Returns where
-    the present pair went, and how many records were purged. Raises MartError when the two copies do not belong together,
-    ConnectorError when they are not there; nothing is touched then.
+    The present pair is kept beside it as a backup of its own, and who was purged since is purged from the restored pair before that
+    takes its place. Returns where the present pair went, and how many records were purged. Raises MartError when the two copies do not
+    belong together, ConnectorError when they are not there; nothing is touched then.
     """
     folder = find(setup, folder)
     state_file, mart_file = _files(setup)
@@ -121,6 +121,8 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
             (scratch / name).chmod(0o600)
         fresh = _checked(scratch)
         kept.carry(fresh, kept.carried(setup.state))
+        with _mart_in(scratch) as mart:
+            purged = purge.enforce(fresh, mart, scratch / MART)
         former = _set_aside(setup, clock.now())
         for each in kept.backups(setup.state):
             kept.keep_backup(fresh, Path(each.path), now=each.made_at, pair=each.pair, generation=each.generation)
@@ -129,7 +131,7 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
         _put(scratch / MART, mart_file, former)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return former, purge.enforce(setup)
+    return former, purged
 
 
 def _put(new: Path, target: Path, former: Path) -> None:
@@ -149,7 +151,7 @@ def _put(new: Path, target: Path, former: Path) -> None:
 def _checked(scratch: Path) -> State:
     try:
         state = open_state(StateSection.model_validate({"path": STATE}), scratch)
-        with open_mart(MartSection.model_validate({"path": MART}), scratch) as mart:
+        with _mart_in(scratch) as mart:
             pair.check(state, mart)
     except MartError as problem:
         raise MartError(
@@ -158,6 +160,10 @@ def _checked(scratch: Path) -> State:
     except StateError as problem:
         raise StateError(f"the backup cannot be used: {problem}", hint="take another one") from problem
     return state
+
+
+def _mart_in(scratch: Path) -> AbstractContextManager[Mart]:
+    return open_mart(MartSection.model_validate({"path": MART}), scratch)
 
 
 def _set_aside(setup: Setup, now: datetime) -> Path:

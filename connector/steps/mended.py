@@ -13,7 +13,7 @@ from connector.mart.ingest import Group, ingest
 from connector.model import Stream
 from connector.state import State, quarantine
 from connector.state.models import Quarantine
-from connector.steps import asides, suppress
+from connector.steps import asides, purge, suppress
 from connector.steps.setup import Connected, Moment, Setup
 
 
@@ -66,6 +66,8 @@ def _merge(setup: Setup, mart: Mart, connected: Connected, stream: Stream, store
         rows, connected.mappings[stream.name], system=connected.name, region=setup.region, outputs=(), now=moment.now
     )
     mapped = suppress.load(setup.state).without(mapped, stream.kind)
+    if mapped.kept_out:
+        purge.forget(setup.state, mart, mapped.kept_out)
     group = Group(connected.name, stream.name, stream.kind, (mapped,), size, 0, None)
     ingest(mart, group, run=moment.run, now=moment.now)
     odd = asides.found(connected.name, stream, (), (mapped,), moment.now)

@@ -168,7 +168,9 @@ def resume(setup: Setup) -> list[tuple[Receipt, Path]]:
         removed = {place: counts for place, counts in row.counts.items() if place != state_erasure.OPEN}
         receipt = Receipt(row.id, row.at, row.by, row.hashes, removed)
         hashes = state_erasure.suppressions(setup.state, purge=row.id)
-        ended.append((receipt, _remove(setup, _kept_out(setup, hashes), receipt)))
+        with setup.mart() as mart:
+            whom = _kept_out(setup.state, mart, hashes)
+        ended.append((receipt, _remove(setup, whom, receipt)))
     return ended
 
 
@@ -199,47 +201,44 @@ def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
     return file
 
 
-def enforce(setup: Setup) -> int:
-    """Remove everybody on the suppression list from the stores (after an older pair was restored). Returns how many records."""
-    hashes = state_erasure.suppressions(setup.state)
+def enforce(state: State, mart: Mart, file: Path) -> int:
+    """Remove everybody on the suppression list from a pair, whose mart is to be closed after it. Returns how many records."""
+    hashes = state_erasure.suppressions(state)
     if not hashes:
         return 0
-    whom = _kept_out(setup, hashes)
+    whom = _kept_out(state, mart, hashes)
     if not whom.records:
         return 0
-    state_erasure.erase(setup.state, whom.records, whom.subjects)
-    with setup.mart() as mart:
-        with mart.transaction():
-            erasure.erase_in(mart, whom.records, whom.subjects)
-        files.rewrite(mart.connection, setup.mart_file)
-    state_erasure.compact(setup.state)
+    state_erasure.erase(state, whom.records, whom.subjects)
+    with mart.transaction():
+        erasure.erase_in(mart, whom.records, whom.subjects)
+    files.rewrite(mart.connection, file)
+    state_erasure.compact(state)
     return len(whom.records)
 
 
 def forget(state: State, mart: Mart, keys: Sequence[str]) -> None:
     """Remove what is held of records that are kept out, and of those that were merged into them: they were taken in before anything
-    told whose they are."""
-    record, members, asked = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership"), _held(keys)
-    rows = mart.arrow(record.semi_join(asked, record.key == asked.record).select("key"))
-    known = [str(key) for key in rows["key"].to_pylist()]
-    if not known:
-        return
+    told whose they are. Of some there is an activity alone: it came before its record."""
+    members, asked = mart.table("membership"), _held(keys)
     theirs = members.semi_join(asked, members.key == asked.record).select("owner_id").distinct()
     others = members.anti_join(asked, members.key == asked.record).select("owner_id").distinct()
     alone = [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
-    known += _departed(mart, known, ())
+    known = [*keys, *_departed(mart, list(keys), ())]
     state_erasure.erase(state, known, alone)
     with mart.transaction():
         erasure.erase_in(mart, known, alone)
 
 
-def _kept_out(setup: Setup, hashes: Collection[str]) -> Person:
-    """Those in the mart whose records are on the suppression list, as one."""
-    key = state_erasure.key_of(setup.state)
-    with setup.mart() as mart:
-        record, members = mart.table(tables.record_table(Kind.PERSON)), mart.table("membership")
-        rows = mart.arrow(record.select("key").left_join(members.select("key", "owner_id"), "key")).to_pylist()
-    found = [row for row in rows if state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes]
+def _kept_out(state: State, mart: Mart, hashes: Collection[str]) -> Person:
+    """Those whose records are on the suppression list, as one: also a record of which an activity alone is there."""
+    key, members = state_erasure.key_of(state), mart.table("membership")
+    told = [mart.table(name).select(key="record") for name in ("activity", "identifier", "observed")]
+    named = ibis.union(mart.table(tables.record_table(Kind.PERSON)).select("key"), *told, distinct=True)
+    rows = mart.arrow(named.left_join(members.select("key", "owner_id"), "key")).to_pylist()
+    found = [
+        row for row in rows if row["key"] and state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes
+    ]
     return Person([row["key"] for row in found], sorted({row["owner_id"] for row in found if row["owner_id"]}), ())
 
 

@@ -23,11 +23,11 @@ _PHONE, _EMAIL = "phone", "email"
 
 @dataclass(frozen=True)
 class Suppressed:
-    """The list as it was when the pull began."""
+    """The list as it was when the pull began, and whom it recognised since: what is read of them afterwards is theirs, too."""
 
     state: State
     key: bytes
-    hashes: frozenset[str]
+    hashes: set[str]
 
     def without(self, mapped: Mapped, kind: Kind) -> Mapped:
         """The mapped group without purged people; what is left out counts as filtered."""
@@ -35,9 +35,9 @@ class Suppressed:
             return mapped
         keys = self._known(mapped)
         found = self._recognised(mapped)
-        erasure.suppress_found(
-            self.state, [(erasure.hashed(self.key, erasure.RECORD, key), cause) for key, cause in found.items()]
-        )
+        learned = {erasure.hashed(self.key, erasure.RECORD, key): cause for key, cause in found.items()}
+        erasure.suppress_found(self.state, list(learned.items()))
+        self.hashes.update(learned)
         gone = pa.array(sorted({*keys, *found}), tables.TEXT)
         if not len(gone):
             return mapped
@@ -100,7 +100,7 @@ class Suppressed:
 def load(state: State) -> Suppressed:
     """The list; without an entry it costs nothing."""
     hashes = erasure.suppressions(state)
-    return Suppressed(state, erasure.key_of(state) if hashes else b"", hashes)
+    return Suppressed(state, erasure.key_of(state) if hashes else b"", set(hashes))
 
 
 def _less(table: pa.Table, name: str, gone: Column) -> pa.Table:

@@ -257,6 +257,31 @@ def contents(house: House) -> dict[str, dict[str, Any]]:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
+def departed(house: House) -> list[str]:
+    """The records that a house knows to be deleted: for a child to answer."""
+    with duckdb.connect(str(house.stores[1]), read_only=True) as mart:
+        tables = [name for name in _RECORDS if name != "activity"]
+        query = " UNION ALL ".join(f"SELECT key FROM {name} WHERE deleted_at IS NOT NULL" for name in tables)
+        return sorted(key for (key,) in mart.execute(query).fetchall())
+
+
+def of_the_living(known: dict[str, dict[str, Any]], gone: set[str]) -> dict[str, dict[str, Any]]:
+    """What a house knows, with the activities of deleted records as nobody's: a system that was asked after the deletion does not
+    tell any more whose they were."""
+    kept: dict[str, dict[str, Any]] = {}
+    nobodys: dict[str, dict[str, Any]] = {}
+    somebodys: set[str] = set()
+    for key, values in known.items():
+        record = values.get("record", "")
+        if record in gone or record == "None":
+            what = key.removesuffix(record) if record in gone else key
+            nobodys[what] = {**values, "key": values["key"].removesuffix(record), "record": "None"}
+        else:
+            kept[key] = values
+            somebodys.add(key.removesuffix(record))
+    return kept | {what: values for what, values in nobodys.items() if what not in somebodys}
+
+
 def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]], purged: Purged) -> list[str]:
     """Where a house that went through everything differs from one that has just read it all, and knows those who were purged."""
     gone = purged.records | {values["key"] for values in fresh.values() if purged.has(values["key"], values)}

@@ -17,7 +17,7 @@ import requests
 from tests.chaos import faults, forks
 from tests.chaos.faults import SYSTEMS, Trouble
 from tests.chaos.figures import Figures
-from tests.chaos.judge import LINE, Crossings, Judge, contents, unlike
+from tests.chaos.judge import LINE, Crossings, Judge, contents, departed, of_the_living, unlike
 from tests.chaos.operating import DEEDS
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage
@@ -270,8 +270,10 @@ class Play:
         done = forks.start(fresh, self.folder / "fresh-plan", ("plan",), self._now()).end()
         self._expect(("plan",), done, (0, 3))
         forks.start(self.house, self.folder / "last-sync", ("sync",), self._now()).end()
+        place, houses = self.folder / "contents", (self.house, fresh)
+        gone = {key for house in houses for key in forks.asked(place, lambda house=house: departed(house))}
         ours, theirs = (
-            forks.asked(self.folder / "contents", lambda house=house: contents(house)) for house in (self.house, fresh)
+            of_the_living(forks.asked(place, lambda house=house: contents(house)), gone) for house in houses
         )
         found = unlike(ours, theirs, self.judge.purged)
         if found:

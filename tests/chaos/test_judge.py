@@ -14,7 +14,7 @@ import pytest
 
 from connector.mart import MartSection, open_mart
 from connector.state import StateSection, open_state
-from tests.chaos.judge import UNDO, Crossings, Judge, Purged, unlike
+from tests.chaos.judge import UNDO, Crossings, Judge, Purged, of_the_living, unlike
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage
 from tests.e2e.crm import Crms
@@ -264,3 +264,18 @@ def test_a_house_that_knows_otherwise_than_a_fresh_one_is_told_by_key_and_field(
         "activity v1: only in ours", "person_record b: only in ours", "person_record c: only in a fresh house",
         "person_record a title: 'VP' here, 'Buyer' in a fresh house",
     ]  # fmt: skip
+
+
+def test_a_meeting_of_somebody_who_was_deleted_is_nobodys_to_a_house_that_asks_afterwards() -> None:
+    def meeting(number: int, record: str | None) -> dict[str, dict[str, Any]]:
+        key = f"hubspot|meetings|{number}|{record or ''}"
+        return {f"activity {key}": {"key": key, "kind": "meeting_held", "record": str(record)}}
+
+    gone, alive = "hubspot|contacts|1", "hubspot|contacts|2"
+    ours = meeting(1, gone) | meeting(2, gone) | meeting(2, alive) | meeting(3, "hubspot|contacts|3")
+    fresh = meeting(1, None) | meeting(2, alive) | meeting(3, None)
+    left, right = (of_the_living(known, {gone}) for known in (ours, fresh))
+    assert unlike(left, right, Purged()) == [
+        "activity hubspot|meetings|3|: only in a fresh house",
+        "activity hubspot|meetings|3|hubspot|contacts|3: only in ours",
+    ], "nobody knows 3 to be deleted"

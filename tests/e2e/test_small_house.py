@@ -17,6 +17,7 @@ from connector.mart import files, open_mart
 from connector.model import Change, Keep, Outcome, forget
 from connector.sources.memory import MemoryTarget
 from connector.sources.memory_store import Store
+from connector.steps import copies
 from tests.e2e.house import House
 
 ANN = "ann@acme.example"
@@ -334,6 +335,28 @@ def test_what_a_restore_put_aside_is_known_by_its_whole_path_as_a_purge_may_come
     restored = house.run("restore", "kept", "--yes", "--config", house.config.name)
     assert restored.code == 0, str(restored)
     assert house.state("SELECT count(*) FROM backup WHERE path NOT LIKE '/%'") == [(0,)]
+
+
+def test_who_was_purged_is_in_no_restored_pair_even_if_the_restore_is_killed_as_soon_as_that_is_in_place(
+    house: House,
+) -> None:
+    assert house.run("backup", str(house.directory.parent / "kept")).code == 0
+    shutil.copytree(house.directory.parent / "kept", house.directory.parent / "elsewhere")
+    assert house.run("purge", ANN, "--yes").code == 0
+    with patch("connector.steps.copies._put", side_effect=_put_and_die), pytest.raises(KilledError):
+        house.run("restore", str(house.directory.parent / "elsewhere"), "--yes")
+    assert _marts_that_know_her(house.directory) == []
+    house.sync()
+    assert _marts_that_know_her(house.directory) == []
+
+
+class KilledError(BaseException):
+    """As a kill: nobody handles it."""
+
+
+def _put_and_die(*places: Path, put: Callable[..., None] = copies._put) -> None:
+    put(*places)
+    raise KilledError
 
 
 def test_what_killed_commands_left_is_gone_after_a_purge(house: House) -> None:

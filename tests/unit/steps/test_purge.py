@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from connector import mapping, tables
 from connector.mart import Mart, MartSection, erasure, open_mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
-from connector.state import StateSection, open_state
+from connector.state import State, StateSection, open_state
 from connector.state import erasure as state_erasure
 from connector.steps import purge, suppress
 
@@ -172,3 +173,58 @@ def test_what_is_learned_to_have_been_merged_into_somebody_who_was_purged_is_kep
         mapping.apply(page.slice(0, 1), MAPPING, system="hubspot", region="DE", outputs=(), now=NOW), Kind.PERSON
     )
     assert again.records.num_rows == 0, "and by its own key from then on"
+
+
+def _visit(record: str) -> pa.Table:
+    """A page view of this record."""
+    row = {"key": f"{record}|view", "system": "hubspot", "native_id": "view", "kind": "page_viewed", "record": record}
+    return pa.Table.from_pylist([row], schema=tables.ACTIVITY)
+
+
+def _contact(**values: Any) -> mapping.Mapped:
+    header = {"object_type": "contacts", "created_at": NOW, "modified_at": NOW, "is_deleted": False}
+    row = {**header, "native_id": "1", "merged_into": None, "native": orjson.dumps(values).decode()}
+    page = pa.Table.from_pylist([row], schema=tables.PAGE)
+    return mapping.apply(page, MAPPING, system="hubspot", region="DE", outputs=(), now=NOW)
+
+
+def _purged(state: State) -> None:
+    """Ann, by her address, of whom no record was known."""
+    state_erasure.suppress(
+        state, "purge", {state_erasure.hashed(state_erasure.key_of(state), "email", "ann@x.de"): "email"}
+    )
+
+
+def test_a_visit_that_came_before_the_record_that_tells_whose_it_is_goes_with_it(mart: Mart, tmp_path: Path) -> None:
+    state = open_state(StateSection(), tmp_path)
+    _purged(state)
+    for number in "12":
+        mart.append("activity", _visit(f"hubspot|contacts|{number}"))
+    less = suppress.load(state).without(_contact(email="ann@x.de"), Kind.PERSON)
+    assert less.kept_out == ["hubspot|contacts|1"]
+    purge.forget(state, mart, less.kept_out)
+    assert mart.arrow(mart.table("activity").select("record"))["record"].to_pylist() == ["hubspot|contacts|2"]
+
+
+def test_what_a_pull_reads_of_somebody_whom_it_has_just_recognised_is_kept_out_too(tmp_path: Path) -> None:
+    state = open_state(StateSection(), tmp_path)
+    _purged(state)
+    heeded = suppress.load(state)
+    person = heeded.without(_contact(email="ann@x.de"), Kind.PERSON)
+    assert person.records.num_rows == 0
+    visits = replace(person, activities=_visit("hubspot|contacts|1"), filtered=0, kept_out=[])
+    less = heeded.without(visits, Kind.ACTIVITY)
+    assert (less.activities.num_rows, less.filtered, less.kept_out) == (0, 1, ["hubspot|contacts|1"])
+
+
+def test_a_visit_is_all_that_an_older_pair_has_of_somebody_who_was_purged_and_it_goes(
+    mart: Mart, tmp_path: Path
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    key = state_erasure.hashed(state_erasure.key_of(state), state_erasure.RECORD, "hubspot|contacts|1")
+    for number in "12":
+        mart.append("activity", _visit(f"hubspot|contacts|{number}"))
+    assert purge.enforce(state, mart, tmp_path / "mart.duckdb") == 0, "nobody was purged"
+    state_erasure.suppress(state, "purge", {key: state_erasure.RECORD})
+    assert purge.enforce(state, mart, tmp_path / "mart.duckdb") == 1
+    assert mart.arrow(mart.table("activity").select("record"))["record"].to_pylist() == ["hubspot|contacts|2"]
