@@ -171,6 +171,8 @@ class Others:
             self.crms.tell("act", system="salesforce", action="convert_lead", id=lead.split("|")[2])
 
     def _forget(self, record: str) -> None:
+        """It is no more, or holds what another one did."""
+        self.doubtful |= {key for key in self.ours if key[0] == record}
         for written in (self.edits, self.ours):
             for key in [key for key in written if key[0] == record]:
                 del written[key]
