@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.architecture import source
+from tests.architecture.source import ROOT
+
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
 LINE = re.compile(r'^    "([A-Za-z0-9_.-]+)(?:\[[\w,]+\])?([^"]*)",(.*)$', re.MULTILINE)
 _LISTS = TEXT.partition("dependencies = [\n")[2].partition("[project.scripts]")[0]
@@ -36,14 +37,13 @@ NEEDED = (
 def _imported() -> set[str]:
     found = set()
     for folder in ("connector", "tests", "benchmarks"):
-        for file in (ROOT / folder).rglob("*.py"):
-            text = file.read_text("utf-8")
-            for node in ast.walk(ast.parse(text)):
+        for file in source.files(folder):
+            for node in source.nodes(file):
                 if isinstance(node, ast.Import):
                     found |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     found.add(node.module.partition(".")[0])
-            found |= set(re.findall(r"from (importlinter)\.", text))
+            found |= set(re.findall(r"from (importlinter)\.", source.text(file)))
     return found
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.architecture import source
+from tests.architecture.source import ROOT
+
 PACKAGE = ROOT / "connector"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 BY_ID = {contract["id"]: contract for contract in CONTRACTS}
@@ -104,7 +106,7 @@ def test_the_contracts_that_mean_all_modules_name_them_all() -> None:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in source.nodes(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -124,7 +126,7 @@ def test_no_file_of_one_adapter_imports_a_file_of_another() -> None:
 
 
 def test_only_the_list_of_adapters_knows_every_adapter() -> None:
-    for file in PACKAGE.rglob("*.py"):
+    for file in source.files("connector"):
         named = {
             each.split(".")[2] for each in _imports(file) if re.match(r"connector\.sources\.(salesforce|hubspot)", each)
         }

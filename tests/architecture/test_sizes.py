@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.architecture import source
+from tests.architecture.source import ROOT
+
 FILE_LINES, TEST_FILE_LINES, FUNCTION_LINES = 400, 500, 50
 SENTENCE_LINES = 40
 #: file -> why it may be longer
@@ -20,8 +22,8 @@ LONG_FUNCTIONS = {
 
 
 def _functions(folder: str) -> Iterator[tuple[Path, str, int]]:
-    for file in sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for file in source.files(folder):
+        for node in source.nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield file, node.name, (node.end_lineno or 0) - node.lineno + 1
 
@@ -31,8 +33,8 @@ def test_files_are_short() -> None:
     long = [
         f"{file.relative_to(ROOT)}: {lines} lines"
         for folder, limit in limits.items()
-        for file in sorted((ROOT / folder).rglob("*.py"))
-        if (lines := len(file.read_text("utf-8").splitlines())) > limit and file.name not in LONG_FILES
+        for file in source.files(folder)
+        if (lines := len(source.text(file).splitlines())) > limit and file.name not in LONG_FILES
     ]
     assert not long
 
@@ -47,8 +49,8 @@ def test_functions_are_short() -> None:
 
 
 def test_every_exception_is_needed() -> None:
-    files = [file for folder in ("connector", "tests") for file in (ROOT / folder).rglob("*.py")]
-    longest = {file.name for file in files if len(file.read_text("utf-8").splitlines()) > FILE_LINES}
+    files = [file for folder in ("connector", "tests") for file in source.files(folder)]
+    longest = {file.name for file in files if len(source.text(file).splitlines()) > FILE_LINES}
     assert set(LONG_FILES) <= longest
     long = {name for _, name, lines in _functions("connector") if lines > FUNCTION_LINES}
     assert long == set(LONG_FUNCTIONS)
@@ -56,7 +58,7 @@ def test_every_exception_is_needed() -> None:
 
 def test_the_sentence_is_one_short_function_that_says_the_words_in_their_order() -> None:
     """Map has no word of its own there: what is pulled is mapped on its way, in the threads that read."""
-    tree = ast.parse((ROOT / "connector" / "pipeline.py").read_text("utf-8"))
+    tree = source.tree(ROOT / "connector" / "pipeline.py")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     sync = functions["sync"]
     assert (sync.end_lineno or 0) - sync.lineno < SENTENCE_LINES

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.architecture import source
+from tests.architecture.source import ROOT
+
 FOLDERS = ("connector", "benchmarks", "docs")
 EMPTY_WORDS = {"util", "utils", "helper", "helpers", "common", "manager", "handler", "misc"}
 #: words that stand for an idea which has another name here (docs/data_model.md and docs/flow.md say which)
@@ -26,7 +28,7 @@ MARKS = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
 
 
 def _files(*folders: str) -> list[Path]:
-    return [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    return [file for folder in folders for file in source.files(folder)]
 
 
 def _words(name: str) -> set[str]:
@@ -35,7 +37,7 @@ def _words(name: str) -> set[str]:
 
 def _names(file: Path) -> Iterator[str]:
     """What a file defines: classes, functions, arguments, variables."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in source.nodes(file):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.arg):
@@ -47,7 +49,7 @@ def _names(file: Path) -> Iterator[str]:
 def test_no_module_class_or_function_is_named_by_a_word_that_says_nothing() -> None:
     found = []
     for file in _files(*FOLDERS):
-        classes = [node.name for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
+        classes = [node.name for node in source.nodes(file) if isinstance(node, ast.ClassDef)]
         parts = file.relative_to(ROOT).with_suffix("").parts
         found += [f"{file}: {name}" for name in (*classes, *parts) if _words(name) & EMPTY_WORDS]
     assert not found
@@ -101,7 +103,7 @@ def test_instants_end_in_at() -> None:
 def test_a_broad_except_stands_in_one_place() -> None:
     broad = []
     for file in _files(*FOLDERS):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in source.nodes(file):
             if isinstance(node, ast.ExceptHandler) and (
                 node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
             ):
@@ -113,7 +115,7 @@ def test_a_broad_except_stands_in_one_place() -> None:
 def test_no_comment_is_a_note_of_what_is_missing(folder: str) -> None:
     found = []
     for file in _files(folder):
-        for token in tokenize.generate_tokens(io.StringIO(file.read_text("utf-8")).readline):
+        for token in tokenize.generate_tokens(io.StringIO(source.text(file)).readline):
             if token.type == tokenize.COMMENT and any(re.search(rf"\b{mark}\b", token.string) for mark in MARKS):
                 found.append(f"{file.relative_to(ROOT)}:{token.start[0]}")
     assert not found
@@ -122,8 +124,8 @@ def test_no_comment_is_a_note_of_what_is_missing(folder: str) -> None:
 def test_everything_public_is_documented() -> None:
     missing = []
     for file in _files("connector"):
-        tree = ast.parse(file.read_text("utf-8"))
-        if not ast.get_docstring(tree) and file.read_text("utf-8").strip():
+        tree = source.tree(file)
+        if not ast.get_docstring(tree) and source.text(file).strip():
             missing.append(str(file.relative_to(ROOT)))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

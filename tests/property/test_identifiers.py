@@ -88,13 +88,13 @@ def assert_twin(kind: str, texts: list[str | None], region: str = "", network: s
     assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(emails | st.none(), max_size=8))
 def test_a_column_of_emails_is_read_as_each_of_them_alone(texts: list[str | None]) -> None:
     assert_twin("email", texts)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(phones_at_home())
 def test_a_column_of_phones_is_read_as_each_of_them_alone(at_home: tuple[str, list[str | None]]) -> None:
     region, texts = at_home
@@ -131,7 +131,7 @@ profiles = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(profiles | handles | st.none(), max_size=8), st.sampled_from(NETWORKS))
 def test_a_column_of_profiles_is_read_as_each_of_them_alone(texts: list[str | None], network: str) -> None:
     assert_twin("social_handle", texts, network=network)
@@ -147,7 +147,7 @@ def test_the_base_of_a_column_of_addresses_is_the_base_of_each(texts: list[str])
 
 @example("phone", "000000", "DE")
 @example("phone", "0001234567", "JP")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(["email", "phone", "domain", "social_handle", "cookie"]),
     emails | phones() | loose_phones,

@@ -151,7 +151,7 @@ def decided(pairs: list[tuple[str, str, str]]) -> list[ordered.Judgement]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graphs, verdicts)
 def test_the_fast_path_gives_the_answer_of_the_ordered_merge(
     graph: dict[str, Any], pairs: list[tuple[str, str, str]]
@@ -176,7 +176,7 @@ def resolved(
     return identity.resolve(kind, evidence, facts, nobody, nothing, JUDGEMENTS.empty_table(), section, START)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(graphs, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(graph: dict[str, Any], shuffle: random.Random) -> None:
     evidence, facts = built(graph)
@@ -191,7 +191,7 @@ def shuffled(table: pa.Table, shuffle: random.Random) -> pa.Table:
     return table.take(pa.array(shuffle.sample(range(len(table)), len(table)), pa.int64()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(graphs, st.sampled_from([each for each in VALUES if each[0] != "crm_id"]))
 def test_a_blocked_value_changes_nothing(graph: dict[str, Any], value: tuple[str, str]) -> None:
     blocking = SECTION.model_copy(update={"blocked": (":".join(value),)})

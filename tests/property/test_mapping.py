@@ -50,7 +50,7 @@ def as_lists(natives: columns.Natives) -> dict[str, list[Any]]:
     }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(one_typed | any_typed | broken)
 def test_json_is_read_the_same_by_columns_and_by_rows(texts: list[str]) -> None:
     native = pa.array(texts, pa.string())
@@ -109,14 +109,14 @@ def rows_of(*parts: mapping.Mapped) -> dict[str, list[str]]:
     return {name: sorted(repr(row) for part in parts for row in getattr(part, name).to_pylist()) for name in names}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(contacts, min_size=1, max_size=8), st.integers(0, 8))
 def test_how_rows_are_grouped_changes_nothing(natives: list[dict[str, Any]], cut: int) -> None:
     rows = page(natives, [str(number) for number in range(len(natives))])
     assert rows_of(applied(rows)) == rows_of(applied(rows.slice(0, cut)), applied(rows.slice(cut)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(contacts, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(natives: list[dict[str, Any]], random: Any) -> None:
     rows = page(natives, [str(number) for number in range(len(natives))])
@@ -125,7 +125,7 @@ def test_the_order_of_rows_changes_nothing(natives: list[dict[str, Any]], random
     assert rows_of(applied(rows)) == rows_of(applied(rows.take(pa.array(order, pa.int64()))))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(contacts, st.sampled_from([None, "", "1", "2", "3"])), max_size=8))
 def test_every_row_is_mapped_filtered_or_refused(pairs: list[tuple[dict[str, Any], str | None]]) -> None:
     mapped = applied(page([native for native, _ in pairs], [native_id for _, native_id in pairs]))
@@ -136,7 +136,7 @@ def test_every_row_is_mapped_filtered_or_refused(pairs: list[tuple[dict[str, Any
     assert len(identifiers) == len(set(identifiers))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["date", "datetime", "money", "integer", "country", "bool"]),
     st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -68,24 +69,57 @@ def native(stream: str, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    return furnished(tmp_path, monkeypatch)
+@pytest.fixture(scope="module", autouse=True)
+def token() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUBSPOT_TOKEN", "a-token")
+        yield
 
 
-def furnished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    monkeypatch.setenv("HUBSPOT_TOKEN", "a-token")
-    file = folder / "connector.toml"
-    file.write_text(starter.text(["hubspot"], url="", region="DE", every="15 minutes"))
-    made = app.build(config.load(file))
+def built(folder: Path) -> Setup:
+    """The service of a folder."""
+    made = app.build(config.load(folder / "connector.toml"))
     task = {"when": "score > 5", "subject": "Call", "first_run_days": 3}
-    made = replace(made, tasks={"call": lifecycle.TaskSection.model_validate(task)})
+    return replace(made, tasks={"call": lifecycle.TaskSection.model_validate(task)})
+
+
+@pytest.fixture(scope="module")
+def pulled(token: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A house that has read everything and computed nothing."""
+    folder = tmp_path_factory.mktemp("pulled")
+    (folder / "connector.toml").write_text(starter.text(["hubspot"], url="", region="DE", every="15 minutes"))
+    made = built(folder)
     with made.mart() as mart:
         for stream, kind in KINDS.items():
             page = pa.Table.from_pylist(list(rows(stream)), schema=tables.PAGE)
             mapped = mapping.apply(page, MAPPINGS[stream], system="hubspot", region="DE", outputs=(), now=NOW)
             ingest(mart, Group("hubspot", stream, kind, (mapped,), len(page), 0, "c"), run=1, now=NOW)
-    return made
+    made.state.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def at_rest(pulled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That house after a run that computed all of it at once."""
+    folder = tmp_path_factory.mktemp("at_rest") / "house"
+    shutil.copytree(pulled, folder)
+    made = built(folder)
+    with made.mart() as mart:
+        pipeline.compute(made, mart, Moment(1, NOW), Progress(), Summary(1), is_in_one=True)
+    made.state.close()
+    return folder
+
+
+@pytest.fixture
+def setup(pulled: Path, tmp_path: Path) -> Setup:
+    """A house that has computed nothing, for this test alone."""
+    return built(Path(shutil.copytree(pulled, tmp_path / "house")))
+
+
+@pytest.fixture
+def settled(at_rest: Path, tmp_path: Path) -> Setup:
+    """A house that has computed everything, for this test alone."""
+    return built(Path(shutil.copytree(at_rest, tmp_path / "settled")))
 
 
 def computed(setup: Setup, mart: Mart, run: int = 1, now: datetime = NOW) -> Summary:
@@ -102,12 +136,10 @@ def told(mart: Mart) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def at_once(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    with pytest.MonkeyPatch.context() as patch:
-        setup = furnished(tmp_path_factory.mktemp("at_once"), patch)
-        with setup.mart() as mart:
-            pipeline.compute(setup, mart, Moment(1, NOW), Progress(), Summary(1), is_in_one=True)
-            return told(mart)
+def at_once(at_rest: Path) -> Tables:
+    """What that run came to."""
+    with built(at_rest).mart() as mart:
+        return told(mart)
 
 
 def test_portions_give_the_same_answer_as_all_at_once(
@@ -148,13 +180,14 @@ def test_killed_between_portions_the_next_run_goes_on_and_nothing_is_done_twice(
         assert told(mart) == at_once
 
 
-def test_a_changed_setting_is_computed_for_everybody_in_portions(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    with setup.mart() as mart:
-        computed(setup, mart)
-        pipeline.remember(setup, mart, Moment(setup.state.start_run("sync", NOW, ""), NOW))
+def test_a_changed_setting_is_computed_for_everybody_in_portions(
+    settled: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with settled.mart() as mart:
+        pipeline.remember(settled, mart, Moment(settled.state.start_run("sync", NOW, ""), NOW))
         before = told(mart)
         monkeypatch.setattr(portions, "RECORDS", PORTION)
-        renewed = replace(setup, fingerprints={**setup.fingerprints, "scoring": "other", "identity": "other"})
+        renewed = replace(settled, fingerprints={**settled.fingerprints, "scoring": "other", "identity": "other"})
         summary = computed(renewed, mart, run=2)
         assert summary.scored.subjects >= len(before["person"])
         assert told(mart) == before
@@ -172,12 +205,11 @@ def test_what_a_wrong_clock_made_of_time_is_computed_anew_once_the_clock_is_righ
 
 
 def test_a_changed_setting_that_a_wrong_clock_began_to_compute_is_gone_on_with(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
+    settled: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with setup.mart() as mart:
-        computed(setup, mart)
+    with settled.mart() as mart:
         monkeypatch.setattr(portions, "RECORDS", PORTION)
-        renewed = with_scoring(setup, "other")
+        renewed = with_scoring(settled, "other")
         killed_after_a_portion(renewed, mart, 2, now=NOW + timedelta(minutes=5))
         assert computed(renewed, mart, run=3).scored.subjects > 0
         assert not mart.count(mart.table("due").filter(mart.table("due").why == "changed"))
@@ -202,26 +234,24 @@ def with_scoring(setup: Setup, fingerprint: str) -> Setup:
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["the first run", "a changed setting"])
 def test_settings_that_change_after_a_kill_are_computed_for_those_too_who_were_done_before(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
+    setup: Setup, settled: Setup, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
-    with setup.mart() as mart:
-        if not is_first:
-            computed(setup, mart)
+    house = setup if is_first else settled
+    with house.mart() as mart:
         monkeypatch.setattr(portions, "RECORDS", PORTION)
-        killed_after_a_portion(setup if is_first else with_scoring(setup, "other"), mart, 2)
-        present = with_scoring(setup, "third") if is_first else setup
+        killed_after_a_portion(house if is_first else with_scoring(house, "other"), mart, 2)
+        present = with_scoring(house, "third") if is_first else house
         summary = computed(present, mart, run=3)
         assert summary.scored.subjects >= mart.count(mart.table("person"))
         assert computed(present, mart, run=4).scored.subjects == 0
 
 
 def test_a_changed_setting_that_was_cut_off_is_gone_on_with_and_not_begun_anew(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
+    settled: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with setup.mart() as mart:
-        computed(setup, mart)
+    with settled.mart() as mart:
         monkeypatch.setattr(portions, "RECORDS", PORTION)
-        renewed = replace(setup, fingerprints={**setup.fingerprints, "identity": "other"})
+        renewed = replace(settled, fingerprints={**settled.fingerprints, "identity": "other"})
         killed_after_a_portion(renewed, mart, 2)
         waiting = mart.count(mart.table("dirty"))
         assert computed(renewed, mart, run=3).resolved.records <= waiting < mart.count(mart.table("membership"))
