@@ -127,7 +127,7 @@ def _keep(section: AlertsSection, state: State, present: dict[str, Alert], is_ju
 def _line(word: str, alert: Alert) -> str:
     if word == alerts.ENDED and alert.ended_at:
         return f"OVER after {in_words(_rounded(alert.ended_at - alert.began_at))}: {alert.text}"
-    return f"BEGAN {alert.began_at:%d %b %H:%M} UTC: {alert.text}" + (f" ({alert.hint})" if alert.hint else "")
+    return f"BEGAN {alert.began_at:%-d %b %H:%M} UTC: {alert.text}" + (f" ({alert.hint})" if alert.hint else "")
 
 
 def _rounded(length: timedelta) -> timedelta:
@@ -221,7 +221,7 @@ def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: dateti
         if error is not None and (
             poll is None or not clock.is_within(section.stalled_after + every, poll.polled_at, now)
         ):
-            since = f" since {poll.polled_at:%d %b %H:%M} UTC" if poll else " yet"
+            since = f" since {poll.polled_at:%-d %b %H:%M} UTC" if poll else " yet"
             yield _alert(
                 "stream_stalled",
                 f"{system} {stream} was not read to its end{since}: {error}",

@@ -86,7 +86,7 @@ def _list(found: Sequence[Cause]) -> None:
         tell(
             f"[bold]{each.id:>6}[/bold]  {each.count:>6,} × {each.kind:<6} {each.system} {escape(each.where)}", below=8
         )
-        tell(f"        {escape(each.reason)}  [dim]{code}since {each.first_at:%d %b %H:%M} UTC[/dim]", below=8)
+        tell(f"        {escape(each.reason)}  [dim]{code}since {each.first_at:%-d %b %H:%M} UTC[/dim]", below=8)
     total, most = sum(each.count for each in found), max(found, key=lambda each: each.count)
     tell(
         f"{total:,} in {len(found)} cause{'' if len(found) == 1 else 's'}; `connector quarantine explain {most.id}` says more"
@@ -98,7 +98,7 @@ def _explain(cause: Cause) -> None:
     tell(f"  what      {cause.count:,} × {_WHAT.get(cause.kind, cause.kind)}", below=12)
     tell(f"  code      {escape(cause.code or 'none')}", below=12)
     tell(
-        f"  since     {cause.first_at:%d %b %Y %H:%M} UTC, last {cause.last_at:%d %b %Y %H:%M} UTC; "
+        f"  since     {cause.first_at:%-d %b %Y %H:%M} UTC, last {cause.last_at:%-d %b %Y %H:%M} UTC; "
         f"tried {'once' if cause.attempts == 1 else f'{cause.attempts} times'}",
         below=12,
     )

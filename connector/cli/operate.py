@@ -275,7 +275,7 @@ class _Service:
         try:
             is_broken = not self._read_again()
             summary = _sync(self.config, self.setup, stop, full=full, is_file_broken=is_broken)
-            tell(f"[bold]{clock.now():%d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
+            tell(f"[bold]{clock.now():%-d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
             self.code = 0 if stop.is_asked() else summary.exit_code
         except Busy as problem:

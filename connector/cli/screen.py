@@ -157,7 +157,7 @@ def when(resets_at: datetime | None) -> str:
     """When calls are there again, in words."""
     if resets_at is None:
         return "as soon as the system counts fewer calls"
-    return f"from about {resets_at:%d %b %H:%M} UTC on"
+    return f"from about {resets_at:%-d %b %H:%M} UTC on"
 
 
 def ok(text: str) -> str:

@@ -106,7 +106,7 @@ def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
     left_out = show_failures(summary)
     for name, pause in summary.paused.items():
         tell(
-            f"[yellow]![/yellow] {name} was left out: paused since {pause.since_at:%d %b %H:%M} UTC by {escape(pause.by)}"
+            f"[yellow]![/yellow] {name} was left out: paused since {pause.since_at:%-d %b %H:%M} UTC by {escape(pause.by)}"
             f"\n  `connector resume {name}` lets it take part again"
         )
     return left_out

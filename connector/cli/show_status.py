@@ -28,7 +28,7 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     """Runs, streams, outbox, what is held and what is set aside."""
     if told.at_work is not None:
         which = "a run" if told.at_work.run is None else f"run {told.at_work.run}"
-        tell(f"{which} is at work since {told.at_work.since_at:%d %b %H:%M:%S} UTC")
+        tell(f"{which} is at work since {told.at_work.since_at:%-d %b %H:%M:%S} UTC")
     tell("[bold]Runs[/bold]")
     if not told.runs:
         tell("  none yet: connector sync")
@@ -90,7 +90,7 @@ def _others(told: Status) -> None:
         tell(f"  {each.records:>5,}  {each.system} {each.object_type} {escape(each.field)} {what}")
     for row in told.frozen[:10]:
         tell(
-            f"  [yellow]frozen[/yellow] {escape(row.record)} {escape(row.field)} until {row.until_at:%d %b %H:%M}: {escape(row.why)}"
+            f"  [yellow]frozen[/yellow] {escape(row.record)} {escape(row.field)} until {row.until_at:%-d %b %H:%M}: {escape(row.why)}"
             f"    [dim]connector unfreeze '{escape(row.record)}'[/dim]"
         )
     if len(told.frozen) > 10:
@@ -102,14 +102,14 @@ def _alerts(told: Status) -> None:
         tell("\n[bold]Alerts[/bold]")
     for alert in told.alerts:
         unsent = f"  [yellow]not yet sent: {', '.join(alert.untold)}[/yellow]" if alert.untold else ""
-        tell(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%d %b %H:%M} UTC[/dim]{unsent}")
+        tell(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%-d %b %H:%M} UTC[/dim]{unsent}")
         if alert.hint:
             tell(f"    [dim]{escape(alert.hint)}[/dim]")
 
 
 def _pauses(told: Status) -> None:
     for pause in told.pauses:
-        since = f"since {pause.since_at:%d %b %H:%M} UTC"
+        since = f"since {pause.since_at:%-d %b %H:%M} UTC"
         if pause.kind == pauses.ASKED:
             why = f": {escape(pause.reason)}" if pause.reason else ""
             mend = f"`connector resume {pause.system}`"

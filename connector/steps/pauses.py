@@ -31,7 +31,7 @@ def left_out(setup: Setup, now: datetime) -> tuple[dict[str, Pause], dict[str, C
             TRIED_EVERY, pause.tried_at or now, now
         ):
             refused[name] = AuthError(
-                f"its credentials are refused since {pause.since_at:%d %b %H:%M} UTC ({pause.reason})",
+                f"its credentials are refused since {pause.since_at:%-d %b %H:%M} UTC ({pause.reason})",
                 hint=f"renew them, or mend the user, then `connector check {name}`",
                 system=name,
             )

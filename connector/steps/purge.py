@@ -302,7 +302,7 @@ def _backups(setup: Setup, receipt: Receipt) -> list[Path]:
         if folder.is_dir():
             there.append(folder)
         else:
-            receipt.unreached.append(f"the backup of {backup.made_at:%d %b %Y} that was at {folder}: it is not there")
+            receipt.unreached.append(f"the backup of {backup.made_at:%-d %b %Y} that was at {folder}: it is not there")
     return there
 
 

@@ -97,7 +97,7 @@ def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Tabl
         who = names.get((row["system"], row["editor"] or ""), row["editor"] or "")
         writer = f"{who or 'somebody'} in {row['system']}"
         ours, theirs = row["ours"] or "nothing", row["theirs"] or "nothing"
-        why = f"we write {ours}, {writer} writes {theirs}: {row['edits']} times since {moment.now - setup.writeback.fights.within:%d %b}"
+        why = f"we write {ours}, {writer} writes {theirs}: {row['edits']} times since {moment.now - setup.writeback.fights.within:%-d %b}"
         fresh.append(
             Freeze(
                 key=key, system=row["system"], record=row["record"], field=row["field"], writer=writer, why=why,
