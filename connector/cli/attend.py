@@ -55,7 +55,9 @@ def pause(
     if as_json:
         print_json({"system": system, "paused": True, "since": made.since_at.isoformat(), "by": made.by})
         return
-    tell(ok(f"{system} is paused since {made.since_at:%-d %b %H:%M} UTC by {escape(made.by)}; a run at work ends first"))
+    tell(
+        ok(f"{system} is paused since {made.since_at:%-d %b %H:%M} UTC by {escape(made.by)}; a run at work ends first")
+    )
     tell(f"  `connector resume {system}` lets it take part again")
 
 
@@ -68,7 +70,9 @@ def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonO
         print_json({"system": system, "paused": False, "was_paused": bool(lifted)})
     elif lifted:
         tell(
-            ok(f"{system} takes part in the next run; what changed since {lifted[0].since_at:%-d %b %H:%M} is read then")
+            ok(
+                f"{system} takes part in the next run; what changed since {lifted[0].since_at:%-d %b %H:%M} is read then"
+            )
         )
     else:
         tell(f"{system} was not paused")

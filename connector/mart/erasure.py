@@ -34,7 +34,8 @@ _OF_SUBJECTS = (
 def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subjects: Sequence[str]) -> dict[str, int]:
     """Delete everything of these records and persons, inside the caller's transaction. Returns how many rows, by table.
 
-    Evidence that was refused near them goes too; whoever shares a component with them is queued to be resolved anew.
+    Ids that a record of them carries go, with what was computed for them, unless their person has other records: one of these carries
+    it then. Evidence that was refused near them goes too; whoever shares a component with them is queued to be resolved anew.
     """
     known = set(
         connection.execute(
@@ -44,6 +45,8 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
     counts: dict[str, int] = {}
     _keep(connection, "erased_record", records)
     _keep(connection, "erased_subject", subjects)
+    if {("issued", "minted_by"), ("membership", "ingestion")} <= known:
+        _hand_ids_on(connection)
     if ("identifier", "component") in known:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE erased_component AS SELECT DISTINCT component AS value FROM identifier "
@@ -63,6 +66,8 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
         for table, column in chosen:
             if (table, column) in known:
                 _delete(connection, table, column, values, counts)
+    if ("trigger", "anchor") in known:  # whoever is left was once called by such a record
+        connection.execute('UPDATE "trigger" SET anchor = subject WHERE anchor IN (SELECT value FROM erased_record)')
     return {name: count for name, count in sorted(counts.items()) if count}
 
 
@@ -70,6 +75,23 @@ def _keep(connection: duckdb.DuckDBPyConnection, name: str, values: Sequence[str
     connection.register("arrow_values", pa.table({"value": pa.array(values, pa.string())}))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT value FROM arrow_values")
     connection.unregister("arrow_values")
+
+
+def _hand_ids_on(connection: duckdb.DuckDBPyConnection) -> None:
+    """The ids that go, among the persons to erase; the others to the oldest record that is left of theirs."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE left_of AS SELECT owner_id, arg_min(key, ingestion) AS heir FROM membership "
+        "WHERE key NOT IN (SELECT value FROM erased_record) GROUP BY owner_id"
+    )
+    connection.execute(
+        "INSERT INTO erased_subject SELECT key FROM issued WHERE anchor IN (SELECT value FROM erased_record) "
+        "AND key NOT IN (SELECT owner_id FROM left_of)"
+    )
+    connection.execute(
+        "UPDATE issued SET anchor = left_of.heir FROM left_of WHERE issued.key = left_of.owner_id "
+        "AND issued.anchor IN (SELECT value FROM erased_record) AND issued.key NOT IN (SELECT value FROM erased_subject)"
+    )
+    connection.execute("UPDATE issued SET minted_by = NULL WHERE minted_by IN (SELECT value FROM erased_record)")
 
 
 def _queue_neighbours(connection: duckdb.DuckDBPyConnection) -> None:

@@ -220,26 +220,28 @@ def enforce(state: State, mart: Mart, file: Path) -> int:
 def forget(state: State, mart: Mart, keys: Sequence[str]) -> None:
     """Remove what is held of records that are kept out, and of those that were merged into them: they were taken in before anything
     told whose they are. Of some there is an activity alone: it came before its record."""
-    members, asked = mart.table("membership"), _held(keys)
-    theirs = members.semi_join(asked, members.key == asked.record).select("owner_id").distinct()
-    others = members.anti_join(asked, members.key == asked.record).select("owner_id").distinct()
-    alone = [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
-    known = [*keys, *_departed(mart, list(keys), ())]
+    known, alone = [*keys, *_departed(mart, list(keys), ())], _alone(mart, keys)
     state_erasure.erase(state, known, alone)
     with mart.transaction():
         erasure.erase_in(mart, known, alone)
 
 
+def _alone(mart: Mart, keys: Sequence[str]) -> list[str]:
+    """The persons who have no other records."""
+    members, asked = mart.table("membership"), _held(keys)
+    theirs = members.semi_join(asked, members.key == asked.record).select("owner_id").distinct()
+    others = members.anti_join(asked, members.key == asked.record).select("owner_id").distinct()
+    return [str(each) for each in mart.arrow(theirs.anti_join(others, "owner_id"))["owner_id"].to_pylist()]
+
+
 def _kept_out(state: State, mart: Mart, hashes: Collection[str]) -> Person:
     """Those whose records are on the suppression list, as one: also a record of which an activity alone is there."""
-    key, members = state_erasure.key_of(state), mart.table("membership")
+    key = state_erasure.key_of(state)
     told = [mart.table(name).select(key="record") for name in ("activity", "identifier", "observed")]
     named = ibis.union(mart.table(tables.record_table(Kind.PERSON)).select("key"), *told, distinct=True)
-    rows = mart.arrow(named.left_join(members.select("key", "owner_id"), "key")).to_pylist()
-    found = [
-        row for row in rows if row["key"] and state_erasure.hashed(key, state_erasure.RECORD, row["key"]) in hashes
-    ]
-    return Person([row["key"] for row in found], sorted({row["owner_id"] for row in found if row["owner_id"]}), ())
+    keys = [each for each in mart.arrow(named)["key"].to_pylist() if each]
+    found = [each for each in keys if state_erasure.hashed(key, state_erasure.RECORD, each) in hashes]
+    return Person(found, _alone(mart, found), ())
 
 
 def _receipt(setup: Setup, whom: Person, by: str) -> Receipt:

@@ -228,3 +228,36 @@ def test_a_visit_is_all_that_an_older_pair_has_of_somebody_who_was_purged_and_it
     state_erasure.suppress(state, "purge", {key: state_erasure.RECORD})
     assert purge.enforce(state, mart, tmp_path / "mart.duckdb") == 1
     assert mart.arrow(mart.table("activity").select("record"))["record"].to_pylist() == ["hubspot|contacts|2"]
+
+
+def test_an_id_goes_with_the_record_that_carries_it_or_to_who_is_left_of_its_person(mart: Mart) -> None:
+    gone, left = "hubspot|contacts|1", "hubspot|contacts|2"
+    others = [("hubspot|contacts|3", "NEXT", 7), (left, "NEXT", 5), ("hubspot|contacts|4", "BOB", 6)]
+    rows = [
+        {"key": key, "kind": "person", "owner_id": owner, "component": "", "ingestion": number}
+        for key, owner, number in [(gone, "NEXT", 1), *others]
+    ]
+    mart.append("membership", pa.Table.from_pylist(rows, schema=tables.MEMBERSHIP))
+    carriers = {"NEXT": (gone, gone), "FORMER": (gone, gone), "BOB": ("hubspot|contacts|4", gone), "CY": (left, left)}
+    issued = [
+        {"key": key, "kind": "person", "anchor": anchor, "ingestion": 1, "minted_by": minter}
+        for key, (anchor, minter) in carriers.items()
+    ]
+    mart.append("issued", pa.Table.from_pylist(issued, schema=tables.ISSUED))
+    for owner in carriers:
+        mart.connection.execute(
+            f"INSERT INTO trigger (key, subject, anchor) VALUES ('{owner}|call', '{owner}', '{gone}')"
+        )
+        mart.connection.execute(f"INSERT INTO stage_interval (key, subject) VALUES ('{owner}|x', '{owner}')")
+    erasure.erase_in(mart, [gone], [])
+    held = mart.arrow(mart.table("issued").select("key", "anchor", "minted_by")).to_pylist()
+    assert sorted(map(tuple, (row.values() for row in held)), key=str) == [
+        ("BOB", "hubspot|contacts|4", None), ("CY", left, left), ("NEXT", left, None),
+    ]  # fmt: skip
+    told = mart.arrow(mart.table("trigger").select("subject", "anchor")).to_pylist()
+    assert sorted(tuple(row.values()) for row in told) == [("BOB", "BOB"), ("CY", "CY"), ("NEXT", "NEXT")]
+    assert sorted(mart.arrow(mart.table("stage_interval").select("subject"))["subject"].to_pylist()) == [
+        "BOB",
+        "CY",
+        "NEXT",
+    ]
