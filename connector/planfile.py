@@ -130,16 +130,16 @@ def still_holding(
     saved: Saved,
     mart: Mart,
     *,
-    read: Collection[str],
+    unread: Collection[tuple[str, str]],
     frozen: Collection[str],
     written: Mapping[str, int],
     is_forced: bool,
 ) -> tuple[Plan, list[str]]:
     """The plan less the records for which what it was computed from does not hold any more, with a line for each.
 
-    Compares with what the pull just saw. read: the systems that it read; what another one holds now is not known. frozen: keys of
-    fields that are left alone now. written: changes that were written since, by which run. With `is_forced` the brakes of the plan
-    are lifted.
+    Compares with what the pull just saw. unread: system and object type of what it could not read: nobody knows what these hold now.
+    frozen: keys of fields that are left alone now. written: changes that were written since, by which run. With `is_forced` the
+    brakes of the plan are lifted.
     """
     plan = saved.plan
     drifted = {
@@ -149,7 +149,11 @@ def still_holding(
         **dict.fromkeys((key.rsplit("|", 1)[0] for key in frozen), "a field of it is frozen"),
         **{_record(each): f"run {written[each.key]} wrote it already" for each in plan.changes if each.key in written},
         **dict.fromkeys(_gone(plan, mart), "it was deleted, merged or converted since the plan was made"),
-        **{_record(each): f"{each.system} could not be read" for each in plan.changes if each.system not in read},
+        **{
+            _record(each): f"{each.system} could not be read"
+            for each in plan.changes
+            if (each.system, each.object_type) in unread
+        },
     }
     kept = tuple(change for change in plan.changes if _record(change) not in drifted)
     refused = {_record(change) for change in plan.changes} & drifted.keys()

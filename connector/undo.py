@@ -1,12 +1,13 @@
 """Taking a run back: the values that were there before it, where what it wrote is still there.
 
-No system is asked: what the last pull saw decides. What cannot be taken back is named with its reason.
+No system is asked: what the pull before it saw decides, and what that could not read is left alone. What cannot be taken back is
+named with its reason.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,9 @@ class Undoing:
     kept: tuple[str, ...]
 
 
-def undoing(state: State, mart: Mart, run: int) -> Undoing:
-    """How to restore what was there before this run; nothing is written yet."""
+def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str, str]] = ()) -> Undoing:
+    """How to restore what was there before this run; nothing is written yet. unread: system and object type of what the last pull
+    could not read: what these hold now is not known."""
     rows = outbox.accepted(state, run)
     kept = [
         f"{record_key(row)}: the task “{row.task['subject']}” was made; close it by hand" for row in rows if row.task
@@ -49,6 +51,9 @@ def undoing(state: State, mart: Mart, run: int) -> Undoing:
     by_record: dict[str, list[tuple[Outbox, str, Any, Any]]] = {}
     restored = []
     for key, each in written.items():
+        if (each[0].system, each[0].object_type) in unread:
+            kept.append(f"{key.replace('|', ' ')}: {each[0].system} could not be read; undo it again once it can")
+            continue
         if (why := states.get(key)) == _RESTORED:
             continue
         if why is not None:

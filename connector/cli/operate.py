@@ -24,6 +24,7 @@ from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signal
 from connector.state import freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
+from connector.steps.pull import unread
 from connector.steps.setup import Setup
 from connector.summary import Summary
 
@@ -185,7 +186,7 @@ def apply(
             lifted = writeback.lift(setup.state)
             tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
         elif not stop.is_asked():
-            refused = _take(setup, saved, summary, systems.keys() - summary.pulled.failures.keys(), is_forced=force)
+            refused = _take(setup, saved, summary, unread(setup, systems, summary.pulled), is_forced=force)
         summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, moment, progress)
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
@@ -197,16 +198,16 @@ def apply(
 
 
 def _take(
-    setup: Setup, saved: planfile.Saved, summary: Summary, read: Collection[str], *, is_forced: bool
+    setup: Setup, saved: planfile.Saved, summary: Summary, unknown: Collection[tuple[str, str]], *, is_forced: bool
 ) -> list[str]:
-    """Bring what still holds of a saved plan into the outbox; `read`: the systems that were read just now. Returns what is left
-    out, a line each."""
+    """Bring what still holds of a saved plan into the outbox; `unknown`: system and object type of what could not be read just now.
+    Returns what is left out, a line each."""
     now = clock.now()
     frozen = [row.key for row in freezes.active(setup.state, now)]
     written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
     with setup.mart() as mart:
         kept, refused = planfile.still_holding(
-            saved, mart, read=read, frozen=frozen, written=written, is_forced=is_forced
+            saved, mart, unread=unknown, frozen=frozen, written=written, is_forced=is_forced
         )
     if is_forced:
         writeback.lift(setup.state)

@@ -18,7 +18,7 @@ from connector.scheduler import stopping_on_signals
 from connector.state import freezes
 from connector.state.models import Freeze
 from connector.steps.deliver import deliver
-from connector.steps.pull import pull
+from connector.steps.pull import pull, unread
 from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 from connector.undo import Undoing
@@ -55,7 +55,7 @@ def undo_run(
         summary = Summary(moment.run, failures=failures)
         summary.pulled = pull(setup, systems, moment, progress)
         with setup.mart() as mart:
-            found = undo.undoing(setup.state, mart, run)
+            found = undo.undoing(setup.state, mart, run, unread=unread(setup, systems, summary.pulled))
         if not dry_run:
             freezes.add(setup.state, _frozen(setup, found, run, moment))
             summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))

@@ -114,6 +114,17 @@ def pull(
     return pulled
 
 
+def unread(setup: Setup, systems: Mapping[str, System], pulled: Pulled) -> set[tuple[str, str]]:
+    """System and object type of the records that a pull of these systems could not read: nobody knows what they hold now."""
+    failed = pulled.failures.keys() | (setup.systems.keys() - systems.keys())
+    return {
+        (name, stream.object_type)
+        for name, connected in setup.systems.items()
+        for stream in connected.streams()
+        if stream.kind.value in tables.FIELDS and (name in failed or (name, stream.name) in pulled.stream_failures)
+    }
+
+
 def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
     """What is kept of a pull as a whole: the cursors of quiet streams, how much the mart holds now."""
     if pulled.quiet:

@@ -67,3 +67,20 @@ def test_what_a_refusal_kept_from_being_taken_back_waits_for_it_whatever_a_sync_
     house.sync()
     assert [record for record, fields in crms.written().items() if any(fields.values())] == []
     assert house.run("quarantine", "--json").json() == []
+
+
+def test_what_undo_could_not_read_it_leaves_alone_and_says_so(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    run = house.sync()["run"]
+    before = crms.written()
+    crms.tell("faults", system="hubspot", kind="gone")
+    told = house.run("undo", str(run), "--json").json()
+    crms.mend()
+    lines = [line for line in told["kept"] if "hubspot could not be read" in line]
+    assert len(lines) > 50
+    held = crms.written()
+    assert {record for record in held if held[record] == before[record]} == {
+        record for record in held if record.startswith("hubspot")
+    }
+    assert house.run("undo", str(run), "--json").json()["restored"] > 50
+    assert [record for record, fields in crms.written().items() if any(fields.values())] == []
