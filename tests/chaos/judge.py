@@ -69,6 +69,11 @@ class Judge:
     crossings: Crossings
     purged: Purged = field(default_factory=Purged)
 
+    def know_departed(self) -> None:
+        """Deleted records of purged people are theirs, too, though they were nobody's members any more."""
+        gone = self.storage.departed().items()
+        self.purged.records |= {record for record, values in gone if self.purged.has(record, values)}
+
     def violations(self, mart: Values) -> list[str]:
         """All that is not as it must be. mart: what `look` said of it."""
         return [

@@ -275,6 +275,7 @@ class Play:
         ours, theirs = (
             of_the_living(forks.asked(place, lambda house=house: contents(house)), gone) for house in houses
         )
+        self.judge.know_departed()
         found = unlike(ours, theirs, self.judge.purged)
         if found:
             raise ViolationError(found[:40])

@@ -39,6 +39,16 @@ class Storage:
             found[f"hubspot|contacts|{row['id']}"] = json.loads(row["properties"])
         return found
 
+    def departed(self) -> dict[str, Values]:
+        """All deleted people by record key, with what they were deleted with."""
+        found: dict[str, Values] = {}
+        for name in ("Lead", "Contact"):
+            for row in self.rows(f"SELECT * FROM sf_{name} WHERE IsDeleted = 1"):
+                found[f"salesforce|{name}|{row['Id']}"] = dict(row)
+        for row in self.rows("SELECT id, properties FROM hubspot_contacts WHERE archived_ms IS NOT NULL"):
+            found[f"hubspot|contacts|{row['id']}"] = json.loads(row["properties"])
+        return found
+
     def written(self) -> dict[str, Values]:
         """Our fields of all live people, by record key."""
         names = {"salesforce": SALESFORCE_FIELDS, "hubspot": HUBSPOT_FIELDS}

@@ -248,6 +248,14 @@ def test_who_was_purged_is_known_nowhere_and_may_be_anything_in_the_systems(smal
     assert "mart person_record: it still has bob@x.de, who was purged" in small.violations()
 
 
+def test_a_deleted_record_of_somebody_who_was_purged_is_known_by_what_it_was_deleted_with(small: Small) -> None:
+    small.judge.purged.emails.add("cyd@x.de")
+    for number, email in ((12, "cyd@x.de"), (13, "dan@x.de")):
+        small.do("crms", f"INSERT INTO hubspot_contacts VALUES ({number}, '{json.dumps({'email': email})}', 1)")
+    small.judge.know_departed()
+    assert small.judge.purged.records == {"hubspot|contacts|12"}
+
+
 def test_a_house_that_knows_otherwise_than_a_fresh_one_is_told_by_key_and_field() -> None:
     def record(key: str, **values: Any) -> dict[str, dict[str, Any]]:
         return {f"person_record {key}": {"key": key, "email": "None", **values}}
