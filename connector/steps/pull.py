@@ -146,19 +146,41 @@ def _read(
     inbox: queue.Queue[_Read],
     is_stopping: Callable[[], bool],
 ) -> None:
-    """Read one system; hand over groups as they fill, then the end."""
+    """Read one system; hand over groups as they fill, then the end, whatever happens: it is waited for."""
+    failure: ConnectorError | None = None
+    before = system.calls()
+    try:
+        _read_groups(setup, system, requests, opened, moment, inbox, is_stopping)
+    except ConnectorError as problem:
+        failure = problem
+    except Exception as problem:  # noqa: BLE001 - the boundary around one system: it is contained, the others go on
+        _LOG.exception("pull.bug", system=system.name)
+        failure = ConnectorError(
+            f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name
+        )
+    inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
+
+
+def _read_groups(
+    setup: Setup,
+    system: System,
+    requests: list[Request],
+    opened: Opened,
+    moment: Moment,
+    inbox: queue.Queue[_Read],
+    is_stopping: Callable[[], bool],
+) -> None:
+    """Hand over what is read of one system, also what came before it failed."""
     connected = setup.systems[system.name]
     gathered: dict[str, list[Page]] = {}
     begun: set[str] = set()
     since = clock.monotonic_s()
-    failure: ConnectorError | None = None
     kept = _Kept(
         opened,
         suppressing.load(setup.state),
         quarantine.records_set_aside(setup.state, system.name),
         settlement.in_doubt(setup.state, system.name),
     )
-    before = system.calls()
     try:
         ahead = interleaved([partial(system.source.pages, requests)], threads=1, ahead=PAGES_AHEAD)
         for item in ahead:  # the next pages are on their way while these are mapped
@@ -176,16 +198,9 @@ def _read(
                     begun.add(item.stream.name)
                 _hand_over(_map(setup, connected, gathered.pop(item.stream.name), kept, moment), inbox)
                 since = clock.monotonic_s()
-    except ConnectorError as problem:
-        failure = problem
-    except Exception as problem:  # noqa: BLE001 - the boundary around one system: it is contained, the others go on
-        _LOG.exception("pull.bug", system=system.name)
-        failure = ConnectorError(
-            f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name
-        )
-    for pages in gathered.values():
-        _hand_over(_map(setup, connected, pages, kept, moment), inbox)
-    inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
+    finally:
+        for pages in gathered.values():
+            _hand_over(_map(setup, connected, pages, kept, moment), inbox)
 
 
 def _hand_over(read: _Read, inbox: queue.Queue[_Read]) -> None:

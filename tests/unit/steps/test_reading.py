@@ -1,0 +1,56 @@
+"""Whatever becomes of a thread that reads, the pull hears of its end: it would wait for ever."""
+
+from __future__ import annotations
+
+import queue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from connector.errors import Busy, ConnectorError
+from connector.model import Page, Stream
+from connector.sources.salesforce import STREAMS
+from connector.steps import pull
+from connector.tables import PAGE
+
+BUSY = Busy("the store is in use")
+
+
+def end_of(inbox: queue.Queue[Any]) -> Any:
+    """The last message of a read of two pages of two streams, neither of which is complete."""
+
+    def pages(_: Any) -> Any:
+        stream: Stream
+        for stream in STREAMS[:2]:
+            yield Page(stream, PAGE.empty_table(), None, done=False)
+
+    source = SimpleNamespace(pages=pages)
+    system: Any = SimpleNamespace(name="crm", source=source, calls=lambda: 7)
+    setup: Any = SimpleNamespace(systems={"crm": None}, state=None)
+    moment: Any = SimpleNamespace(run=1)
+    pull._read(setup, system, [], lambda: None, moment, inbox, lambda: False)  # type: ignore[arg-type, return-value]
+    return inbox.get_nowait()
+
+
+@pytest.mark.parametrize("problem", [BUSY, KeyError("odd")])
+def test_a_read_that_cannot_begin_ends_with_its_failure(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
+    def load(_: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(pull.suppressing, "load", load)
+    assert isinstance(end_of(queue.Queue()).failure, ConnectorError)
+
+
+def test_a_read_whose_last_pages_cannot_be_mapped_ends_with_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("odd")
+
+    for module, name in (
+        (pull.suppressing, "load"),
+        (pull.quarantine, "records_set_aside"),
+        (pull.settlement, "in_doubt"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(pull, "_map", broken)
+    assert "unexpected KeyError" in str(end_of(queue.Queue()).failure)
