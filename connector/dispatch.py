@@ -14,12 +14,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from connector import clock, settlement
-from connector.errors import ConnectorError, QuotaExhausted, SystemFailure, SystemUnavailable
-from connector.model import LANES, Capabilities, Change, Outcome, Result, System, Target
+from connector.errors import (
+    ConnectorError,
+    MissingPermission,
+    QuotaExhausted,
+    RecordRejected,
+    SystemFailure,
+    SystemUnavailable,
+)
+from connector.model import LANES, Capabilities, Change, Found, Outcome, Result, System, Target
 from connector.plan import batches
 from connector.state import State, attempts, outbox
 
@@ -184,9 +191,9 @@ class Dispatch:
     def reconcile(self) -> None:
         """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
         now, longest = clock.now(), max(self.ask_again_after, outbox.LONGEST_WAIT)
-        for part in _asked_together(attempts.in_doubt(self.state, self.system.name, now, longest)):
+        asked = _asked_together(attempts.in_doubt(self.state, self.system.name, now, longest))
+        for part, found in (answer for rows in asked for answer in self._found(rows, now)):
             changes = [settlement.as_change(row) for row in part]
-            found = self.target.find(changes)
             outcomes = [settlement.judge(change, each) for change, each in zip(changes, found, strict=True)]
             outcomes = self._given_up(part, outcomes)
             told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
@@ -195,6 +202,24 @@ class Dispatch:
             self.results[Result.UNKNOWN] += len(changes) - len(told)
             unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
             attempts.ask_again(self.state, unsure, now + self.ask_again_after)
+
+    def _found(
+        self, rows: Sequence[attempts.Entry], now: datetime
+    ) -> Iterator[tuple[Sequence[attempts.Entry], Sequence[Found]]]:
+        """What the system holds for these. What it refuses to tell, of a type that we may not see or of one record, stays in doubt,
+        and holds up nobody else."""
+        try:
+            found = self.target.find([settlement.as_change(row) for row in rows])
+        except (MissingPermission, RecordRejected) as error:
+            smaller = _smaller(rows, error)
+            if not smaller:
+                self.silence = error
+                self.results[Result.UNKNOWN] += len(rows)
+                attempts.ask_again(self.state, rows, now + self.ask_again_after)
+            for part in smaller:
+                yield from self._found(part, now)
+        else:
+            yield rows, found
 
     def _given_up(self, entries: Sequence[attempts.Entry], outcomes: Sequence[Outcome]) -> list[Outcome]:
         """The outcomes; what is to be sent again, and got no answer often enough when it went alone, has that for its cause."""
@@ -316,6 +341,17 @@ def _is_unanswered(outcome: Outcome) -> bool:
 def _is_at_work(outcome: Outcome) -> bool:
     """Whether the system is not done with this change, and is to be asked again."""
     return outcome.result is Result.UNKNOWN and outcome.retry_after_s is not None
+
+
+def _smaller(rows: Sequence[attempts.Entry], error: ConnectorError) -> list[list[attempts.Entry]]:
+    """In what parts these are asked about when all together were refused; none where that would tell no more."""
+    kinds: dict[tuple[str, bool], list[attempts.Entry]] = {}
+    for row in rows:
+        kinds.setdefault((row.object_type, row.lane == outbox.TASK_LANE), []).append(row)
+    if rows[0].receipt or (len(kinds) == 1 and (len(rows) == 1 or isinstance(error, MissingPermission))):
+        return []
+    half = len(rows) // 2
+    return list(kinds.values()) if len(kinds) > 1 else [list(rows[:half]), list(rows[half:])]
 
 
 def _asked_together(rows: Sequence[attempts.Entry]) -> Iterator[Sequence[attempts.Entry]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 from urllib.parse import quote
@@ -132,9 +132,25 @@ def find(org: Org, changes: Sequence[Change]) -> list[Found]:
     for start in range(0, len(work), MAX_QUERIES):
         group_of_work = work[start : start + MAX_QUERIES]
         answers, _ = org.composite([part for part, _ in group_of_work])
-        for (_, part), answer in zip(group_of_work, answers, strict=True):
-            found |= {one.key: one for one in _found(org, part, answer)}
+        for (asked, part), answer in zip(group_of_work, answers, strict=True):
+            is_refused = answer.told.verdict is Verdict.REJECTED
+            told = _asked_for_less(org, asked, part) if is_refused else None
+            found |= {one.key: one for one in _found(org, part, told or answer)}
     return [found[change.key] for change in changes]
+
+
+def _asked_for_less(org: Org, asked: Subrequest, changes: Sequence[Change]) -> Answer | None:
+    """The answer once more without the fields that are gone or hidden by now: what was sent to one is not there. None where it is
+    for something else that the org refuses."""
+    if changes[0].task or not (known := org.described([changes[0].object_type], is_fresh=True)):
+        return None
+    (described,) = known.values()
+    wanted = asked.body["fields"] if isinstance(asked.body, dict) else []
+    seen = [name for name in wanted if name == "Id" or described.allows(name)]
+    if seen == wanted:
+        return None
+    answers, _ = org.composite([replace(asked, body={**asked.body, "fields": seen})])
+    return answers[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ sending

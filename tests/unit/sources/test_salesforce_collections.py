@@ -399,6 +399,19 @@ def test_a_task_key_that_we_cannot_see_is_told_as_a_missing_permission() -> None
         find(Org(lambda part: refused("INVALID_FIELD")), [task("1")])
 
 
+@responses.activate
+def test_what_was_sent_to_a_field_that_is_gone_by_now_is_not_there_and_holds_up_nobody() -> None:
+    def answer(part: Part) -> Reply:
+        if "describe" in path_of(part):
+            return described("Score__c")
+        if "Former__c" in part["body"]["fields"]:
+            return refused("INVALID_FIELD", "No such column 'Former__c' on entity 'Lead'")
+        return 200, [{"Id": native_id, "Score__c": 66.0} for native_id in part["body"]["ids"]]
+
+    found = find(Org(answer), [change("1"), change("2", Former__c=7)])
+    assert found == [Found("1", values={"Score__c": 66.0}), Found("2", values={"Former__c": None})]
+
+
 # --------------------------------------------------------------------------------------------------- idempotency
 
 
