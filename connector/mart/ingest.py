@@ -17,6 +17,7 @@ import pyarrow as pa
 from connector import tables
 from connector.expressions import NOW, RUN, among, built_once, missing, only
 from connector.mapping import Mapped
+from connector.mapping.records import CONTACT_ROLE
 from connector.mart import fresh, known, merges
 from connector.mart.engine import Mart
 from connector.model import Kind
@@ -213,16 +214,15 @@ class _Merge:
             return
         opportunities = self.mart.keep("roles_of", self._all("records").select(["key"])).distinct()
         table = self.mart.table(tables.record_table(Kind.CONTACT_ROLE))
-        from_deals = table.filter((table.system == self.group.system) & (table.object_type == self._role_type(rows)))
+        from_deals = table.filter((table.system == self.group.system) & (table.object_type == CONTACT_ROLE))
         gone = from_deals.semi_join(opportunities, from_deals.opportunity == opportunities.key).anti_join(
             self.mart.keep("roles_there", rows.select(["key"])), "key"
         )
+        gone = self.mart.keep("roles_gone", gone.select("key", "person"))
+        self._dirty("event", gone.filter(gone.person.notnull()).select(record="person"))
         self.mart.delete_keys(tables.record_table(Kind.CONTACT_ROLE), gone.select("key"))
         if rows.num_rows:
             self._merge_records(Kind.CONTACT_ROLE, rows)
-
-    def _role_type(self, rows: pa.Table) -> str:
-        return str(rows.column("object_type")[0].as_py()) if rows.num_rows else self.group.stream
 
     # ------------------------------------------------------------------------------------------------------ identifiers
 

@@ -21,16 +21,16 @@ INSTANT = "timestamp('UTC', 6)"
 def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     """For each incoming record, which is known: is it changed, a deletion, stale."""
     joined = incoming.inner_join(existing, "key", rname="{name}_before")
-    is_stale = joined.modified_at < joined.modified_at_before
+    is_stale = (joined.modified_at < joined.modified_at_before).fill_null(
+        False
+    )  # what is just not there tells no instant
     was_deleted, is_deleted = joined.deleted_at_before.notnull(), joined.deleted_at.notnull()
     differs = ~joined.version.identical_to(joined.version_before) | ~joined.merged_into.identical_to(
         joined.merged_into_before
     )
     is_merged = joined.merged_into.notnull() & ~joined.merged_into.identical_to(joined.merged_into_before)
     is_changed = ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs) | is_merged)
-    return joined.select(
-        "key", is_changed=is_changed.fill_null(False), is_stale=is_stale.fill_null(False), is_deletion=is_deleted
-    )
+    return joined.select("key", is_changed=is_changed.fill_null(False), is_stale=is_stale, is_deletion=is_deleted)
 
 
 @built_once

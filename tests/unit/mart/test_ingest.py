@@ -185,6 +185,21 @@ def test_a_deletion_keeps_what_was_known_and_is_dirty_once(mart: Mart) -> None:
     assert pull(mart, "contacts", row("1", later, is_deleted=True), run=3).unchanged == 1
 
 
+def test_what_is_just_not_there_any_more_tells_no_instant_and_concerns_its_people_all_the_same(mart: Mart) -> None:
+    pull(mart, "contacts", row("1", firstname="Ann"))
+    pull(mart, "deals", row("7", dealname="Renewal", **{"associations.contacts": ["1"]}))
+    for stream, number, dirty in (("contacts", "1", "person"), ("deals", "7", "event")):
+        clear(mart)
+        gone = row(number, is_deleted=True) | {"modified_at": None}
+        assert pull(mart, stream, gone, run=2).applied == 1
+        assert [each["key"] for each in table(mart, "dirty")] == [f"{dirty}|hubspot|contacts|1"]
+        clear(mart)
+        assert pull(mart, stream, gone, run=3).unchanged == 1
+        back = row(number, **({"associations.contacts": ["1"]} if stream == "deals" else {"firstname": "Ann"}))
+        assert pull(mart, stream, back, run=4).applied == 1, "somebody restored it"
+        assert [each["key"] for each in table(mart, "dirty")] == [f"{dirty}|hubspot|contacts|1"]
+
+
 def test_an_identifier_that_a_record_loses_is_withdrawn_and_comes_back_with_its_first_sighting(mart: Mart) -> None:
     pull(mart, "contacts", row("1", email="a@b.example"))
     first = {each["value"]: each["first_seen_at"] for each in table(mart, "identifier")}
@@ -324,6 +339,17 @@ def test_the_roles_of_a_deal_follow_its_associations(mart: Mart) -> None:
     }
     pull(mart, "deals", row("7", NOW + timedelta(hours=1), **deal, **{"associations.contacts": ["2"]}), run=2)
     assert {each["person"] for each in table(mart, "contact_role_record")} == {"hubspot|contacts|2"}
+
+
+def test_who_takes_part_in_a_deal_no_longer_is_looked_at_again(mart: Mart) -> None:
+    pull(mart, "deals", row("7", dealname="Renewal", **{"associations.contacts": ["1", "2"]}))
+    clear(mart)
+    pull(mart, "deals", row("7", dealname="Renewal", **{"associations.contacts": ["1"]}), run=2)
+    assert [each["record"] for each in table(mart, "dirty")] == ["hubspot|contacts|2"]
+    clear(mart)
+    pull(mart, "deals", row("7", dealname="Renewal"), run=3)
+    assert table(mart, "contact_role_record") == [], "also when nobody is left, of any deal of the group"
+    assert [each["record"] for each in table(mart, "dirty")] == ["hubspot|contacts|1"]
 
 
 def test_the_checkpoint_moves_with_the_rows_or_not_at_all(mart: Mart, monkeypatch: pytest.MonkeyPatch) -> None:
