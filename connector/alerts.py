@@ -33,6 +33,7 @@ _LOG = get("alerts")
 #: What differs from run to run in the reason of a brake.
 _NUMBER = re.compile(r"\d[\d,.]*")
 _TIMEOUT_S = 10
+STALLED, QUIET = "stream_stalled", "stream_quiet"
 _DAY = timedelta(days=1)
 #: How far back a stream's own history goes, and how much of it is needed to judge by.
 _HISTORY_DAYS, _SAME_WEEKDAYS, _ANY_DAYS = 28, 3, 7
@@ -93,11 +94,22 @@ def after_run(section: AlertsSection, setup: Setup, summary: Summary, *, is_file
         """Whether this run could have seen it again."""
         if alert.kind == "configuration":
             return not is_file_broken
-        if alert.kind in ("system_down", "credentials_refused"):
+        if not _is_configured(setup, alert):
+            return True
+        if alert.kind in ("system_down", "credentials_refused") or (alert.kind == STALLED and not alert.stream):
             return alert.system in tried and bool(summary.pulled.calls or summary.delivered or summary.errors)
-        return not alert.stream or (alert.system, alert.stream) in streams
+        is_seen = not alert.stream or (alert.system, alert.stream) in streams
+        return is_seen and not (alert.kind in (STALLED, QUIET) and alert.system in summary.errors)
 
     _keep(section, setup.state, present, is_judged, now)
+
+
+def _is_configured(setup: Setup, alert: Alert) -> bool:
+    """Whether what an alert is about is there at all: nothing tells any more of a system or stream that was taken out."""
+    if not alert.system:
+        return True
+    connected = setup.systems.get(alert.system)
+    return connected is not None and (not alert.stream or alert.stream in {each.name for each in connected.streams()})
 
 
 def failed(section: AlertsSection, state: State, kind: str, text: str, hint: str) -> None:
@@ -180,6 +192,7 @@ def _mail(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
 def judge(section: AlertsSection, setup: Setup, summary: Summary, now: datetime) -> Iterator[Alert]:
     """What is wrong after this run."""
     yield from _systems(summary.errors)
+    yield from _without_quota(section, setup, summary, now)
     yield from _streams(section, setup, summary, now)
     for (system, stream), counts in summary.pulled.counts.items():
         if not counts.is_conserved:
@@ -208,6 +221,23 @@ def _systems(errors: dict[str, ConnectorError]) -> Iterator[Alert]:
             yield _alert("system_down", f"{system} cannot be used: {error}", error.hint, system)
 
 
+def _without_quota(section: AlertsSection, setup: Setup, summary: Summary, now: datetime) -> Iterator[Alert]:
+    """Systems that are not read for want of quota: no failure of a run, but somebody should know when it lasts."""
+    polls = setup.state.polls()
+    for system, error in summary.errors.items():
+        if not isinstance(error, QuotaExhausted) or system not in setup.systems:
+            continue
+        known = [
+            (poll.polled_at, setup.every.get(f"{system}.{stream.name}", stream.every))
+            for stream in setup.systems[system].streams()
+            if (poll := polls.get(f"{system}|{stream.name}")) is not None
+        ]
+        late = [at for at, every in known if not clock.is_within(section.stalled_after + every, at, now)]
+        if late:
+            text = f"{system} was not read to its end since {min(late):%d %b %H:%M} UTC: {error}"
+            yield _alert(STALLED, text, error.hint or "see what uses its calls, or raise [systems.*.quota]", system)
+
+
 def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: datetime) -> Iterator[Alert]:
     """Streams of the systems that work: stalled ones, and those that went quiet."""
     polls = setup.state.polls()
@@ -223,7 +253,7 @@ def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: dateti
         ):
             since = f" since {poll.polled_at:%-d %b %H:%M} UTC" if poll else " yet"
             yield _alert(
-                "stream_stalled",
+                STALLED,
                 f"{system} {stream} was not read to its end{since}: {error}",
                 error.hint,
                 system,
@@ -232,7 +262,7 @@ def _streams(section: AlertsSection, setup: Setup, summary: Summary, now: dateti
         elif error is None and is_quiet(days := usual.get((system, stream), [])):
             text = f"{system} {stream} has gone quiet: {days[0]:,} in the last day, about {round(_usual(days)):,} are usual"
             yield _alert(
-                "stream_quiet",
+                QUIET,
                 text,
                 "see in the system whether it still records them, and whether we may see them",
                 system,

@@ -86,7 +86,7 @@ def state(tmp_path: Path) -> State:
 
 
 def ended(state: State, section: AlertsSection, **failures: Exception) -> None:
-    setup: Any = SimpleNamespace(state=state, systems={"crm": None}, every={})
+    setup: Any = SimpleNamespace(state=state, systems={"crm": SimpleNamespace(streams=tuple)}, every={})
     pulled = Pulled(counts={("crm", "contacts"): Counts(1, 1)}, calls={"crm": 1})
     after_run(section, setup, Summary(1, pulled=pulled, failures=dict(failures)))
 

@@ -13,7 +13,8 @@ import requests
 
 from connector import alerts
 from connector.alerts import AlertsSection, after_run, is_quiet
-from connector.errors import AuthError, MissingPermission, SystemUnavailable
+from connector.dispatch import Delivered
+from connector.errors import AuthError, MissingPermission, QuotaExhausted, SystemUnavailable
 from connector.mart.ingest import Counts
 from connector.state import State, StateSection, open_state
 from connector.state import alerts as kept
@@ -47,7 +48,10 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def ended(state: State, section: AlertsSection = WEBHOOK, *, counts: Any = None, **of: Any) -> None:
-    setup: Any = SimpleNamespace(state=state, systems={"crm": None}, every={})
+    names = of.pop("streams", ("contacts", "deals"))
+    streams = [SimpleNamespace(name=name, every=timedelta(0)) for name in names]
+    systems = {"crm": SimpleNamespace(streams=lambda: streams)} if names else {}
+    setup: Any = SimpleNamespace(state=state, systems=systems, every={})
     pulled = Pulled(counts=counts or {("crm", "contacts"): Counts(1, 1)}, calls={"crm": 1}, **of.pop("pulled", {}))
     after_run(section, setup, Summary(1, pulled=pulled, **of))
 
@@ -89,6 +93,43 @@ def test_a_stream_that_failed_is_stalled_only_after_a_while(state: State, heard:
     state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW - timedelta(hours=1), run=1))
     ended(state, pulled={"stream_failures": {("crm", "deals"): MissingPermission("no")}})
     assert heard == []
+
+
+@pytest.mark.parametrize("what_is_left", [(), ("contacts",)])
+def test_what_was_taken_out_of_the_configuration_stands_no_more(
+    state: State, heard: list[str], what_is_left: tuple[str, ...]
+) -> None:
+    ended(state, pulled={"stream_failures": {("crm", "deals"): MissingPermission("no")}})
+    if not what_is_left:
+        ended(state, failures={"crm": SystemUnavailable("gone")})
+    ended(state, streams=what_is_left, counts={("other", "people"): Counts(1, 1)})
+    assert not kept.standing(state)
+    assert heard[-1].startswith("ended")
+
+
+def test_a_stream_that_still_fails_stands_while_its_system_cannot_be_written(state: State, heard: list[str]) -> None:
+    refused = {("crm", "deals"): MissingPermission("no")}
+    used_up = [Delivered("crm", error=QuotaExhausted("used up"))]
+    ended(state, pulled={"stream_failures": refused})
+    ended(state, pulled={"stream_failures": refused}, delivered=used_up)
+    assert heard == ["began stream_stalled crm"]
+
+
+def test_a_system_that_is_not_read_for_want_of_quota_is_told_when_it_lasts(
+    state: State, heard: list[str], monkeypatch: Any
+) -> None:
+    used_up = {"failures": {"crm": QuotaExhausted("the budget is used up")}}
+    for name in ("contacts", "deals"):
+        state.set_poll(Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=1))
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW + timedelta(hours=1))
+    ended(state, pulled=used_up)
+    assert heard == []
+    monkeypatch.setattr(alerts.clock, "now", lambda: NOW + timedelta(hours=3))
+    for _ in range(2):
+        ended(state, pulled=used_up)
+    assert heard == ["began stream_stalled crm"]
+    ended(state)
+    assert heard[-1] == "ended stream_stalled crm"
 
 
 def test_counts_that_do_not_add_up_are_an_alert_and_fail_the_run(state: State, heard: list[str]) -> None:
