@@ -117,7 +117,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
         places = Places(
             persons=mart.table("person"),
             accounts=mart.table("account"),
-            records=mart.table(tables.record_table(Kind.PERSON)),
+            records=_written(setup, mart.table(tables.record_table(Kind.PERSON))),
             membership=mart.table("membership"),
             opportunities=mart.table(tables.record_table(Kind.OPPORTUNITY)),
             contact_roles=mart.table(tables.record_table(Kind.CONTACT_ROLE)),
@@ -125,3 +125,9 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
         chosen = mart.arrow(lifecycle.targets(setup.tasks, fired, facts, interval, places))
         mart.merge("desired_task", lifecycle.draft(setup.tasks, chosen, moment.now, moment.run))
     return count
+
+
+def _written(setup: Setup, records: ir.Table) -> ir.Table:
+    """The records of systems that are written to: a task for another's would be made nowhere, and what fired does so once."""
+    names = setup.writeback.systems or tuple(setup.systems)
+    return records.filter(records.system.isin(sorted(names)))
