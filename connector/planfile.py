@@ -176,11 +176,11 @@ def _changed(plan: Plan, mart: Mart) -> set[str]:
 
 
 def _gone(plan: Plan, mart: Mart) -> set[str]:
-    """Records that can be written no more."""
+    """Records that can be written no more; who was purged has none here at all."""
     asked = mart.keep("asked_records", _records(plan))
     table = mart.table(tables.record_table(Kind.PERSON))
     is_gone = table.deleted_at.notnull() | table.merged_into.notnull() | table.is_converted.fill_null(False)
-    rows = mart.arrow(table.filter(is_gone).semi_join(asked, "key").select("key")).to_pylist()
+    rows = mart.arrow(asked.anti_join(table.filter(~is_gone), "key").select("key")).to_pylist()
     return {row["key"] for row in rows}
 
 

@@ -21,7 +21,7 @@ from connector.cli.show_run import show_summary
 from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signals
-from connector.state import freezes, outbox
+from connector.state import erasure, freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
 from connector.steps.pull import unread
@@ -142,6 +142,7 @@ def plan(
         unready = doctor.unready(setup, systems, looked.plan.changes)
         _finish(loaded, setup, summary)
     file = save or loaded.directory / planfile.DEFAULT
+    erasure.keep_plan(setup.state, file)
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
     if as_json:
         values = planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)

@@ -56,7 +56,7 @@ def undo_run(
         summary.pulled = pull(setup, systems, moment, progress)
         with setup.mart() as mart:
             found = undo.undoing(setup.state, mart, run, unread=unread(setup, systems, summary.pulled))
-        if not dry_run:
+        if not (dry_run or stop.is_asked()):
             freezes.add(setup.state, _frozen(setup, found, run, moment))
             summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
             summary.delivered = deliver(setup, systems, moment, progress)

@@ -29,6 +29,7 @@ from connector.state.models import (
 from connector.state.store import State
 
 _KEY = "suppression_key"
+_PLAN = "plan_file:"
 _MANY = 500
 RECORD = "record"
 OPEN = "open"  # among the counts of a receipt: the purge has not ended
@@ -181,6 +182,16 @@ def backups(state: State) -> Sequence[Backup]:
     """The copies that were made, newest first."""
     with state.session() as session:
         return session.exec(select(Backup).order_by(col(Backup.made_at).desc())).all()
+
+
+def keep_plan(state: State, file: Path) -> None:
+    """A plan is saved there: it is for a purge to know."""
+    state.set_note(f"{_PLAN}{file.resolve()}", "saved")
+
+
+def plans(state: State) -> list[Path]:
+    """Where plans were saved, there or not."""
+    return [Path(name) for name in sorted(state.notes(_PLAN))]
 
 
 def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

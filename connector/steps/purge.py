@@ -35,6 +35,7 @@ UNFINISHED = "unfinished"  # a file in a folder of copies for as long as they ar
 BEYOND_REACH = (
     "the connected systems themselves: delete the person there",
     "copies of the stores that were made by other means than `connector backup`, or moved since",
+    "saved plans that were copied or moved since; `connector apply` writes nothing of a purged person from them",
     "free text in others' records and activities, such as an opportunity's name or a note about somebody else",
     "the journals and backups of a database server, where [state] has a url",
 )
@@ -141,7 +142,9 @@ def look(setup: Setup, whom: Person, *, by: str) -> Receipt:
             mart.rollback()
     receipt.removed["state"] = state_erasure.erase(setup.state, whom.records, whom.subjects, is_dry=True)
     for file in _plans(setup):
-        receipt.removed[file.name] = _rows("changes", planfile.without(file, whom.records, whom.subjects, is_dry=True))
+        receipt.removed[_named(setup, file)] = _rows(
+            "changes", planfile.without(file, whom.records, whom.subjects, is_dry=True)
+        )
     for place in (*_copies(setup), *_backups(setup, receipt)):
         receipt.removed[str(place)] = {}
     return receipt
@@ -185,7 +188,10 @@ def _remove(setup: Setup, whom: Person, receipt: Receipt) -> Path:
     count("state", state_erasure.erase(setup.state, whom.records, whom.subjects, is_dry=True))
     state_erasure.erase(setup.state, whom.records, whom.subjects)
     for file in _plans(setup):
-        count(file.name, _rows("changes", planfile.without(file, whom.records, whom.subjects)))
+        try:
+            count(_named(setup, file), _rows("changes", planfile.without(file, whom.records, whom.subjects)))
+        except OSError as problem:
+            receipt.unreached.append(f"the plan {file}, which cannot be written anew: {problem.strerror}")
     _sweep(setup)
     for file in _copies(setup):
         count(file.name, _rows("rows", erasure.erase_file(file, whom.records, whom.subjects)))
@@ -262,7 +268,13 @@ def _rows(what: str, count: int) -> dict[str, int]:
 
 
 def _plans(setup: Setup) -> list[Path]:
-    return [file for file in sorted(setup.directory.glob("*.json")) if planfile.is_plan(file)]
+    """The plans beside the configuration, and those that were saved elsewhere and are there still."""
+    files = {file.resolve() for file in (*setup.directory.glob("*.json"), *state_erasure.plans(setup.state))}
+    return [file for file in sorted(files) if planfile.is_plan(file)]
+
+
+def _named(setup: Setup, file: Path) -> str:
+    return file.name if file.parent == setup.directory.resolve() else str(file)
 
 
 def _copies(setup: Setup) -> list[Path]:
