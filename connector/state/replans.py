@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, delete, select
 
 from connector.state.models import Delivery, Note, Outbox, Quarantine, Replan
@@ -105,6 +106,18 @@ def failed_tasks(state: State, result: str, max_attempts: int) -> list[Outbox]:
             Outbox.lane == TASK_LANE, col(Outbox.status).in_(_TO_BE_MADE), Outbox.held_because == ""
         )
         return list(session.exec(query.where(col(Outbox.id).in_(told), Outbox.attempt < max_attempts)).all())
+
+
+def refused_in(state: State, tasks: Sequence[Outbox], result: str) -> dict[str, int]:
+    """The last run in which each of these tasks had this result, by key."""
+    keys = {row.id: row.key for row in tasks if row.id is not None}
+    found: dict[str, int] = {}
+    with state.session() as session:
+        for part in parts(sorted(keys)):
+            query = select(Delivery.outbox, func.max(Delivery.run)).where(col(Delivery.outbox).in_(part))
+            query = query.where(Delivery.result == result).group_by(col(Delivery.outbox))
+            found |= {keys[number]: int(run) for number, run in session.exec(query)}
+    return found
 
 
 def redirect(state: State, places: Mapping[str, Mapping[str, Any]]) -> None:

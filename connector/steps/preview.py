@@ -59,7 +59,9 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     moved = [
         Again(
             settlement.as_change(_at(row, place)),
-            f"the record is gone, now for {place['object_type']} {place['native_id']}",
+            "its record is there again"
+            if place["native_id"] == row.native_id
+            else f"the record is gone, now for {place['object_type']} {place['native_id']}",
         )
         for row, place in lost
     ]

@@ -216,7 +216,7 @@ def reassignments(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, Any]
 
 def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]]:
     """The tasks whose record was merged away or deleted, each with another live record of its person (system, object_type,
-    native_id, person)."""
+    native_id, person); where there is none, with its own, once somebody has brought that back."""
     lost = replans.failed_tasks(setup.state, "conflict", setup.writeback.max_attempts)
     if not lost:
         return []
@@ -231,24 +231,33 @@ def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]
         record.deleted_at.isnull() & record.merged_into.isnull() & ~record.is_converted.fill_null(False)
     )
     places = theirs.inner_join(live, theirs.record == live.key).select(
-        "task", "person", "system", "object_type", "native_id"
+        "task", "person", "system", "object_type", "native_id", "run"
     )
     by_task: dict[str, list[dict[str, str]]] = {}
+    back: set[str] = set()  # tasks whose own record has changed, and is there, since it was not
+    refused_in = replans.refused_in(setup.state, lost, "conflict")
+    own = {task.key: (task.system, task.object_type, task.native_id) for task in lost}
     for row in mart.arrow(places.order_by("task", "system", "object_type", "native_id")).to_pylist():
-        by_task.setdefault(row.pop("task"), []).append(row)
+        task_key, run = row.pop("task"), row.pop("run")
+        by_task.setdefault(task_key, []).append(row)
+        if _place(row) == own[task_key] and (run or 0) > refused_in.get(task_key, 0):
+            back.add(task_key)
     chosen = []
     for task in lost:
-        gone = (task.system, task.object_type, task.native_id)
+        gone = own[task.key]
         if task.status == "pending" and gone in [_place(each) for each in by_task.get(task.key, ())]:
             continue  # its record is there again, or a person had it sent once more
         targets = setup.systems[task.system].capabilities.task_targets if task.system in setup.systems else ()
         fitting = [
             place
             for place in by_task.get(task.key, ())
-            if place["system"] == task.system and place["object_type"] in targets and _place(place) != gone
+            if place["system"] == task.system and place["object_type"] in targets
+            and (_place(place) != gone or task.key in back)
         ]  # fmt: skip
         if fitting:
-            chosen.append((task, min(fitting, key=lambda place: targets.index(place["object_type"]))))
+            chosen.append(
+                (task, min(fitting, key=lambda place: (_place(place) != gone, targets.index(place["object_type"]))))
+            )
     return chosen
 
 

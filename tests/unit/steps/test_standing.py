@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,16 @@ from typing import cast
 
 import pyarrow as pa
 
+from connector import tables
 from connector.mart import MartSection, open_mart
+from connector.model import Kind, Outcome, Result
 from connector.state import StateSection, open_state, replans
 from connector.state.models import Quarantine
 from connector.state.store import set_aside
 from connector.steps import standing
 from connector.steps.setup import Moment, Setup
+from connector.writeback import WritebackSection
+from tests.unit.test_writeback import LIMITS, Crm, call, deliver, enqueue
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 VERDICTS = {
@@ -47,3 +52,33 @@ def test_a_change_that_would_be_too_small_to_write_is_not_kept_aside(tmp_path: P
         setup = cast(Setup, SimpleNamespace(state=state))
         standing.release_settled(setup, mart, differing, cast(Moment, SimpleNamespace(now=NOW, run=1)))
     assert sorted(row.key for row in replans.refused(state)) == ["change|frozen", "change|wanted"]
+
+
+def test_a_task_whose_record_somebody_brought_back_is_sent_to_it_again_and_only_then(tmp_path: Path) -> None:
+    state, crm = open_state(StateSection(), tmp_path), Crm()
+    enqueue(state, replace(call(1), person="ANN"))
+    crm.answer = lambda change: Outcome(change.key, Result.CONFLICT, code="GONE", message="it is gone")
+    deliver(state, crm)
+    systems = {"crm": SimpleNamespace(capabilities=LIMITS)}
+    setup = cast(Setup, SimpleNamespace(state=state, writeback=WritebackSection(), systems=systems, tasks={}))
+    record = {"key": "crm|Contact|1", "system": "crm", "object_type": "Contact", "native_id": "1"}
+    found = []
+    with open_mart(MartSection(), tmp_path) as mart:
+        for table, row in (
+            ("issued", {"key": "ANN", "kind": "person", "anchor": "crm|Contact|1"}),
+            (
+                "membership",
+                {"key": "crm|Contact|1", "kind": "person", "owner_id": "ANN", "component": "", "ingestion": 1},
+            ),
+        ):
+            mart.append(table, pa.Table.from_pylist([row], schema=mart.arrow(mart.table(table)).schema))
+        for run, deleted_at in ((1, None), (2, NOW), (3, None)):
+            row = record | {"run": run, "deleted_at": deleted_at}
+            mart.merge("person_record", pa.Table.from_pylist([row], schema=tables.record_schema(Kind.PERSON)))
+            mart.tell(now=NOW, run=run)
+            found.append([place["native_id"] for _, place in standing.redirections(setup, mart)])
+        standing.redirect(setup, mart)
+    assert found == [[], [], ["1"]]
+    crm.answer = lambda _: None
+    assert deliver(state, crm).tasks == 1
+    assert replans.refused(state) == []
