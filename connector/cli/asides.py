@@ -23,7 +23,7 @@ _WHAT = {
 }
 _RELEASE = {
     "value": "by itself, once the record is mapped without this problem: mend the value in the system, or the mapping",
-    "record": "by itself, once the record comes again and can be read",
+    "record": "by itself, once the record comes again and can be read, if it has an id",
     "change": "by itself, once the value, the owner of a task, the mapping or the permission has changed",
     "field": "by itself, once the system shows it to us",
 }

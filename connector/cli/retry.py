@@ -20,13 +20,17 @@ def retry(config: Path, found: Sequence[Cause], *, as_json: bool, wait_s: float)
     _, setup = open_house(config, needs_secrets=False)
     keys = [key for each in found if each.kind == "change" for key in each.keys]
     records: dict[str, list[str]] = {}
+    nameless = [key for each in found if each.kind == "record" and not each.records for key in each.keys]
     for each in found:
-        if each.kind != "change":
+        if each.kind != "change" and each.records:
             records.setdefault(each.system, []).extend(each.records)
     mapped = 0
     before = sum(each.count for each in found if each.kind != "change")
     with pipeline.running(setup, "retry", wait_s=wait_s) as moment:
-        queued, replaced = asides.requeue(setup.state, keys)
+        queued, replaced = asides.requeue(setup.state, keys, moment.now)
+        setup.state.release(
+            nameless
+        )  # nothing of them is stored, and nothing tells when they come whole: if not, they are set aside anew
         if records:
             mapped = _map_again(setup, records, moment)
         pipeline.finish(setup, Summary(moment.run), is_learning=False)

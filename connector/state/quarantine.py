@@ -8,7 +8,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from connector.state.models import Outbox, Quarantine
+from connector.state import replans
+from connector.state.models import Freeze, Outbox, Quarantine
 from connector.state.outbox import UNDO
 from connector.state.store import State
 
@@ -78,8 +79,9 @@ def release_mended(state: State, records: Sequence[str], still: Collection[str])
     return released
 
 
-def requeue(state: State, keys: Sequence[str]) -> tuple[int, int]:
-    """Let set-aside changes wait again, each with all its attempts. Returns how many, and how many a newer change replaced."""
+def requeue(state: State, keys: Sequence[str], now: datetime) -> tuple[int, int]:
+    """Let set-aside changes wait again, each with all its attempts. Returns how many, and how many a newer change replaced or are
+    for a field that is frozen: the next plan compares its record without that."""
     queued = replaced = 0
     with state.session() as session:
         for key in keys:
@@ -89,12 +91,24 @@ def requeue(state: State, keys: Sequence[str]) -> tuple[int, int]:
             if row is None or row.status != "quarantined":
                 aside.is_open, replaced = False, replaced + 1
                 continue
-            if not row.task and _is_replaced(session, row):
+            is_frozen = not row.task and _is_frozen(session, row, now)
+            if is_frozen:
+                replans.add(session, [f"{row.system}|{row.object_type}|{row.native_id}"], replans.FROZEN, now)
+            if is_frozen or (not row.task and _is_replaced(session, row)):
                 row.status, replaced = "superseded", replaced + 1
             else:
                 row.status, row.attempt, row.not_before_at, queued = "pending", 0, None, queued + 1
             aside.is_open = False
     return queued, replaced
+
+
+def _is_frozen(session: Session, row: Outbox, now: datetime) -> bool:
+    """Whether a change would write a field that is frozen now; what takes a run back froze it itself."""
+    if row.key.startswith(UNDO):
+        return False
+    record = f"{row.system}|{row.object_type}|{row.native_id}"
+    query = select(Freeze.field).where(Freeze.record == record, Freeze.since_at <= now, Freeze.until_at > now)
+    return bool(row.fields.keys() & set(session.exec(query)))
 
 
 def _is_replaced(session: Session, row: Outbox) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from connector import tables
+from connector.cli import retry
 from connector.model import Kind, Stream
-from connector.state import State, StateSection, attempts, open_state, outbox, quarantine
-from connector.state.models import Quarantine
+from connector.state import State, StateSection, attempts, open_state, outbox, quarantine, replans
+from connector.state.models import Freeze, Quarantine
 from connector.steps import mended
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -68,7 +72,7 @@ def test_a_record_that_is_mapped_without_its_problem_is_released_and_its_other_p
 
 def test_a_change_waits_again_with_all_its_attempts(state: State) -> None:
     change(state, "a", "quarantined")
-    assert quarantine.requeue(state, ["change|a"]) == (1, 0)
+    assert quarantine.requeue(state, ["change|a"], NOW) == (1, 0)
     [row] = attempts.waiting(state, "crm", NOW, ["score"], limit=9)
     assert (row.key, row.attempt) == ("a", 0)
     assert not state.quarantined()
@@ -77,7 +81,7 @@ def test_a_change_waits_again_with_all_its_attempts(state: State) -> None:
 def test_a_change_that_a_newer_one_replaced_is_not_sent_again(state: State) -> None:
     change(state, "old", "quarantined")
     change(state, "new", "pending")
-    assert quarantine.requeue(state, ["change|old"]) == (0, 1)
+    assert quarantine.requeue(state, ["change|old"], NOW) == (0, 1)
     assert [row.key for row in attempts.waiting(state, "crm", NOW, ["score"], limit=9)] == ["new"]
     assert not state.quarantined()
 
@@ -88,4 +92,30 @@ def test_what_takes_a_run_back_is_replaced_by_its_own_fields_alone(
 ) -> None:
     change(state, "undo-1", "quarantined")
     change(state, "beside", "settled", field)
-    assert quarantine.requeue(state, ["change|undo-1"]) == told
+    assert quarantine.requeue(state, ["change|undo-1"], NOW) == told
+
+
+def test_a_change_that_would_write_a_frozen_field_is_not_sent_again_and_its_record_is_planned_anew(
+    state: State,
+) -> None:
+    change(state, "a", "quarantined")
+    with state.session() as session:
+        frozen = {"key": "crm|Contact|1|Score", "record": "crm|Contact|1", "field": "Score", "system": "crm"}
+        session.add(Freeze(**frozen, writer="Sam", why="", since_at=NOW, until_at=NOW + timedelta(days=1)))
+    assert quarantine.requeue(state, ["change|a"], NOW) == (0, 1)
+    assert attempts.waiting(state, "crm", NOW, ["score"], limit=9) == []
+    assert replans.waiting(state) == ["crm|Contact|1"]
+
+
+def test_a_record_that_had_no_id_can_be_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = open_state(StateSection(), tmp_path)
+    lost = Quarantine(
+        key="record|crm|people|no id", kind="record", system="crm", reason="no id", first_at=NOW, last_at=NOW
+    )
+    state.quarantine([lost])
+    setup: Any = SimpleNamespace(state=state)
+    monkeypatch.setattr(retry, "open_house", lambda *_, **__: (None, setup))
+    monkeypatch.setattr(retry.pipeline, "running", lambda *_, **__: nullcontext(SimpleNamespace(run=1, now=NOW)))
+    monkeypatch.setattr(retry.pipeline, "finish", lambda *_, **__: None)
+    retry.retry(tmp_path, quarantine.causes(state), as_json=True, wait_s=0)
+    assert not state.quarantined()
