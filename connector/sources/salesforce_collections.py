@@ -57,6 +57,12 @@ PRIORITIES: Mapping[str, str] = {"high": "High", "normal": "Normal", "low": "Low
 #: A task's person goes into WhoId, everything else into WhatId.
 WHO = ("Lead", "Contact")
 
+#: How the ids of groups begin. A lead's owner may be a queue, which takes a task only where the org has it so.
+QUEUE = "00G"
+_QUEUE_HINT = (
+    "its owner is a queue: the task goes to whoever takes the record, with the next sync; or name an owner in [tasks]"
+)
+
 SHORT_ID = 15
 CHECKSUM_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
@@ -223,6 +229,8 @@ def _row_outcome(row: _Row, said: Any) -> Outcome:
     if existing and TASK_KEY in message:
         return _outcome(row, Result.UNCHANGED, native_id=long_id(existing.group(1)), code=code)
     result, hint = outcomes.outcome_of(code, message)
+    if result is Result.REJECTED and str(row.body.get("OwnerId") or "").startswith(QUEUE):
+        hint = _QUEUE_HINT
     return _outcome(row, result, code=code, message=message, hint=hint)
 
 

@@ -355,6 +355,15 @@ def test_a_quota_that_ends_between_two_calls_leaves_the_rest_for_later() -> None
     assert sorted(outcome.result for outcome in outcomes) == [Result.ACCEPTED] * 1000 + [Result.WAIT]
 
 
+@responses.activate
+def test_a_task_for_a_lead_of_a_queue_is_refused_with_what_becomes_of_it() -> None:
+    message = "Assigned To ID: id value of incorrect type: 00G000000000001AAA"
+    org = Org(failing("FIELD_INTEGRITY_EXCEPTION", message))
+    to_queue, to_person = write(org, [task("1", owner="00G000000000001AAA"), task("2")])
+    assert (to_queue.result, "is a queue" in to_queue.hint) == (Result.REJECTED, True)
+    assert "queue" not in to_person.hint
+
+
 # --------------------------------------------------------------------------------------------------- finding
 
 
