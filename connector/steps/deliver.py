@@ -11,15 +11,14 @@ from threading import Lock
 
 from connector import settlement, writeback
 from connector.dispatch import Delivered
-from connector.errors import ConnectorError
-from connector.log import get
+from connector.errors import SystemFailure
 from connector.model import System
 from connector.state import attempts
+from connector.steps.boundary import boundary
 from connector.steps.setup import Moment, Progress, Setup
 
 #: Changes that are settled at once while others are sent: fewer would open the mart too often.
 _SETTLED_AT_ONCE = 10_000
-_LOG = get("deliver")
 
 
 class _Settling:
@@ -85,16 +84,15 @@ def _one(setup: Setup, system: System, moment: Moment, progress: Progress, note:
         note(count)
 
     try:
-        return writeback.deliver(
-            setup.state,
-            system,
-            setup.systems[system.name].capabilities,
-            setup.writeback,
-            run=moment.run,
-            is_stopping=progress.is_stopping,
-            on_progress=on_progress,
-        )
-    except Exception as problem:  # noqa: BLE001 - the boundary around one system: what is in flight is asked about next time
-        _LOG.exception("deliver.bug", system=system.name)
-        text = f"unexpected {type(problem).__name__} while writing"
-        return Delivered(system.name, error=ConnectorError(text, hint="report this with the log", system=system.name))
+        with boundary(system.name, "writing"):
+            return writeback.deliver(
+                setup.state,
+                system,
+                setup.systems[system.name].capabilities,
+                setup.writeback,
+                run=moment.run,
+                is_stopping=progress.is_stopping,
+                on_progress=on_progress,
+            )
+    except SystemFailure as problem:  # what is in flight is asked about next time
+        return Delivered(system.name, error=problem)

@@ -23,6 +23,7 @@ from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
 from connector.steps import asides, hidden, holdings, mended, purge, reads
 from connector.steps import suppress as suppressing
+from connector.steps.boundary import boundary
 from connector.steps.reads import Opened
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
@@ -150,14 +151,10 @@ def _read(
     failure: ConnectorError | None = None
     before = system.calls()
     try:
-        _read_groups(setup, system, requests, opened, moment, inbox, is_stopping)
+        with boundary(system.name, "reading"):
+            _read_groups(setup, system, requests, opened, moment, inbox, is_stopping)
     except ConnectorError as problem:
         failure = problem
-    except Exception as problem:  # noqa: BLE001 - the boundary around one system: it is contained, the others go on
-        _LOG.exception("pull.bug", system=system.name)
-        failure = ConnectorError(
-            f"unexpected {type(problem).__name__} while reading", hint="report this with the log", system=system.name
-        )
     inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
 
 

@@ -108,7 +108,7 @@ def test_a_broad_except_stands_in_one_place() -> None:
                 node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
             ):
                 broad.append(str(file.relative_to(ROOT)))
-    assert broad == ["connector/steps/pull.py"]
+    assert broad == ["connector/steps/boundary.py"]
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "tests"])
