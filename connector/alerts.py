@@ -234,7 +234,7 @@ def _without_quota(section: AlertsSection, setup: Setup, summary: Summary, now: 
         ]
         late = [at for at, every in known if not clock.is_within(section.stalled_after + every, at, now)]
         if late:
-            text = f"{system} was not read to its end since {min(late):%d %b %H:%M} UTC: {error}"
+            text = f"{system} was not read to its end since {min(late):%-d %b %H:%M} UTC: {error}"
             yield _alert(STALLED, text, error.hint or "see what uses its calls, or raise [systems.*.quota]", system)
 
 

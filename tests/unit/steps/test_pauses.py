@@ -42,7 +42,7 @@ def test_refused_credentials_wait_until_they_are_others_or_an_hour_has_passed(st
     assert left_out(house(state, "renewed"), NOW + timedelta(minutes=15)) == ({}, {})
     assert left_out(house(state), NOW + TRIED_EVERY) == ({}, {})
     keep(house(state), REFUSED, {"crm"}, NOW + TRIED_EVERY)
-    assert "01 Nov 12:00" in str(left_out(house(state), NOW + 1.5 * TRIED_EVERY)[1]["crm"])
+    assert "since 1 Nov 12:00" in str(left_out(house(state), NOW + 1.5 * TRIED_EVERY)[1]["crm"])
 
 
 def test_a_run_that_gets_through_ends_it_and_one_that_finds_the_system_down_does_not(state: State) -> None:
