@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from connector.budget import CONSENT, READ
 from connector.errors import ConnectorError
 from connector.model import Change, Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
 from connector.plan import OUTPUTS
+from connector.state import holdings
 from connector.steps.reads import fields_of
 from connector.steps.setup import Connected, Setup
 
@@ -58,6 +60,24 @@ def check(setup: Setup, connected: Connected, system: System) -> Checked:
             )
         )
     return Checked(connected.name, connected.adapter.title, told, tuple(findings))
+
+
+def left_behind(setup: Setup) -> list[Checked]:
+    """Systems of which the stores hold something and that are not in the configuration any more."""
+    held: Counter[str] = Counter()
+    for key, rows in holdings.rows(setup.state).items():
+        held[key.partition("|")[0]] += rows
+    mend = "its name again, if it was renamed: under another one its people and events count twice"
+    return [
+        Checked(
+            name,
+            "",
+            None,
+            (Finding("warning", f"not configured any more; the {rows:,} rows held of it count on", mend),),
+        )
+        for name, rows in sorted(held.items())
+        if rows and name not in setup.systems
+    ]
 
 
 def _quota_findings(name: str, system: System) -> list[Finding]:

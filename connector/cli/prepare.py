@@ -17,7 +17,7 @@ from connector.cli.house import open_house
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, report_error, tell
 from connector.doctor import Checked
 from connector.errors import ConnectorError
-from connector.model import Finding, InstallStep, Step, System
+from connector.model import Check, Finding, InstallStep, Step, System
 from connector.pipeline import connected
 from connector.sources import ADAPTERS
 from connector.state import pauses
@@ -99,7 +99,7 @@ def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
 def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """Credentials, permissions, fields, types, clocks: what is wrong, and how to mend it. Changes nothing."""
     _, setup = open_house(config)
-    checked = _check_all(setup, names)
+    checked = [*_check_all(setup, names), *([] if names else doctor.left_behind(setup))]
     if as_json:
         print_json([_as_json(each) for each in checked])
     else:
@@ -141,10 +141,7 @@ def _show(each: Checked) -> None:
         if each.error.hint:
             tell(f"      {escape(each.error.hint)}")
         return
-    assert each.check is not None
-    used, limit = each.check.calls_used, each.check.calls_limit
-    calls = f"      calls today {used:,} of {limit:,}" if used is not None and limit is not None else ""
-    tell(f"  [bold]{each.system:<12}[/bold] signed in as {escape(each.check.signed_in_as)}{calls}")
+    tell(f"  [bold]{each.system:<12}[/bold] {_signed_in(each.check)}")
     marks = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     errors_last = sorted(each.findings, key=lambda finding: ["ok", "warning", "error"].index(finding.level))
     reads = [finding.what.removeprefix("reads ") for finding in errors_last if _is_read(finding)]
@@ -155,6 +152,14 @@ def _show(each: Checked) -> None:
             continue
         mend = f"    [dim]→[/dim] {escape(finding.mend)}" if finding.mend else ""
         tell(f"    {marks[finding.level]} {escape(finding.what)}{mend}")
+
+
+def _signed_in(told: Check | None) -> str:
+    if told is None:
+        return "[dim]not asked[/dim]"
+    used, limit = told.calls_used, told.calls_limit
+    calls = f"      calls today {used:,} of {limit:,}" if used is not None and limit is not None else ""
+    return f"signed in as {escape(told.signed_in_as)}{calls}"
 
 
 def _is_read(finding: Finding) -> bool:

@@ -33,11 +33,12 @@ def _live_rows(table: ir.Table, by: str) -> ir.Table:
 
 
 def _records(setup: Setup, mart: Mart) -> dict[str, int]:
-    """Streams of records; those that are one object type are one."""
+    """Streams of records; those that are one object type are one. Of a system that was taken out of the configuration: its types."""
     held: dict[tuple[str, str], int] = {}
     for kind in tables.FIELDS:
         held |= _live(mart, mart.table(tables.record_table(kind)), "object_type")
-    return {
+    left = {f"{name}|{object_type}": rows for (name, object_type), rows in held.items() if name not in setup.systems}
+    return left | {
         f"{name}|{stream.name}": held.get((name, stream.object_type), 0)
         for name, connected in setup.systems.items()
         for stream in connected.streams()
