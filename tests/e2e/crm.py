@@ -18,7 +18,7 @@ from tests.e2e.forked import Forked
 
 TIMEOUT_S = 60.0
 #: A machine that is busy with other tests is slow, not wrong.
-HAPPENS_WITHIN_S = 60.0
+HAPPENS_WITHIN_S = 180.0
 ASKED_EVERY_S = 0.01
 #: Fixed and public credentials of the sandbox.
 SECRETS = {

@@ -6,9 +6,15 @@ from tests.e2e.crm import eventually
 from tests.e2e.world import World
 
 
-def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(installed: World) -> None:
-    house, crms = installed.house, installed.crms
-    run = house.sync()["run"]
+def _first(world: World) -> int:
+    """The run that wrote everything; the one after it had nothing to write."""
+    [(run,)] = world.house.state("SELECT DISTINCT run FROM outbox")
+    return int(run)
+
+
+def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    run = _first(synced)
     contact = f"salesforce|Contact|{crms.query('SELECT Id FROM Contact ORDER BY Id LIMIT 1')[0]['Id']}"
     assert crms.written()[contact]["Score__c"] is not None
     crms.tell("act", system="salesforce", action="update", id=contact.split("|")[2], values={"Score__c": 99.5})
@@ -32,9 +38,9 @@ def test_undo_restores_what_was_there_and_names_what_somebody_changed_since(inst
     assert crms.written()[contact]["Grade__c"] is not None
 
 
-def test_undo_that_was_killed_half_way_is_run_again_and_ends_what_it_began(installed: World) -> None:
-    house, crms = installed.house, installed.crms
-    run = house.sync()["run"]
+def test_undo_that_was_killed_half_way_is_run_again_and_ends_what_it_began(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    run = _first(synced)
     crms.tell("faults", system="salesforce", kind="slow", match="POST .*/composite", seconds=1.5)
     running = house.start("undo", str(run))
     eventually(lambda: house.in_flight("salesforce") > 0, "nothing is restored in salesforce")
@@ -51,10 +57,10 @@ def test_undo_that_was_killed_half_way_is_run_again_and_ends_what_it_began(insta
 
 
 def test_what_a_refusal_kept_from_being_taken_back_waits_for_it_whatever_a_sync_wants_meanwhile(
-    installed: World,
+    synced: World,
 ) -> None:
-    house, crms = installed.house, installed.crms
-    run = house.sync()["run"]
+    house, crms = synced.house, synced.crms
+    run = _first(synced)
     contact = crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 1")[0]["Id"]
     crms.tell("faults", system="salesforce", kind="reject_record", match=f"Contact {contact}")
     assert house.run("undo", str(run)).code == 0
@@ -69,9 +75,9 @@ def test_what_a_refusal_kept_from_being_taken_back_waits_for_it_whatever_a_sync_
     assert house.run("quarantine", "--json").json() == []
 
 
-def test_what_undo_could_not_read_it_leaves_alone_and_says_so(installed: World) -> None:
-    house, crms = installed.house, installed.crms
-    run = house.sync()["run"]
+def test_what_undo_could_not_read_it_leaves_alone_and_says_so(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    run = _first(synced)
     before = crms.written()
     crms.tell("faults", system="hubspot", kind="gone")
     told = house.run("undo", str(run), "--json").json()
