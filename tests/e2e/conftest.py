@@ -53,6 +53,12 @@ def installed(make_world: MakeWorld) -> World:
 
 
 @pytest.fixture
+def pulled(make_world: MakeWorld) -> World:
+    """CRMs with our fields, and a house that has read all that is there."""
+    return make_world("pulled")
+
+
+@pytest.fixture
 def synced(make_world: MakeWorld) -> World:
     """CRMs that hold what they should, and a house at rest."""
     return make_world("synced")

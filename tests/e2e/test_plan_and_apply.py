@@ -21,8 +21,8 @@ def _promised(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("bulk_write_from", [15_000, 20])
-def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: World, bulk_write_from: int) -> None:
-    house, crms = installed.house, installed.crms
+def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(pulled: World, bulk_write_from: int) -> None:
+    house, crms = pulled.house, pulled.crms
     house.edit("[systems.salesforce]\n", f"[systems.salesforce]\nbulk_write_from = {bulk_write_from}\n")
     house.edit('token = "file:hubspot_token"', 'token = "file:hubspot_token"\nportal_id = 4711')  # one more call
     before = crms.versions()
@@ -59,8 +59,8 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(installed: 
     assert crms.versions() == after
 
 
-def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World) -> None:
-    house, crms = installed.house, installed.crms
+def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(pulled: World) -> None:
+    house, crms = pulled.house, pulled.crms
     assert house.run("plan").code == house.run("apply").code == 0
     applied = crms.versions()
     done = house.sync()
@@ -68,8 +68,8 @@ def test_a_sync_after_an_applied_plan_has_nothing_to_write_over(installed: World
     assert crms.versions() == applied
 
 
-def test_apply_refuses_by_name_what_somebody_edited_or_deleted_since_the_plan(installed: World) -> None:
-    house, crms = installed.house, installed.crms
+def test_apply_refuses_by_name_what_somebody_edited_or_deleted_since_the_plan(pulled: World) -> None:
+    house, crms = pulled.house, pulled.crms
     assert house.run("plan").code == 0
     ids = [row["Id"] for row in crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 2")]
     contact, gone = (f"salesforce|Contact|{each}" for each in ids)
@@ -87,8 +87,8 @@ def test_apply_refuses_by_name_what_somebody_edited_or_deleted_since_the_plan(in
     assert len(others) > 50
 
 
-def test_apply_writes_nothing_to_a_system_that_it_cannot_read(installed: World) -> None:
-    house, crms = installed.house, installed.crms
+def test_apply_writes_nothing_to_a_system_that_it_cannot_read(pulled: World) -> None:
+    house, crms = pulled.house, pulled.crms
     assert house.run("plan").code == 0
     crms.tell("faults", system="hubspot", kind="gone")
     done = house.run("apply", "--json")

@@ -31,6 +31,11 @@ def _installed(world: World) -> None:
     _ended_well(world.house.run_beforehand("install", "--yes"))
 
 
+def _pulled(world: World) -> None:
+    """What is everywhere is known, and nothing computed."""
+    _ended_well(world.house.run_beforehand("pull"))
+
+
 def _synced(world: World) -> None:
     """The second sync reads back what the first wrote, and what the CRMs' own workflows made of it."""
     for _ in range(2):
@@ -45,7 +50,8 @@ def _ended_well(done: Done) -> None:
 STAGES: dict[str, tuple[str, Callable[[World], None]]] = {
     "seeded": ("", _seeded),
     "installed": ("seeded", _installed),
-    "synced": ("installed", _synced),
+    "pulled": ("installed", _pulled),
+    "synced": ("pulled", _synced),
 }
 
 
