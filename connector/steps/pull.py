@@ -75,6 +75,20 @@ class _Read:
     calls: int = 0
 
 
+class _Inbox(queue.Queue[_Read]):
+    """What is read for the thread that stores. Where that fails, nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_abandoned = False
+
+    def abandon(self) -> None:
+        """Nothing is stored any more (from Python 3.13 on, `Queue.shutdown` does this)."""
+        with self.all_tasks_done:
+            self.is_abandoned, self.unfinished_tasks = True, 0
+            self.all_tasks_done.notify_all()
+
+
 def pull(
     setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress, *, is_full: bool = False
 ) -> Pulled:
@@ -94,7 +108,7 @@ def pull(
     requests = {
         name: reads.requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
     }
-    inbox: queue.Queue[_Read] = queue.Queue()
+    inbox = _Inbox()
     threads = [
         threading.Thread(
             target=_read,
@@ -109,8 +123,12 @@ def pull(
         thread.start()
     pulled = Pulled()
     waiting = len(threads)
-    while waiting:
-        waiting -= _store(setup, opened, _arriving(inbox, waiting), pulled, moment, progress, waiting)
+    try:
+        while waiting:
+            waiting -= _store(setup, opened, _arriving(inbox, waiting), pulled, moment, progress, waiting)
+    except BaseException:
+        inbox.abandon()
+        raise
     _keep_counts(setup, pulled, moment)
     return pulled
 
@@ -144,7 +162,7 @@ def _read(
     requests: list[Request],
     opened: Opened,
     moment: Moment,
-    inbox: queue.Queue[_Read],
+    inbox: _Inbox,
     is_stopping: Callable[[], bool],
 ) -> None:
     """Read one system; hand over groups as they fill, then the end, whatever happens: it is waited for."""
@@ -164,7 +182,7 @@ def _read_groups(
     requests: list[Request],
     opened: Opened,
     moment: Moment,
-    inbox: queue.Queue[_Read],
+    inbox: _Inbox,
     is_stopping: Callable[[], bool],
 ) -> None:
     """Hand over what is read of one system, also what came before it failed."""
@@ -200,9 +218,11 @@ def _read_groups(
             _hand_over(_map(setup, connected, pages, kept, moment), inbox)
 
 
-def _hand_over(read: _Read, inbox: queue.Queue[_Read]) -> None:
+def _hand_over(read: _Read, inbox: _Inbox) -> None:
     """Give a mapped group to the thread that stores, once it is done with the one before: no third one is in memory."""
     inbox.join()
+    if inbox.is_abandoned:
+        raise ConnectorError("what is read cannot be stored", hint="see why the run ended")
     inbox.put(read)
 
 
@@ -245,7 +265,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
 # ------------------------------------------------------------------------------------------------------------ the writing thread
 
 
-def _arriving(inbox: queue.Queue[_Read], waiting: int) -> Iterator[_Read]:
+def _arriving(inbox: _Inbox, waiting: int) -> Iterator[_Read]:
     """The next message, and those that follow it closely, for some seconds or until all systems have ended."""
     since = clock.monotonic_s()
     read = inbox.get()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from connector.tables import PAGE
 BUSY = Busy("the store is in use")
 
 
-def end_of(inbox: queue.Queue[Any]) -> Any:
+def end_of(inbox: pull._Inbox) -> Any:
     """The last message of a read of two pages of two streams, neither of which is complete."""
 
     def pages(_: Any) -> Any:
@@ -39,7 +39,7 @@ def test_a_read_that_cannot_begin_ends_with_its_failure(monkeypatch: pytest.Monk
         raise problem
 
     monkeypatch.setattr(pull.suppressing, "load", load)
-    assert isinstance(end_of(queue.Queue()).failure, ConnectorError)
+    assert isinstance(end_of(pull._Inbox()).failure, ConnectorError)
 
 
 def test_a_read_whose_last_pages_cannot_be_mapped_ends_with_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +53,21 @@ def test_a_read_whose_last_pages_cannot_be_mapped_ends_with_its_failure(monkeypa
     ):
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(pull, "_map", broken)
-    assert "unexpected KeyError" in str(end_of(queue.Queue()).failure)
+    assert "unexpected KeyError" in str(end_of(pull._Inbox()).failure)
+
+
+def test_a_thread_that_reads_ends_when_what_it_reads_cannot_be_stored() -> None:
+    inbox, ended = pull._Inbox(), []
+    inbox.put(pull._Read("crm"))  # is being stored
+
+    def hand_over() -> None:
+        try:
+            pull._hand_over(pull._Read("crm"), inbox)
+        except ConnectorError as problem:
+            ended.append(str(problem))
+
+    reader = threading.Thread(target=hand_over, daemon=True)
+    reader.start()
+    inbox.abandon()
+    reader.join(timeout=60)
+    assert ended == ["what is read cannot be stored"]
