@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two for each core: the end-to-end tests wait more than they compute.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# One more than there are cores, as the end-to-end tests wait at times: each further one collects, imports and warms up for itself.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
 
 # What one process has compiled is there for all others: a run of the tests starts some thirty.
 unexport PYTHONDONTWRITEBYTECODE
