@@ -109,15 +109,14 @@ def pull(
         name: reads.requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
     }
     inbox = _Inbox()
+    groups = {
+        name: partial(_read_groups, setup, systems[name], asked, opened, moment, inbox, progress.is_stopping)
+        for name, asked in requests.items()
+        if asked
+    }
     threads = [
-        threading.Thread(
-            target=_read,
-            args=(setup, systems[name], requests[name], opened, moment, inbox, progress.is_stopping),
-            name=f"pull-{name}",
-            daemon=True,
-        )
-        for name in systems
-        if requests[name]
+        threading.Thread(target=_read, args=(systems[name], inbox, read), name=f"pull-{name}", daemon=True)
+        for name, read in groups.items()
     ]
     for thread in threads:
         thread.start()
@@ -156,21 +155,13 @@ def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
 # ------------------------------------------------------------------------------------------------------------ reading threads
 
 
-def _read(
-    setup: Setup,
-    system: System,
-    requests: list[Request],
-    opened: Opened,
-    moment: Moment,
-    inbox: _Inbox,
-    is_stopping: Callable[[], bool],
-) -> None:
-    """Read one system; hand over groups as they fill, then the end, whatever happens: it is waited for."""
+def _read(system: System, inbox: _Inbox, groups: Callable[[], None]) -> None:
+    """Read one system (`groups`: hand over its groups as they fill), then hand over the end, whatever happens: it is waited for."""
     failure: ConnectorError | None = None
     before = system.calls()
     try:
         with boundary(system.name, "reading"):
-            _read_groups(setup, system, requests, opened, moment, inbox, is_stopping)
+            groups()
     except ConnectorError as problem:
         failure = problem
     inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))

@@ -29,7 +29,10 @@ def end_of(inbox: pull._Inbox) -> Any:
     system: Any = SimpleNamespace(name="crm", source=source, calls=lambda: 7)
     setup: Any = SimpleNamespace(systems={"crm": None}, state=None)
     moment: Any = SimpleNamespace(run=1)
-    pull._read(setup, system, [], lambda: None, moment, inbox, lambda: False)  # type: ignore[arg-type, return-value]
+    opened: Any = None
+    pull._read(
+        system, inbox, lambda: pull._read_groups(setup, system, [], opened, moment, inbox, is_stopping=lambda: False)
+    )
     return inbox.get_nowait()
 
 
