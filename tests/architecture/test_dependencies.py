@@ -14,12 +14,14 @@ TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
 LINE = re.compile(r'^    "([A-Za-z0-9_.-]+)(?:\[[\w,]+\])?([^"]*)",(.*)$', re.MULTILINE)
 _LISTS = TEXT.partition("dependencies = [\n")[2].partition("[project.scripts]")[0]
 DEPENDENCIES = LINE.findall(_LISTS)
-#: what a package is called when it is imported, where that is another name
+#: what a package is called when it is imported, where that is another name; "" where only others load it
 IMPORTED_AS = {
     "simple-salesforce": "simple_salesforce",
     "hubspot-api-client": "hubspot",
     "pyjwt": "jwt",
     "ibis-framework": "ibis",
+    "pyarrow-hotfix": "",
+    "packaging": "",
     "email-validator": "email_validator",
     "pytest-xdist": "",
     "pytest-timeout": "",
