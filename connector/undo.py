@@ -1,7 +1,7 @@
 """Taking a run back: the values that were there before it, where what it wrote is still there.
 
 No system is asked: what the pull before it saw decides, and what that could not read is left alone. What cannot be taken back is
-named with its reason.
+named with its reason. What the run has not written yet (it waits, is held or set aside) is withdrawn, or it would go later.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from connector.model import Change, Kind, Lane
 from connector.ownership import is_held_as, is_same_value
 from connector.plan import Plan, Totals, as_text
 from connector.settlement import record_key
-from connector.state import State, outbox
+from connector.state import State, outbox, replans
 from connector.state.models import Outbox
 
 _RESTORED = "what was there before is there again"
@@ -27,11 +28,24 @@ _RESTORED = "what was there before is there again"
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """What taking a run back comes to: the changes that restore, the keys of their fields, and what stays, with why."""
+    """What taking a run back comes to: the changes that restore, the keys of their fields, what stays, with why, and what the run
+    wanted and has not written, as far as is known."""
 
     plan: Plan
     fields: tuple[str, ...]
     kept: tuple[str, ...]
+    unwritten: tuple[Outbox, ...]
+
+    @property
+    def withdrawn(self) -> list[Outbox]:
+        """What is not written any more: it waited, was held or set aside."""
+        return [row for row in self.unwritten if row.status not in outbox.IN_DOUBT]
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The keys of all fields that the next sync would write again, or that are in doubt and would be sent again."""
+        still = (f"{record_key(row)}|{name}" for row in self.unwritten for name in row.fields)
+        return tuple(dict.fromkeys((*self.fields, *still)))
 
 
 def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str, str]] = ()) -> Undoing:
@@ -41,6 +55,8 @@ def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str,
     kept = [
         f"{record_key(row)}: the task “{row.task['subject']}” was made; close it by hand" for row in rows if row.task
     ]
+    waiting = outbox.unwritten(state, run)
+    kept += [_in_doubt(row) for row in waiting if row.status in outbox.IN_DOUBT]
     written: dict[str, tuple[Outbox, str, Any, Any]] = {}
     for row in rows:
         for name, after in row.fields.items():
@@ -62,7 +78,20 @@ def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str,
             restored.append(key)
             by_record.setdefault(record_key(each[0]), []).append(each)
     changes = tuple(_restoring(run, fields) for fields in by_record.values())
-    return Undoing(Plan(changes, {}, Totals()), tuple(restored), tuple(kept))
+    return Undoing(Plan(changes, {}, Totals()), tuple(restored), tuple(kept), tuple(waiting))
+
+
+def withdraw(state: State, found: Undoing, now: datetime) -> None:
+    """Let go of what the run has not written yet. Its fields are to be frozen by now: that replaces what waits, not what is set
+    aside."""
+    outbox.withdraw_tasks(state, [row.id for row in found.withdrawn if row.task and row.id is not None])
+    aside = [f"change|{row.key}" for row in found.withdrawn if not row.task and row.status == "quarantined"]
+    replans.let_go(state, aside, now)
+
+
+def _in_doubt(row: Outbox) -> str:
+    what = f"the task “{row.task['subject']}”" if row.task else ", ".join(row.fields)
+    return f"{record_key(row)}: whether {what} was written is not known yet; undo it again once a sync has found out"
 
 
 def _restoring(run: int, fields: Sequence[tuple[Outbox, str, Any, Any]]) -> Change:

@@ -40,7 +40,8 @@ def undo_run(
 ) -> None:
     """Restore what was there before a run, where nobody has changed it since; say what cannot be restored.
 
-    Reads first. The restored fields are frozen, or the next sync would write them again: `connector unfreeze` lets it.
+    Reads first. What the run has not written yet is withdrawn. The fields are frozen, or the next sync would write them again:
+    `connector unfreeze` lets it.
     """
     _, setup = open_house(config)
     if not any(1 <= run <= (newest.id or 0) for newest in setup.state.last_runs(1)):
@@ -58,12 +59,20 @@ def undo_run(
             found = undo.undoing(setup.state, mart, run, unread=unread(setup, systems, summary.pulled))
         if not (dry_run or stop.is_asked()):
             freezes.add(setup.state, _frozen(setup, found, run, moment))
+            undo.withdraw(setup.state, found, moment.now)
             summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
             summary.delivered = deliver(setup, systems, moment, progress)
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     if as_json:
         print_json(
-            {"run": moment.run, "undone": run, "restored": len(found.fields), "kept": found.kept} | summary.as_json()
+            {
+                "run": moment.run,
+                "undone": run,
+                "restored": len(found.fields),
+                "withdrawn": len(found.withdrawn),
+                "kept": found.kept,
+            }
+            | summary.as_json()
         )
     else:
         _show(found, run, setup, is_dry=dry_run)
@@ -80,7 +89,7 @@ def _frozen(setup: Setup, found: Undoing, run: int, moment: Moment) -> list[Free
             key=key, system=key.split("|", 1)[0], record=key.rsplit("|", 1)[0], field=key.rsplit("|", 1)[1],
             writer="connector undo", why=f"run {run} was taken back", since_at=moment.now, until_at=until,
         )
-        for key in found.fields
+        for key in found.frozen
     ]  # fmt: skip
 
 
@@ -90,10 +99,13 @@ def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
     tell(
         f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} record{'' if records == 1 else 's'} {verb}"
     )
+    if waits := len(found.withdrawn):
+        verb = "would be" if is_dry else "are" if waits > 1 else "is"
+        tell(f"  {waits:,} change{'' if waits == 1 else 's'} that it has not written yet {verb} withdrawn")
     for line in found.kept[:_FEW]:
         tell(f"  [yellow]stays[/yellow]  {escape(line)}")
     if len(found.kept) > _FEW:
         tell(f"  [dim]… {len(found.kept) - _FEW:,} more that stay with --json[/dim]")
-    if fields and not is_dry:
+    if found.frozen and not is_dry:
         days = setup.writeback.fights.freeze_for.days
-        tell(f"  restored fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")
+        tell(f"  these fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")

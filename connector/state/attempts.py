@@ -33,7 +33,7 @@ from connector.state.models import Outbox, Quarantine, Replan, TaskMade
 from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, TASK_LANE, is_due, parts
 from connector.state.store import State, set_aside
 
-_STILL = ("held", "settled", "superseded", "quarantined")  # not on their way
+_STILL = ("held", "settled", "superseded", "withdrawn", "quarantined")  # not on their way
 #: The tables themselves, for what is done to many rows: sessions of objects cost several times as much.
 _CHANGES, _DELIVERIES = SQLModel.metadata.tables["outbox"], SQLModel.metadata.tables["delivery"]
 

@@ -69,7 +69,7 @@ class RunStep(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """One intended write. `status`: pending, held, in_flight, unknown, settled, superseded, quarantined."""
+    """One intended write. `status`: pending, held, in_flight, unknown, settled, superseded, withdrawn, quarantined."""
 
     __table_args__ = (
         Index("outbox_work", "status", "system", "lane"),

@@ -186,7 +186,7 @@ def tasks_given(state: State, since: datetime, until: datetime) -> dict[tuple[st
     with state.session() as session:
         query = select(Outbox.system, Outbox.task).where(Outbox.lane == TASK_LANE)
         query = query.where(col(Outbox.created_at) > since, col(Outbox.created_at) <= until)
-        for system, task in session.exec(query.where(col(Outbox.status).not_in(["held", "superseded"]))):
+        for system, task in session.exec(query.where(col(Outbox.status).not_in(["held", "superseded", "withdrawn"]))):
             owner = (system, task.get("owner"))
             counts[owner] = counts.get(owner, 0) + 1
     return counts
@@ -200,11 +200,32 @@ def going(state: State) -> int:
 
 
 def accepted(state: State, run: int) -> list[Outbox]:
-    """The changes that a run brought into the systems, in the order of delivery."""
+    """The changes that a run brought into the systems, and those it wanted that a later one brought there (they waited, or it was
+    killed before it knew), in the order of delivery."""
     with state.session() as session:
         query = select(Outbox).join(Delivery, col(Delivery.outbox) == Outbox.id)
-        query = query.where(Delivery.run == run, col(Delivery.result).in_(("accepted", "unchanged")))
+        query = query.where(
+            or_(col(Delivery.run) == run, col(Outbox.run) == run), col(Delivery.result).in_(("accepted", "unchanged"))
+        )
         return list(session.exec(query.order_by(col(Delivery.id))).all())
+
+
+def unwritten(state: State, run: int) -> list[Outbox]:
+    """What a run wanted and did not bring into the systems yet: it waits, is held or set aside, or is in doubt. Without what takes
+    another run back."""
+    with state.session() as session:
+        query = select(Outbox).where(Outbox.run == run, col(Outbox.status).in_(_REPLACEABLE))
+        return list(session.exec(query.where(~col(Outbox.key).startswith(UNDO)).order_by(col(Outbox.id))).all())
+
+
+def withdraw_tasks(state: State, ids: Sequence[int]) -> None:
+    """These tasks are never made. (One that is superseded may be planned anew.)"""
+    with state.session() as session:
+        for part in parts(ids):
+            for row in session.exec(select(Outbox).where(col(Outbox.id).in_(part))):
+                row.status = "withdrawn"
+                aside = update(Quarantine).where(col(Quarantine.key) == f"change|{row.key}")
+                session.execute(aside.values(is_open=False))
 
 
 def history(state: State, native_ids: Sequence[str]) -> list[tuple[Outbox, Delivery | None]]:

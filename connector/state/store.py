@@ -186,7 +186,7 @@ class State:
         with self.session() as session:
             query = (
                 select(Outbox.status, Outbox.system, Outbox.lane, func.count())
-                .where(col(Outbox.status).not_in(["settled", "superseded"]))
+                .where(col(Outbox.status).not_in(["settled", "superseded", "withdrawn"]))
                 .group_by(Outbox.status, Outbox.system, Outbox.lane)
             )
             return {(status, system, lane): int(count) for status, system, lane, count in session.exec(query).all()}

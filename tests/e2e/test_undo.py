@@ -90,3 +90,24 @@ def test_what_undo_could_not_read_it_leaves_alone_and_says_so(synced: World) -> 
     }
     assert house.run("undo", str(run), "--json").json()["restored"] > 50
     assert [record for record, fields in crms.written().items() if any(fields.values())] == []
+
+
+def test_what_a_run_has_not_written_yet_goes_no_more_once_the_run_is_taken_back(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    first = _first(synced)
+    assert house.run("undo", str(first)).code == 0
+    house.run("unfreeze", "--all")
+    contact = crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 1")[0]["Id"]
+    crms.tell("faults", system="salesforce", kind="reject_record", match=f"Contact {contact}")
+    assert house.run("pause", "hubspot").code == 0
+    house.sync("--full")
+    crms.mend()
+    run = house.state("SELECT max(run) FROM outbox")[0][0]
+    waiting = house.state("SELECT count(*) FROM outbox WHERE status IN ('pending', 'quarantined')")[0][0]
+    assert waiting > 50
+    undone = house.run("undo", str(run), "--json").json()
+    assert undone["withdrawn"] == waiting
+    house.run("resume", "hubspot")
+    assert house.run("quarantine", "--kind", "change", "--json").json() == []
+    house.sync("--full")
+    assert [record for record, fields in crms.written().items() if any(fields.values())] == []
