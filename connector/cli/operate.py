@@ -117,7 +117,7 @@ def _end(summary: Summary, as_json: bool, **besides: Any) -> None:
     if as_json:
         print_json({"run": summary.run, "exit_code": summary.exit_code} | summary.as_json() | besides)
     else:
-        show_summary(summary)
+        show_summary(summary, has_refused=bool(besides.get("refused")))
     if summary.exit_code:
         sys.exit(summary.exit_code)
 

@@ -13,8 +13,8 @@ from connector.summary import Summary
 _FEW = 3  # of what helps with changes that are set aside
 
 
-def show_summary(summary: Summary) -> None:
-    """What a run did: one line for each word, then what is wrong and what to do."""
+def show_summary(summary: Summary, *, has_refused: bool = False) -> None:
+    """What a run did: one line for each word, then what is wrong and what to do. has_refused: it left out records of a saved plan."""
     total = summary.pulled.total
     if total.pulled:
         systems = Counter[str]()
@@ -53,7 +53,7 @@ def show_summary(summary: Summary) -> None:
         _line("plan", _parts(words) or "nothing to write")
     for delivered in summary.delivered:
         _line("deliver", _delivered(delivered))
-    _troubles(summary)
+    _troubles(summary, has_refused=has_refused)
 
 
 def _line(step: str, text: str) -> None:
@@ -112,7 +112,7 @@ def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
     return left_out
 
 
-def _troubles(summary: Summary) -> None:
+def _troubles(summary: Summary, *, has_refused: bool) -> None:
     left_out = show_left_out(summary)
     for each in summary.delivered:
         if isinstance(each.error, QuotaExhausted):
@@ -133,7 +133,7 @@ def _troubles(summary: Summary) -> None:
         tell(f"exit code {summary.exit_code}")
     elif left_out or summary.paused or quarantined or summary.aside or _is_busy(summary.delivered):
         return
-    elif summary.totals and not summary.planned:
+    elif summary.totals and not (summary.planned or has_refused):
         tell(ok("everything is as it should be"))
 
 

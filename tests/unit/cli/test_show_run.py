@@ -34,6 +34,10 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     assert "refused by the system\n  run `connector install crm`\n  b\n  c\n  `connector quarantine`" in said
     assert "1 change is set aside" in said
     assert "as it should be" not in said
+    show_summary(Summary(1, totals=Totals()), has_refused=True)
+    assert "as it should be" not in capsys.readouterr().out, (
+        "a saved plan of which nothing holds any more leaves all to do"
+    )
     show_summary(Summary(1, totals=Totals()))
     assert "everything is as it should be" in capsys.readouterr().out
 
