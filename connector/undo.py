@@ -91,7 +91,7 @@ def withdraw(state: State, found: Undoing, now: datetime) -> None:
 
 def _in_doubt(row: Outbox) -> str:
     what = f"the task “{row.task['subject']}”" if row.task else ", ".join(row.fields)
-    return f"{record_key(row)}: whether {what} was written is not known yet; undo it again once a sync has found out"
+    return f"{record_key(row)}: whether {what} was written is not known yet; undo the run again, when that has been found out"
 
 
 def _restoring(run: int, fields: Sequence[tuple[Outbox, str, Any, Any]]) -> Change:
