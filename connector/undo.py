@@ -82,9 +82,9 @@ def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str,
 
 
 def withdraw(state: State, found: Undoing, now: datetime) -> None:
-    """Let go of what the run has not written yet. Its fields are to be frozen by now: that replaces what waits, not what is set
-    aside."""
-    outbox.withdraw_tasks(state, [row.id for row in found.withdrawn if row.task and row.id is not None])
+    """Let go of what the run has not written yet. Its fields are to be frozen by now: that replaces what waits, and sees that what
+    is in doubt is not sent again; what is set aside it leaves."""
+    outbox.withdraw_tasks(state, [row.id for row in found.unwritten if row.task and row.id is not None])
     aside = [f"change|{row.key}" for row in found.withdrawn if not row.task and row.status == "quarantined"]
     replans.let_go(state, aside, now)
 

@@ -206,7 +206,8 @@ def keep(
         _deliver(connection, settled, run, now)
         for row, each in settled:
             is_over = each.status == "pending" and row.held_because == OVER
-            status = "superseded" if is_over else each.status
+            ended = "withdrawn" if row.lane == TASK_LANE else "superseded"
+            status = ended if is_over else each.status
             alike.setdefault((status, each.not_before_at, each.costs_attempt), []).append(row.id)
             if each.result == "conflict" and row.lane != TASK_LANE:
                 record = f"{row.system}|{row.object_type}|{row.native_id}"

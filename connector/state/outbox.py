@@ -122,9 +122,10 @@ def _end(session: Session, ids: Sequence[int]) -> None:
 
 
 def _want_again(session: Session, keys: Collection[str]) -> None:
-    """Changes that are in doubt are wanted after all."""
+    """Changes that are in doubt are wanted after all; not tasks, which an undo alone lets go of."""
     for part in parts(sorted(keys)):
         over = update(Outbox).where(col(Outbox.key).in_(part), col(Outbox.held_because) == OVER)
+        over = over.where(col(Outbox.lane) != TASK_LANE)
         session.execute(over.values(held_because=""))
 
 
@@ -219,10 +220,13 @@ def unwritten(state: State, run: int) -> list[Outbox]:
 
 
 def withdraw_tasks(state: State, ids: Sequence[int]) -> None:
-    """These tasks are never made. (One that is superseded may be planned anew.)"""
+    """These tasks are never made; one that is in doubt is not sent again. (One that is superseded may be planned anew.)"""
     with state.session() as session:
         for part in parts(ids):
             for row in session.exec(select(Outbox).where(col(Outbox.id).in_(part))):
+                if row.status in IN_DOUBT:
+                    row.held_because = OVER
+                    continue
                 row.status = "withdrawn"
                 aside = update(Quarantine).where(col(Quarantine.key) == f"change|{row.key}")
                 session.execute(aside.values(is_open=False))

@@ -115,7 +115,7 @@ class Judge:
     # --------------------------------------------------------------------------------------------- the systems
 
     def _values(self, desired: dict[str, Values]) -> Iterator[str]:
-        held, people, frozen = self.storage.written(), self.storage.people(), {key for key, _, _, _ in self._frozen()}
+        held, people, frozen = self.storage.written(), self.storage.people(), {key for key, *_ in self._frozen()}
         for record in sorted(desired.keys() ^ held.keys()):
             if record in held:
                 if not self.purged.has(record, people[record]):
@@ -128,27 +128,30 @@ class Judge:
             if found and not _is_small(wanted, held[record], found):
                 yield from found
 
-    def _frozen(self) -> list[tuple[str, str, str, str]]:
-        """The fields that are left alone at the last run: key, record, field, writer."""
-        active = "SELECT key, record, field, writer FROM freeze WHERE until_at > (SELECT max(computed_at) FROM run)"
-        return [(key, record, name, writer) for key, record, name, writer in self.house.state(active)]
+    def _frozen(self) -> list[tuple[str, str, str, str, str]]:
+        """The fields that are left alone at the last run: key, record, field, writer, since when."""
+        active = "SELECT key, record, field, writer, since_at FROM freeze WHERE until_at > (SELECT max(computed_at) FROM run)"
+        return [(key, record, name, writer, since) for key, record, name, writer, since in self.house.state(active)]
 
     def _left_alone(self) -> Iterator[str]:
-        """A frozen field holds what the other writer left there, or what `undo` restored."""
+        """A frozen field holds what the other writer left there, or what `undo` restored; what it only withdrew was not there."""
         held = self.storage.people()
-        for _, record, name, writer in self._frozen():
+        for _, record, name, writer, since in self._frozen():
             if (record, name) in self.others.doubtful:
                 continue
             left = [self.others.ours[record, name]] if (record, name) in self.others.ours else []
             if writer == UNDO:
-                left += self._restored(record, name)
+                left += self._restored(record, name, since)
             if record in held and left and all(differing({record: {name: value}}, held) for value in left):
                 yield f"{record} {name}: {held[record].get(name)!r}, though it is frozen with {left} by {writer}"
 
-    def _restored(self, record: str, name: str) -> list[Any]:
-        """What the last undo was to bring back to a field."""
-        query = "SELECT fields FROM outbox WHERE key LIKE 'undo-%' AND system || '|' || object_type || '|' || native_id = ? ORDER BY id"
-        told = [json.loads(fields) for (fields,) in self.house.state(query, record)]
+    def _restored(self, record: str, name: str, since: str) -> list[Any]:
+        """What the undo that froze a field was to bring back to it."""
+        query = (
+            "SELECT fields FROM outbox WHERE key LIKE 'undo-%' AND system || '|' || object_type || '|' || native_id = ? "
+            "AND created_at >= ? ORDER BY id"
+        )
+        told = [json.loads(fields) for (fields,) in self.house.state(query, record, since)]
         return [fields[name] for fields in told if name in fields][-1:]
 
     def _known(self, alive: list[str]) -> Iterator[str]:
@@ -182,7 +185,8 @@ class Judge:
         }
         alive = self.storage.people()
         for key, record in desired.items():
-            if key not in there and (record in alive or key not in told):
+            is_withdrawn = told.get(key, ("",))[0] == "withdrawn"  # its run was taken back before it was made
+            if key not in there and not is_withdrawn and (record in alive or key not in told):
                 yield f"task {key} for {record}: desired, not made; the outbox says {told.get(key, 'nothing')}"
 
     def _firings(self) -> Iterator[str]:
@@ -219,7 +223,8 @@ class Judge:
         lost = "SELECT run, system, stream, pulled, applied + unchanged + filtered + quarantined AS kept FROM run_step WHERE pulled != kept"
         for run, system, stream, pulled, kept in state(lost):
             yield f"run {run} {system} {stream}: {pulled} pulled, {kept} accounted for"
-        open_ones = "SELECT key, system, status, native_id, fields FROM outbox WHERE status NOT IN ('settled', 'superseded', 'quarantined')"
+        over = "('settled', 'superseded', 'withdrawn', 'quarantined')"
+        open_ones = f"SELECT key, system, status, native_id, fields FROM outbox WHERE status NOT IN {over}"
         for key, system, status, native, fields in state(open_ones):
             yield f"outbox {key} of {system} {native}: still {status} ({fields})"
         for (verdict,) in state("PRAGMA integrity_check"):

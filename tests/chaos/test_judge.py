@@ -173,6 +173,12 @@ def test_what_is_not_written_on_purpose_is_no_violation(small: Small, statement:
     assert small.violations() == []
 
 
+def test_a_task_whose_run_was_taken_back_before_it_was_made_is_missed_by_nobody(small: Small) -> None:
+    small.do("crms", "DELETE FROM hubspot_tasks")
+    small.do("state", _OUTBOX.format(key="greet-1", lane="task", fields="{}", status="withdrawn"))
+    assert small.violations() == []
+
+
 def _fight(small: Small) -> None:
     small.do("state", _FREEZE.format(by="Bo in salesforce", until="12-01"))
     small.others.ours[CONTACT, "Grade__c"] = "D"

@@ -142,3 +142,19 @@ def test_what_is_in_doubt_is_not_sent_again_once_nothing_wants_it(
     attempts.keep(state, [(row, is_not_there) for row in attempts.in_doubt(state, "crm")], run=2, now=NOW)
     with state.engine.connect() as connection:
         assert connection.execute(text("SELECT status FROM outbox")).all() == [(ends,)]
+
+
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+def test_a_task_whose_run_is_taken_back_is_not_made_and_not_planned_again(state: State, is_in_doubt: bool) -> None:
+    enqueue(state, {"call": "task"}, record="7")
+    taken = attempts.waiting(state, "crm", NOW, LANES, limit=9)
+    if is_in_doubt:
+        attempts.mark_in_flight(state, taken)
+    outbox.withdraw_tasks(state, [row.id for row in taken])
+    enqueue(state, {"call": "task"}, run=2, record="7")
+    attempts.keep(
+        state, [(row, Settlement(1, "pending", "retry")) for row in attempts.in_doubt(state, "crm")], run=2, now=NOW
+    )
+    assert outbox.tasks_to_weigh(state) == []
+    with state.engine.connect() as connection:
+        assert connection.execute(text("SELECT status FROM outbox")).all() == [("withdrawn",)]
