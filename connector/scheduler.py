@@ -7,12 +7,13 @@ prevented by the lease that each run holds.
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
@@ -27,6 +28,9 @@ from connector import clock
 from connector.section import Duration, Section, duration
 
 JOBS = ("sync", "full")
+_WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_DAYS = re.compile(rf"^(\*|\d|{'|'.join(_WEEK)})(?:-(\d|{'|'.join(_WEEK)}))?(?:/(\d+))?$")
+_LEAP_YEAR = datetime(2024, 1, 1, tzinfo=UTC)  # before any day that there is
 _MOVED = timedelta(seconds=10)  # a clock that goes by more at once was put right, or wrong, or the machine slept
 
 
@@ -45,6 +49,7 @@ class ScheduleSection(Section):
     jitter_s: int = Field(
         5,
         ge=0,
+        le=86_400,
         description="seconds by which a start may be moved at random, so that many services do not call at once",
     )
 
@@ -71,17 +76,52 @@ def trigger_of(text: str, timezone: str, jitter_s: int) -> Any:
     """The trigger for an interval or a cron line. Raises ValueError with the forms that are accepted."""
     if len(text.split()) == 5 and not text.startswith("every"):
         try:
-            trigger = CronTrigger.from_crontab(text, timezone=timezone)
+            *others, days = text.split()
+            trigger = CronTrigger.from_crontab(" ".join([*others, _days_of_week(days)]), timezone=timezone)
+            if trigger.get_next_fire_time(None, _LEAP_YEAR) is None:
+                raise ValueError("there is no such day")
         except ValueError as problem:
             raise ValueError(
                 f'is not a cron line of five fields such as "*/5 6-20 * * mon-fri": {problem}'
             ) from problem
         trigger.jitter = jitter_s or None
         return trigger
-    every = duration(text)
+    try:
+        every = duration(text)
+    except ValueError as problem:
+        raise ValueError(
+            f'must be an interval such as "every 15 minutes", or five cron fields such as "*/5 6-20 * * mon-fri", is {text!r}'
+        ) from problem
     if every < timedelta(seconds=1):
         raise ValueError("an interval must be at least one second")
     return IntervalTrigger(seconds=int(every.total_seconds()), timezone=timezone, jitter=jitter_s or None)
+
+
+def _days_of_week(field: str) -> str:
+    """The fifth field by names: cron counts from Sunday (0, and 7), the scheduler's library from Monday."""
+    return ",".join(_days(part) for part in field.lower().split(","))
+
+
+def _days(part: str) -> str:
+    match = _DAYS.match(part)
+    if match is None:
+        raise ValueError(f"{part!r} is no day of the week")
+    first, last, step = match.groups()
+    start = 0 if first == "*" else _day(first)
+    end = _day(last) if last else 6 if first == "*" or step else start
+    if end < start:
+        end += 7  # over the end of the week, such as fri-mon
+    every = int(step or 1)
+    if every < 1 or end > start + 7:
+        raise ValueError(f"{part} are no days of the week")
+    return ",".join(_WEEK[day % 7] for day in range(start, end + 1, every))
+
+
+def _day(name: str) -> int:
+    number = _WEEK.index(name) if name in _WEEK else int(name)
+    if number > 7:
+        raise ValueError(f"there is no day {number} in a week; 0 and 7 are Sunday")
+    return number
 
 
 @dataclass

@@ -134,3 +134,28 @@ def test_a_signal_asks_to_stop_and_the_former_handlers_come_back() -> None:
         time.sleep(0.01)
         assert stop.is_asked()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("days", "meant"),
+    [
+        ("0", "sun"), ("7", "sun"), ("1", "mon"), ("1-5", "mon tue wed thu fri"), ("mon-fri", "mon tue wed thu fri"),
+        ("5-7", "fri sat sun"), ("fri-mon", "mon fri sat sun"), ("*/2", "tue thu sat sun"), ("1,SAT", "mon sat"),
+        ("*", "mon tue wed thu fri sat sun"),
+    ],
+)  # fmt: skip
+def test_days_of_the_week_are_counted_as_cron_counts_them(days: str, meant: str) -> None:
+    trigger = trigger_of(f"0 6 * * {days}", "UTC", 0)
+    monday, starts = NOW - timedelta(days=1), set()
+    for day in range(7):
+        after = monday.replace(hour=0) + timedelta(days=day)
+        starts.add(f"{trigger.get_next_fire_time(None, after):%a}".lower())
+    assert starts == set(meant.split())
+
+
+@pytest.mark.parametrize(
+    "text", ["0 6 * * 8", "0 6 * * mon-", "0 6 * * */0", "0 0 31 2 *", "every 9999999999999 weeks"]
+)
+def test_a_time_that_never_comes_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="cron"):
+        ScheduleSection(sync=text)
