@@ -43,7 +43,7 @@ from connector.retries import Retries, Tries
 from connector.verdicts import Classified, Classify, Verdict
 
 POOL_SIZE = 16
-_FIRST_NOT_OK = 300
+_FIRST_NOT_OK, _FIRST_ERROR = 300, 400
 _DOWNLOAD_BYTES = 1 << 18
 _BODY_BYTES = 1 << 20
 TIMEOUT_S = (3.05, 60.0)  # to connect, between two bytes of the answer
@@ -179,7 +179,9 @@ def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", 
     """The error that stands for a verdict other than OK, on a whole answer or on a part of one."""
     what = redact(told.message) or f"HTTP {status}"
     message = f"{what} ({told.code})" if told.code else what
-    about = {"hint": told.hint, "system": system, "request_id": request_id}
+    is_elsewhere = _FIRST_NOT_OK <= status < _FIRST_ERROR
+    hint = told.hint or ("the system leads to another address; see its `url`" if is_elsewhere else "")
+    about = {"hint": hint, "system": system, "request_id": request_id}
     match told.verdict:
         case Verdict.RETRY | Verdict.RETRY_IF_IDEMPOTENT:
             sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT

@@ -13,7 +13,7 @@ touched, in whatever order it came, gives the same answer as resolving everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -107,7 +107,7 @@ class IdentitySection(Section):
             shared_names=_in_force(_SHARED_NAMES, self.shared_names),
             limits=_in_force(_LIMITS, self.limits),
             weak=frozenset(self.weak),
-            blocked=frozenset(_blocked(each) for each in self.blocked),
+            blocked=frozenset(form for each in self.blocked for form in _blocked(each)),
         )
 
 
@@ -122,9 +122,11 @@ def _in_force(defaults: Mapping[str, int], given: Mapping[str, int]) -> Mapping[
     return {type_: count for type_, count in {**defaults, **given}.items() if count}
 
 
-def _blocked(text: str) -> tuple[str, str]:
+def _blocked(text: str) -> Iterable[tuple[str, str]]:
+    """As it is written, and in lower case, as all but the keys of records are kept."""
     type_, colon, value = text.partition(":")
-    return (type_, value) if colon and type_ in identifiers.TYPES else ("", text)
+    scope, value = (type_, value) if colon and type_ in identifiers.TYPES else ("", text)
+    return {(scope, value), (scope, value.lower())}
 
 
 # ------------------------------------------------------------------------------------------------------ what is touched

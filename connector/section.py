@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,6 +27,8 @@ _UNITS = {
     "day": timedelta(days=1),
     "week": timedelta(weeks=1),
 }
+_LONGEST = timedelta(days=36525)  # beyond a century there may be no instant that is so far away
+_LARGEST = 2**63 - 1  # what the stores and the fingerprints keep a whole number in
 _DURATION = re.compile(r"^\s*(?:every\s+)?(\d+(?:\.\d+)?)?\s*(second|minute|hour|day|week)s?\s*$")
 
 
@@ -51,6 +54,10 @@ class Section(BaseModel):
         for name, each in _named(value, wanted):
             if isinstance(each, str | bool | int | float) and kinds and not any(_fits(each, kind) for kind in kinds):
                 raise ValueError(f"{name}must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(each)]}")
+            if isinstance(each, int) and abs(each) > _LARGEST:
+                raise ValueError(f"{name}is too large a number")
+            if isinstance(each, str) and "\0" in each:
+                raise ValueError(f"{name}must be without NUL characters")
         return value
 
 
@@ -98,7 +105,17 @@ def duration(value: Any) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    try:
+        length = _length(value)
+    except OverflowError:
+        length = None
+    if length is None or length > _LONGEST:
+        raise ValueError(f"must be at most 100 years, is {value!r}")
+    return length
+
+
+def _length(value: Any) -> timedelta:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return timedelta(seconds=value)
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
@@ -117,6 +134,16 @@ def in_words(value: timedelta) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words, return_type=str)]
 Secret = SecretStr
+
+
+def _is_one_word(token: SecretStr) -> SecretStr:
+    """What goes into a header: with anything else the libraries fail, and their messages repeat it."""
+    if re.fullmatch(r"[!-~]*", token.get_secret_value()) is None:
+        raise ValueError("must be one line without spaces, of plain characters; see what the reference leads to")
+    return token
+
+
+Token = Annotated[SecretStr, AfterValidator(_is_one_word)]
 
 
 def is_tag(part: Any) -> bool:

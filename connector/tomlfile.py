@@ -27,6 +27,7 @@ _LIMITS = {
     "less_than": "less than",
     "less_than_equal": "at most",
 }
+_PLAIN = {"missing": "is needed", "string_too_short": "must not be empty"}
 _SHAPES = {
     "tuple_type": "a list",
     "list_type": "a list",
@@ -143,15 +144,14 @@ class TomlFile:
     def _follow(self, where: str, name: str, path: str) -> str | None:
         if where == "env":
             value = os.environ.get(name)
-            if not value:
-                self._leads_nowhere(path, f"environment variable {name} is not set")
-            return value or None
+            return self._filled(value, path, f"environment variable {name} is {'not set' if not value else 'empty'}")
         if where == "file":
             try:
-                return (self.file.parent / Path(name).expanduser()).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as problem:
-                self._leads_nowhere(path, f"file {name} cannot be read ({type(problem).__name__})")
+                value = (self.file.parent / Path(name).expanduser()).read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError, RuntimeError) as problem:  # RuntimeError: there is no such home
+                self._leads_nowhere(path, f"file {name} cannot be read ({_why_unreadable(problem)})")
                 return None
+            return self._filled(value, path, f"file {name} is empty")
         service, _, user = name.partition("/")
         return self._from_keyring(service, user, path)
 
@@ -164,9 +164,14 @@ class TomlFile:
         except KeyringError as problem:
             self._leads_nowhere(path, f"the keyring cannot be used ({type(problem).__name__})")
             return None
-        if value is None:
-            self._leads_nowhere(path, f"the keyring has nothing under {service}/{user}")
-        return value
+        return self._filled(value, path, f"the keyring has nothing under {service}/{user}")
+
+    def _filled(self, value: str | None, path: str, why_not: str) -> str | None:
+        """The value without the space and line end that editors and shells leave around one; None when nothing is left."""
+        value = (value or "").strip()
+        if not value:
+            self._leads_nowhere(path, why_not)
+        return value or None
 
     def _leads_nowhere(self, path: str, why: str) -> None:
         self.unresolved[path] = Problem(path, why)
@@ -211,8 +216,8 @@ def _in_words(model: type[Section], error: ErrorDetails) -> str:
         return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}, is {given}"
     if kind in _SHAPES:
         return f"must be {_SHAPES[kind]}, is {kind_of(given)}"
-    if kind == "missing":
-        return "is needed"
+    if kind in _PLAIN:
+        return _PLAIN[kind]
     if kind == "string_pattern_mismatch":
         return f"is {given!r}, and should be {description_at(model, error['loc'])}"
     if kind in ("literal_error", "enum"):
@@ -240,12 +245,10 @@ def _text(file: Path) -> str:
         ) from None
 
 
-def _why_unreadable(problem: OSError | UnicodeDecodeError) -> str:
-    return (
-        "it is not UTF-8"
-        if isinstance(problem, UnicodeDecodeError)
-        else (problem.strerror or "no reason given").lower()
-    )
+def _why_unreadable(problem: OSError | UnicodeDecodeError | RuntimeError) -> str:
+    if isinstance(problem, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return (getattr(problem, "strerror", None) or str(problem) or "no reason given").lower()
 
 
 def kind_of(value: Any) -> str:

@@ -152,7 +152,7 @@ def _is_scanner(group: Group, rule: ScannerRule, kinds: Column, happened_at: Col
     found = pa.repeat(False, group.size)
     if rule.flag:
         found = pc.is_in(pc.utf8_lower(group.natives.text(rule.flag)), value_set=pa.array(["true"]))
-    if rule.user_agent:
+    if rule.user_agent and rule.user_agents:
         pattern = "|".join(rule.user_agents)
         robot = pc.match_substring_regex(group.natives.text(rule.user_agent), pattern, ignore_case=True)
         found = pc.or_(found, pc.fill_null(robot, False))

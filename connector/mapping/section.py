@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from connector import identifiers
@@ -132,6 +134,19 @@ class ScannerRule(_Rule):
     user_agents: tuple[str, ...] = Field((), description="patterns (regular expressions) of user agents of machines")
     sent_at: str = Field("", description="native field with the instant of sending")
     too_soon_s: int = Field(0, ge=0, description="seconds after sending within which only a machine clicks")
+
+    @field_validator("user_agents")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """As the library understands them that will search with them."""
+        for pattern in patterns:
+            if not pattern:
+                raise ValueError("an empty pattern would take everybody for a machine")
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid as problem:
+                raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
+        return patterns
 
 
 class ActivitySection(_Rule):

@@ -54,7 +54,7 @@ from connector.model import (
     forget,
 )
 from connector.pacing import Pacing
-from connector.section import Duration, Secret, Section
+from connector.section import Duration, Secret, Section, Token
 from connector.sources import hubspot_account as account
 from connector.sources import hubspot_batch as batch
 from connector.sources import hubspot_cost as cost
@@ -88,7 +88,7 @@ class HubSpotOptions(Section):
     """`[systems.<name>]` with `kind = "hubspot"`: one portal."""
 
     kind: Literal["hubspot"] = Field("hubspot", description="the kind of system")
-    token: Secret | None = Field(None, description="access token of a service key or private app")
+    token: Token | None = Field(None, description="access token of a service key or private app")
     client_id: str | None = Field(None, description="client id of an OAuth app, instead of a token")
     client_secret: Secret | None = Field(None, description="client secret of the OAuth app")
     refresh_token: Secret | None = Field(None, description="refresh token that installing the OAuth app gave")

@@ -362,3 +362,54 @@ def test_who_needs_no_secrets_goes_without_them_and_is_told_all_else(
         config.load(write(tmp_path, broken), needs_secrets=False)
     paths = ["systems.salesforce.url", "tasks.call_hot_lead.when", "state.url"]
     assert [each.path for each in caught.value.problems] == paths
+
+
+@pytest.mark.parametrize("kept", ["sEcReT\nother", "sEcReT tail", "s\u00ebcret", "\ufeff\ufeffsEcReT"])
+def test_a_token_that_fits_no_header_is_refused_without_repeating_it(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "token").write_text(kept, encoding="utf-8")
+    (found,) = problems(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "file:token"))
+    assert found.path == "systems.hubspot.token"
+    assert "cret" not in found.what.lower()
+
+
+def test_what_editors_leave_around_a_secret_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBSPOT_TOKEN", "sEcReT-token\n")
+    assert config.load(write(tmp_path, STARTER)).systems["hubspot"].token.get_secret_value() == "sEcReT-token"
+    (tmp_path / "token").write_text("\ufeffsEcReT-file\r\n", encoding="utf-8")
+    loaded = config.load(write(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "file:token")))
+    assert loaded.systems["hubspot"].token.get_secret_value() == "sEcReT-file"
+
+
+def test_a_secret_that_is_empty_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("\n", encoding="utf-8")
+    text = STARTER.replace("env:HUBSPOT_TOKEN", "file:token")
+    assert said(tmp_path, text)["systems.hubspot.token"].startswith("file token is empty")
+    monkeypatch.setenv("HUBSPOT_TOKEN", " ")
+    assert "is empty" in said(tmp_path, STARTER)["systems.hubspot.token"]
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "words"),
+    [
+        ("[identity]\nhard_holders = 99999999999999999999", "identity.hard_holders", "too large"),
+        ("[writeback]\ndefer_for = 1e20", "writeback.defer_for", "at most 100 years"),
+        ("[writeback]\ndefer_for = inf", "writeback.defer_for", "at most 100 years"),
+        ('[writeback]\ndefer_for = "900000 weeks"', "writeback.defer_for", "at most 100 years"),
+        ("[writeback]\ndefer_for = -5", "writeback.defer_for", "must be a duration"),
+        ('[state]\npath = "a\\u0000b"', "state.path", "without NUL"),
+        (
+            '[mapping.hubspot.email_events.activity.scanner]\nuser_agents = ["(open"]',
+            "mapping.hubspot.email_events.activity.scanner.user_agents",
+            "no regular expression",
+        ),
+        (
+            '[lifecycle]\nstages = [{ name = "" }, { name = "B", enter = "score > 3" }]',
+            "lifecycle.stages[0].name",
+            "must not be empty",
+        ),
+    ],
+)
+def test_a_value_beyond_all_bounds_is_a_problem_and_not_a_crash(
+    tmp_path: Path, line: str, path: str, words: str
+) -> None:
+    assert words in said(tmp_path, f"{STARTER}{line}\n")[path]
