@@ -71,6 +71,8 @@ def of_stream(group: Group, mapping: StreamMapping) -> Activities:
         "filtered_because": _filtered_because(group, section.scanner, kinds, task_key, happened_at),
         "deleted_at": pc.if_else(is_deleted, modified_at, pa.scalar(None, INSTANT)),
     }
+    if section.task_key:  # what our own tasks say we know; they name their person, also one who is nowhere any more
+        columns["subject"] = pc.if_else(pc.is_valid(task_key), pa.scalar(None, TEXT), columns["subject"])
     table = _table(group, {name: column.take(at) for name, column in columns.items()}, records)
     table = identities.first_of_each(table, "key")
     return Activities(table, *visitors, columns["native_id"].filter(pc.invert(is_activity)))

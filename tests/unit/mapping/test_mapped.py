@@ -303,10 +303,13 @@ def test_an_open_task_is_no_activity_and_is_counted_as_filtered() -> None:
 
 def test_a_task_that_we_made_is_filtered_as_our_own_open_or_done() -> None:
     mapped = applied(
-        "salesforce", "tasks", {"IsClosed": False, "Task_Key__c": "k1", "WhoId": "00Q1"},
+        "salesforce", "tasks", {"IsClosed": False, "Task_Key__c": "k1", "WhoId": "00Q1", "Subject": "Call ann@example.com"},
         {"IsClosed": True, "Task_Key__c": "k2", "WhoId": "00Q1"},
     )  # fmt: skip
-    assert values(mapped.activities, "task_key", "filtered_because") == [("k1", "own"), ("k2", "own")]
+    assert values(mapped.activities, "task_key", "filtered_because", "subject") == [
+        ("k1", "own", None),
+        ("k2", "own", None),
+    ], "of somebody who was purged, and is no more in any system, nothing is left but such a text"
 
 
 def test_a_campaign_member_that_responded_is_a_response_at_its_own_date() -> None:
