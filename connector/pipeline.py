@@ -14,7 +14,7 @@ from connector.log import get
 from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
-from connector.state import lease, outbox, quotas, replans
+from connector.state import freezes, lease, outbox, quotas, replans
 from connector.steps import pair, pauses, standing
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
@@ -67,6 +67,7 @@ def sync(
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
     standing.mark_planned(setup, moment, anew)
     summary.held = Counter(outbox.held(setup.state))
+    summary.frozen = [row for row in freezes.active(setup.state, moment.now) if row.since_at == moment.now]
     going = outbox.going(setup.state)
     progress.say("deliver", f"{going:,} change{'' if going == 1 else 's'}")
     summary.delivered = deliver(setup, systems, moment, progress)

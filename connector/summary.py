@@ -10,7 +10,7 @@ from typing import Any
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.plan import Plan, Totals
-from connector.state.models import Pause
+from connector.state.models import Freeze, Pause
 from connector.steps.pull import Pulled
 from connector.steps.resolve import Resolved
 from connector.steps.score import Scored
@@ -31,6 +31,7 @@ class Summary:
     totals: Totals | None = None  # None: this run did not plan
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
+    frozen: Sequence[Freeze] = ()  # fields over which a fight was found to have begun
     aside: int = 0  # changes that the systems refused, those of earlier runs too
     mends: Sequence[str] = ()  # what to do about them, what helps most first
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
@@ -66,7 +67,7 @@ class Summary:
             "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
             "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
             "left": dict(self.totals.left) if self.totals else {},
-            "enqueued": self.enqueued, "aside": self.aside,
+            "enqueued": self.enqueued, "aside": self.aside, "frozen": len(self.frozen),
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}

@@ -46,7 +46,7 @@ def show_summary(summary: Summary, *, has_refused: bool = False) -> None:
     if summary.totals is not None:
         words = {
             "change" if summary.enqueued == 1 else "changes": summary.enqueued,
-            "waiting or set aside already": summary.planned - summary.enqueued,
+            "waiting, held or set aside already": summary.planned - summary.enqueued,
             "held": summary.held.total(),
             "too small to write": summary.totals.suppressed,
         }
@@ -129,12 +129,21 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     if summary.aside:
         what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
         _set_aside(what, "refused by the system", summary.mends[:_FEW])
+    _fights(summary)
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
-    elif left_out or summary.paused or quarantined or summary.aside or _is_busy(summary.delivered):
+    elif left_out or summary.paused or quarantined or summary.aside or summary.frozen or _is_busy(summary.delivered):
         return
     elif summary.totals and not (summary.planned or has_refused):
         tell(ok("everything is as it should be"))
+
+
+def _fights(summary: Summary) -> None:
+    for row in summary.frozen[:_FEW]:
+        left_alone = f"{row.record} {row.field} is left alone until {row.until_at:%-d %b %H:%M}: {row.why}"
+        _trouble(left_alone, f"`connector unfreeze '{row.record}'` lets the next sync write it again")
+    if len(summary.frozen) > _FEW:
+        tell(f"  [dim]… {len(summary.frozen) - _FEW:,} more with `connector status`[/dim]")
 
 
 def _lost(summary: Summary) -> None:

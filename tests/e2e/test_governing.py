@@ -141,7 +141,7 @@ def test_who_fights_over_a_field_is_named_and_a_persons_edit_stands_until_it_exp
     house.sync()
     assert (crms.written()[record]["Score__c"], crms.written()[record]["Grade__c"]) == (ours["Score__c"], "D")
     _edits(synced, contact, Score__c=2)
-    house.sync()
+    assert house.sync()["frozen"] == 1
     held = crms.written()[record]
     assert held["Score__c"] == 2, "changed again and again: frozen"
     told = house.run("status").out

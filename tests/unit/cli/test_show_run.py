@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from connector.cli.show_run import show_summary
 from connector.errors import RecordRejected, SystemUnavailable
 from connector.plan import Totals
+from connector.state.models import Freeze
 from connector.steps.pull import Pulled
 from connector.summary import Summary
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def test_a_stream_that_could_not_be_read_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,7 +32,7 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
 ) -> None:
     show_summary(Summary(1, planned=282, enqueued=0, totals=Totals(), aside=282))
     said = capsys.readouterr().out
-    assert "plan      282 waiting or set aside already" in said
+    assert "plan      282 waiting, held or set aside already" in said
     assert "282 changes are set aside" in said
     show_summary(Summary(1, totals=Totals(), aside=1, mends=["run `connector install crm`", "b", "c", "d"]))
     said = capsys.readouterr().out
@@ -40,6 +45,18 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     )
     show_summary(Summary(1, totals=Totals()))
     assert "everything is as it should be" in capsys.readouterr().out
+
+
+def test_the_run_that_freezes_a_field_says_who_fights_over_it(capsys: pytest.CaptureFixture[str]) -> None:
+    frozen = Freeze(
+        key="crm|Contact|7|Score", system="crm", record="crm|Contact|7", field="Score", writer="Bo in crm",
+        why="we write 3, Bo in crm writes 4: 3 times since 1 Nov", since_at=NOW, until_at=NOW + timedelta(days=7),
+    )  # fmt: skip
+    show_summary(Summary(1, totals=Totals(), frozen=[frozen]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "crm|Contact|7 Score is left alone until 8 Nov 00:00: we write 3, Bo in crm writes 4" in said
+    assert "connector unfreeze 'crm|Contact|7'" in said
+    assert "as it should be" not in said
 
 
 def test_of_systems_that_were_not_read_nothing_is_said_to_be_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
