@@ -70,9 +70,11 @@ class Judge:
     purged: Purged = field(default_factory=Purged)
 
     def know_departed(self) -> None:
-        """Deleted records of purged people are theirs, too, though they were nobody's members any more."""
+        """Deleted records of purged people are theirs, too, though they were nobody's members any more; and leads that became a
+        contact which is theirs, or was merged into one."""
         gone = self.storage.departed().items()
         self.purged.records |= {record for record, values in gone if self.purged.has(record, values)}
+        self.purged.records |= {lead for lead, into in self.storage.converted().items() if into in self.purged.records}
 
     def violations(self, mart: Values) -> list[str]:
         """All that is not as it must be. mart: what `look` said of it."""

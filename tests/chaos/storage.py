@@ -49,6 +49,13 @@ class Storage:
             found[f"hubspot|contacts|{row['id']}"] = json.loads(row["properties"])
         return found
 
+    def converted(self) -> dict[str, str]:
+        """The contact that each converted lead became; of contacts that were merged since, the survivor."""
+        rows = self.rows(
+            "SELECT Id, ConvertedContactId FROM sf_Lead WHERE IsConverted = 1 AND ConvertedContactId IS NOT NULL"
+        )
+        return {f"salesforce|Lead|{row['Id']}": f"salesforce|Contact|{row['ConvertedContactId']}" for row in rows}
+
     def written(self) -> dict[str, Values]:
         """Our fields of all live people, by record key."""
         names = {"salesforce": SALESFORCE_FIELDS, "hubspot": HUBSPOT_FIELDS}

@@ -27,7 +27,7 @@ _PEOPLE = (
 )
 _CRMS = f"""
 CREATE TABLE sf_Contact ({_PEOPLE} Stage_Since__c TEXT, Score_Reasons__c TEXT, Person_Id__c TEXT);
-CREATE TABLE sf_Lead ({_PEOPLE} Stage_Since__c TEXT, Score_Reasons__c TEXT, Person_Id__c TEXT);
+CREATE TABLE sf_Lead ({_PEOPLE} Stage_Since__c TEXT, Score_Reasons__c TEXT, Person_Id__c TEXT, ConvertedContactId TEXT);
 CREATE TABLE sf_Task (Id TEXT, IsDeleted INT, WhoId TEXT, Subject TEXT, ActivityDate TEXT, Task_Key__c TEXT);
 CREATE TABLE hubspot_contacts (id INT, properties TEXT, archived_ms INT);
 CREATE TABLE hubspot_tasks (id INT, properties TEXT, archived_ms INT);
@@ -133,7 +133,7 @@ PLANTED = {
         f"{CONTACT}: 'gets warm' fired 2 times for 1 crossings",
     ),
     "a record that was never read": (
-        "crms", "INSERT INTO sf_Lead SELECT '00QC', IsDeleted, IsConverted, Email, Title, 0, '', '', '', '', '' FROM sf_Lead",
+        "crms", "INSERT INTO sf_Lead SELECT '00QC', IsDeleted, IsConverted, Email, Title, 0, '', '', '', '', '', NULL FROM sf_Lead",
         "salesforce|Lead|00QC: live in its system, not in the mart",
     ),
     "a deletion that was missed": ("crms", "UPDATE sf_Lead SET IsDeleted = 1", f"{LEAD}: live in the mart, not in its system"),
@@ -247,7 +247,7 @@ def test_who_was_purged_is_known_nowhere_and_may_be_anything_in_the_systems(smal
     found = small.violations()
     assert all(f"mart {name}: it still has {LEAD}, who was purged" in found for name in ("person_record", "desired"))
     small.do("mart", f"DELETE FROM person_record WHERE key = '{LEAD}'", f"DELETE FROM desired WHERE record = '{LEAD}'")
-    again = "INSERT INTO sf_Lead SELECT '00QC', 0, 0, Email, Title, 0, '', '', '', '', '' FROM sf_Lead"
+    again = "INSERT INTO sf_Lead SELECT '00QC', 0, 0, Email, Title, 0, '', '', '', '', '', NULL FROM sf_Lead"
     small.do("crms", again)
     assert small.violations() == [], "a new record with the address is kept out, too"
     small.do("mart", _RECORD.format(key="hubspot|contacts|99", email="bob@x.de"))
@@ -260,6 +260,14 @@ def test_a_deleted_record_of_somebody_who_was_purged_is_known_by_what_it_was_del
         small.do("crms", f"INSERT INTO hubspot_contacts VALUES ({number}, '{json.dumps({'email': email})}', 1)")
     small.judge.know_departed()
     assert small.judge.purged.records == {"hubspot|contacts|12"}
+
+
+def test_a_lead_that_became_a_contact_which_was_purged_is_theirs(small: Small) -> None:
+    small.judge.purged.records.add(CONTACT)
+    into = "INSERT INTO sf_Lead (Id, IsDeleted, IsConverted, ConvertedContactId) VALUES ('{}', 0, 1, '{}')"
+    small.do("crms", into.format("00QD", "003A"), into.format("00QE", "003X"))
+    small.judge.know_departed()
+    assert small.judge.purged.records == {CONTACT, "salesforce|Lead|00QD"}
 
 
 def test_a_house_that_knows_otherwise_than_a_fresh_one_is_told_by_key_and_field() -> None:
