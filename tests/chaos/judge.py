@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -277,7 +277,11 @@ def departed(house: House) -> list[str]:
         return sorted(key for (key,) in mart.execute(query).fetchall())
 
 
-def of_the_living(known: dict[str, dict[str, Any]], gone: set[str]) -> dict[str, dict[str, Any]]:
+def _is_nobodys_in_hubspot(values: dict[str, Any]) -> bool:
+    return values.get("record") == "None" and values["key"].startswith("hubspot|")
+
+
+def of_the_living(known: dict[str, dict[str, Any]], gone: Set[str]) -> dict[str, dict[str, Any]]:
     """What a house knows, with the activities of deleted records as nobody's: a system that was asked after the deletion does not
     tell any more whose they were."""
     kept: dict[str, dict[str, Any]] = {}
@@ -294,14 +298,20 @@ def of_the_living(known: dict[str, dict[str, Any]], gone: set[str]) -> dict[str,
     return kept | {what: values for what, values in nobodys.items() if what not in somebodys}
 
 
-def unlike(ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]], purged: Purged) -> list[str]:
-    """Where a house that went through everything differs from one that has just read it all, and knows those who were purged."""
+def unlike(
+    ours: dict[str, dict[str, Any]], fresh: dict[str, dict[str, Any]], purged: Purged, deleted: Set[str] = frozenset()
+) -> list[str]:
+    """Where a house that went through everything differs from one that has just read it all, and knows those who were purged; of
+    `deleted` records both know no activities. Of somebody who was purged and then deleted HubSpot tells activities as nobody's."""
     gone = purged.records | {values["key"] for values in fresh.values() if purged.has(values["key"], values)}
     fresh = {
         key: values
         for key, values in fresh.items()
         if not gone & {values["key"], values.get("record"), values.get("person")}
     }
+    ours, fresh = of_the_living(ours, deleted), of_the_living(fresh, deleted)
+    if any(record.startswith("hubspot|") for record in gone & deleted):
+        fresh = {key: values for key, values in fresh.items() if key in ours or not _is_nobodys_in_hubspot(values)}
     found = [
         f"{key}: only in {'ours' if key in ours else 'a fresh house'}" for key in sorted(ours.keys() ^ fresh.keys())
     ]

@@ -17,7 +17,7 @@ import requests
 from tests.chaos import faults, forks
 from tests.chaos.faults import SYSTEMS, Trouble
 from tests.chaos.figures import Figures
-from tests.chaos.judge import LINE, Crossings, Judge, contents, departed, of_the_living, unlike
+from tests.chaos.judge import LINE, Crossings, Judge, contents, departed, unlike
 from tests.chaos.operating import DEEDS
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage
@@ -272,11 +272,9 @@ class Play:
         forks.start(self.house, self.folder / "last-sync", ("sync",), self._now()).end()
         place, houses = self.folder / "contents", (self.house, fresh)
         gone = {key for house in houses for key in forks.asked(place, lambda house=house: departed(house))}
-        ours, theirs = (
-            of_the_living(forks.asked(place, lambda house=house: contents(house)), gone) for house in houses
-        )
+        ours, theirs = (forks.asked(place, lambda house=house: contents(house)) for house in houses)
         self.judge.know_departed()
-        found = unlike(ours, theirs, self.judge.purged)
+        found = unlike(ours, theirs, self.judge.purged, gone)
         if found:
             raise ViolationError(found[:40])
 
