@@ -23,7 +23,7 @@ def line_of(text: str, path: str) -> int | None:
 
 
 _HEADER = re.compile(r"^\s*\[+[A-Za-z\"]")
-_ITEM = re.compile(r"^\s*\{|[\[,]\s*\{")
+_NO_BRACKETS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*")  # texts and comments
 
 
 def _line_above_tables(lines: list[str], name: str) -> int | None:
@@ -33,18 +33,40 @@ def _line_above_tables(lines: list[str], name: str) -> int | None:
 
 
 def _line_in_table(lines: list[str], header: int, rest: list[str]) -> int:
-    at = header
     end = next((n for n in range(header, len(lines)) if _HEADER.match(lines[n])), len(lines))
+    at, column = header - 1, 0
     for part in rest:
         if part.startswith("["):
-            items = [n for n in range(at - 1, end) if _ITEM.search(lines[n])]
+            items = _items(lines, at, column, end)
             index = int(part[1:-1])
-            at = items[index] + 1 if index < len(items) else at
-            end = items[index + 1] if index + 1 < len(items) else end
+            if index < len(items):
+                at, column = items[index]
+            if index + 1 < len(items):
+                end = max(items[index + 1][0], at + 1)
             continue
         key = re.compile(rf"(?:^|[\s{{,])[\"']?{re.escape(part)}[\"']?\s*[=.]")
-        found = next((n for n in range(at - 1, end) if key.search(lines[n])), None)
+        matches = ((n, key.search(lines[n], column if n == at else 0)) for n in range(at, end))
+        found = next(((n, match.end()) for n, match in matches if match), None)
         if found is None:
-            return at
-        at = found + 1
-    return at
+            break
+        at, column = found
+    return at + 1
+
+
+def _items(lines: list[str], start: int, column: int, end: int) -> list[tuple[int, int]]:
+    """Line and column of each table in the list that begins there."""
+    found, depth = [], 0
+    for number in range(start, end):
+        text = _NO_BRACKETS.sub(lambda match: " " * len(match.group()), lines[number])
+        for place, char in enumerate(text):
+            if number == start and place < column:
+                continue
+            if char in "[{":
+                if depth == 1 and char == "{":
+                    found.append((number, place))
+                depth += 1
+            elif char in "]}":
+                depth -= 1
+                if depth <= 0:
+                    return found
+    return found

@@ -206,6 +206,12 @@ def test_what_an_entry_of_a_list_lacks_stands_at_that_entry() -> None:
     assert [line_of(text, f"a.list[{at}].x") for at in (0, 1)] == [3, 4]
 
 
+def test_entries_of_a_list_are_counted_by_their_brackets_and_not_by_lines_or_texts() -> None:
+    text = '[a]\nlist = [{ x = 1 }, { x = "[{" },  # {\n  { y = [{ z = 1 }, { z = 2 }],\n    x = 3 },\n  { x = 4 }]\n'
+    assert [line_of(text, f"a.list[{at}].x") for at in range(4)] == [2, 2, 4, 5]
+    assert [line_of(text, f"a.list[2].y[{at}].z") for at in (0, 1)] == [3, 3]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
