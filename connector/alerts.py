@@ -13,12 +13,13 @@ import smtplib
 import statistics
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Literal
 
 import requests
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from connector import clock
 from connector.errors import AuthError, ConnectorError, QuotaExhausted
@@ -33,6 +34,7 @@ _LOG = get("alerts")
 #: What differs from run to run in the reason of a brake.
 _NUMBER = re.compile(r"\d[\d,.]*")
 _TIMEOUT_S = 10
+_HEADERS = HeaderRegistry()
 STALLED, QUIET = "stream_stalled", "stream_quiet"
 _DAY = timedelta(days=1)
 #: How far back a stream's own history goes, and how much of it is needed to judge by.
@@ -65,6 +67,14 @@ class AlertsSection(Section):
     )
     quiet_streams: bool = Field(True, description="tell of streams that bring far less than they use to")
 
+    @field_validator("email_to", "email_from")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        for each in (value,) if isinstance(value, str) else value:
+            if (each or not isinstance(value, str)) and not _is_address(each):
+                raise ValueError(f"{each!r} is not one e-mail address")
+        return value
+
     @model_validator(mode="after")
     def _has_a_way_to_send(self) -> AlertsSection:
         if self.email_to and not (self.email_from and self.smtp_host):
@@ -75,6 +85,14 @@ class AlertsSection(Section):
     def channels(self) -> tuple[str, ...]:
         """What is told apart from the log."""
         return (*(("webhook",) if self.webhook else ()), *(("email",) if self.email_to else ()))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        header: Any = _HEADERS("to", text)
+    except IndexError:  # what the standard library's parser makes of "ops@"
+        return False
+    return len(header.addresses) == 1 and bool(header.addresses[0].username)
 
 
 # ------------------------------------------------------------------------------------------------------------ telling
@@ -130,7 +148,7 @@ def _keep(section: AlertsSection, state: State, present: dict[str, Alert], is_ju
             continue
         try:
             (_post if channel == "webhook" else _mail)(section, told)
-        except (requests.RequestException, smtplib.SMTPException, OSError) as problem:
+        except (requests.RequestException, smtplib.SMTPException, OSError, ValueError) as problem:
             _LOG.warning("alert.unsent", channel=channel, waiting=len(told), error=type(problem).__name__)
         else:
             alerts.mark_told(state, channel, told)
@@ -171,7 +189,7 @@ def _mail(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
     word, first = told[0]
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     begins = "over" if word == alerts.ENDED else "alert"
-    message["Subject"] = f"connector {begins}: {first.text[:80]}{more}".replace("\n", " ")
+    message["Subject"] = " ".join(f"connector {begins}: {first.text[:80]}{more}".split())
     message["From"], message["To"] = section.email_from, ", ".join(section.email_to)
     message["Date"], message["Message-ID"] = format_datetime(clock.now()), f"<{clock.token()}@{platform.node()}>"
     message.set_content(

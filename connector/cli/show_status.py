@@ -98,8 +98,13 @@ def _others(told: Status) -> None:
 
 
 def _alerts(told: Status) -> None:
-    if told.alerts:
+    if told.alerts or told.unsent:
         tell("\n[bold]Alerts[/bold]")
+    for alert in told.unsent[-10:]:
+        unsent = f"[yellow]not yet sent: {', '.join(alert.untold)}[/yellow]"
+        tell(
+            f"  [green]✓[/green] over: {escape(alert.text)}  [dim]since {alert.ended_at:%-d %b %H:%M} UTC[/dim]  {unsent}"
+        )
     for alert in told.alerts:
         unsent = f"  [yellow]not yet sent: {', '.join(alert.untold)}[/yellow]" if alert.untold else ""
         tell(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%-d %b %H:%M} UTC[/dim]{unsent}")

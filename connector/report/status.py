@@ -39,6 +39,7 @@ class Status:
     quarantine: Sequence[tuple[str, str, str, int]]  # system, field or object, reason, how many
     pauses: Sequence[Pause] = ()
     alerts: Sequence[Alert] = ()
+    unsent: Sequence[Alert] = ()  # alerts that are over, and whose end some channel did not take yet
     frozen: Sequence[Freeze] = ()
     drift: Sequence[Drifted] = ()
     quotas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # system -> its budget, as it was last known
@@ -70,6 +71,7 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
         ranked,
         paused,
         alerts.standing(state),
+        alerts.unsent(state),
         freezes.active(state, now),
         _drift(state),
         quotas.all_known(state),
@@ -114,6 +116,10 @@ def as_json(told: Status) -> dict[str, Any]:
         "alerts": [
             {"kind": a.kind, "system": a.system, "stream": a.stream, "text": a.text, "began_at": a.began_at.isoformat(), "untold": a.untold}
             for a in told.alerts
+        ],
+        "unsent": [
+            {"kind": a.kind, "system": a.system, "stream": a.stream, "text": a.text, "ended_at": a.ended_at.isoformat(), "untold": a.untold}
+            for a in told.unsent if a.ended_at
         ],
         "paused": [
             {"system": p.system, "kind": p.kind, "since": p.since_at.isoformat(), "by": p.by, "reason": p.reason}

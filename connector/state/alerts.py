@@ -22,6 +22,13 @@ def standing(state: State) -> Sequence[Alert]:
         return session.exec(select(Alert).where(col(Alert.ended_at).is_(None)).order_by(col(Alert.id))).all()
 
 
+def unsent(state: State, *, limit: int = 1000) -> list[Alert]:
+    """The alerts that are over, and of which a channel has still to hear, oldest first."""
+    with state.session() as session:
+        query = select(Alert).where(col(Alert.ended_at).is_not(None)).order_by(col(Alert.id).desc()).limit(limit)
+        return [row for row in reversed(session.exec(query).all()) if row.untold]
+
+
 def keep(
     state: State,
     present: Mapping[str, Alert],
@@ -31,6 +38,7 @@ def keep(
     now: datetime,
 ) -> tuple[list[Alert], list[Alert]]:
     """Raise what is new among the `present` (by key), end what is judged and no longer there. Returns both."""
+    forget_channels(state, channels)
     with state.session() as session:
         known = {row.key: row for row in session.exec(select(Alert).where(col(Alert.ended_at).is_(None)))}
         raised = [alert for key, alert in present.items() if key not in known]
@@ -44,6 +52,15 @@ def keep(
             if key in present:
                 row.text = present[key].text
     return raised, over
+
+
+def forget_channels(state: State, channels: Sequence[str]) -> None:
+    """What a channel that is not configured any more has still to hear, nobody waits for."""
+    with state.session() as session:
+        for row in session.exec(select(Alert).order_by(col(Alert.id).desc()).limit(1000)):
+            wanted = [each for each in row.untold if each.partition(":")[2] in channels]
+            if wanted != row.untold:
+                row.untold = wanted
 
 
 def untold(state: State, channel: str, *, limit: int = 100) -> list[tuple[str, Alert]]:

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from connector import clock
 from connector.alerts import AlertsSection, after_run
 from connector.errors import SystemUnavailable
 from connector.mart.ingest import Counts
+from connector.report.status import as_json, status
 from connector.state import State, StateSection, alerts, open_state
 from connector.steps.pull import Pulled
 from connector.summary import Summary
@@ -140,3 +142,42 @@ def test_a_mail_server_that_is_not_there_fails_no_run_and_is_tried_again(
     assert alerts.standing(state)[0].untold == ["began:email"]
     ended(state, AlertsSection.model_validate(to | {"smtp_port": port}), crm=SystemUnavailable("gone"))
     assert len(taken) == 1
+
+
+def test_what_a_system_says_over_several_lines_goes_into_a_subject_of_one(
+    state: State, mails: tuple[int, list[str]]
+) -> None:
+    port, taken = mails
+    to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
+    ended(state, AlertsSection.model_validate(to | {"smtp_port": port}), crm=SystemUnavailable("gone\r\nfor good"))
+    assert "gone for good" in email.message_from_string(taken[0])["Subject"].replace("\n", "")
+
+
+def test_a_mail_server_whose_name_is_none_fails_no_run(state: State) -> None:
+    to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": f"{'x' * 70}.com"}
+    ended(state, AlertsSection.model_validate(to), crm=SystemUnavailable("gone"))
+    assert alerts.standing(state)[0].untold == ["began:email"]
+
+
+@pytest.mark.parametrize("address", ["ops@", "@", "", "ops@acme.com, night@acme.com", "a@b@c"])
+def test_an_address_that_no_mail_can_go_to_is_refused_with_the_configuration(address: str) -> None:
+    with pytest.raises(ValueError, match="is not one e-mail address"):
+        AlertsSection.model_validate({"email_to": [address], "email_from": "c@acme.com", "smtp_host": "127.0.0.1"})
+
+
+def test_status_says_what_is_over_and_not_yet_sent_until_it_is_or_its_channel_is_taken_out(
+    state: State, mails: tuple[int, list[str]]
+) -> None:
+    port, taken = mails
+    to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
+    works, broken = (AlertsSection.model_validate(to | {"smtp_port": each}) for each in (port, 1))
+    for last in (works, AlertsSection()):
+        ended(state, works, crm=SystemUnavailable("gone"))
+        ended(state, broken)
+        told = status(state, clock.now())
+        assert not told.alerts
+        assert [each.untold for each in told.unsent] == [["ended:email"]]
+        assert [each["untold"] for each in as_json(told)["unsent"]] == [["ended:email"]]
+        ended(state, last)
+        assert not status(state, clock.now()).unsent
+    assert len(taken) == 3
