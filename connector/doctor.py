@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from connector import mapping
 from connector.budget import CONSENT, READ
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, QuotaExhausted
 from connector.model import Change, Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
 from connector.plan import OUTPUTS
 from connector.state import holdings
@@ -36,6 +36,11 @@ class Checked:
     check: Check | None
     findings: tuple[Finding, ...]
     error: ConnectorError | None = None
+
+    @property
+    def is_only_waiting(self) -> bool:
+        """Whether it could not be asked for want of calls alone: nothing is wrong then."""
+        return isinstance(self.error, QuotaExhausted)
 
 
 def check(setup: Setup, connected: Connected, system: System) -> Checked:

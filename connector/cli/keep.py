@@ -48,7 +48,11 @@ def backup(
     if as_json:
         print_json({"directory": str(made), "generation": generation, "size_bytes": size})
         return
-    tell(ok(f"both stores as of run {generation} are in {escape(str(made))} ({size / 1e6:,.1f} MB, for you alone)"))
+    tell(
+        ok(
+            f"both stores, last computed by run {generation}, are in {escape(str(made))} ({size / 1e6:,.1f} MB, for you alone)"
+        )
+    )
     tell("  they hold personal data; `connector restore` takes them back, `connector purge` reaches them there")
 
 

@@ -106,10 +106,10 @@ def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: J
         for each in checked:
             _show(each)
         _show_total(checked)
-    if any(each.error for each in checked):
-        sys.exit(max(each.error.exit_code for each in checked if each.error))
-    if any(finding.level == "error" for each in checked for finding in each.findings):
-        sys.exit(1)
+    codes = [each.error.exit_code for each in checked if each.error]
+    codes += [1 for each in checked for finding in each.findings if finding.level == "error"]
+    if code := max(codes, default=0):
+        sys.exit(code)
 
 
 def _check_all(setup: Setup, names: list[str] | None) -> list[Checked]:
@@ -137,7 +137,8 @@ def _known(setup: Setup, names: list[str] | None) -> tuple[str, ...]:
 
 def _show(each: Checked) -> None:
     if each.error is not None:
-        tell(f"  [bold]{each.system:<12}[/bold] [red]✗ {escape(str(each.error))}[/red]")
+        mark = "[yellow]![/yellow]" if each.is_only_waiting else "[red]✗[/red]"
+        tell(f"  [bold]{each.system:<12}[/bold] {mark} {escape(str(each.error))}")
         if each.error.hint:
             tell(f"      {escape(each.error.hint)}")
         return
@@ -168,8 +169,9 @@ def _is_read(finding: Finding) -> bool:
 
 def _show_total(checked: list[Checked]) -> None:
     findings = [finding for each in checked for finding in each.findings]
-    errors = sum(finding.level == "error" for finding in findings) + sum(each.error is not None for each in checked)
-    warnings = sum(finding.level == "warning" for finding in findings)
+    unasked = [each.is_only_waiting for each in checked if each.error is not None]
+    errors = sum(finding.level == "error" for finding in findings) + unasked.count(False)
+    warnings = sum(finding.level == "warning" for finding in findings) + unasked.count(True)
     text = f"{errors} problem{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}. Nothing was changed."
     tell(f"[bold]{text}[/bold]" if errors else ok(text))
 

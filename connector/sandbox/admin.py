@@ -17,7 +17,7 @@ PREFIX = "/_sandbox"
 CLOCK_SHIFT = "clock_shift_s"
 CAST = "cast"
 
-#: What `POST /limits` may set besides `enabled` (see `context.Settings`).
+#: What `POST /limits` may set besides `enabled`, which stays as it is when it is not given (see `context.Settings`).
 SETTABLE = (
     "salesforce_calls_per_day",
     "salesforce_page_rows",
@@ -116,7 +116,7 @@ def _changing(context: Context, systems: Mapping[str, ImitatedSystem]) -> dict[t
         return {"now": context.clock.now().isoformat()}
 
     def limits(_: web.Request, payload: dict[str, Any]) -> Any:
-        context.settings.are_limits_on = bool(payload["enabled"])
+        context.settings.are_limits_on = bool(payload.get("enabled", context.settings.are_limits_on))
         for name in SETTABLE:
             if name in payload:
                 setattr(context.settings, name, payload[name])

@@ -120,4 +120,7 @@ def _cost(changes: Sequence[Change], connected: Connected, system: System | None
     if system is None:
         return cost(changes, connected.capabilities, None)
     budget = system.governor.budget() if system.governor is not None else None
-    return cost(changes, connected.capabilities, budget, system.count_calls)
+    told = cost(changes, connected.capabilities, budget, system.count_calls)
+    if told.waiting and budget is not None and budget.resets_at is None and system.governor is not None:
+        return replace(told, budget=replace(budget, resets_at=system.governor.resets_at()))
+    return told

@@ -108,6 +108,7 @@ def test_what_todays_calls_have_no_room_for_waits_is_shown_and_goes_by_itself(sy
 
     looked = house.run("plan")
     assert "do not fit" in looked.out, str(looked)
+    assert "from about" in looked.out, str(looked)
     cost = house.run("plan", "--json").json()["costs"]["hubspot"]
     assert (cost["budget"]["limit"], cost["budget"]["left"]["stage"]) == (used * 4, 0)
     assert sum(cost["waiting"].values()) > 0
