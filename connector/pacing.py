@@ -11,7 +11,7 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,6 +91,7 @@ class Pacing:
 
         Raises QuotaExhausted when the budget has no room for what calls are made for now.
         """
+        self._ask_whether_used(self._purpose, 1)
         while True:
             with self._lock:
                 now_s = self._monotonic_s()
@@ -162,8 +163,9 @@ class Pacing:
 
     def admit(self, purpose: str, calls: int) -> None:
         """Calls are made for this from now on, about so many. Raises QuotaExhausted when they do not fit."""
+        self._ask_whether_used(purpose, calls)
         with self._lock:
-            self._check_budget(purpose, calls, self._monotonic_s())
+            self._check_budget(purpose, calls, self._monotonic_s(), is_call=False)
             self._purpose = purpose
 
     def resets_at(self) -> datetime | None:
@@ -213,7 +215,25 @@ class Pacing:
             }
             return orjson.dumps(said).decode()
 
-    def _check_budget(self, purpose: str, calls: int, now_s: float) -> None:
+    def _ask_whether_used(self, purpose: str, calls: int) -> None:
+        """Where there is a call of its own for it, ask every five minutes whether a budget that is used up still is: not every
+        answer tells (HubSpot's searches do not), so that the call that was to be made may bring no news."""
+        now_s = self._monotonic_s()
+        with self._lock:
+            left = self.budget().left(purpose)
+            is_unbudgeted = getattr(self._unbudgeted, "is_on", False)
+            if self._ask_reset is None or self._refusal or is_unbudgeted or left is None or left >= calls:
+                return
+            if not self._is_usage_old(now_s):
+                return
+            self._usage_known_at_s = now_s
+        with self._without_budget(), suppress(ConnectorError):
+            self._resets_at = self._ask_reset() or self._resets_at
+
+    def _is_usage_old(self, now_s: float) -> bool:
+        return self._usage_known_at_s is not None and now_s - self._usage_known_at_s >= PROBE_EVERY_S
+
+    def _check_budget(self, purpose: str, calls: int, now_s: float, *, is_call: bool = True) -> None:
         told = self.budget()
         if self._refusal and self._is_refused:
             raise QuotaExhausted(
@@ -225,9 +245,8 @@ class Pacing:
         left = told.left(purpose)
         if left is None or left >= calls:
             return
-        is_old = self._usage_known_at_s is not None and now_s - self._usage_known_at_s >= PROBE_EVERY_S
-        if is_old:
-            self._usage_known_at_s = now_s
+        if self._is_usage_old(now_s):
+            self._usage_known_at_s = now_s if is_call else self._usage_known_at_s  # the call that follows asks
             return
         part = self._quota.part(purpose)
         lane = "to read" if purpose == READ else f"for the {purpose} lane"

@@ -205,6 +205,35 @@ def test_with_the_budget_used_up_one_call_in_a_while_asks_whether_it_still_is(ti
     pacing.wait("")
 
 
+def test_asking_whether_a_change_may_go_does_not_use_up_the_call_that_asks(time: Clock) -> None:
+    pacing = paced(time)
+    pacing.observe({"used": "100"})
+    time.now_s += PROBE_EVERY_S
+    pacing.admit("score", 1)
+    pacing.wait("")
+    with pytest.raises(QuotaExhausted):
+        pacing.admit("score", 1)
+
+
+def test_where_not_every_answer_tells_what_is_used_a_call_that_does_is_made_to_ask(time: Clock) -> None:
+    asked: list[float] = []
+
+    def ask() -> None:
+        asked.append(time.now_s)
+        pacing.wait("")
+        pacing.observe({"used": "10"})
+
+    pacing = paced(time, ask_reset=ask)
+    pacing.observe({"used": "100"})
+    with pytest.raises(QuotaExhausted):
+        pacing.wait("search")
+    assert asked == []
+    time.now_s += PROBE_EVERY_S
+    for _ in range(2):
+        pacing.wait("search")
+    assert len(asked) == 1
+
+
 def test_what_was_used_and_told_is_known_to_the_next_connection(time: Clock) -> None:
     first = paced(time, {"share": 0.5})
     first.wait("")
