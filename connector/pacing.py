@@ -83,6 +83,7 @@ class Pacing:
         self._purpose = READ
         self._unbudgeted = threading.local()
         self._lock = threading.RLock()
+        self._asking = threading.Lock()
 
     # -------------------------------------------------------------------------------------------------- the calls
 
@@ -218,17 +219,17 @@ class Pacing:
     def _ask_whether_used(self, purpose: str, calls: int) -> None:
         """Where there is a call of its own for it, ask every five minutes whether a budget that is used up still is: not every
         answer tells (HubSpot's searches do not), so that the call that was to be made may bring no news."""
-        now_s = self._monotonic_s()
-        with self._lock:
-            left = self.budget().left(purpose)
-            is_unbudgeted = getattr(self._unbudgeted, "is_on", False)
-            if self._ask_reset is None or self._refusal or is_unbudgeted or left is None or left >= calls:
-                return
-            if not self._is_usage_old(now_s):
-                return
-            self._usage_known_at_s = now_s
-        with self._without_budget(), suppress(ConnectorError):
-            self._resets_at = self._ask_reset() or self._resets_at
+        if self._ask_reset is None or self._refusal or getattr(self._unbudgeted, "is_on", False):
+            return
+        left = self.budget().left(purpose)
+        if left is None or left >= calls:
+            return
+        with self._asking:  # the others wait for what it tells, rather than be refused meanwhile
+            now_s = self._monotonic_s()
+            if self._is_usage_old(now_s):
+                self._usage_known_at_s = now_s
+                with self._without_budget(), suppress(ConnectorError):
+                    self._resets_at = self._ask_reset() or self._resets_at
 
     def _is_usage_old(self, now_s: float) -> bool:
         return self._usage_known_at_s is not None and now_s - self._usage_known_at_s >= PROBE_EVERY_S

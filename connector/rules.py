@@ -189,7 +189,7 @@ def compile_trigger(text: str, known: Scope) -> Trigger:
         return Trigger(when, becomes[1].lower(), value=becomes[2][1:-1].replace("''", "'"))
     if meant := _MEANT.match(text):
         form = (
-            "a number: score crosses 60"
+            "a number and nothing else (with a condition beside it: score >= 60 and …): score crosses 60"
             if meant[1].lower() == "crosses"
             else "a text in quotes: stage becomes 'Engage'"
         )

@@ -47,7 +47,7 @@ def init(
         raise ConnectorError(
             f"{config} exists already", hint="give another name with --config, or --force to overwrite it"
         )
-    titles = {adapter.kind: adapter.title for adapter in ADAPTERS if adapter.kind != "memory"}
+    titles = {adapter.kind: adapter.title for adapter in ADAPTERS if adapter.kind in starter.KINDS}
     if unknown := [kind for kind in system or () if kind not in titles]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(titles)}", param_hint="--system")
     chosen, url, region, every = [], starter.URL, "US", "15 minutes"

@@ -66,6 +66,9 @@ system = "{first}"
 sync = "every {every}"
 """
 
+#: The kinds of systems that `init` offers.
+KINDS = tuple(_SYSTEMS)
+
 _CREDENTIALS = {
     "salesforce": "export SF_CLIENT_ID=…  SF_CLIENT_SECRET=…",
     "hubspot": "export HUBSPOT_TOKEN=…",
