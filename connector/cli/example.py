@@ -207,7 +207,7 @@ def _assignment(each: Shown, name: str, field: FieldInfo, noted: set[type[Sectio
     path = f"{each.path}.{name}"
     value, default = _VALUES.get(path), default_of(field)
     is_off = not each.is_live or (value is not None and not field.is_required() and path not in GIVEN)
-    written = value if value is not None else toml(default, at_line=True)
+    written = toml(default, at_line=True) if value is None and default is not None else _VALUES[path]
     differs = value is not None and not field.is_required() and (default or path in GIVEN)
     note = _said(field) + (f"; default: {_told(default)}" if differs else "")
     line = f"{'#' if is_off else ''}{name} = {written}"
