@@ -116,6 +116,9 @@ def _changing(context: Context, systems: Mapping[str, ImitatedSystem]) -> dict[t
         return {"now": context.clock.now().isoformat()}
 
     def limits(_: web.Request, payload: dict[str, Any]) -> Any:
+        unknown = sorted(payload.keys() - {"enabled", *SETTABLE})
+        if unknown or not payload:
+            raise ValueError(f"{unknown}: give one or more of {', '.join(('enabled', *SETTABLE))}")
         context.settings.are_limits_on = bool(payload.get("enabled", context.settings.are_limits_on))
         for name in SETTABLE:
             if name in payload:

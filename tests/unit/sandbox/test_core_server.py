@@ -131,3 +131,5 @@ def test_admin_refuses_nonsense_with_a_reason(client: OrgClient) -> None:
     assert client.admin("POST", "/workflows", {"name": "x"}, 400)["error"]
     assert client.admin("POST", "/act", {"system": "salesforce", "action": "x"}, 400)["error"]
     assert client.admin("POST", "/limits", {}, 400)["error"]
+    assert "enabeld" in client.admin("POST", "/limits", {"enabeld": True}, 400)["error"]
+    assert client.admin("POST", "/limits", {"salesforce_calls_per_day": 7}) == {"enabled": True}, "that stays as it was"
