@@ -99,7 +99,9 @@ def plans(
     )
     drafts = mart.table("desired_task")
     wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
-    tasks = planning.task_changes(standing.unmade(mart, mart.arrow(drafts.filter(wanted).order_by("key"))))
+    tasks = planning.task_changes(
+        standing.unmade(setup, mart, mart.arrow(drafts.filter(wanted).order_by("key")), moment, is_dry=is_dry)
+    )
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY, moment.now)
     yield planning.make(_writable(setup, tasks), brakes, totals, given)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
 import orjson
 import pyarrow as pa
@@ -16,7 +17,7 @@ from connector.expressions import NOW, PLANNED_AT, earlier
 from connector.mart import Mart
 from connector.model import Kind
 from connector.ownership import Owner, Rules, owner_of
-from connector.state import freezes, outbox, replans
+from connector.state import freezes, outbox, replans, taskmade
 from connector.state.models import Freeze, Outbox
 from connector.steps.planned import editors
 from connector.steps.setup import Moment, Setup
@@ -24,6 +25,8 @@ from connector.steps.setup import Moment, Setup
 pc: Any = pyarrow.compute
 _PLANNED_AT = "planned_at"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+#: How far apart two tasks of one trigger are due that may be the same one, made once before a restore and drafted again after it.
+_DUE_ABOUT = ibis.interval(days=7)
 
 
 def rules(setup: Setup) -> Rules:
@@ -110,15 +113,46 @@ def frozen(setup: Setup, mart: Mart, moment: Moment, *, is_dry: bool) -> ir.Tabl
     return mart.keep("frozen", _column("key", keys)) if keys else None
 
 
-def unmade(mart: Mart, drafts: pa.Table) -> pa.Table:
+def unmade(setup: Setup, mart: Mart, drafts: pa.Table, moment: Moment, *, is_dry: bool) -> pa.Table:
     """DESIRED_TASK rows without those whose task was read in some system: an outbox that was restored does not know of it, and the
-    record that it goes to may be another system's by now."""
+    record that it goes to may be another system's by now, or its key another, where records came in another order (`_forgotten`).
+    """
     if not drafts.num_rows:
         return drafts
     activity = mart.table("activity")
-    asked = mart.keep("asked_tasks", drafts.select(["key"]))
+    asked = mart.keep("asked_tasks", drafts.select(["key", "trigger", "subject", "due_at"]))
     known = mart.arrow(activity.semi_join(asked, activity.task_key == asked.key).select("task_key").distinct())
-    return drafts.filter(pc.invert(pc.is_in(drafts["key"], value_set=known["task_key"].combine_chunks())))
+    made = known["task_key"].to_pylist()
+    found = [row for row in _forgotten(setup, mart, asked) if row.key not in made]
+    if found and not is_dry:
+        taskmade.keep(setup.state, found, run=moment.run, now=moment.now)
+    gone = pa.array([*made, *(row.key for row in found)], tables.TEXT)
+    return drafts.filter(pc.invert(pc.is_in(drafts["key"], value_set=gone)))
+
+
+def _forgotten(setup: Setup, mart: Mart, asked: ir.Table) -> list[taskmade.Made]:
+    """Drafts for whose person a task of the same trigger, due about then, was read of which the state knows nothing: that one
+    stands for the draft, and for no other."""
+    activity, members = mart.table("activity"), mart.table("membership")
+    ours = activity.filter(activity.task_key.notnull() & activity.deleted_at.isnull())
+    ours = ours.select("task_key", "system", "native_id", "record", "happened_at")
+    owned = members.filter(members.kind == Kind.PERSON.value).select(member="key", owner="owner_id")
+    near = asked.inner_join(owned, asked.subject == owned.owner)
+    near = near.inner_join(ours, near.member == ours.record)
+    near = near.filter(
+        near.task_key.startswith(near.trigger.concat("-"))
+        & (near.happened_at > near.due_at - _DUE_ABOUT)
+        & (near.happened_at < near.due_at + _DUE_ABOUT)
+    )
+    rows = mart.arrow(near.select("key", "system", "native_id", "record", "task_key").order_by("key", "native_id"))
+    unknown = taskmade.unknown(setup.state, rows.to_pylist())
+    taken: set[tuple[str, str]] = set()
+    found: dict[str, taskmade.Made] = {}
+    for row in unknown:
+        if row["key"] not in found and (row["system"], row["native_id"]) not in taken:
+            taken.add((row["system"], row["native_id"]))
+            found[row["key"]] = taskmade.Made(row["key"], row["system"], row["native_id"], row["record"])
+    return list(found.values())
 
 
 def unwanted(setup: Setup, mart: Mart) -> list[int]:

@@ -185,7 +185,9 @@ class Judge:
             key: (status, system)
             for key, status, system in self.house.state("SELECT key, status, system FROM outbox WHERE lane = 'task'")
         }
-        alive = self.storage.people()
+        alive, ids = self.storage.people(), {task["id"] for task in made}
+        adopted = {key for key, native in self.house.state("SELECT key, native_id FROM task") if native in ids}
+        there |= adopted  # one that was made before a restore stands for it
         for key, record in desired.items():
             is_withdrawn = told.get(key, ("",))[0] == "withdrawn"  # its run was taken back before it was made
             if key not in there and not is_withdrawn and (record in alive or key not in told):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,8 +13,8 @@ import pyarrow as pa
 from connector import tables
 from connector.mart import MartSection, open_mart
 from connector.model import Kind, Outcome, Result
-from connector.state import StateSection, open_state, replans
-from connector.state.models import Quarantine
+from connector.state import StateSection, open_state, outbox, replans, taskmade
+from connector.state.models import Quarantine, TaskMade
 from connector.state.store import set_aside
 from connector.steps import standing
 from connector.steps.setup import Moment, Setup
@@ -82,3 +82,65 @@ def test_a_task_whose_record_somebody_brought_back_is_sent_to_it_again_and_only_
     crm.answer = lambda _: None
     assert deliver(state, crm).tasks == 1
     assert replans.refused(state) == []
+
+
+def test_a_task_that_was_made_before_a_restore_under_another_key_stands_for_one_that_is_drafted_after_it(
+    tmp_path: Path,
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    setup = cast(Setup, SimpleNamespace(state=state))
+    due = {
+        "early": timedelta(days=-30),
+        "first": timedelta(days=1),
+        "second": timedelta(days=1),
+        "bobs": timedelta(days=1),
+    }
+    drafts = pa.Table.from_pylist(
+        [
+            {"key": key, "trigger": "call", "subject": "BOB" if key == "bobs" else "ANN", "due_at": NOW + later, "revision": 2}
+            for key, later in due.items()
+        ],
+        schema=tables.DESIRED_TASK,
+    )  # fmt: skip
+    told = [
+        ("call-lost", "t1", "1"),
+        ("greet-lost", "t2", "1"),
+        ("call_twice-lost", "t3", "1"),
+        ("call-known", "t4", "1"),
+        ("call-nobodys", "t5", "9"),
+    ]
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.append(
+            "membership",
+            pa.Table.from_pylist(
+                [
+                    {"key": f"crm|Contact|{at}", "kind": "person", "owner_id": owner, "component": "", "ingestion": at}
+                    for at, owner in ((1, "ANN"), (2, "BOB"))
+                ],
+                schema=mart.arrow(mart.table("membership")).schema,
+            ),
+        )
+        mart.append(
+            "activity",
+            pa.Table.from_pylist(
+                [
+                    {"key": native, "system": "crm", "native_id": native, "record": f"crm|Contact|{at}", "task_key": key,
+                     "happened_at": NOW}
+                    for key, native, at in told
+                ],
+                schema=tables.ACTIVITY,
+            ),
+        )  # fmt: skip
+        taskmade.keep(state, [taskmade.Made("call-known", "crm", "t4", "crm|Contact|1")], run=1, now=NOW)
+
+        def left(*, is_dry: bool) -> list[str]:
+            moment = cast(Moment, SimpleNamespace(now=NOW, run=2))
+            return sorted(standing.unmade(setup, mart, drafts, moment, is_dry=is_dry)["key"].to_pylist())
+
+        assert left(is_dry=True) == left(is_dry=False) == ["bobs", "early", "second"], "one for one, and near its day"
+        with state.session() as session:
+            kept = session.get(TaskMade, "first")
+            assert kept is not None
+            assert kept.native_id == "t1"
+        assert left(is_dry=False) == ["bobs", "early", "first", "second"], "it stands for no other"
+        assert "first" in outbox.known(state, ["first"]), "and its own draft enters the outbox no more"
