@@ -15,7 +15,7 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
 from connector.state import freezes, lease, outbox, quotas, replans
-from connector.steps import pair, pauses, standing
+from connector.steps import pair, pauses, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
@@ -152,7 +152,10 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
     """
     with lease.hold(setup.state, wait_s=wait_s) as holder:
         with setup.mart() as mart:
-            (pair.adopt if adopts else pair.check)(setup.state, mart)
+            if not adopts:
+                pair.check(setup.state, mart)
+            elif pair.adopt(setup.state, mart):
+                unseen.begin(setup, setup.state)
         now = clock.now()
         run = setup.state.start_run(command, now, setup.fingerprints.get("config", ""))
         setup.state.bury_dead_runs(run, now)

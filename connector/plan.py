@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import groupby
 from typing import Any
@@ -87,6 +87,10 @@ class Plan:
     def going(self) -> list[Change]:
         """The changes that no brake holds."""
         return [change for change in self.changes if change.key not in self.held]
+
+    def all_held(self, why: str) -> Plan:
+        """The same, none of which goes."""
+        return replace(self, held={change.key: why for change in self.changes})
 
 
 # ------------------------------------------------------------------------------------------------------------ desired

@@ -26,6 +26,8 @@ TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 #: Why a change that is in doubt is not sent again, should it not be in the system.
 OVER = "nothing wants it any more"
+#: How the cause begins for which tasks are held until a system's own are read.
+UNSEEN = "no task is made before"
 _MANY = 500  # keys in one statement
 #: The table itself, for what is done to many rows: sessions of objects cost several times as much.
 _CHANGES = SQLModel.metadata.tables["outbox"]
@@ -167,10 +169,11 @@ def lift(state: State, lanes: Collection[str]) -> int:
         return int(session.execute(held.values(status="pending", held_because="")).rowcount)  # type: ignore[attr-defined]
 
 
-def weigh_anew(state: State) -> None:
-    """The brakes may be set otherwise: what they hold is planned anew."""
+def weigh_anew(state: State, because: str = "") -> None:
+    """What is held (for a cause that begins so) is planned anew: the brakes may be set otherwise."""
     with state.session() as session:
-        session.execute(update(Outbox).where(col(Outbox.status) == "held").values(status="superseded"))
+        held = update(Outbox).where(col(Outbox.status) == "held", col(Outbox.held_because).startswith(because))
+        session.execute(held.values(status="superseded"))
 
 
 def tasks_to_weigh(state: State) -> list[str]:

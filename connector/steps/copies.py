@@ -19,7 +19,7 @@ from connector.errors import ConnectorError, MartError, StateError
 from connector.mart import Mart, MartSection, files, open_mart
 from connector.state import State, StateSection, open_state
 from connector.state import erasure as kept
-from connector.steps import pair, purge
+from connector.steps import pair, purge, unseen
 from connector.steps.setup import Setup
 
 STATE, MART = "state.sqlite", "mart.duckdb"
@@ -123,6 +123,7 @@ def restore(setup: Setup, folder: Path) -> tuple[Path, int]:
         kept.carry(fresh, kept.carried(setup.state))
         with _mart_in(scratch) as mart:
             purged = purge.enforce(fresh, mart, scratch / MART)
+        unseen.begin(setup, fresh)
         former = _set_aside(setup, clock.now())
         for each in kept.backups(setup.state):
             kept.keep_backup(fresh, Path(each.path), now=each.made_at, pair=each.pair, generation=each.generation)

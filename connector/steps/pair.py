@@ -38,17 +38,23 @@ def check(state: State, mart: Mart) -> None:
         raise MartError(f"the state is older than the mart (run {last_run}, not {row['generation']})", hint=_HINT)
 
 
-def adopt(state: State, mart: Mart) -> None:
+def adopt(state: State, mart: Mart) -> bool:
     """Take the stores as they are. Run numbers go on above those in the mart, and no task of the past is made again.
 
-    What waited in a lost outbox is not known any more, so the next plan compares every field.
+    What waited in a lost outbox is not known any more, so the next plan compares every field. Returns whether they do not belong
+    together.
     """
-    row = told(mart)
+    row, are_strangers = told(mart), False
+    try:
+        check(state, mart)
+    except MartError:
+        are_strangers = True
     state.set_note(_PAIR, row["pair"])
     state.set_note(_GENERATION, str(row["generation"]))
     state.continue_runs_after(row["generation"])
     state.set_note(outbox.PLANNED_THROUGH, str(max(int(state.note(outbox.PLANNED_THROUGH, "0")), row["generation"])))
     state.set_note(outbox.PLANNED_WITH, "taken as they are")
+    return are_strangers
 
 
 def settings(mart: Mart) -> Mapping[str, str]:

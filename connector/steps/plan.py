@@ -16,7 +16,7 @@ from connector.mart import Mart
 from connector.model import Change, Kind
 from connector.plan import Plan, Totals
 from connector.state import outbox
-from connector.steps import standing
+from connector.steps import standing, unseen
 from connector.steps.setup import Moment, Setup
 
 PORTION = 10_000  # changes that are in memory at once
@@ -97,6 +97,7 @@ def plans(
     differing, totals = _differing(
         setup, mart, moment, anew, since=None if full or is_changed else SINCE, is_dry=is_dry
     )
+    out_of_sight = unseen.left(setup)
     drafts = mart.table("desired_task")
     wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
     tasks = planning.task_changes(
@@ -104,7 +105,8 @@ def plans(
     )
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY, moment.now)
-    yield planning.make(_writable(setup, tasks), brakes, totals, given)
+    made = planning.make(_writable(setup, tasks), brakes, totals, given)
+    yield made.all_held(unseen.why(out_of_sight)) if out_of_sight else made
     rows = mart.rows(_by_parent(differing, mart.table(tables.record_table(Kind.PERSON))))
     changes = _writable(setup, planning.field_changes(rows, planning.braked(brakes, totals)))
     while portion := list(islice(changes, PORTION)):

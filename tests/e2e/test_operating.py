@@ -108,6 +108,32 @@ def test_a_backup_made_while_a_sync_writes_goes_on_elsewhere_and_no_task_is_made
     assert differing(other.desired(), crms.written()) == []
 
 
+def test_after_a_restore_no_task_is_made_before_every_system_was_asked_for_its_own(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    house.edit('when = "score crosses 60"\nrearm_below = 50', 'when = "score crosses 12"\nrearm_below = 10')
+    house.sync()
+    before = len(crms.tasks())
+    assert house.run("backup", "before").code == 0
+    email = "ida.lund@fjordkraft.example"
+    crms.tell("act", action="submit_form", form="Book a demo", email=email, values={})
+    house.sync()
+    assert [task["system"] for task in crms.tasks()[before:]] == ["hubspot"]
+    assert house.run("restore", "before", "--yes").code == 0
+    values = {"LastName": "Lund", "FirstName": "Ida", "Email": email, "Company": "Fjordkraft"}  # now her tasks go here
+    crms.tell("act", system="salesforce", action="create", object="Lead", values=values)
+    crms.tell("faults", system="hubspot", kind="status", status=500, match="tasks/search")
+    done = house.run("sync")
+    assert "no task is made before those of hubspot are read" in done.out, str(done)
+    assert len(crms.tasks()) == before + 1
+    crms.mend()
+    house.sync()
+    assert len(crms.tasks()) == before + 1
+    assert house.state("SELECT count(*) FROM outbox WHERE status = 'held'") == [(0,)]
+    crms.tell("act", action="submit_form", form="Book a demo", email="ola.dahl@fjordkraft.example", values={})
+    house.sync()
+    assert len(crms.tasks()) == before + 2
+
+
 def test_a_restore_that_was_killed_half_way_is_given_again_and_still_knows_who_was_purged(
     synced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
