@@ -11,7 +11,7 @@ smaller and smaller parts, until it goes alone; what gets none then, where other
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -54,6 +54,7 @@ class Delivered:
     conflicts: int = 0
     waiting: int = 0
     pending: Mapping[str, int] = field(default_factory=dict)  # lane -> changes that wait for nobody's word
+    unread: Mapping[str, int] = field(default_factory=dict)  # object type -> those that wait until it is read
     unknown: int = 0
     calls: int = 0
     tasks: int = 0
@@ -80,6 +81,7 @@ class Dispatch:
     max_attempts: int
     ask_again_after: timedelta
     run: int
+    unread: Set[str]  # object types whose fields wait until they are read
     entries: dict[str, attempts.Entry] = field(default_factory=dict)  # of what was taken, by key
     results: Counter[Result] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -94,7 +96,7 @@ class Dispatch:
     def take(self, limit: int) -> list[Change]:
         """The next pending changes of the system in the order of delivery: lane by lane, oldest first."""
         lanes = [lane.value for lane in LANES]
-        rows = attempts.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit)
+        rows = attempts.waiting(self.state, self.system.name, clock.now(), lanes, limit=limit, unread=self.unread)
         self.entries = {row.key: row for row in rows}
         heard = attempts.unanswered(self.state, [row.id for row in rows if row.attempt >= _DOUBTED_FROM], NO_ANSWER)
         self.silences = {row.key: heard[row.id].times for row in rows if row.id in heard}
@@ -293,6 +295,7 @@ class Dispatch:
             conflicts=self.results[Result.CONFLICT],
             waiting=sum(count for (status, _), count in mine.items() if status in outbox.OPEN),
             pending={lane.value: mine["pending", lane.value] for lane in LANES if ("pending", lane.value) in mine},
+            unread=attempts.unread(self.state, self.system.name, self.unread),
             unknown=self.results[Result.UNKNOWN],
             calls=calls,
             tasks=self.tasks,

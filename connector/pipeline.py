@@ -70,7 +70,7 @@ def sync(
     summary.frozen = [row for row in freezes.active(setup.state, moment.now) if row.since_at == moment.now]
     going = outbox.going(setup.state)
     progress.say("deliver", f"{going:,} change{'' if going == 1 else 's'}")
-    summary.delivered = deliver(setup, systems, moment, progress)
+    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
     return summary
 
 

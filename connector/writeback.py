@@ -7,7 +7,7 @@ again blindly. Outcomes go to the state first, then to the mart's observed value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -155,15 +155,17 @@ def deliver(
     *,
     run: int,
     is_stopping: Callable[[], bool],
+    unread: Set[str] = frozenset(),
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Delivered:
     """Send what waits for one system, lane by lane, batch by batch; ends between two batches when it is asked to.
 
-    A failure of the system as a whole is returned in `error`, not raised: what was not sent waits.
+    A failure of the system as a whole is returned in `error`, not raised: what was not sent waits. unread: the object types of which
+    nobody knows what their records hold now; their fields wait.
     """
     if system.target is None:
         return Delivered(system.name)
-    dispatch = Dispatch(state, system, system.target, section.max_attempts, section.ask_again_after, run)
+    dispatch = Dispatch(state, system, system.target, section.max_attempts, section.ask_again_after, run, unread)
     governor, meter = system.governor, Meter(system.count_calls or capabilities.count_calls)
     calls, error = system.calls(), None
 

@@ -189,7 +189,7 @@ def apply(
         elif not stop.is_asked():
             refused = _take(setup, saved, summary, unread(setup, systems, summary.pulled), is_forced=force)
         summary.held = Counter(outbox.held(setup.state))
-        summary.delivered = deliver(setup, systems, moment, progress)
+        summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())
     for line in refused[:_FEW]:
         tell(f"[yellow]![/yellow] {escape(line)}", to=err)

@@ -115,6 +115,7 @@ def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
 def _troubles(summary: Summary, *, has_refused: bool) -> None:
     left_out = show_left_out(summary)
     for each in summary.delivered:
+        _wait_for_reading(each)
         if isinstance(each.error, QuotaExhausted):
             _waits_for_quota(each, each.error)
         elif each.error is not None and each.system not in left_out:
@@ -165,6 +166,14 @@ def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:
     tell(
         f"[yellow]![/yellow] {each.system}: {changes}: {escape(str(problem))}\n  they go by themselves, {when(problem.resets_at)}"
     )
+
+
+def _wait_for_reading(each: Delivered) -> None:
+    for object_type, count in each.unread.items():
+        what = f"{count:,} change{'' if count == 1 else 's'} of {object_type} wait{'s' if count == 1 else ''}"
+        tell(
+            f"[yellow]![/yellow] {each.system}: {what} until these can be read: somebody may have changed them meanwhile"
+        )
 
 
 def _is_busy(delivered: Sequence[Delivered]) -> bool:

@@ -61,7 +61,7 @@ def undo_run(
             freezes.add(setup.state, _frozen(setup, found, run, moment))
             undo.withdraw(setup.state, found, moment.now)
             summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
-            summary.delivered = deliver(setup, systems, moment, progress)
+            summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     if as_json:
         print_json(

@@ -5,7 +5,7 @@ Each function is one transaction. What it means is `dispatch`'s and `settlement`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -131,10 +131,13 @@ def unanswered(state: State, ids: Sequence[int], alone: str) -> dict[int, Silenc
     return found
 
 
-def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int) -> list[Entry]:
+def waiting(
+    state: State, system: str, now: datetime, lanes: Sequence[str], *, limit: int, unread: Set[str] = frozenset()
+) -> list[Entry]:
     """The next pending changes of a system whose time has come: in the order of the lanes, then oldest first.
 
-    A record that an earlier change may still be written to has to wait until that is known; a task does not.
+    A record that an earlier change may still be written to has to wait until that is known, and one of a type that was not read; a
+    task does not.
     """
     rows: list[Row[Any]] = []
     with state.session() as session:
@@ -144,12 +147,24 @@ def waiting(state: State, system: str, now: datetime, lanes: Sequence[str], *, l
             records = columns(Outbox.object_type, Outbox.native_id).where(*doubted)  # type: ignore[call-overload]
             record = tuple_(col(Outbox.object_type), col(Outbox.native_id))
             query = query.where(or_(col(Outbox.lane) == TASK_LANE, record.not_in(records)))
+        if unread:
+            query = query.where(or_(col(Outbox.lane) == TASK_LANE, col(Outbox.object_type).not_in(unread)))
         for (
             lane
         ) in lanes:  # one by one, as the index has them: together, all that waits would be sorted for each window
             mine = query.where(_CHANGES.c.lane == lane).order_by(_CHANGES.c.id)
             rows += session.execute(mine.limit(limit - len(rows))).all()
     return list(map(Entry._make, rows))
+
+
+def unread(state: State, system: str, object_types: Set[str]) -> dict[str, int]:
+    """How many changes of fields wait for a record of one of these types, by type."""
+    if not object_types:
+        return {}
+    with state.session() as session:
+        query = select(Outbox.object_type, func.count()).where(Outbox.system == system, Outbox.status == "pending")
+        query = query.where(Outbox.lane != TASK_LANE, col(Outbox.object_type).in_(object_types))
+        return dict(session.exec(query.group_by(Outbox.object_type)).all())
 
 
 def in_doubt(state: State, system: str, now: datetime | None = None, longest: timedelta = LONGEST_WAIT) -> list[Entry]:

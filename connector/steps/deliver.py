@@ -5,7 +5,7 @@ What was accepted is brought into the observed values beside that, some at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
@@ -15,6 +15,7 @@ from connector.errors import SystemFailure
 from connector.model import System
 from connector.state import attempts
 from connector.steps.boundary import boundary
+from connector.steps.pull import Pulled, unread
 from connector.steps.setup import Moment, Progress, Setup
 
 #: Changes that are settled at once while others are sent: fewer would open the mart too often.
@@ -46,8 +47,13 @@ class _Settling:
         self._settle()
 
 
-def deliver(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> list[Delivered]:
-    """Send what waits in the outbox, and bring what was accepted into the observed values."""
+def deliver(
+    setup: Setup, systems: Mapping[str, System], pulled: Pulled, moment: Moment, progress: Progress
+) -> list[Delivered]:
+    """Send what waits in the outbox, and bring what was accepted into the observed values.
+
+    Fields of records that were just not `pulled` wait: somebody may have changed them, and be right.
+    """
     chosen = setup.writeback.systems or tuple(systems)
     writable = [system for name, system in systems.items() if name in chosen and system.target is not None]
     if not writable:
@@ -63,13 +69,27 @@ def deliver(setup: Setup, systems: Mapping[str, System], moment: Moment, progres
         ThreadPoolExecutor(max_workers=len(writable), thread_name_prefix="deliver") as pool,
     ):
         settling = _Settling(settle, line)
-        futures = [pool.submit(_one, setup, system, moment, progress, settling.note) for system in writable]
+        unknown = unread(setup, systems, pulled)
+        futures = [
+            pool.submit(
+                _one,
+                setup,
+                system,
+                {kind for name, kind in unknown if name == system.name},
+                moment,
+                progress,
+                settling.note,
+            )
+            for system in writable
+        ]
         delivered = [future.result() for future in futures]
         settling.end()
     return delivered
 
 
-def _one(setup: Setup, system: System, moment: Moment, progress: Progress, note: Callable[[int], None]) -> Delivered:
+def _one(
+    setup: Setup, system: System, unknown: Set[str], moment: Moment, progress: Progress, note: Callable[[int], None]
+) -> Delivered:
     waiting = sum(
         count
         for (status, name, _), count in setup.state.outbox_counts().items()
@@ -91,6 +111,7 @@ def _one(setup: Setup, system: System, moment: Moment, progress: Progress, note:
                 setup.systems[system.name].capabilities,
                 setup.writeback,
                 run=moment.run,
+                unread=unknown,
                 is_stopping=progress.is_stopping,
                 on_progress=on_progress,
             )

@@ -48,6 +48,7 @@ class Pulled:
     counts: dict[tuple[str, str], Counts] = field(default_factory=dict)
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it could not go on
     stream_failures: dict[tuple[str, str], ConnectorError] = field(default_factory=dict)
+    ended: set[tuple[str, str]] = field(default_factory=set)  # the streams that were read to their present end
     calls: dict[str, int] = field(default_factory=dict)
     quiet: dict[tuple[str, str], str] = field(
         default_factory=dict
@@ -139,7 +140,9 @@ def unread(setup: Setup, systems: Mapping[str, System], pulled: Pulled) -> set[t
         (name, stream.object_type)
         for name, connected in setup.systems.items()
         for stream in connected.streams()
-        if stream.kind.value in tables.FIELDS and (name in failed or (name, stream.name) in pulled.stream_failures)
+        if stream.kind.value in tables.FIELDS
+        and (name in failed or (name, stream.name) in pulled.stream_failures)
+        and (name, stream.name) not in pulled.ended
     }
 
 
@@ -350,6 +353,7 @@ def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, pro
     rows = pulled.counts[read.system, read.stream.name].pulled
     if read.pages[-1].done:
         name = read.stream.name
+        pulled.ended.add((read.system, name))
         key = f"{read.system}|{name}"
         setup.state.set_poll(
             Poll(key=key, system=read.system, stream=name, polled_at=moment.now, run=moment.run, rows=rows)

@@ -37,6 +37,34 @@ def test_one_crm_gone_in_the_middle_leaves_the_other_served_and_is_made_up_for(i
     assert differing(house.desired(), crms.written()) == []
 
 
+def test_records_that_could_not_be_read_are_not_written_over_as_somebody_may_have_changed_them(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    deferring = '\n[writeback.ownership]\n"hubspot.contacts.stage" = "defer"\n'
+    house.config.write_text(house.config.read_text() + deferring)
+    house.sync()
+    cast = crms.look("cast")["prospect"]
+    contact = next(
+        native_id for system, kind, native_id in cast["records"] if (system, kind) == ("hubspot", "contacts")
+    )
+    before = crms.written()
+    theirs = {"connector_stage": "Discover"}
+    crms.tell("act", action="edit", objects="contacts", id=contact, properties=theirs, user="2")
+    crms.tell("act", action="submit_form", form="Book a demo", email=cast["emails"][0], values={})
+    crms.tell("faults", system="hubspot", kind="status", status=500, match="contacts/search")
+    done = house.run("sync")
+    assert done.code == 4, str(done)
+    assert "of contacts wait" in done.out, str(done)
+    held = crms.written()
+    moved = [record for record in held if held[record] != before[record]]
+    assert any(record.startswith("salesforce|") for record in moved), "the other system is served"
+    assert [record for record in moved if record.startswith("hubspot|")] == [f"hubspot|contacts|{contact}"]
+    crms.mend()
+    house.sync()
+    held = crms.written()[f"hubspot|contacts|{contact}"]
+    assert held["connector_stage"] == "Discover", "a person's edit stands"
+    assert held["connector_score"] != before[f"hubspot|contacts|{contact}"]["connector_score"]
+
+
 @pytest.mark.parametrize(("refused", "other"), [("hubspot", "salesforce"), ("salesforce", "hubspot")])
 def test_a_refused_token_is_named_and_the_other_crm_is_served(installed: World, refused: str, other: str) -> None:
     house, crms = installed.house, installed.crms

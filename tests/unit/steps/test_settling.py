@@ -16,6 +16,7 @@ from connector.mart import MartSection, open_mart
 from connector.model import System
 from connector.state import StateSection, attempts, open_state, outbox
 from connector.steps import deliver
+from connector.steps.pull import Pulled
 from connector.steps.setup import Progress
 from connector.writeback import WritebackSection
 from tests.unit.test_writeback import LIMITS, NOW, Crm, Described, update
@@ -58,11 +59,12 @@ def test_a_system_whose_adapter_breaks_is_contained_and_what_the_others_took_is_
         for name, crm in (("broken", broken), ("sound", sound))
     }
     setup: Any = SimpleNamespace(
-        state=state, writeback=WritebackSection(), systems=dict.fromkeys(systems, SimpleNamespace(capabilities=LIMITS)),
+        state=state, writeback=WritebackSection(),
+        systems=dict.fromkeys(systems, SimpleNamespace(capabilities=LIMITS, streams=tuple)),
         mart=lambda: open_mart(MartSection(), tmp_path),
     )  # fmt: skip
     moment: Any = SimpleNamespace(run=1, now=NOW)
-    first, second = deliver.deliver(setup, systems, moment, Progress())
+    first, second = deliver.deliver(setup, systems, Pulled(), moment, Progress())
     assert "unexpected KeyError" in str(first.error)
     assert (second.error, second.accepted) == (None, 1)
     assert attempts.unapplied(state, limit=9) == []
