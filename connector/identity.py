@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Self
 
 import ibis
@@ -90,6 +91,16 @@ class IdentitySection(Section):
         _known(tuple(value))
         if any(count < 0 for count in value.values()):
             raise ValueError("a number of names or values is 0 or more")
+        return value
+
+    @field_validator("blocked")
+    @classmethod
+    def _are_values(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            type_, colon, _ = each.partition(":")
+            near = get_close_matches(type_, identifiers.TYPES, 1) if colon and type_ not in identifiers.TYPES else []
+            if near:  # another word before a colon is part of the value, as that of a URL
+                raise ValueError(f"unknown identifier type {type_!r}; did you mean {near[0]!r}?")
         return value
 
     @model_validator(mode="after")

@@ -166,6 +166,7 @@ def _answers(records: ir.Table, membership: ir.Table, score: ir.Table, lines: ir
 def reasons_text(lines: ir.Table) -> ir.Table:
     """The weightiest lines of each subject as one text (subject, reasons), newest first; no points and no ages in it, so that
     a day's passing alone changes no text."""
+    lines = lines.filter(lines.points.abs() >= tables.WEIGHTLESS)
     weight = ibis.row_number().over(group_by="subject", order_by=[lines.points.abs().desc(), lines.rule])
     top = lines.mutate(weight=weight).filter(ibis._.weight < REASONS)
     signed = ibis.ifelse(top.points < 0, ibis.literal("− "), ibis.literal("+ ")) + top.text.substr(0, REASON_LENGTH)

@@ -171,14 +171,14 @@ def serve(
     jobs: Mapping[str, Callable[[], None]],
     *,
     stop: Stop,
-    last_sync_at: datetime | None,
+    last_at: Mapping[str, datetime | None],
     on_error: Callable[[str, BaseException], None],
     is_done: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the jobs at their times until `stop` is asked for. A job never overlaps itself or another; missed times become one.
 
     schedule: asked every second; another one holds from then on.
-    last_sync_at: when the last sync began; when a time has passed since then, the first sync starts at once.
+    last_at: when each job began last; one that is here and whose time has passed since then starts at once.
     """
     # a time that falls into a run becomes one with the next: that is meant, and no warning
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
@@ -197,8 +197,9 @@ def serve(
 
     scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
     _enter(scheduler, jobs, known)
-    if known.sync and is_overdue(trigger := _trigger(known, "sync"), last_sync_at, clock.now()):
-        scheduler.reschedule_job("sync", trigger=OrTrigger([DateTrigger(timezone=known.timezone), trigger]))
+    for name, at in last_at.items():
+        if getattr(known, name) and is_overdue(trigger := _trigger(known, name), at, clock.now()):
+            scheduler.reschedule_job(name, trigger=OrTrigger([DateTrigger(timezone=known.timezone), trigger]))
     shift = _shift()
     scheduler.start()
     try:

@@ -23,6 +23,8 @@ DATE = pa.date32()
 MONEY = pa.decimal128(18, 2)
 
 POINT = 1_000_000_000
+#: Points from which on they show: what has faded to less is a line of its score, and no reason for it.
+WEIGHTLESS = POINT // 20
 #: Why an activity does not count that another system, or another record of the person, tells too.
 COPY = "copy"
 VISITOR = "visitor"

@@ -28,7 +28,7 @@ from connector.errors import Problem
 from connector.expressions import Instant, Number, built_once, earlier, instant_of, number_of
 from connector.facts import TRIGGER_SCOPE
 from connector.section import Section, Wrong
-from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR
+from connector.tables import ACCOUNT, DESIRED_TASK, PERSON, POINT, TRIGGER, VISITOR, WEIGHTLESS
 
 MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Reference, Task)
 #: A task's system that is none by name: where the person has an owner.
@@ -360,7 +360,8 @@ def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int)
 
 
 def _context(row: Mapping[str, Any]) -> dict[str, Any]:
-    reasons = [{**reason, "points": reason["points"] / POINT} for reason in json.loads(row["reasons"] or "[]")]
+    told = [reason for reason in json.loads(row["reasons"] or "[]") if abs(reason["points"]) >= WEIGHTLESS]
+    reasons = [{**reason, "points": reason["points"] / POINT} for reason in told]
     person = {name: row[f"person_{name}"] for name in PERSON.names}
     return {
         "person": person | {"name": person["name"] or person["email"] or "somebody"},

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -246,17 +247,26 @@ class _Service:
 
     def serve(self, stop: Stop) -> None:
         """Until asked to stop."""
-        begun = [run for run in self.setup.state.last_runs(50) if run.command in ("sync", "full")]
         tell(ok(f"running: {_said(self.schedule)}"))
         serve(
             self.scheduled,
             {"sync": lambda: self.sync(stop, full=False), "full": lambda: self.sync(stop, full=True)},
             stop=stop,
-            last_sync_at=begun[0].started_at if begun and not self.is_once else None,
+            last_at=self._last_at(),
             on_error=lambda job, problem: _LOG.error("run.bug", job=job, error=type(problem).__name__),
             is_done=lambda: self.is_once and self.runs > 0,
         )
         tell(ok("stopped after settling"))
+
+    def _last_at(self) -> dict[str, datetime | None]:
+        """When each job began last. The very first run reads all there is, as a full one."""
+        if self.is_once:
+            return {"sync": None}
+        begun = self.setup.state.begun()
+        ran = [at for name, at in begun.items() if name in ("sync", "full")]
+        first = self.setup.state.first_run_at()
+        fulls = {"full": begun.get("full", first)} if first else {}
+        return {"sync": max(ran, default=None), **fulls}
 
     def scheduled(self) -> ScheduleSection:
         """The schedule that holds now. The file is read as soon as it was written: the next run may be a night away."""

@@ -101,6 +101,17 @@ class State:
         with self.session() as session:
             return session.exec(select(Run).order_by(col(Run.id).desc()).limit(count)).all()
 
+    def begun(self) -> dict[str, datetime]:
+        """When each command last began a run."""
+        with self.session() as session:
+            query = select(Run.command, func.max(Run.started_at)).group_by(Run.command)
+            return dict(session.exec(query).all())
+
+    def first_run_at(self) -> datetime | None:
+        """When the first run began."""
+        with self.session() as session:
+            return session.exec(select(func.min(Run.started_at))).one()
+
     def steps(self, run: int) -> Sequence[RunStep]:
         """The counts of a run's steps."""
         with self.session() as session:

@@ -68,7 +68,7 @@ def _shown(row: Mapping[str, Any], changes: Sequence[Change], native: Mapping[tu
             outputs.setdefault(
                 native.get((change.system, change.object_type, field), field), (change.before.get(field), after)
             )
-    reasons = orjson.loads(row["reasons"]) if row["reasons"] else []
+    reasons = [each for each in orjson.loads(row["reasons"] or "[]") if abs(each["points"]) >= tables.WEIGHTLESS]
     return Shown(
         row["subject"],
         row["name"] or row["email"] or "somebody",

@@ -181,6 +181,12 @@ def test_a_value_with_too_many_holders_links_nobody() -> None:
     assert len(persons(resolve(dict(list(crowd.items())[:50])))) == 1
 
 
+def test_a_blocked_values_type_that_is_misspelt_is_refused_and_the_colon_of_a_url_is_none() -> None:
+    with pytest.raises(ValidationError, match="did you mean 'email'"):
+        identity.IdentitySection(blocked=("emial:ann@x.example",))
+    assert identity.IdentitySection(blocked=("https://x.example/ann",)).blocked
+
+
 @pytest.mark.parametrize("blocked", ["email:ann@x.example", "ann@x.example", "@x.example", "Ann@X.Example"])
 def test_a_blocked_value_links_nobody(blocked: str) -> None:
     section = identity.IdentitySection(blocked=(blocked,))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
+from connector import clock
 from connector.scheduler import ScheduleSection, Stop, is_overdue, serve, stopping_on_signals, trigger_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -48,7 +49,7 @@ def test_a_nightly_job_that_was_missed_while_the_machine_was_off_is_overdue() ->
 
 
 def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: object) -> None:
-    serve(lambda: section, jobs, stop=stop, last_sync_at=None, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
+    serve(lambda: section, jobs, stop=stop, last_at={"sync": None}, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
 
 
 def test_missed_times_become_one_start_and_jobs_never_overlap(caplog: pytest.LogCaptureFixture) -> None:
@@ -86,11 +87,29 @@ def test_a_job_that_fails_is_told_and_the_next_one_runs() -> None:
         lambda: ScheduleSection(sync="1 second", full="", jitter_s=0),
         {"sync": fails},
         stop=stop,
-        last_sync_at=None,
+        last_at={"sync": None},
         on_error=lambda job, problem: told.append((job, str(problem))),
     )
     assert told[0] == ("sync", "boom")
     assert runs == 2
+
+
+def test_a_full_run_that_was_missed_while_the_machine_was_off_is_made_up_for() -> None:
+    stop, done = Stop(), []
+
+    def ran(name: str) -> None:
+        done.append(name)
+        if len(done) == 2:
+            stop.ask()
+
+    serve(
+        lambda: ScheduleSection(sync="1 hour", full="0 3 * * *", jitter_s=0),
+        {"sync": lambda: ran("sync"), "full": lambda: ran("full")},
+        stop=stop,
+        last_at={"sync": clock.now() - timedelta(hours=2), "full": clock.now() - timedelta(days=2)},
+        on_error=lambda *_: None,
+    )
+    assert sorted(done) == ["full", "sync"]
 
 
 def test_another_schedule_holds_as_soon_as_it_is_there() -> None:
@@ -106,7 +125,7 @@ def test_another_schedule_holds_as_soon_as_it_is_there() -> None:
         done.append("full")
         stop.ask()
 
-    serve(lambda: schedule, {"sync": sync, "full": full}, stop=stop, last_sync_at=None, on_error=lambda *_: None)
+    serve(lambda: schedule, {"sync": sync, "full": full}, stop=stop, last_at={"sync": None}, on_error=lambda *_: None)
     assert done == ["sync", "full"]
 
 
