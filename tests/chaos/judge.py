@@ -50,6 +50,9 @@ class Purged:
     records: set[str] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
     marks: set[str] = field(default_factory=set)
+    leads: set[str] = field(
+        default_factory=set
+    )  # that were theirs at some time; their contact may be somebody else's by now
 
     def has(self, record: str, values: Values) -> bool:
         """Whether a record is one of theirs, be it a new one with such an address or number."""
@@ -74,7 +77,12 @@ class Judge:
         contact which is theirs, or was merged into one."""
         gone = self.storage.departed().items()
         self.purged.records |= {record for record, values in gone if self.purged.has(record, values)}
-        self.purged.records |= {lead for lead, into in self.storage.converted().items() if into in self.purged.records}
+        self.know_leads()
+        self.purged.records |= self.purged.leads
+
+    def know_leads(self) -> None:
+        """The leads whose contact is theirs now: told at each rest, as somebody may merge it into another's later."""
+        self.purged.leads |= {lead for lead, into in self.storage.converted().items() if into in self.purged.records}
 
     def violations(self, mart: Values) -> list[str]:
         """All that is not as it must be. mart: what `look` said of it."""

@@ -244,6 +244,7 @@ class Play:
             self.pass_time(200)
         else:
             raise ViolationError([f"{MOST_SYNCS} syncs did not come to rest: {json.dumps(told)}"])
+        self.judge.know_leads()
         found = self.judge.violations(forks.asked(self.folder / "look", self.judge.look))
         if not is_long:  # what is gone may be asked for once a day only
             found = [line for line in found if "not in its system" not in line and "and not there" not in line]

@@ -270,6 +270,18 @@ def test_a_lead_that_became_a_contact_which_was_purged_is_theirs(small: Small) -
     assert small.judge.purged.records == {CONTACT, "salesforce|Lead|00QD"}
 
 
+def test_a_lead_stays_theirs_although_its_contact_was_merged_into_anothers_since(small: Small) -> None:
+    small.judge.purged.records.add(CONTACT)
+    small.do(
+        "crms", "INSERT INTO sf_Lead (Id, IsDeleted, IsConverted, ConvertedContactId) VALUES ('00QD', 0, 1, '003A')"
+    )
+    small.judge.know_leads()
+    assert small.judge.purged.records == {CONTACT}, "a house may not have read it yet"
+    small.do("crms", "UPDATE sf_Lead SET ConvertedContactId = '003X'")
+    small.judge.know_departed()
+    assert small.judge.purged.records == {CONTACT, "salesforce|Lead|00QD"}
+
+
 def test_a_house_that_knows_otherwise_than_a_fresh_one_is_told_by_key_and_field() -> None:
     def record(key: str, **values: Any) -> dict[str, dict[str, Any]]:
         return {f"person_record {key}": {"key": key, "email": "None", **values}}
