@@ -103,6 +103,18 @@ def compute(
             mart.checkpoint()
 
 
+def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: Progress, summary: Summary) -> None:
+    """What the run `planned` had computed and let go of, now that it is written: at its instant, unless another one computed since.
+
+    What fires with it, or with what was read since, is in the next plan.
+    """
+    is_latest = not setup.state.is_computed_since(planned.run) and planned.now <= moment.now
+    then = Moment(moment.run, planned.now) if is_latest else moment
+    with setup.mart() as mart:
+        compute(setup, mart, then, progress, summary)
+        remember(setup, mart, then)
+
+
 def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
     """Whether a record is dirty, time has come for somebody, or a setting changed since the last recompute."""
     due = mart.table("due")
@@ -177,6 +189,8 @@ def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learn
     refused = replans.refused(setup.state)
     summary.aside = len(refused)
     summary.mends = [hint for hint, _ in Counter(row.hint for row in refused if row.hint).most_common()]
+    for (status, system, _), count in setup.state.outbox_counts().items():
+        summary.doubtful[system] += count if status in outbox.IN_DOUBT else 0
     summary.paused, unwelcome = pauses.left_out(setup, clock.now())
     if is_learning:
         pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(unwelcome), clock.now())

@@ -25,10 +25,11 @@ _FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A plan and the run that made it."""
+    """A plan, the run that made it, and that run's instant."""
 
     plan: Plan
     run: int
+    made_at: datetime
 
 
 def as_json(plan: Plan, *, run: int, fingerprint: str, made_at: datetime) -> dict[str, Any]:
@@ -98,8 +99,8 @@ def read(file: Path, *, fingerprint: str) -> Saved:
     try:
         values = orjson.loads(file.read_bytes())
         changes = tuple(_change(each) for each in values["changes"])
-        made_with, held = values["config"], values["held"]
-        saved = Saved(Plan(changes, held, Totals(**values["totals"])), int(values["run"]))
+        made_with, plan = values["config"], Plan(changes, values["held"], Totals(**values["totals"]))
+        saved = Saved(plan, int(values["run"]), datetime.fromisoformat(values["made_at"]))
     except FileNotFoundError:
         raise ConfigError(
             [Problem("", f"there is no plan {file.name}", "run `connector plan` first", file.name)]

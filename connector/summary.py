@@ -33,6 +33,9 @@ class Summary:
     delivered: list[Delivered] = field(default_factory=list)
     frozen: Sequence[Freeze] = ()  # fields over which a fight was found to have begun
     aside: int = 0  # changes that the systems refused, those of earlier runs too
+    doubtful: Counter[str] = field(
+        default_factory=Counter
+    )  # system -> changes of which nobody knows yet whether they are there
     mends: Sequence[str] = ()  # what to do about them, what helps most first
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
@@ -67,7 +70,8 @@ class Summary:
             "scored": self.scored.subjects, "moved": self.staged.moved, "fired": self.staged.fired,
             "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
             "left": dict(self.totals.left) if self.totals else {},
-            "enqueued": self.enqueued, "aside": self.aside, "frozen": len(self.frozen),
+            "enqueued": self.enqueued, "aside": self.aside, "doubtful": self.doubtful.total(),
+            "values_aside": self.pulled.values_aside, "frozen": len(self.frozen),
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}

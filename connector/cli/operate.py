@@ -26,7 +26,7 @@ from connector.state import erasure, freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
 from connector.steps.pull import unread
-from connector.steps.setup import Setup
+from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 
 WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
@@ -189,6 +189,7 @@ def apply(
             tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
         elif not stop.is_asked():
             refused = _take(setup, saved, summary, unread(setup, systems, summary.pulled), is_forced=force)
+            pipeline.compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
         summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
         _finish(loaded, setup, summary, is_stopped=stop.is_asked())

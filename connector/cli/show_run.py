@@ -124,19 +124,30 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     for reason, count in summary.held.items():
         mend = "look with `connector status`, let go with `connector apply --held`"
         _trouble(f"{count:,} change{'' if count == 1 else 's'} held: {reason}", mend)
-    quarantined = summary.pulled.total.quarantined
-    if quarantined:
-        _set_aside("1 record was" if quarantined == 1 else f"{quarantined:,} records were", "not readable")
-    if summary.aside:
-        what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
-        _set_aside(what, "refused by the system", summary.mends[:_FEW])
+    show_doubtful(summary)
+    _asides(summary)
     _fights(summary)
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
-    elif left_out or summary.paused or quarantined or summary.aside or summary.frozen or _is_busy(summary.delivered):
+    elif left_out or summary.paused or _is_left(summary) or summary.frozen or _is_busy(summary.delivered):
         return
     elif summary.totals and not (summary.planned or has_refused):
         tell(ok("everything is as it should be"))
+
+
+def _asides(summary: Summary) -> None:
+    quarantined, values = summary.pulled.total.quarantined, summary.pulled.values_aside
+    if quarantined:
+        _set_aside("1 record was" if quarantined == 1 else f"{quarantined:,} records were", "not readable")
+    if values:
+        _set_aside("1 value was" if values == 1 else f"{values:,} values were", "their records went on without them")
+    if summary.aside:
+        what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
+        _set_aside(what, "refused by the system", summary.mends[:_FEW])
+
+
+def _is_left(summary: Summary) -> bool:
+    return bool(summary.pulled.total.quarantined or summary.aside or summary.doubtful.total())
 
 
 def _fights(summary: Summary) -> None:
@@ -166,6 +177,16 @@ def _waits_for_quota(each: Delivered, problem: QuotaExhausted) -> None:
     tell(
         f"[yellow]![/yellow] {each.system}: {changes}: {escape(str(problem))}\n  they go by themselves, {when(problem.resets_at)}"
     )
+
+
+def show_doubtful(summary: Summary) -> None:
+    """The changes that were sent, and of which nobody knows yet whether they are there."""
+    for system, count in summary.doubtful.items():
+        if count:
+            one = "1 change is" if count == 1 else f"{count:,} changes are"
+            tell(
+                f"[yellow]![/yellow] {system}: {one} of unknown outcome; the next runs ask {system} before anything is sent again"
+            )
 
 
 def _wait_for_reading(each: Delivered) -> None:

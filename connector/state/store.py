@@ -85,6 +85,12 @@ class State:
         with self.session() as session:
             session.get_one(Run, run).computed_at = now
 
+    def is_computed_since(self, run: int) -> bool:
+        """Whether a run after this one computed."""
+        with self.session() as session:
+            later = select(Run.id).where(col(Run.id) > run, col(Run.computed_at).is_not(None))
+            return session.exec(later.limit(1)).first() is not None
+
     def bury_dead_runs(self, living: int, now: datetime) -> None:
         """Runs that still say running although the lease was free are dead."""
         with self.session() as session:

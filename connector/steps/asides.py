@@ -9,6 +9,8 @@ from connector.mapping import Mapped
 from connector.model import Page, Stream
 from connector.state.models import Quarantine
 
+VALUE = "value"  # the kind of what could not be mapped
+
 
 def found(
     system: str, stream: Stream, pages: Sequence[Page], mapped: Sequence[Mapped], now: datetime
@@ -71,7 +73,7 @@ def _values(system: str, stream: Stream, mapped: Sequence[Mapped], now: datetime
     return [
         Quarantine(
             key=f"value|{row['record']}|{row['field']}",
-            kind="value" if row["field"] else "record",
+            kind=VALUE if row["field"] else "record",
             system=system,
             stream=stream.name,
             record=row["record"] or "",

@@ -112,3 +112,23 @@ def test_a_plan_made_with_another_configuration_is_refused(synced: World) -> Non
     assert done.code == 2, str(done)
     assert "made with another configuration" in done.err
     assert synced.crms.versions() == before
+
+
+def test_a_plan_that_is_applied_arms_triggers_and_is_what_explain_tells(pulled: World) -> None:
+    house, crms = pulled.house, pulled.crms
+    for _ in range(2):
+        assert house.run("plan").code == 0
+        assert house.run("apply").code == 0
+    email = crms.email_of("prospect")
+    told = house.run("explain", email, "--json").json()
+    crms.tell("act", action="submit_form", form="Book a demo", email=email, values={})
+    crms.tell("act", action="book_meeting", email=email)
+    planned = house.run("plan", "--json").json()["changes"]
+    assert [each["task"]["subject"][:9] for each in planned if each["task"]] == ["Call Ann:"]
+    assert house.run("apply").code == 0
+    assert len(crms.tasks()) == 1
+    again = house.run("explain", email, "--json").json()
+    assert again[0]["score"]["score"] > told[0]["score"]["score"]
+    house.sync()
+    assert len(crms.tasks()) == 1
+    assert differing(house.desired(), crms.written()) == []

@@ -40,7 +40,7 @@ def hold(mart: Mart, *numbers: int) -> None:
 def test_a_saved_plan_is_not_written_where_nothing_was_read_nor_to_who_is_not_here(
     tmp_path: Path, unseen: set[tuple[str, str]], left_out: list[str] | None
 ) -> None:
-    saved = planfile.Saved(Plan((update(1), update(2)), {}, Totals()), run=1)
+    saved = planfile.Saved(Plan((update(1), update(2)), {}, Totals()), run=1, made_at=NOW)
     with open_mart(MartSection(), tmp_path) as mart:
         hold(mart, 1)  # the other one was purged
         mart.tell(now=NOW, run=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,6 +46,17 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     )
     show_summary(Summary(1, totals=Totals()))
     assert "everything is as it should be" in capsys.readouterr().out
+
+
+def test_changes_of_unknown_outcome_are_told_until_they_are_known_and_values_that_could_not_be_mapped_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_summary(Summary(1, totals=Totals(), pulled=Pulled(values_aside=86), doubtful=Counter(crm=5, other=0)))
+    said = capsys.readouterr().out
+    assert "crm: 5 changes are of unknown outcome" in said
+    assert "86 values were set aside" in said
+    assert "other" not in said
+    assert "as it should be" not in said
 
 
 def test_the_run_that_freezes_a_field_says_who_fights_over_it(capsys: pytest.CaptureFixture[str]) -> None:
