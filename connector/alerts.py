@@ -24,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 from connector import clock
 from connector.errors import AuthError, ConnectorError, QuotaExhausted
 from connector.log import get
-from connector.section import Duration, Secret, Section, in_words
+from connector.section import Duration, Secret, Section, Wrong, in_words
 from connector.state import State, alerts, outbox
 from connector.state.models import Alert
 from connector.steps.setup import Setup
@@ -70,15 +70,17 @@ class AlertsSection(Section):
     @field_validator("email_to", "email_from")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        for each in (value,) if isinstance(value, str) else value:
-            if (each or not isinstance(value, str)) and not _is_address(each):
-                raise ValueError(f"{each!r} is not one e-mail address")
+        given = (value,) if isinstance(value, str) and value else tuple(value)
+        if wrong := [each for each in given if not _is_address(each)]:
+            raise Wrong(*((f"{each!r} is not one e-mail address", "") for each in wrong))
         return value
 
     @model_validator(mode="after")
     def _has_a_way_to_send(self) -> AlertsSection:
         if self.email_to and not (self.email_from and self.smtp_host):
-            raise ValueError("email_to needs email_from and smtp_host, too")
+            raise Wrong(
+                ("email_to needs email_from and smtp_host, too", ""), of=("email_to", "email_from", "smtp_host")
+            )
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from connector.section import Section
+from connector.section import Section, Wrong
 
 #: What a call is made for, besides the lanes.
 READ = "read"
@@ -42,7 +42,8 @@ class Quota(Section):
     @model_validator(mode="after")
     def _keeps_the_order(self) -> Self:
         if not self.score <= self.task <= self.stage:
-            raise ValueError("the more urgent lane goes longer: stage at least task, task at least score")
+            told = "the more urgent lane goes longer: stage at least task, task at least score"
+            raise Wrong((told, ""), of=("stage", "task", "score"))
         return self
 
     def part(self, purpose: str) -> float:

@@ -208,17 +208,22 @@ class _Reader:
         """What is wrong between the options of a table, or between tables, as far as each is sound in itself."""
         for name, model in named["scoring"].items():
             if model is not None:
-                self.toml.also(scoring.problems(model, f"scoring.{name}"))
+                self.toml.also(scoring.problems(model, f"scoring.{name}", self.toml.gone))
         state, mart = single["state"], single["mart"]
-        if state is not None and mart is not None and state.path == mart.path and state.url is None:
+        is_placed = not {"state.path", "mart.path"} & self.toml.gone
+        if is_placed and state is not None and mart is not None and state.path == mart.path and state.url is None:
             self.toml.say("mart.path", "is the state's path, too", "give each store a file of its own")
         stages = single["lifecycle"] or LifecycleSection.model_validate({})
         tasks = {name: task for name, task in named["tasks"].items() if task is not None}
-        self.toml.also(lifecycle.problems(stages, tasks))
+        model = named["scoring"].get(stages.model)
+        is_graded = model is not None and f"scoring.{stages.model}.grades" not in self.toml.gone
+        grades = model.grade_names if model is not None and is_graded else ()
+        self.toml.also(lifecycle.problems(stages, tasks, grades, self.toml.gone))
         for section in ("writeback", "lifecycle"):
             chosen = getattr(single[section], "model", None)
             if chosen is not None and named["scoring"] and chosen not in named["scoring"]:
-                self.toml.say(f"{section}.model", f"there is no [scoring.{chosen}]", nearest(chosen, named["scoring"]))
+                what = f"there is no [scoring.{chosen}]"
+                self.toml.also([Problem(f"{section}.model", what, nearest(chosen, named["scoring"]))])
 
 
 def fingerprint(section: Section | Mapping[str, Section]) -> str:

@@ -13,18 +13,19 @@ touched, in whatever order it came, gives the same answer as resolving everythin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Annotated, Any
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from connector import identifiers, tables
 from connector.expressions import built_once
@@ -32,7 +33,7 @@ from connector.matching import anchors, components, partition, star
 from connector.matching.evidence import Hop, path, why_apart
 from connector.matching.ordered import Judgement, newest
 from connector.matching.terms import Terms
-from connector.section import Section
+from connector.section import Section, Wrong, one_of
 
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
 
@@ -55,6 +56,8 @@ _LIMITS = {
     "customer_number": 1, "user_id": 1, "account_number": 1, "social_id": 1, "email": 5, "phone": 4,
     "device": 6, "domain": 3,
 }  # fmt: skip
+#: What stands before the colon of an address that has no slashes after it, and what a type would look like there.
+_SCHEMES, _TYPE_LIKE = ("mailto", "tel"), re.compile(r"^[a-z_]+$")
 _WEAK = ("phone", "device", "cookie", "email_base", "social_handle", "account_name")
 
 
@@ -62,52 +65,47 @@ def _told(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
 
+def _is_a_blocked_value(value: str) -> str:
+    """A word before a colon is a type, unless the whole is an address such as https://x.example or mailto:ann@x.example."""
+    word, _, rest = value.partition(":")
+    is_address = rest.startswith("//") or word in _SCHEMES
+    if rest and _TYPE_LIKE.match(word) and word not in identifiers.TYPES and not is_address:
+        near = get_close_matches(word, identifiers.TYPES, 1)
+        mend = f'did you mean "{near[0]}"?' if near else f'write "TYPE:{word}:…" when it is part of a value'
+        raise Wrong((f'unknown identifier type "{word}"', mend))
+    return value
+
+
+IdentifierType = Annotated[str, one_of(identifiers.TYPES, "identifier type")]
+Count = Annotated[int, Field(ge=0)]
+
+
 class IdentitySection(Section):
     """`[identity]`: what links records into persons and accounts, and what may not."""
 
-    priority: tuple[str, ...] = Field(_PRIORITY, description="identifier types, strongest evidence first")
+    priority: tuple[IdentifierType, ...] = Field(_PRIORITY, description="identifier types, strongest evidence first")
     hard_holders: int = Field(50, ge=2, description="a value that more records hold links nobody")
-    shared_names: dict[str, int] = Field(
+    shared_names: dict[IdentifierType, Count] = Field(
         default_factory=dict,
         description=f"distinct names among a value's holders up to which it still links, by type, over {_told(_SHARED_NAMES)}",
     )
-    limits: dict[str, int] = Field(
+    limits: dict[IdentifierType, Count] = Field(
         default_factory=dict,
         description=f"most values of a type in one person (social_id by network, crm_id by object type), over {_told(_LIMITS)}; 0: none",
     )
-    weak: tuple[str, ...] = Field(_WEAK, description="types that never join names that contradict each other")
-    blocked: tuple[str, ...] = Field(
+    weak: tuple[IdentifierType, ...] = Field(
+        _WEAK, description="types that never join names that contradict each other"
+    )
+    blocked: tuple[Annotated[str, AfterValidator(_is_a_blocked_value)], ...] = Field(
         (), description='values that are nobody\'s: "value", "type:value", or "@domain" for all mailboxes of a domain'
     )
 
-    @field_validator("priority", "weak")
+    @field_validator("priority")
     @classmethod
-    def _are_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(value)
-
-    @field_validator("shared_names", "limits")
-    @classmethod
-    def _are_counts_of_types(cls, value: dict[str, int]) -> dict[str, int]:
-        _known(tuple(value))
-        if any(count < 0 for count in value.values()):
-            raise ValueError("a number of names or values is 0 or more")
+    def _has_no_type_twice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a type twice")
         return value
-
-    @field_validator("blocked")
-    @classmethod
-    def _are_values(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            type_, colon, _ = each.partition(":")
-            near = get_close_matches(type_, identifiers.TYPES, 1) if colon and type_ not in identifiers.TYPES else []
-            if near:  # another word before a colon is part of the value, as that of a URL
-                raise ValueError(f"unknown identifier type {type_!r}; did you mean {near[0]!r}?")
-        return value
-
-    @model_validator(mode="after")
-    def _has_no_type_twice(self) -> Self:
-        if len(set(self.priority)) != len(self.priority):
-            raise ValueError("priority names a type twice")
-        return self
 
     def terms(self, kind: str) -> Terms:
         """The section as the guards want it: given values laid over the defaults, a limit of 0 taken as none."""
@@ -120,13 +118,6 @@ class IdentitySection(Section):
             weak=frozenset(self.weak),
             blocked=frozenset(form for each in self.blocked for form in _blocked(each)),
         )
-
-
-def _known(types: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [each for each in types if each not in identifiers.TYPES]
-    if unknown:
-        raise ValueError(f"unknown identifier type {unknown[0]!r}; known are {', '.join(identifiers.TYPES)}")
-    return types
 
 
 def _in_force(defaults: Mapping[str, int], given: Mapping[str, int]) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import timedelta
 
 import ibis
@@ -47,6 +47,7 @@ __all__ = [
     "targets",
 ]
 
+_GATES = ("", ".enter", ".exit")
 MERGED = "merged into another person"
 
 
@@ -98,13 +99,39 @@ class LifecycleSection(Section):
         return hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
 
 
-def problems(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> list[Problem]:
-    """What is wrong with stages and tasks as a whole: with options that do not go together. Reads nothing."""
-    stages = tuple((stage.name, stage.enter, stage.exit) for stage in section.stages)
-    found = list(gates.problems(stages, "lifecycle.stages"))
+def problems(
+    section: LifecycleSection,
+    tasks: Mapping[str, TaskSection],
+    grades: Sequence[str] = (),
+    gone: Set[str] = frozenset(),
+) -> list[Problem]:
+    """What is wrong with stages and tasks as a whole: with options that do not go together. Reads nothing.
+
+    grades: those of the scoring model; none when they are not known. gone: paths of options that are wrong in themselves;
+    nothing is concluded from their absence.
+    """
+    names: dict[str, Sequence[str]] = {"grade": grades} if grades else {}
+    found: list[Problem] = []
+    if "lifecycle.stages" not in gone:
+        found += _stage_problems(section, names, gone)
+        if all(section.stage_names):
+            names["stage"] = section.stage_names
     for name, task in tasks.items():
-        found += triggers.problems(task, f"tasks.{name}", section.stage_names)
+        if task.when:  # else it is wrong in itself
+            found += triggers.problems(task, f"tasks.{name}", names)
     return found
+
+
+def _stage_problems(section: LifecycleSection, names: Mapping[str, Sequence[str]], gone: Set[str]) -> Iterator[Problem]:
+    stages = tuple((stage.name or "", stage.enter, stage.exit) for stage in section.stages)
+    open_ones = {at for at in range(len(stages)) if gone & {f"lifecycle.stages[{at}]{gate}" for gate in _GATES}}
+    yield from gates.problems(stages, "lifecycle.stages", frozenset(open_ones))
+    for at, (_, *gate) in enumerate(stages):
+        for option, text in zip(("enter", "exit"), gate, strict=True):
+            if text:
+                condition = rules.compile_condition(text, GATE_SCOPE)
+                for told in rules.undefined(condition, names):
+                    yield Problem(f"lifecycle.stages[{at}].{option}", *told)
 
 
 def conditions(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> list[rules.Condition]:

@@ -93,6 +93,7 @@ class Compiler:
         self.fields: list[Field] = []
         self.facts: list[Fact] = []
         self.numbers: list[float] = []
+        self.compared: list[tuple[str, str]] = []
 
     def term(self, node: exp.Expression) -> Term:
         """The typed term of a node. Raises ConditionError."""
@@ -203,6 +204,9 @@ class Compiler:
         left, right = self._alike(node, self.term(node.left), self.term(node.right))
         if left.type is Type.BOOL and not isinstance(node, exp.EQ | exp.NEQ):
             raise ConditionError(f"`{sql(node)}`: a yes or no has no order", "compare it with = or <>")
+        if isinstance(node, exp.EQ | exp.NEQ):
+            self._note(left, right)
+            self._note(right, left)
         return Term(
             Type.BOOL,
             lambda table: compare(left.build(table), right.build(table)),
@@ -224,6 +228,7 @@ class Compiler:
         for option in options:
             value, alike = self._alike(node, value, option)
             typed.append(alike)
+            self._note(value, alike)
         words = f"{value.words} is {' or '.join(option.words for option in typed)}"
         return Term(Type.BOOL, lambda table: value.build(table).isin([option.build(table) for option in typed]), words)
 
@@ -249,6 +254,10 @@ class Compiler:
         wanted, words = bool(right.this), f"{value.words} is {'yes' if right.this else 'no'}"
         term = Term(Type.BOOL, lambda table: (value.build(table) == wanted).fill_null(False), words)
         return negated(term) if is_negated else term
+
+    def _note(self, field: Term, text: Term) -> None:
+        if field.name and isinstance(text.literal, str):
+            self.compared.append((field.name, text.literal))
 
     # ------------------------------------------------------------------------------------------------------- values
 

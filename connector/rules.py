@@ -10,7 +10,7 @@ docs/rules.md lists what is allowed; anything else is an error that says so, bef
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ibis.expr.types as ir
@@ -36,6 +36,7 @@ __all__ = [
     "compile_trigger",
     "did_you_mean",
     "scope",
+    "undefined",
 ]
 
 MAX_LENGTH = 4_000
@@ -74,12 +75,14 @@ HAPPENED: Mapping[str, pa.Schema] = {
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A checked condition. `fields` are the names it uses, `facts` what it asks of a person's activities, `numbers` the
-    numbers written in it (any level that time can reach is among them), `words` how a person says it."""
+    numbers written in it (any level that time can reach is among them), `compared` the fields that must be, or not be, a
+    text, each with that text, `words` how a person says it."""
 
     text: str
     fields: tuple[Field, ...]
     facts: tuple[Fact, ...]
     numbers: tuple[float, ...]
+    compared: tuple[tuple[str, str], ...]
     words: str
     build: Callable[[ir.Table], ir.Value]
 
@@ -158,7 +161,13 @@ def compile_condition(text: str, known: Scope) -> Condition:
     except RecursionError:
         raise ConditionError("the condition is nested too deeply") from None
     return Condition(
-        text.strip(), tuple(compiler.fields), tuple(compiler.facts), tuple(compiler.numbers), term.words, term.build
+        text.strip(),
+        tuple(compiler.fields),
+        tuple(compiler.facts),
+        tuple(compiler.numbers),
+        tuple(compiler.compared),
+        term.words,
+        term.build,
     )
 
 
@@ -169,6 +178,13 @@ def checked(text: str, known: Scope) -> str:
     except ConditionError as error:
         raise Wrong((error.what, error.mend)) from None
     return text
+
+
+def undefined(condition: Condition, names: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """What a condition compares a field with that is none of its names, each with its mend. A field without names may be anything."""
+    for field, text in condition.compared:
+        if field in names and text not in names[field]:
+            yield f'there is no {field} "{text}"', did_you_mean(text, names[field])
 
 
 def _unwrapped(tree: exp.Expression) -> exp.Expression:

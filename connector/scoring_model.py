@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -131,14 +131,19 @@ def _id(text: str) -> str:
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=2).hexdigest()}"
 
 
-def problems(model: ScoringModel, path: str) -> list[Problem]:
-    """What is wrong with a model as a whole: with options that do not go together. Reads nothing."""
+def problems(model: ScoringModel, path: str, gone: Set[str] = frozenset()) -> list[Problem]:
+    """What is wrong with a model as a whole: with options that do not go together. Reads nothing.
+
+    gone: paths of options that are wrong in themselves; nothing is concluded from their absence.
+    """
     found: list[Problem] = []
     seen: dict[str, str] = {}
     placed: list[tuple[str, Rule]] = [(f"{path}.fit[{at}]", rule) for at, rule in enumerate(model.fit)]
     placed += [(f"{path}.engagement[{at}]", rule) for at, rule in enumerate(model.engagement)]
     for place, rule in placed:
         found += _rule_problems(rule, place)
+        if gone & {f"{place}{option}" for option in ("", ".when", ".on", ".where", ".name")}:
+            continue
         if rule.id in seen:
             found.append(Problem(place, f"says the same as {seen[rule.id]}", "remove one, or give it a name"))
         seen.setdefault(rule.id, place)

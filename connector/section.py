@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from datetime import timedelta
+from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -16,9 +19,13 @@ from pydantic import (
     ConfigDict,
     PlainSerializer,
     SecretStr,
+    ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _UNITS = {
     "second": timedelta(seconds=1),
@@ -33,11 +40,15 @@ _DURATION = re.compile(r"^\s*(?:every\s+)?(\d+(?:\.\d+)?)?\s*(second|minute|hour
 
 
 class Wrong(ValueError):
-    """What a section's own check finds wrong with an option: one thing or several, each with its mend, if there is one."""
+    """What a section's own check finds wrong with an option: one thing or several, each with its mend, if there is one.
 
-    def __init__(self, *told: tuple[str, str]) -> None:
+    of: the options of the section that a check between options has looked at.
+    """
+
+    def __init__(self, *told: tuple[str, str], of: tuple[str, ...] = ()) -> None:
         super().__init__("; ".join(part for each in told for part in each if part))
         self.told = told
+        self.of = of
 
 
 class Section(BaseModel):
@@ -51,26 +62,38 @@ class Section(BaseModel):
         """A text is no number and a number no truth value: `points = "20"` is an error, not twenty."""
         wanted = cls.model_fields[place.field_name or ""].annotation
         kinds = _scalars(wanted)
-        for name, each in _named(value, wanted):
-            if isinstance(each, str | bool | int | float) and kinds and not any(_fits(each, kind) for kind in kinds):
-                raise ValueError(f"{name}must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(each)]}")
-            if isinstance(each, int) and abs(each) > _LARGEST:
-                raise ValueError(f"{name}is too large a number")
-            if isinstance(each, str) and "\0" in each:
-                raise ValueError(f"{name}must be without NUL characters")
+        wrong = [(at, why) for at, each in _plain_values(value, wanted) if (why := _why_not(each, kinds))]
+        if wrong:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [InitErrorDetails(type=_another_type(why), loc=at, input=value) for at, why in wrong],
+            )
         return value
+
+
+def _another_type(why: str) -> PydanticCustomError:
+    return PydanticCustomError("another_type", "{why}", {"why": why})
+
+
+def _why_not(value: Any, kinds: tuple[type, ...]) -> str:
+    """What is wrong with a plain value that should be of one of these kinds; "" when nothing is."""
+    if isinstance(value, str | bool | int | float) and kinds and not any(_fits(value, kind) for kind in kinds):
+        return f"must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(value)]}"
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "is too large a number"
+    return "must be without NUL characters" if isinstance(value, str) and "\0" in value else ""
 
 
 _WORDS: Mapping[type, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def _named(value: Any, wanted: Any) -> Iterable[tuple[str, Any]]:
-    """The plain values in what stands for an option, each with how to name it; none where a list or table was wanted."""
+def _plain_values(value: Any, wanted: Any) -> Iterable[tuple[tuple[int | str, ...], Any]]:
+    """The values in what stands for an option, each with its place in it; none where a list or table was wanted."""
     if isinstance(value, dict):
-        return ((f'"{name}" ', each) for name, each in value.items())
+        return (((name,), each) for name, each in value.items())
     if isinstance(value, list | tuple):
-        return ((f"item {number} ", each) for number, each in enumerate(value, 1))
-    return () if typing.get_origin(wanted) in (dict, Mapping, tuple) else (("", value),)
+        return (((at,), each) for at, each in enumerate(value))
+    return () if typing.get_origin(wanted) in (dict, Mapping, tuple) else (((), value),)
 
 
 def _scalars(annotation: Any) -> tuple[type, ...]:
@@ -146,9 +169,17 @@ def _is_one_word(token: SecretStr) -> SecretStr:
 Token = Annotated[SecretStr, AfterValidator(_is_one_word)]
 
 
-def is_tag(part: Any) -> bool:
-    """Parts of pydantic's paths that name a choice of types, not a place in the file."""
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("function-"))
+def one_of(names: Collection[str], noun: str) -> AfterValidator:
+    """A text that must be one of these names. What is told of another one ends with the nearest, or with all of them."""
+
+    def checked(name: str) -> str:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            mend = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}"
+            raise Wrong((f'unknown {noun} "{name}"', mend))
+        return name
+
+    return AfterValidator(checked)
 
 
 def mentions(annotation: Any, wanted: type) -> bool:
@@ -159,19 +190,50 @@ def mentions(annotation: Any, wanted: type) -> bool:
 def options_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
     """The options that are known at a place inside a section."""
     for part in location:
-        if isinstance(part, int) or is_tag(part):
-            continue
-        declared = getattr(model, "model_fields", {}).get(part)
+        declared = _options(model).get(part)
         model = _section_in(declared.annotation) if declared is not None else model
-    return list(getattr(model, "model_fields", {}))
+    return list(_options(model))
 
 
 def description_at(model: Any, location: tuple[int | str, ...]) -> str:
     """What an option says of itself, first of all."""
-    *way, last = [part for part in location if isinstance(part, str) and not is_tag(part)]
-    for part in way:
-        model = _section_in(model.model_fields[part].annotation)
-    return str(model.model_fields[last].description or "of another form").split(";")[0]
+    declared = None
+    for part in location:
+        declared = _options(model).get(part, declared)
+        model = (declared and _section_in(declared.annotation)) or model
+    return str((declared and declared.description) or "of another form").split(";")[0]
+
+
+def _options(model: Any) -> dict[Any, FieldInfo]:
+    """The options of a section as they are written in the file."""
+    fields: dict[str, FieldInfo] = getattr(model, "model_fields", {})
+    return {declared.alias or name: declared for name, declared in fields.items()}
+
+
+@cache
+def relaxed(model: type[Section]) -> type[Section]:
+    """The same section with nothing in it needed: what is left of one without its wrong options is still looked at."""
+    loose: dict[str, Any] = {}
+    for name, declared in model.model_fields.items():
+        changed = copy(declared)
+        changed.annotation = _relaxed(declared.annotation)
+        if changed.is_required():
+            changed.default = None
+        loose[name] = (changed.annotation, changed)
+    made: type[Section] = create_model(model.__name__, __base__=model, **loose)
+    return made
+
+
+def _relaxed(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return relaxed(annotation)
+    if _section_in(annotation) is None:
+        return annotation
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(_relaxed(parts[0]), *parts[1:])]
+    loose = tuple(part if part is Ellipsis else _relaxed(part) for part in parts)
+    return typing.Union[loose] if origin in (typing.Union, types.UnionType) else origin[loose]  # noqa: UP007
 
 
 def _section_in(annotation: Any) -> Any:

@@ -11,6 +11,7 @@ import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import ibis
@@ -19,7 +20,7 @@ from pydantic import Field, field_validator
 
 from connector import identifiers, tables
 from connector.expressions import built_once
-from connector.section import Section
+from connector.section import Section, Wrong
 
 Rule = Literal["source_priority", "verified", "most_recent", "most_frequent", "longest"]
 
@@ -106,11 +107,16 @@ class SurvivorshipSection(Section):
 
 def _known(kind: str, given: dict[str, tuple[Rule, ...]]) -> dict[str, tuple[Rule, ...]]:
     names = [group.name for group in _groups(kind)]
+    told = []
     for name, rules in given.items():
         if name not in names:
-            raise ValueError(f"unknown field {name!r}; known are {', '.join(names)}")
-        if "verified" in rules and name != "email":
-            raise ValueError(f'{name}: "verified" is a rule of email only')
+            near = get_close_matches(name, names, 1)
+            mend = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}"
+            told.append((f'unknown field "{name}"', mend))
+        elif "verified" in rules and name != "email":
+            told.append((f'{name}: "verified" is a rule of email only', ""))
+    if told:
+        raise Wrong(*told)
     return given
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from connector.errors import ConfigError, Problem
 from connector.lines import line_of
-from connector.section import Section, Wrong, description_at, is_tag, mentions, options_at
+from connector.section import Section, Wrong, description_at, mentions, options_at, relaxed
 
 #: pydantic's names of what is wrong -> our words
 _LIMITS = {
@@ -28,6 +27,7 @@ _LIMITS = {
     "less_than_equal": "at most",
 }
 _PLAIN = {"missing": "is needed", "string_too_short": "must not be empty"}
+_TABLES = ("model_type", "model_attributes_type")
 _SHAPES = {
     "tuple_type": "a list",
     "list_type": "a list",
@@ -37,6 +37,8 @@ _SHAPES = {
     "model_type": "a table",
     "model_attributes_type": "a table",
 }
+#: A place inside a section: keys of tables and positions in lists.
+Place = tuple[int | str, ...]
 _REFERENCE = re.compile(r"^(env|file|keyring):(.+)$")
 
 
@@ -64,6 +66,9 @@ class TomlFile:
     needs_secrets: bool = True  # else a secret is not followed, and may be missing
     problems: list[Problem] = field(default_factory=list)
     unresolved: dict[str, Problem] = field(default_factory=dict)  # path -> why its reference leads nowhere
+    gone: set[str] = field(
+        default_factory=set
+    )  # paths of options that are wrong in themselves: nothing follows from them
 
     def placed(self) -> list[Problem]:
         """The problems in the order of the file, each once."""
@@ -87,18 +92,28 @@ class TomlFile:
         return {}
 
     def section(self, model: type[Section], values: Mapping[str, Any], path: str) -> Any:
-        """The section; after problems what is left of it without the wrong options, so that the rest is checked too."""
-        try:
-            return model.model_validate(values)
-        except ValidationError as problem:
-            for error in problem.errors():
-                self._invalid(model, error, path)
-            left = copy.deepcopy(dict(values))
-            for error in problem.errors():
-                _remove(left, error["loc"])
-        with suppress(ValidationError):
-            return model.model_validate(left)
-        return None
+        """The section; after problems what is left of it without the wrong options, so that the rest is checked too.
+
+        What is wrong is taken out, and the rest looked at again, until nothing is: one problem hides no other.
+        """
+        left, gone = copy.deepcopy(dict(values)), set[Place]()
+        wanted = model
+        while True:
+            try:
+                return wanted.model_validate(left)
+            except ValidationError as problem:
+                errors = [(_place(left, error), error) for error in problem.errors()]
+            for place, error in errors:
+                if not _follows(place, error, gone):
+                    self._invalid(model, error, place, path)
+            places = {place for place, _ in errors}
+            if () in places or places <= gone:
+                return None
+            for place, error in errors:
+                _take_out(left, place, is_table=error["type"] in _TABLES)
+            gone |= places
+            self.gone |= {path + _dotted(place) for place in places}
+            wanted = relaxed(model)
 
     def named(self, model: type[Section], tables: Mapping[str, Any], path: str) -> dict[str, Any]:
         """The sections that are named tables, by name."""
@@ -191,13 +206,10 @@ class TomlFile:
         """Gather a name that nobody knows, with the nearest one."""
         self.say(path, "unknown option", nearest(name, known))
 
-    def _invalid(self, model: type[Section], error: ErrorDetails, path: str) -> None:
-        where = path + "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if not is_tag(part)
-        )
+    def _invalid(self, model: type[Section], error: ErrorDetails, place: Place, path: str) -> None:
+        where = path + _dotted(place)
         if error["type"] == "extra_forbidden":
-            known = options_at(model, error["loc"][:-1])
-            self.unknown(where, str(error["loc"][-1]), known)
+            self.unknown(where, str(place[-1]), options_at(model, place[:-1]))
             return
         if where in self.unresolved:
             self.problems.append(self.unresolved[where])
@@ -206,10 +218,10 @@ class TomlFile:
             for what, mend in own.told:
                 self.say(where, what, mend)
             return
-        self.say(where, _in_words(model, error))
+        self.say(where, _in_words(model, error, place))
 
 
-def _in_words(model: type[Section], error: ErrorDetails) -> str:
+def _in_words(model: type[Section], error: ErrorDetails, place: Place) -> str:
     """What is wrong with an option, as a person says it."""
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind in _LIMITS:
@@ -219,7 +231,7 @@ def _in_words(model: type[Section], error: ErrorDetails) -> str:
     if kind in _PLAIN:
         return _PLAIN[kind]
     if kind == "string_pattern_mismatch":
-        return f"is {given!r}, and should be {description_at(model, error['loc'])}"
+        return f"is {given!r}, and should be {description_at(model, place)}"
     if kind in ("literal_error", "enum"):
         return f"must be {context['expected']}, is {given!r}"
     return error["msg"].removeprefix("Value error, ")
@@ -258,16 +270,43 @@ def kind_of(value: Any) -> str:
     )
 
 
-def _remove(values: Any, location: tuple[int | str, ...]) -> None:
-    """Take the option at this place out of nested tables, if it is there."""
-    *way, last = [part for part in location if not is_tag(part)] or [""]
+def _place(values: Any, error: ErrorDetails) -> Place:
+    """Where in the file an error is: the library's own path less what it says of types and of short forms."""
+    place: list[int | str] = []
+    for part in error["loc"]:
+        is_item = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if is_item or (isinstance(values, dict) and part in values):
+            values = values[part]
+        elif not (error["type"] == "missing" and part == error["loc"][-1]):
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _dotted(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+
+
+def _follows(place: Place, error: ErrorDetails, gone: set[Place]) -> bool:
+    """Whether an error comes from an option that is gone: of a check between options it is one, or it is needed."""
+    own = error.get("ctx", {}).get("error")
+    return place in gone or (isinstance(own, Wrong) and any((*place, name) in gone for name in own.of))
+
+
+def _take_out(values: dict[str, Any], place: Place, *, is_table: bool) -> None:
+    """Take out what is at this place, if it is there: of a list of plain values all of it, a table of a list leaves its place."""
+    *way, last = place
+    holder: Any = values
     for part in way:
-        is_there = (isinstance(values, list) and isinstance(part, int)) or (isinstance(values, dict) and part in values)
-        if not is_there:
+        if isinstance(holder, dict) and part not in holder:
             return
-        values = values[part]
-    if isinstance(values, dict):
-        values.pop(last, None)
+        holder = holder[part]
+    if isinstance(holder, dict):
+        holder.pop(last, None)
+    elif isinstance(holder, list) and is_table:
+        holder[int(last)] = {}
+    elif way:
+        _take_out(values, tuple(way), is_table=False)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -100,11 +100,14 @@ def compiled(task: TaskSection) -> Compiled:
     return Compiled(trigger.when, rules.compile_condition(f"{trigger.field} < {task.rearm_below}", TRIGGER_SCOPE))
 
 
-def problems(task: TaskSection, path: str, stages: Sequence[str]) -> Iterator[Problem]:
-    """What is wrong with a task as a whole: with options that do not go together, or with the stages. Reads nothing."""
+def problems(task: TaskSection, path: str, names: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """What is wrong with a task as a whole: with options that do not go together, or with what others define. Reads nothing.
+
+    names: of what the configuration itself defines, the names there are: the stages under "stage", the grades under "grade".
+    """
     trigger = rules.compile_trigger(task.when, TRIGGER_SCOPE)
-    if trigger.field == "stage" and trigger.value is not None and trigger.value not in stages:
-        yield Problem(f"{path}.when", f'there is no stage "{trigger.value}"', rules.did_you_mean(trigger.value, stages))
+    for told in rules.undefined(trigger.when, names):
+        yield Problem(f"{path}.when", *told)
     if task.rearm_below is not None and trigger.level is None:
         yield Problem(f"{path}.rearm_below", "is for triggers such as score crosses 60", "remove it")
     elif task.rearm_below is not None and trigger.level is not None and task.rearm_below > trigger.level:

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from connector import identifiers
 from connector.mapping.transforms import TRANSFORMS
-from connector.section import Section
+from connector.section import Section, one_of
 
 KINDS = (
     "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied",
@@ -38,13 +38,13 @@ def _from_form(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Transform = Annotated[str, one_of(sorted(TRANSFORMS), "transform")]
+ActivityKind = Annotated[str, one_of(KINDS, "kind of activity")]
+IdentifierType = Annotated[str, one_of(identifiers.TYPES, "identifier type")]
+PersonIdentifierType = Annotated[str, one_of(("", *identifiers.PERSON_TYPES), "identifier type")]
 
 
-class _Rule(Section):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
-
-
-class FieldRule(_Rule):
+class FieldRule(Section):
     """Where a canonical field comes from: the first native field that has a value (if yes/no: yes if one says so).
 
     `map` gives the canonical value of a native one, whatever its case (`"*"` for all others). `record` makes a record
@@ -53,7 +53,9 @@ class FieldRule(_Rule):
     """
 
     from_: Names = Field((), alias="from", description="native fields; the first that has a value counts")
-    transform: Names = Field((), description="transforms in order, instead of the canonical field's usual one")
+    transform: Annotated[tuple[Transform, ...], BeforeValidator(_listed)] = Field(
+        (), description="transforms in order, instead of the canonical field's usual one"
+    )
     map: dict[str, str] = Field(
         {}, description='native value -> canonical value, whatever its case; "*" for all others'
     )
@@ -61,19 +63,11 @@ class FieldRule(_Rule):
     record: str | dict[str, str] = Field("", description="the value is the id of a record of this object type")
     join: str | None = Field(None, description="what stands between several native fields that are put together")
 
-    @field_validator("transform")
-    @classmethod
-    def _is_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in TRANSFORMS:
-                raise ValueError(f"unknown transform {name!r}; there are {', '.join(sorted(TRANSFORMS))}")
-        return names
-
 
 Rule = Annotated[FieldRule, BeforeValidator(_from_form)]
 
 
-class IdentifierRule(_Rule):
+class IdentifierRule(Section):
     """One native field that holds an identifier. `split` parts a list; `network` is of social ones; `of` of crm_id."""
 
     from_: str = Field(alias="from", description="native field")
@@ -91,65 +85,54 @@ def _identifier_rules(value: Any) -> Any:
 IdentifierRules = Annotated[tuple[IdentifierRule, ...], BeforeValidator(_identifier_rules)]
 
 
-class LinkRule(_Rule):
+class LinkRule(Section):
     """Whom an activity belongs to: records by id (or by a list of ids), or whoever has an identifier of this type."""
 
     from_: str = Field(alias="from", description="native field that names whom the activity belongs to")
     record: str | dict[str, str] = Field("", description="object type of the record whose id it holds")
-    identifier: str = Field("", description="or the type of the identifier that it holds")
-
-    @field_validator("identifier")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        if name and name not in identifiers.PERSON_TYPES:
-            raise ValueError(f"unknown identifier type {name!r}; there are {', '.join(identifiers.PERSON_TYPES)}")
-        return name
+    identifier: PersonIdentifierType = Field("", description="or the type of the identifier that it holds")
 
 
-class KindRule(_Rule):
+class KindRule(Section):
     """A kind of activity and when a row is one.
 
     Every native field of `when` has one of the values, whatever their case: `"SMS*"` is a beginning, `"*login"` an end,
     `"*"` any value and `""` no value. `happened_at` is for kinds whose instant is another than that of the others.
     """
 
-    kind: str = Field(description="kind of activity")
+    kind: ActivityKind = Field(description="kind of activity")
     channel: str = Field("", description="channel, such as email or phone")
     when: dict[str, Names] = Field({}, description="native field -> values that make a row of this kind")
     happened_at: Names = Field((), description="native field of the instant, where it is another than for other kinds")
 
-    @field_validator("kind")
-    @classmethod
-    def _is_known(cls, kind: str) -> str:
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind of activity {kind!r}; there are {', '.join(KINDS)}")
-        return kind
+
+def _is_a_pattern(pattern: str) -> str:
+    """As the library understands it that will search with it."""
+    if not pattern:
+        raise ValueError("an empty pattern would take everybody for a machine")
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as problem:
+        raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
+    return pattern
 
 
-class ScannerRule(_Rule):
+Pattern = Annotated[str, AfterValidator(_is_a_pattern)]
+
+
+class ScannerRule(Section):
     """Clicks and opens that a machine made: by a flag, by the user agent, or too soon after the mail was sent."""
 
     flag: str = Field("", description="native field that says so")
     user_agent: str = Field("", description="native field with the user agent")
-    user_agents: tuple[str, ...] = Field((), description="patterns (regular expressions) of user agents of machines")
+    user_agents: tuple[Pattern, ...] = Field(
+        (), description="patterns (regular expressions) of user agents of machines"
+    )
     sent_at: str = Field("", description="native field with the instant of sending")
     too_soon_s: int = Field(0, ge=0, description="seconds after sending within which only a machine clicks")
 
-    @field_validator("user_agents")
-    @classmethod
-    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        """As the library understands them that will search with them."""
-        for pattern in patterns:
-            if not pattern:
-                raise ValueError("an empty pattern would take everybody for a machine")
-            try:
-                pc.match_substring_regex(pa.array([""]), pattern)
-            except pa.ArrowInvalid as problem:
-                raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
-        return patterns
 
-
-class ActivitySection(_Rule):
+class ActivitySection(Section):
     """What a row of an activity stream says. Kinds are tried in order; a row that fits none is filtered."""
 
     kinds: tuple[KindRule, ...] = Field((), description="kinds of activity, tried in order; a row of none is filtered")
@@ -168,14 +151,14 @@ class ActivitySection(_Rule):
     scanner: ScannerRule | None = Field(None, description="how opens and clicks of machines are told")
 
 
-class RoleSection(_Rule):
+class RoleSection(Section):
     """Which persons take part in an opportunity, where the opportunity itself lists them."""
 
     from_: str = Field(alias="from", description="native field that lists the persons' ids")
     record: str = Field(description="object type of these persons")
 
 
-class MappingSection(_Rule):
+class MappingSection(Section):
     """`[mapping.<system>.<stream>]`: overrides of the shipped mapping, field by field.
 
     A field replaces the preset's field; `false` removes it. Identifiers are added to the preset's, by native field; an
@@ -183,23 +166,11 @@ class MappingSection(_Rule):
     """
 
     fields: dict[str, Rule] = Field({}, description="canonical field -> where it comes from; false takes it away")
-    identifiers: dict[str, IdentifierRules] = Field({}, description="identifier type -> native fields that hold one")
+    identifiers: dict[IdentifierType, IdentifierRules] = Field(
+        {}, description="identifier type -> native fields that hold one"
+    )
     activity: ActivitySection | None = Field(None, description="how a row of an activity stream is read")
     roles: RoleSection | None = Field(None, description="which persons take part, where an opportunity lists them")
-    traces: dict[str, str] = Field({}, description="kind of activity -> native field that keeps its last instant only")
-
-    @field_validator("identifiers")
-    @classmethod
-    def _are_identifiers(cls, rules: dict[str, Any]) -> dict[str, Any]:
-        for name in rules:
-            if name not in identifiers.TYPES:
-                raise ValueError(f"unknown identifier type {name!r}; there are {', '.join(identifiers.TYPES)}")
-        return rules
-
-    @field_validator("traces")
-    @classmethod
-    def _are_kinds(cls, traces: dict[str, str]) -> dict[str, str]:
-        for kind in traces:
-            if kind not in KINDS:
-                raise ValueError(f"unknown kind of activity {kind!r}; there are {', '.join(KINDS)}")
-        return traces
+    traces: dict[ActivityKind, str] = Field(
+        {}, description="kind of activity -> native field that keeps its last instant only"
+    )

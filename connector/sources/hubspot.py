@@ -54,7 +54,7 @@ from connector.model import (
     forget,
 )
 from connector.pacing import Pacing
-from connector.section import Duration, Secret, Section, Token
+from connector.section import Duration, Secret, Section, Token, Wrong
 from connector.sources import hubspot_account as account
 from connector.sources import hubspot_batch as batch
 from connector.sources import hubspot_cost as cost
@@ -131,7 +131,8 @@ class HubSpotOptions(Section):
     def _one_credential(self) -> HubSpotOptions:
         app = (self.client_id, self.client_secret, self.refresh_token)
         if (self.token is None) != all(app) or (self.token is not None and any(app)):
-            raise ValueError("needs either token, or client_id, client_secret and refresh_token")
+            what = "needs either token, or client_id, client_secret and refresh_token"
+            raise Wrong((what, ""), of=("token", "client_id", "client_secret", "refresh_token"))
         return self
 
 

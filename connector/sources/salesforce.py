@@ -43,7 +43,7 @@ from connector.model import (
     forget,
 )
 from connector.pacing import Pacing
-from connector.section import Duration, Secret, Section
+from connector.section import Duration, Secret, Section, Wrong
 from connector.sources import salesforce_metadata, salesforce_query, salesforce_writing
 from connector.sources.salesforce_bulk_ingest import MAX_JOB_ROWS
 from connector.sources.salesforce_collections import TASK_KEY
@@ -123,12 +123,13 @@ class SalesforceOptions(Section):
 
     @model_validator(mode="after")
     def _has_one_way_to_sign_in(self) -> Self:
+        ways = ("client_secret", "private_key", "username", "refresh_token")
         if self.private_key and not self.username:
-            raise ValueError("private_key needs username, the user to sign in as")
+            raise Wrong(("private_key needs username, the user to sign in as", ""), of=ways)
         if self.private_key and self.refresh_token:
-            raise ValueError("give private_key or refresh_token, not both")
+            raise Wrong(("give private_key or refresh_token, not both", ""), of=ways)
         if not (self.client_secret or self.private_key or self.refresh_token):
-            raise ValueError("give client_secret, private_key with username, or refresh_token")
+            raise Wrong(("give client_secret, private_key with username, or refresh_token", ""), of=ways)
         return self
 
 

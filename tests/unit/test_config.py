@@ -312,10 +312,10 @@ def test_what_is_wrong_in_a_broken_section_is_told_with_what_breaks_it(tmp_path:
     found = said(tmp_path, text)
     assert set(found) == {
         "scoring.default.fit[0].points", "scoring.default.fit[1].when", "scoring.default.engagement[2].on",
-        "scoring.default.engagement[2].points", "scoring.default.grades", "tasks.call_hot_lead.when",
+        "scoring.default.engagement[2].points", "scoring.default.grades.C", "tasks.call_hot_lead.when",
         "tasks.call_hot_lead.subject", "schedule.streams", "lifecycle.stages[0]", "lifecycle.stages[1].enter",
     }  # fmt: skip
-    assert found["scoring.default.grades"].startswith('"C" must be a number, is a text')
+    assert found["scoring.default.grades.C"].startswith("must be a number, is a text")
     assert found["schedule.streams"].startswith("must be a table, is a number")
     assert found["lifecycle.stages[0]"].startswith("must be a table, is a text")
 
@@ -405,7 +405,7 @@ def test_a_secret_that_is_empty_is_missing(tmp_path: Path, monkeypatch: pytest.M
         ('[state]\npath = "a\\u0000b"', "state.path", "without NUL"),
         (
             '[mapping.hubspot.email_events.activity.scanner]\nuser_agents = ["(open"]',
-            "mapping.hubspot.email_events.activity.scanner.user_agents",
+            "mapping.hubspot.email_events.activity.scanner.user_agents[0]",
             "no regular expression",
         ),
         (

@@ -182,9 +182,15 @@ def test_a_value_with_too_many_holders_links_nobody() -> None:
 
 
 def test_a_blocked_values_type_that_is_misspelt_is_refused_and_the_colon_of_a_url_is_none() -> None:
-    with pytest.raises(ValidationError, match="did you mean 'email'"):
-        identity.IdentitySection(blocked=("emial:ann@x.example",))
-    assert identity.IdentitySection(blocked=("https://x.example/ann",)).blocked
+    for wrong, mend in (
+        ("emial:ann@x.example", 'did you mean "email"'),
+        ("fone:3", 'did you mean "phone"'),
+        ("xyz:3", "TYPE:xyz"),
+    ):
+        with pytest.raises(ValidationError, match=mend):
+            identity.IdentitySection(blocked=(wrong,))
+    right = ("https://x.example/ann", "mailto:ann@x.example", "device:ios:3", "Ann: the 2nd", "10:30", "ann:")
+    assert identity.IdentitySection(blocked=right).blocked == right
 
 
 @pytest.mark.parametrize("blocked", ["email:ann@x.example", "ann@x.example", "@x.example", "Ann@X.Example"])

@@ -408,6 +408,18 @@ def said(stages: Rows, **tasks: Any) -> list[str]:
             'lifecycle.stages[1].exit: stage cycle: "B" is entered and left',
         ),
         ([{"name": "B", "enter": "score > 40 and score < 30"}], 'lifecycle.stages[1].enter: nobody can reach "B"'),
+        (
+            [{"name": "B", "enter": "grade = 'A' and grade in ('B', 'C')"}],
+            'lifecycle.stages[1].enter: nobody can reach "B"',
+        ),
+        (
+            [{"name": "B", "enter": "score > 60", "exit": "score < 30 and score > 50"}],
+            'lifecycle.stages[1].exit: nobody can leave "B": the condition is never true',
+        ),
+        (
+            [{"name": "B", "enter": "score > 60", "exit": "person.country = 'US' and person.country = 'CA'"}],
+            'lifecycle.stages[1].exit: nobody can leave "B": the condition is never true',
+        ),
         ([{"name": "B"}], "lifecycle.stages[1].enter: is missing"),
         (
             [{"name": "B", "enter": "score > 50"}, {"name": "C", "enter": "score > 40"}],
@@ -424,6 +436,31 @@ def test_what_is_wrong_with_stages_has_a_place(stages: Rows, expected: str) -> N
 def test_stages_that_are_right_have_no_problems() -> None:
     assert list(lifecycle.problems(LifecycleSection(), HOT)) == []
     assert said([{"name": "B", "enter": "score > 5 and person.country = 'US'", "exit": "score < 5"}]) == []
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "score > 30 and score < 30.2",
+        "engagement * 10 < 5 and engagement > 0",
+        "fit > engagement + 10",
+        "days_since('meeting_held') is null and days_since('meeting_held') is null and score < 9",
+        "person.country is null and person.country <> 'US' or person.country is null",
+        "lower(person.country) = 'us' and person.country = 'US'",
+        "person.country < 'B' and person.country > 'A'",
+        "coalesce(person.country, 'US') = 'US' and not person.country = 'US'",
+        "not (person.country = 'US')",
+        "count_of('meeting_held') = 0",
+        "not has_open_opportunity",
+    ],
+)
+def test_an_exit_that_may_hold_for_somebody_is_left_alone(leave: str) -> None:
+    assert said([{"name": "B", "enter": "person.title = 'CEO'", "exit": leave}]) == []
+
+
+def test_what_is_counted_in_whole_numbers_has_no_value_between_two_of_them() -> None:
+    gates = {"enter": "count_of('meeting_held') > 3", "exit": "count_of('meeting_held') < 4"}
+    assert said([{"name": "B", **gates}]) == []
 
 
 @pytest.mark.parametrize(
