@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
 CONFIG = Path("connector.toml")
 
-out = Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
+#: A pipe gets each line whole, unless somebody says how wide it is (as `watch` does).
+_IS_ENDLESS = not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit()
+out = Console(highlight=False, soft_wrap=_IS_ENDLESS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 #: What a terminal takes for a command or for the direction of writing: anybody may put it into the name that a form asks for.

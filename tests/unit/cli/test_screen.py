@@ -80,6 +80,15 @@ def test_a_pipe_gets_all_of_a_table_in_one_line_a_row(
     assert capsys.readouterr().out.splitlines()[1] == "contacts  1,840  2 h ago  120 = 1 applied + 119 unchanged"
 
 
+@pytest.mark.parametrize(("columns", "lines"), [({}, 1), ({"COLUMNS": "40"}, 3), ({"COLUMNS": ""}, 1)])
+def test_a_pipe_is_as_wide_as_somebody_says_it_is(columns: dict[str, str], lines: int) -> None:
+    code = "from connector.cli import screen; screen.tell('word ' * 20)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | columns, capture_output=True, check=True, text=True
+    )
+    assert len(done.stdout.splitlines()) == lines
+
+
 EVIL = "Ann\x1b[2J\x9b31m\x00\r\n\u202eevil [bold]"
 
 
