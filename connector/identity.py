@@ -30,7 +30,8 @@ from pydantic import AfterValidator, Field, field_validator
 from connector import identifiers, tables
 from connector.expressions import built_once
 from connector.matching import anchors, components, partition, star
-from connector.matching.evidence import Hop, path, why_apart
+from connector.matching import evidence as evidences
+from connector.matching.evidence import Hop, why_apart
 from connector.matching.ordered import Judgement, newest
 from connector.matching.terms import Terms
 from connector.section import Section, Wrong, one_of
@@ -38,8 +39,7 @@ from connector.section import Section, Wrong, one_of
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
 
 __all__ = [
-    "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "path", "personal",
-    "resolve",
+    "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "resolve", "together",
     "touched", "why_apart",
 ]  # fmt: skip
 
@@ -305,6 +305,24 @@ def resolve(
         ).drop_null(),
         counts=_counts(membership, former, ids.issued, parts.component),
     )
+
+
+def together(
+    order: Sequence[str],
+    identifiers: pa.Table,
+    records: pa.Table,
+    refused: pa.Table,
+    judgements: pa.Table,
+    section: IdentitySection,
+) -> list[Hop]:
+    """Why the records of a person are one: the strongest evidence that holds them together, from the first on.
+
+    `order` are the person's records and those that were merged into them; the tables are theirs, as `resolve` takes them,
+    with what was `refused`.
+    """
+    terms = section.terms("person")
+    graph = star.build(identifiers, records, terms)
+    return evidences.tree(order, graph, terms, refused, newest(_judgements(judgements)))
 
 
 def _judgements(judgements: pa.Table) -> Sequence[Judgement]:

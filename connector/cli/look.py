@@ -10,7 +10,7 @@ import typer
 from connector import clock, lifecycle
 from connector.cli.house import open_house
 from connector.cli.screen import CONFIG, Column, ConfigOption, JsonOption, print_json, table
-from connector.cli.show_person import MANY, show_person, show_persons
+from connector.cli.show_person import MANY, show_few, show_persons
 from connector.report import explain as explaining
 
 _STAGES = (
@@ -43,9 +43,8 @@ def explain(
         return
     if len(found) > MANY:
         show_persons(found)
-        return
-    for each in found:
-        show_person(each)
+    else:
+        show_few(found)
 
 
 def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from connector.cli.screen import Column, escape, table, tell
 from connector.matching.terms import WORDS
+from connector.report import tenths
 from connector.report.explain import Explained
 from connector.tables import POINT, VISITOR
 
 _FEW = 12
+_FEW_APART = 5
+_FEW_OTHERS = 3
+_FEW_WRITES = 6
 #: More persons than this are only listed.
 MANY = 3
 
 
 def show_persons(found: Sequence[Explained]) -> None:
     """Several who are known by one value: a line for each."""
+    _found_by(found)
     rows = []
     for told in found:
         score = told.score
@@ -36,7 +42,19 @@ def _who(told: Explained) -> str:
     return escape(" · ".join(part for part in parts if part))
 
 
-def show_person(told: Explained) -> None:
+def show_few(found: Sequence[Explained]) -> None:
+    """Each of them whole."""
+    _found_by(found)
+    for told in found:
+        _show(told)
+
+
+def _found_by(found: Sequence[Explained]) -> None:
+    if found[0].found_by:
+        tell(f"nobody has that very address; found by {escape(found[0].found_by)}, which reaches the same mailbox")
+
+
+def _show(told: Explained) -> None:
     """One screen; the rest is in `--json`."""
     known = [record for record in told.records if record["object_type"] != VISITOR]
     systems = {record["system"] for record in known}
@@ -80,24 +98,60 @@ def _record(key: str) -> str:
 
 def _evidence(told: Explained) -> None:
     tell("\n[bold]Who[/bold]")
-    if not told.evidence:
-        tell(f"  {escape(_record(told.records[0]['key']))}")
-    seen: set[tuple[str, str]] = set()
-    for chain in told.evidence:
-        for hop in chain:
-            pair = (hop["left"], hop["right"])
-            if pair in seen or len(seen) >= _FEW:
-                continue
-            seen.add(pair)
-            word = WORDS.get(hop["type"], (hop["type"],))[0]
-            value = "" if hop["type"] == "crm_id" else f" {hop['value']}"
-            tell(
-                f"  {escape(_record(hop['left']))} [dim]──[/dim] {escape(word + value)} [dim]──[/dim] {escape(_record(hop['right']))}"
-            )
-    if sum(len(chain) for chain in told.evidence) > _FEW:
-        tell("  [dim]… the rest with --json[/dim]")
-    for reason in told.refused[:5]:
-        tell(f"  [yellow]not joined[/yellow]: {escape(reason)}")
+    hops = sorted(told.evidence, key=_is_trace)
+    for hop in hops[:_FEW]:
+        tell(
+            f"  {escape(_record(hop['left']))} [dim]──[/dim] {escape(_link(hop))} [dim]──[/dim] {escape(_record(hop['right']))}"
+        )
+    _more(len(hops) - _FEW)
+    reached = {end for hop in hops for end in (hop["left"], hop["right"])}
+    for record in told.records:
+        if record["key"] not in reached:
+            tell(f"  {escape(_record(record['key']))}")
+    for reason in told.refused[:_FEW_APART]:
+        tell(f"  {_apart(reason)}")
+    _more(len(told.refused) - _FEW_APART)
+
+
+def _is_trace(hop: Mapping[str, Any]) -> bool:
+    return bool(hop["right"].split("|")[1] == VISITOR)
+
+
+def _link(hop: Mapping[str, Any]) -> str:
+    """What joins two records: what their system did with them, or the value that both have."""
+    word = "joined by" if hop["type"] == "judgement" else WORDS[hop["type"]][0]
+    is_own = hop["value"] in (hop["left"], hop["right"])  # a CRM id that is one of the two
+    return str(hop["how"]) or (word if is_own else f"{word} {hop['value']}")
+
+
+def _apart(reason: Mapping[str, Any]) -> str:
+    """Who was not joined with this person though they have a value in common: a record of each, by name, and why."""
+    judged = reason["type"] == "judgement"
+    shares = "" if judged else f"{WORDS[reason['type']][0]} {reason['value']}: "
+    whom = _one_of_each(reason["others"])
+    if not whom:
+        return f"[yellow]not used[/yellow]: {escape(shares + reason['why'])}"
+    named = [
+        _record(other["record"]) + (f' "{other["name"]}"' if other["name"] else "") for other in whom[:_FEW_OTHERS]
+    ]
+    more = f" and {len(whom) - _FEW_OTHERS} more" if len(whom) > _FEW_OTHERS else ""
+    why = f"({'' if judged else 'shares '}{shares}{reason['why']})"
+    return f"[yellow]not joined[/yellow]: {escape(', '.join(named) + more)} [dim]{escape(why)}[/dim]"
+
+
+def _one_of_each(others: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first record of each person, of those that give a name if any does."""
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for other in others:
+        known = chosen.setdefault(other["person"] or other["record"], other)
+        if other["name"] and not known["name"]:
+            chosen[other["person"] or other["record"]] = other
+    return list(chosen.values())
+
+
+def _more(count: int) -> None:
+    if count > 0:
+        tell(f"  [dim]… {count} more with --json[/dim]")
 
 
 def _score(told: Explained) -> None:
@@ -106,21 +160,33 @@ def _score(told: Explained) -> None:
     if score is None:
         tell("  not scored yet")
         return
+    total = tenths.rounded(score["score"])
+    fit, engagement = tenths.shared_out([score["fit"], score["engagement"]], total)
     tell(
-        f"  [bold]{score['score'] / POINT:.1f}[/bold] · grade {score['grade']} · fit {score['fit'] / POINT:.1f} "
-        f"({score['coverage_known']} of {score['coverage_of']} inputs known) · engagement {score['engagement'] / POINT:.1f}"
+        f"  [bold]{total / 10:.1f}[/bold] · grade {score['grade']} · fit {fit / 10:.1f} "
+        f"({score['coverage_known']} of {score['coverage_of']} inputs known) · engagement {engagement / 10:.1f}"
         + _crossing(told.crossing)
     )
-    for line in told.lines:
-        points = line["points"] / POINT
-        colour = "green" if points > 0 else "red"
+    shown = _shown(told.lines, {"fit": fit, "engagement": engagement})
+    for line, points in zip(told.lines, shown, strict=True):
+        colour = "green" if line["points"] > 0 else "red"
         count = f"  [dim]{line['events']}×[/dim]" if (line.get("events") or 0) > 1 else ""
         said = line["half"] if line["half"] != "fit" else _read(told.inputs.get(line["rule"], ()))
         text = f"{escape(str(line['text']))}{count}  [dim]{escape(said)}[/dim]"
         tell(f"  [{colour}]{points:+7.1f}[/{colour}]  {text}")
     if not told.lines:
         tell("    [dim]no rule gives or takes points[/dim]")
-    tell(f"  = {sum(line['points'] for line in told.lines) / POINT:.1f}")
+    tell(f"  = {sum(shown):.1f}")
+
+
+def _shown(lines: Sequence[Mapping[str, Any]], halves: Mapping[str, int]) -> list[float]:
+    """The lines' points to a tenth, so that those of each half add up to what is shown of it."""
+    points = [0.0] * len(lines)
+    for half, total in halves.items():
+        mine = [place for place, line in enumerate(lines) if line["half"] == half]
+        for place, part in zip(mine, tenths.shared_out([lines[each]["points"] for each in mine], total), strict=True):
+            points[place] = math.copysign(part / 10, lines[place]["points"])
+    return points
 
 
 def _crossing(crossing: Mapping[str, Any] | None) -> str:
@@ -168,19 +234,36 @@ def _writes(told: Explained) -> None:
     tell("\n[bold]Written[/bold]")
     if not told.writes:
         tell("  nothing yet")
-    for write in told.writes[:6]:
-        if write["task"]:
-            what = f"task “{write['task']}”"
-        else:
-            what = " · ".join(
-                f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None
-            )
-        how = write["result"] + (f" ({write['code']})" if write["code"] else "")
-        tell(
-            f"  {write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
-            f"[dim]{_moment(write['at'])}, run {write['run']}, {how}[/dim]"
-        )
+    chosen = _first_to_tell(told.writes)
+    for place in chosen:
+        tell(f"  {_write(told.writes[place])}")
+    _more(len(told.writes) - len(chosen))
     tell("")
+
+
+def _first_to_tell(writes: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The latest write of fields to each record, and every task; then as many of the others as there is room for."""
+    newest: dict[tuple[str, ...], int] = {}
+    for place, write in enumerate(writes):
+        if not write["task"]:
+            newest.setdefault((write["system"], write["object_type"], write["native_id"]), place)
+    chosen = {place for place, write in enumerate(writes) if write["task"]} | set(newest.values())
+    room = max(0, _FEW_WRITES - len(chosen))
+    others = [place for place in range(len(writes)) if place not in chosen]
+    return sorted([*chosen, *others[:room]])
+
+
+def _write(write: Mapping[str, Any]) -> str:
+    if write["task"]:
+        what = f"task “{write['task']}”"
+    else:
+        what = " · ".join(f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None)
+    how = write["result"] + (f" ({write['code']})" if write["code"] else "")
+    how += f", {len(write['tries'])} tries" if len(write["tries"]) > 1 else ""
+    return (
+        f"{write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
+        f"[dim]{_moment(write['at'])}, run {write['run']}, {escape(how)}[/dim]"
+    )
 
 
 def _day(at: datetime) -> str:

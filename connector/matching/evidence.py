@@ -1,101 +1,122 @@
-"""Why two records are one person, hop by hop; and what keeps two persons apart."""
+"""Why records are one person, hop by hop; and what keeps two persons apart."""
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections import defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
-from connector.matching.star import CRM_ID
+from connector.matching import guards
+from connector.matching.ordered import Judgement
+from connector.matching.star import CRM_ID, Star
+from connector.matching.terms import Terms
 
 JUDGEMENT = "judgement"
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a path: both records have the value. `first_seen_at` is when both had it for the first time.
+    """One step from a record to another: both have the value. `left` is nearer to the record that the tree begins with.
 
-    A hop of type `judgement` is a human decision; its value is who decided.
+    A hop of type `judgement` is a human decision; its value is who decided. One of type `crm_id` leads to the record whose key
+    is the value, or comes from there.
     """
 
     left: str
     right: str
     type: str
     value: str
-    first_seen_at: datetime | None
 
 
-def path(
-    left: str, right: str, identifiers: pa.Table, refused: pa.Table | None = None, judgements: pa.Table | None = None
+@dataclass(frozen=True, slots=True, order=True)
+class _Link:
+    """Evidence between two records; of two links the stronger one sorts first."""
+
+    is_disputed: bool
+    is_value: bool
+    is_weak: bool
+    place: int
+    holders: int
+    type: str
+    value: str
+    ends: tuple[int, int]
+
+
+def tree(
+    order: Sequence[str], graph: Star, terms: Terms, refused: pa.Table, judgements: Sequence[Judgement]
 ) -> list[Hop]:
-    """The shortest chain of evidence between two records of a person; empty when there is none, or they are one record.
+    """How the records of a person hang together: the strongest evidence that leads from one to the next, each record once.
 
-    `identifiers` are the rows (tables.IDENTIFIER) of the person's records, and of records merged into them; `refused`
-    those of their component. Of chains of equal length the one whose records and values sort first is told.
-
-    A value that was refused can still have joined some of its holders, when only others of them were kept out: it is told
-    where nothing else connects the two.
+    `order` are the person's records and those that were merged into them, told from the first on, and `graph` is their star.
+    Strength is what the ordered merge goes by: people's decisions, then types by priority, then the rarer value. A value that was
+    refused can still have joined some of its holders, when only others of them were kept out: it is told where nothing else
+    connects two records. Which values are told does not depend on the record that comes first.
     """
-    shared = {(row["type"], row["value"]) for row in _rows(refused) if _is_shared(row, left, right)}
-    hops = [*_hops(identifiers), *_decisions(judgements)]
-    undisputed = [hop for hop in hops if (hop.type, hop.value) not in shared]
-    return _shortest(left, right, undisputed) or _shortest(left, right, hops)
+    places = {key: place for place, key in enumerate(order)}
+    around: dict[int, list[_Link]] = defaultdict(list)
+    for link in [*_values(places, graph, terms, _disputed(refused)), *_decisions(places, judgements)]:
+        for end in link.ends:
+            around[end].append(link)
+    reached, hops = {0}, []
+    waiting = list(around[0])
+    heapq.heapify(waiting)
+    while waiting:
+        link = heapq.heappop(waiting)
+        fresh = [end for end in link.ends if end not in reached]
+        if not fresh:
+            continue
+        left = sum(link.ends) - fresh[0]
+        hops.append(Hop(order[left], order[fresh[0]], link.type, link.value))
+        reached.add(fresh[0])
+        for each in around[fresh[0]]:
+            heapq.heappush(waiting, each)
+    return hops
 
 
-def _shortest(left: str, right: str, hops: Iterable[Hop]) -> list[Hop]:
-    around: dict[str, list[Hop]] = defaultdict(list)
-    for hop in hops:
-        around[hop.left].append(hop)
-        around[hop.right].append(Hop(hop.right, hop.left, hop.type, hop.value, hop.first_seen_at))
-    came: dict[str, Hop | None] = {left: None}
-    queue = deque([left])
-    while queue and right not in came:
-        here = queue.popleft()
-        for hop in sorted(around[here], key=lambda each: (each.right, each.type, each.value)):
-            if hop.right not in came:
-                came[hop.right] = hop
-                queue.append(hop.right)
-    chain: list[Hop] = []
-    step = came.get(right)
-    while step is not None:
-        chain.append(step)
-        step = came[step.left]
-    return chain[::-1]
+def _values(
+    places: dict[str, int], graph: Star, terms: Terms, disputed: dict[tuple[str, str], list[set[str]]]
+) -> Iterator[_Link]:
+    """A link from one holder of each value to every other: from the record that the value names, or the first in order."""
+    records, values = graph.records.to_pylist(), graph.values.to_pylist()
+    is_weak, priority = guards.weak(graph, terms), {type_: place for place, type_ in enumerate(terms.priority)}
+    holders: dict[int, list[str]] = defaultdict(list)
+    for record, number in zip(graph.edge_record.tolist(), graph.edge_value.tolist(), strict=True):
+        holders[number].append(records[record])
+    for number, keys in holders.items():
+        type_, value = graph.types[graph.type[number]], values[number]
+        first = value if type_ == CRM_ID and value in keys else min(keys, key=lambda key: places[key])
+        for other in keys:
+            if other != first:
+                yield _Link(
+                    is_disputed=any({first, other} <= among for among in disputed.get((type_, value), ())),
+                    is_value=True, is_weak=bool(is_weak[number]), place=priority.get(type_, len(priority)),
+                    holders=int(graph.holders[number]), type=type_, value=value, ends=_ends(places, first, other),
+                )  # fmt: skip
 
 
-def _is_shared(row: dict[str, Any], left: str, right: str) -> bool:
-    return row["type"] != JUDGEMENT and {left, right} <= set(json.loads(row["records"]))
+def _decisions(places: dict[str, int], judgements: Sequence[Judgement]) -> Iterator[_Link]:
+    for each in judgements:
+        if each.is_link and each.left in places and each.right in places and each.left != each.right:
+            ends = _ends(places, each.left, each.right)
+            yield _Link(
+                is_disputed=False, is_value=False, is_weak=False, place=0, holders=2, type=JUDGEMENT, value=each.by, ends=ends,
+            )  # fmt: skip
 
 
-def _hops(identifiers: pa.Table) -> Iterable[Hop]:
-    """A hop for every pair of a value's holders: one person's records are few."""
-    holders: dict[tuple[str, str], dict[str, datetime | None]] = defaultdict(dict)
-    for row in identifiers.to_pylist():
-        if row.get("withdrawn_at") is None:
-            holders[row["type"], row["value"]][row["record"]] = row.get("first_seen_at")
-            if row["type"] == CRM_ID:  # a record has its own key
-                holders[row["type"], row["value"]].setdefault(row["value"], row.get("first_seen_at"))
-    for (type_, value), seen in holders.items():
-        records = sorted(seen)
-        for place, one in enumerate(records):
-            for other in records[place + 1 :]:
-                instants = [each for each in (seen[one], seen[other]) if each is not None]
-                yield Hop(one, other, type_, value, max(instants, default=None))
+def _ends(places: dict[str, int], one: str, other: str) -> tuple[int, int]:
+    return (min(places[one], places[other]), max(places[one], places[other]))
 
 
-def _decisions(judgements: pa.Table | None) -> Iterable[Hop]:
-    for row in _rows(judgements):
-        if row["verdict"] == "link":
-            yield Hop(row["left"], row["right"], JUDGEMENT, row["by"], row["decided_at"])
-
-
-def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
-    return [] if table is None else table.to_pylist()
+def _disputed(refused: pa.Table) -> dict[tuple[str, str], list[set[str]]]:
+    """For each refused value the records that it was to join."""
+    found: dict[tuple[str, str], list[set[str]]] = defaultdict(list)
+    for row in refused.to_pylist():
+        found[row["type"], row["value"]].append(set(json.loads(row["records"])))
+    return found
 
 
 def why_apart(left: Collection[str], right: Collection[str], identifiers: pa.Table, refused: pa.Table) -> list[str]:

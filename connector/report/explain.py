@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,16 +11,15 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 import orjson
-import pyarrow as pa
 
-from connector import forecast, identifiers, identity, tables
+from connector import forecast, identifiers, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
+from connector.report.together import apart, near, together
 from connector.state import State, freezes, outbox
 from connector.steps import pair
 from connector.steps.planned import editors, owners
-from connector.steps.resolve import judgements
 from connector.steps.setup import Setup
 
 _WRITES = 20
@@ -32,8 +32,8 @@ class Explained:
     person: Mapping[str, Any]
     account: Mapping[str, Any] | None
     records: Sequence[Mapping[str, Any]]
-    evidence: Sequence[Sequence[Mapping[str, Any]]]  # chains of hops from the anchor to each other record
-    refused: Sequence[str]
+    evidence: Sequence[Mapping[str, Any]]  # the hops that lead from the first record to all others
+    refused: Sequence[Mapping[str, Any]]  # with whom the records were not joined, and why
     provenance: Mapping[str, Mapping[str, Any]]  # field -> value, record
     score: Mapping[str, Any] | None
     lines: Sequence[Mapping[str, Any]]
@@ -47,6 +47,7 @@ class Explained:
     writes: Sequence[Mapping[str, Any]]
     others: Sequence[Mapping[str, Any]]  # what somebody else made of our fields, and which are frozen for it
     owner: str
+    found_by: str = ""  # the address without its tag, if nobody has the one that was asked for
 
 
 def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
@@ -54,10 +55,14 @@ def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
     when the mart is not the one that the state knows."""
     with setup.mart() as mart:
         pair.check(setup.state, mart)
-        found = find(setup, mart, asked.strip())
+        asked, base = asked.strip(), ""
+        found = find(setup, mart, asked)
+        if not found:
+            base = base_of(asked)
+            found = _holders(mart, [base], "email_base")
         if not found:
             raise nobody(mart)
-        return [_explained(setup, mart, key, now) for key in found]
+        return [_explained(setup, mart, key, base, now) for key in found]
 
 
 # ------------------------------------------------------------------------------------------------------------ finding
@@ -79,27 +84,38 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     issued = mart.table("issued")
     by_id = issued.filter((issued.key == asked.upper()) & (issued.kind == Kind.PERSON.value))
     by_id = persons.semi_join(by_id, persons.key == by_id.anchor)
-    values = values_of(setup, asked)
-    identifier = mart.table("identifier")
-    holders = identifier.filter(identifier.withdrawn_at.isnull() & identifier.value.isin(values)).select("record")
-    by_value = persons.semi_join(holders, persons.key == holders.record)
     record = mart.table(tables.record_table(Kind.PERSON))
     named = record.filter(
         (record.native_id == asked) | (record.key == asked) | record.native_id.startswith(asked) & (len(asked) == 15)
     )
     by_record = persons.semi_join(named, persons.key == named.key)
-    for candidates in (by_id, by_value, by_record):
-        keys = mart.arrow(candidates.select("owner_id").distinct().order_by("owner_id"))["owner_id"].to_pylist()
-        if keys:
-            return [str(key) for key in keys]
-    return []
+    return _owners(mart, by_id) or _holders(mart, values_of(setup, asked)) or _owners(mart, by_record)
+
+
+def _holders(mart: Mart, values: Sequence[str], type_: str | None = None) -> list[str]:
+    """The persons with a record that has one of these values."""
+    identifier, members = mart.table("identifier"), mart.table("membership")
+    held = identifier.filter(identifier.withdrawn_at.isnull() & identifier.value.isin(values))
+    held = held if type_ is None else held.filter(held.type == type_)
+    return _owners(mart, members.filter(members.kind == Kind.PERSON.value).semi_join(held, members.key == held.record))
+
+
+def _owners(mart: Mart, members: ir.Table) -> list[str]:
+    keys = mart.arrow(members.select("owner_id").distinct().order_by("owner_id"))["owner_id"].to_pylist()
+    return [str(key) for key in keys]
+
+
+def base_of(asked: str) -> str:
+    """The address without its tag, if an address is asked for; else nothing."""
+    return identifiers.email_base(identifiers.email(asked) or "") or ""
 
 
 def values_of(setup: Setup, asked: str) -> list[str]:
     """The normalised values that `asked` may stand for."""
+    number = re.sub("^tel:", "", asked, flags=re.IGNORECASE)  # as a link has it (RFC 3966)
     made = [
         identifiers.email(asked) if "@" in asked else None,
-        identifiers.phone(asked, setup.region) if asked[:1] in "+0(" else None,
+        identifiers.phone(number, setup.region) if number[:1] in "+0(" else None,
     ]
     return [value for value in made if value] or [asked.lower()]
 
@@ -107,12 +123,12 @@ def values_of(setup: Setup, asked: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ one person
 
 
-def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
+def _explained(setup: Setup, mart: Mart, key: str, base: str, now: datetime) -> Explained:
     person = _one(mart, mart.table("person"), key)
     account = _one(mart, mart.table("account"), person["account"]) if person.get("account") else None
     records = _records(mart, key)
-    keys = pa.table({"record": pa.array([record["key"] for record in records], tables.TEXT)})
-    refused = _refused(mart, keys)
+    keys = [record["key"] for record in records]
+    refused = near(mart, keys)
     model = setup.writeback.model
     score, line = mart.table("score"), mart.table("score_line")
     scores = mart.arrow(score.filter((score.subject == key) & (score.model == model))).to_pylist()
@@ -121,8 +137,8 @@ def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
         person=_without_provenance(person),
         account=_without_provenance(account) if account else None,
         records=records,
-        evidence=_chains(setup, mart, records, keys),
-        refused=[row["reason"] for row in refused.to_pylist()],
+        evidence=together(setup.state, mart, records, refused, setup.identity),
+        refused=apart(mart, keys, refused),
         provenance=_provenance(person),
         score=scores[0] if scores else None,
         lines=mart.arrow(
@@ -138,6 +154,7 @@ def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
         writes=_writes(setup.state, records),
         others=_others(setup.state, mart, records),
         owner=_owner(mart, person),
+        found_by=base,
     )
 
 
@@ -155,42 +172,6 @@ def _records(mart: Mart, key: str) -> list[dict[str, Any]]:
     )
     rows: list[dict[str, Any]] = mart.arrow(shown.order_by("ingestion")).to_pylist()
     return rows
-
-
-def _refused(mart: Mart, keys: pa.Table) -> pa.Table:
-    """Evidence near this person that was not used: rows whose records include one of its own."""
-    refused = mart.table("refused")
-    members = mart.table("membership")
-    mine_now = ibis.memtable(keys)
-    components = members.semi_join(mine_now, members.key == mine_now.record).select("component").distinct()
-    near = mart.arrow(refused.semi_join(components, "component").order_by("key"))
-    mine = set(keys["record"].to_pylist())
-    is_near = [not mine.isdisjoint(orjson.loads(records or "[]")) for records in near["records"].to_pylist()]
-    return near.filter(pa.array(is_near, pa.bool_()))
-
-
-def _chains(
-    setup: Setup, mart: Mart, records: Sequence[Mapping[str, Any]], keys: pa.Table
-) -> list[list[dict[str, Any]]]:
-    """How each record hangs together with the first one, as chains of evidence."""
-    if len(records) < 2:
-        return []
-    identifier = mart.table("identifier")
-    rows = mart.arrow(
-        identity.personal(identifier.semi_join(ibis.memtable(keys), "record"), mart.table("identifier").view())
-    )
-    refused, decisions = _refused(mart, keys), judgements(setup.state)
-    first = records[0]["key"]
-    chains = []
-    for record in records[1:]:
-        hops = identity.path(first, record["key"], rows, refused, decisions)
-        chains.append(
-            [
-                {"left": hop.left, "right": hop.right, "type": hop.type, "value": hop.value, "since": hop.first_seen_at}
-                for hop in hops
-            ]
-        )
-    return chains
 
 
 def _without_provenance(golden: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,11 +206,11 @@ def _inputs(
 
 
 def _crossing(
-    setup: Setup, mart: Mart, keys: pa.Table, score: Mapping[str, Any], now: datetime
+    setup: Setup, mart: Mart, keys: Sequence[str], score: Mapping[str, Any], now: datetime
 ) -> dict[str, Any] | None:
     """When decay alone takes the score across a grade, or across a level that a stage or a task looks at."""
     model, day = setup.models[setup.writeback.model], mart.table("engagement_day")
-    mine = day.filter((day.model == setup.writeback.model) & day.record.isin(keys["record"].to_pylist()))
+    mine = day.filter((day.model == setup.writeback.model) & day.record.isin(keys))
     days = [forecast.Day(**row) for row in mart.arrow(mine.select("rule", "day", "events", "points")).to_pylist()]
     found = forecast.next_crossing(model, score["fit"], days, setup.levels, now)
     if found is None:
@@ -267,18 +248,25 @@ def _owner(mart: Mart, person: Mapping[str, Any]) -> str:
 
 
 def _writes(state: State, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was written to this person's records, newest first."""
+    """What was to be written to this person's records, newest first: each change once, with how its last try ended."""
     natives = [record["native_id"] for record in records]
     known = {(record["system"], record["object_type"], record["native_id"]) for record in records}
-    made = [
+    tries: dict[int | None, list[dict[str, Any]]] = {}
+    changes = {}
+    for change, delivery in outbox.history(state, natives):
+        if (change.system, change.object_type, change.native_id) in known:
+            changes[change.id] = change
+            if delivery:
+                tries.setdefault(change.id, []).append(
+                    {"run": delivery.run, "at": delivery.at, "result": delivery.result, "code": delivery.code}
+                )
+    return [
         {
             "system": change.system, "object_type": change.object_type, "native_id": change.native_id, "status": change.status,
             "fields": change.fields, "before": change.before, "task": change.task.get("subject") if change.task else None,
-            "run": delivery.run if delivery else change.run, "at": delivery.at if delivery else change.created_at,
-            "result": delivery.result if delivery else change.status, "code": delivery.code if delivery else "",
-            "held_because": change.held_because,
+            "held_because": change.held_because, "run": change.run, "at": change.created_at, "result": change.status, "code": "",
+            **(tries[id_][0] if id_ in tries else {}),
+            "tries": tries.get(id_, []),
         }
-        for change, delivery in outbox.history(state, natives)
-        if (change.system, change.object_type, change.native_id) in known
+        for id_, change in changes.items()
     ]  # fmt: skip
-    return made[:_WRITES]

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from connector import identity
 from connector.matching.names import contradict
-from tests.property.identity_store import JUDGEMENTS, Store
+from tests.property.identity_store import FACTS, JUDGEMENTS, SECTION, Store
 
 WEAK = ("phone", "device")
 
@@ -83,30 +83,25 @@ def weak_evidence_joins_no_contradicting_names(store: Store) -> None:
 
 
 def everybody_is_reached_by_evidence(store: Store) -> None:
-    rows = store.identifier_rows()
-    refused = store.rows("refused")
-    judgements = pa.Table.from_pylist(
-        [
-            {"left": min(pair), "right": max(pair), "verdict": verdict, "by": "somebody", "decided_at": None}
-            for pair, verdict in store.newest_judgements().items()
-        ],
-        schema=JUDGEMENTS,
-    )
+    judgements = pa.Table.from_pylist(store.judgements, schema=JUDGEMENTS)
     gone = {key for key, row in store.records.items() if row["merged_into"]}
     for members in store.partition():
-        its = rows.filter(pa.array([key in members | gone for key in rows["record"].to_pylist()], pa.bool_()))
-        first = min(members)
-        for other in members - {first}:
-            hops = identity.path(first, other, its, refused, judgements)
-            assert [hops[0].left, hops[-1].right] == [first, other]
-            for hop in hops:
-                if hop.type != "judgement":
-                    for end in (hop.left, hop.right):
-                        row = store.identifiers.get((end, hop.type, hop.value), {"withdrawn_at": None})
-                        assert row["withdrawn_at"] is None
-                        assert (end, hop.type, hop.value) in store.identifiers or (
-                            hop.type == "crm_id" and end == hop.value
-                        )
+        order = [*sorted(members), *sorted(gone)]
+        mine = set(order)
+        facts = pa.Table.from_pylist([row for key, row in store.records.items() if key in mine], schema=FACTS)
+        hops = identity.together(
+            order, store.evidence(mine), facts, store.rows("refused"), judgements, SECTION
+        )  # fmt: skip
+        reached = {order[0]}
+        for hop in hops:
+            assert hop.left in reached, "a tree is told from its first record on"
+            assert hop.right not in reached, "and each record once"
+            reached.add(hop.right)
+            for end in (hop.left, hop.right) if hop.type != "judgement" else ():
+                row = store.identifiers.get((end, hop.type, hop.value), {"withdrawn_at": None})
+                assert row["withdrawn_at"] is None
+                assert (end, hop.type, hop.value) in store.identifiers or (hop.type == "crm_id" and end == hop.value)
+        assert members <= reached
 
 
 def nothing_is_left_to_do(store: Store) -> None:

@@ -175,13 +175,17 @@ class Store:
     def anew(self) -> Store:
         """A copy in which everything is resolved again."""
         other = copy.deepcopy(self)
+        other._resolve(set(other.records), self.evidence(set(self.records)))
+        return other
+
+    def evidence(self, records: set[str]) -> pa.Table:
+        """What speaks for these records, told as `identity.evidence` tells it."""
         rows = [
             {"record": at[0], "type": at[1], "value": at[2], "holders": self.holders(*at[1:])}
             for at, row in self.identifiers.items()
-            if row["withdrawn_at"] is None
+            if row["withdrawn_at"] is None and at[0] in records
         ]
-        other._resolve(set(other.records), pa.Table.from_pylist(rows, schema=EVIDENCE))
-        return other
+        return pa.Table.from_pylist(rows, schema=EVIDENCE)
 
     def persons(self) -> dict[str, frozenset[str]]:
         """The members of each person id."""

@@ -40,17 +40,14 @@ MAIL = ("email", "ann@x.example")
 PHONE = ("phone", "+4730555061")
 
 
-def resolve(
+def facts_of(
     held: dict[str, list[tuple[str, str]]],
     *,
     names: dict[str, str] | None = None,
-    before: identity.Resolution | None = None,
     gone: dict[str, str | None] | None = None,
     judgements: list[tuple[str, str, str]] | None = None,
-    kind: str = "person",
-    section: identity.IdentitySection = SECTION,
-) -> identity.Resolution:
-    """Resolve records given as key -> identifiers, in the order in which they were seen; `gone`: deleted ones."""
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Evidence, facts and decisions of records given as key -> identifiers, as `identity` takes them."""
     counts = Counter(value for values in held.values() for value in values)
     evidence = [
         {"record": key, "type": type_, "value": value, "holders": counts[type_, value]}
@@ -71,13 +68,32 @@ def resolve(
         {"left": left, "right": right, "verdict": verdict, "decided_at": NOW.replace(minute=minute), "by": "somebody"}
         for minute, (left, right, verdict) in enumerate(judgements or [])
     ]
-    return identity.resolve(
-        kind,
+    return (
         pa.Table.from_pylist(evidence, schema=EVIDENCE),
         pa.Table.from_pylist(facts, schema=FACTS),
+        pa.Table.from_pylist(decisions, schema=JUDGEMENTS),
+    )
+
+
+def resolve(
+    held: dict[str, list[tuple[str, str]]],
+    *,
+    names: dict[str, str] | None = None,
+    before: identity.Resolution | None = None,
+    gone: dict[str, str | None] | None = None,
+    judgements: list[tuple[str, str, str]] | None = None,
+    kind: str = "person",
+    section: identity.IdentitySection = SECTION,
+) -> identity.Resolution:
+    """Resolve records given as key -> identifiers, in the order in which they were seen; `gone`: deleted ones."""
+    evidence, facts, decisions = facts_of(held, names=names, gone=gone, judgements=judgements)
+    return identity.resolve(
+        kind,
+        evidence,
+        facts,
         before.membership if before else tables.MEMBERSHIP.empty_table(),
         issued_after(before),
-        pa.Table.from_pylist(decisions, schema=JUDGEMENTS),
+        decisions,
         section,
         NOW,
     )
@@ -429,28 +445,60 @@ def test_nothing_gives_nothing() -> None:
 # ---------------------------------------------------------------------------------------------------------------- why
 
 
-def test_the_path_between_two_records_names_each_hop() -> None:
-    rows = [
-        row(A, MAIL, first_seen_at=NOW),
-        row(B, MAIL, first_seen_at=NOW.replace(day=2)),
-        row(B, PHONE),
-        row(C, PHONE),
-    ]
-    table = pa.Table.from_pylist(rows, schema=tables.IDENTIFIER)
-    hops = identity.path(A, C, table)
-    assert [(hop.left, hop.type, hop.value, hop.right) for hop in hops] == [(A, *MAIL, B), (B, *PHONE, C)]
-    assert hops[0].first_seen_at == NOW.replace(day=2)
-    assert identity.path(A, D, table) == []
+def together(
+    held: dict[str, list[tuple[str, str]]],
+    *,
+    order: list[str] | None = None,
+    gone: dict[str, str | None] | None = None,
+    refused: pa.Table | None = None,
+    judgements: list[tuple[str, str, str]] | None = None,
+    section: identity.IdentitySection = SECTION,
+) -> list[tuple[str, str, str, str]]:
+    """How these records, given as `resolve` takes them, hang together."""
+    evidence, facts, decisions = facts_of(held, gone=gone, judgements=judgements)
+    nothing = tables.REFUSED.empty_table() if refused is None else refused
+    hops = identity.together(order or list(held), evidence, facts, nothing, decisions, section)
+    return [(hop.left, hop.type, hop.value, hop.right) for hop in hops]
+
+
+def test_evidence_is_told_hop_by_hop_from_the_first_record_on() -> None:
+    held = {A: [MAIL], B: [MAIL, PHONE], C: [PHONE], D: []}
+    assert together(held) == [(A, *MAIL, B), (B, *PHONE, C)]
+    assert together(held, order=[C, B, A, D]) == [(C, *PHONE, B), (B, *MAIL, A)]
+
+
+@pytest.mark.parametrize("order", [[A, B, C], [C, A, B], [B, C, A]])
+def test_of_several_ways_the_strongest_is_told_wherever_one_begins(order: list[str]) -> None:
+    handle, link = ("social_handle", "linkedin:ann"), ("crm_id", B)
+    held = {A: [handle, PHONE, link], B: [handle, PHONE, MAIL], C: [handle, PHONE, MAIL]}
+    told = together(held, order=order)
+    assert {(type_, value) for _, type_, value, _ in told} == {link, MAIL}
+
+
+def test_a_value_that_is_nobodys_is_not_told_as_evidence() -> None:
+    nobodys = ("email", "test@test.com")
+    assert together({A: [nobodys, PHONE], B: [nobodys, PHONE]}) == [(A, *PHONE, B)]
+
+
+def test_what_people_decided_is_told_before_all_evidence() -> None:
+    held = {A: [MAIL], B: [MAIL]}
+    assert together(held, judgements=[(B, A, "link")]) == [(A, "judgement", "somebody", B)]
+    assert together(held, judgements=[(A, B, "link"), (A, B, "cut")]) == [(A, *MAIL, B)]
+
+
+def test_records_that_were_merged_away_lead_to_their_survivor() -> None:
+    held = {A: [("crm_id", B)], B: [("crm_id", C)], C: []}
+    assert together(held, order=[A, C, B], gone={B: C}) == [(A, "crm_id", B, B), (B, "crm_id", C, C)]
 
 
 def test_a_value_that_kept_a_third_record_out_still_tells_why_two_are_together() -> None:
     link, others = ("crm_id", B), [("email", f"{name}@x.example") for name in ("b", "c", "d")]
     held = {A: [MAIL, link], B: others[:1], C: [*others[1:], link]}
-    result = resolve(held, section=identity.IdentitySection(limits={"email": 2}))
+    section = identity.IdentitySection(limits={"email": 2})
+    result = resolve(held, section=section)
     assert persons(result) == {frozenset({A, B}), frozenset({C})}
-    rows = [row(key, value) for key in (A, B) for value in held[key]]
-    hops = identity.path(A, B, pa.Table.from_pylist(rows, schema=tables.IDENTIFIER), result.refused)
-    assert [(hop.left, hop.type, hop.value, hop.right) for hop in hops] == [(A, *link, B)]
+    both = {key: held[key] for key in (A, B)}
+    assert together(both, refused=result.refused, section=section) == [(A, *link, B)]
 
 
 def test_what_keeps_two_persons_apart_is_said() -> None:
