@@ -10,11 +10,11 @@ from pydantic import SecretStr
 
 from connector import lifecycle, mapping
 from connector.config import Config, fingerprint
-from connector.model import Adapter
 from connector.scoring import ScoringModel
 from connector.section import Section
 from connector.state import open_state
 from connector.steps.setup import Connected, Setup
+from connector.writeback import named
 
 
 def build(config: Config) -> Setup:
@@ -45,7 +45,7 @@ def _system(config: Config, name: str) -> Connected:
         capabilities=adapter.suited(options) if adapter.suited else adapter.capabilities,
         connect=partial(adapter.connect, name, options),
         mappings=mapping.load(adapter.kind, config.mapping.get(name, {}), system=name),
-        outputs=_outputs(adapter, config.writeback.fields.get(name, {})),
+        outputs=named(adapter.capabilities, config.writeback.fields.get(name, {})),
         credentials=_credentials(options),
     )
 
@@ -53,18 +53,6 @@ def _system(config: Config, name: str) -> Connected:
 def _credentials(options: Section) -> str:
     values = {name: value.get_secret_value() if isinstance(value, SecretStr) else str(value) for name, value in options}
     return hashlib.blake2b(repr(sorted(values.items())).encode(), digest_size=16, person=b"credentials").hexdigest()
-
-
-def _outputs(adapter: Adapter, overrides: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """The adapter's own names of our outputs, with what the configuration says over them; an empty name leaves one out."""
-    merged = {
-        object_type: {**adapter.capabilities.outputs.get(object_type, {}), **overrides.get(object_type, {})}
-        for object_type in {**adapter.capabilities.outputs, **overrides}
-    }
-    return {
-        object_type: {output: native for output, native in fields.items() if native}
-        for object_type, fields in merged.items()
-    }
 
 
 def _fingerprints(config: Config) -> dict[str, str]:

@@ -113,6 +113,8 @@ class _Reader:
         if single["writeback"] is not None and len(adapters) == len(tables):
             written = {name: each.capabilities for name, each in adapters.items()}
             toml.also(writeback.problems(single["writeback"], written))
+            if not toml.problems:
+                self._check_written(single["writeback"], mapping, adapters)
         if toml.problems:
             return None
         fingerprint = hashlib.blake2b(toml.text.encode(), digest_size=8).hexdigest()
@@ -181,6 +183,23 @@ class _Reader:
             mapping_of(kind, sections, system=system)
         except ConfigError as problem:
             self.toml.also(problem.problems)
+
+    def _check_written(
+        self,
+        section: WritebackSection,
+        mapping: Mapping[str, Mapping[str, MappingSection]],
+        adapters: Mapping[str, Adapter],
+    ) -> None:
+        """Outputs on fields by which records are known: what we write there would tell who somebody is."""
+        for name, adapter in adapters.items():
+            written = writeback.named(adapter.capabilities, section.fields.get(name, {}))
+            for stream in mapping_of(adapter.kind, mapping.get(name, {})).values():
+                read = {rule.from_.casefold() for rules in stream.identifiers.values() for rule in rules}
+                for output, native in written.get(stream.object_type, {}).items():
+                    if native.casefold() in read:
+                        what = f'"{native}" is read to know who somebody is, and must not be written over'
+                        place = f"writeback.fields.{name}.{stream.object_type}.{output}"
+                        self.toml.say(place, what, "name a field that only we write")
 
     def _check_names(
         self,

@@ -63,8 +63,22 @@ class WritebackSection(Section):
     )
 
 
+def named(capabilities: Capabilities, overrides: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Object type -> output -> native field: the adapter's own names, with what the configuration says over them; an empty name
+    leaves an output out."""
+    merged = {
+        object_type: {**capabilities.outputs.get(object_type, {}), **overrides.get(object_type, {})}
+        for object_type in {**capabilities.outputs, **overrides}
+    }
+    return {
+        object_type: {output: native for output, native in fields.items() if native}
+        for object_type, fields in merged.items()
+    }
+
+
 def problems(section: WritebackSection, systems: Mapping[str, Capabilities]) -> Iterator[Problem]:
-    """Names in the section that mean nothing: systems that are not configured, object types and outputs that are not there."""
+    """Names in the section that mean nothing (systems that are not configured, object types and outputs that are not there), and
+    fields that are to take two outputs."""
     for number, name in enumerate(section.systems):
         if name not in systems:
             yield _unknown(f"writeback.systems[{number}]", f"there is no [systems.{name}]", name, systems)
@@ -78,8 +92,26 @@ def problems(section: WritebackSection, systems: Mapping[str, Capabilities]) -> 
                 yield _unknown(place, f"{system} has no {object_type} that is written", object_type, known)
             for output in fields.keys() - OUTPUTS.keys():
                 yield _unknown(f"{place}.{output}", f'there is no output "{output}"', output, OUTPUTS)
+        yield from _shared(f"writeback.fields.{system}", types, named(systems[system], types))
     for name in section.ownership:
         yield from _owned(name, systems)
+
+
+def _shared(
+    place: str, overrides: Mapping[str, Mapping[str, str]], types: Mapping[str, Mapping[str, str]]
+) -> Iterator[Problem]:
+    """Native fields of two outputs: one of them would be lost. Systems tell no names apart by their case alone."""
+    for object_type, fields in types.items():
+        holders: dict[str, str] = {}
+        for output in sorted(
+            fields, key=lambda name: name in overrides.get(object_type, {})
+        ):  # the adapter's own first
+            native = fields[output]
+            first = holders.setdefault(native.casefold(), output)
+            if first != output:
+                what = f'"{native}" takes {first} already, and a field takes one output'
+                mend = f'name another field, or leave {first} out: {first} = ""'
+                yield Problem(f"{place}.{object_type}.{output}", what, mend)
 
 
 def _owned(name: str, systems: Mapping[str, Capabilities]) -> Iterator[Problem]:

@@ -252,6 +252,26 @@ ownership = { stge = "defer", "salesforce.grad" = "fill", "hubspott.stage" = "ow
     config.load(write(tmp_path, STARTER + "\n[writeback]\n" + right + "\n"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "place", "told"),
+    [
+        ('hubspot = { contacts = { reasons = "connector_person_id" } }', "hubspot.contacts.reasons", "person_id"),
+        ('salesforce = { Lead = { score = "Score__c", grade = "score__c" } }', "salesforce.Lead.grade", "score"),
+        ('salesforce = { Lead = { grade = "Mine__c", stage = "Mine__c" } }', "salesforce.Lead.stage", "grade"),
+        ('hubspot = { contacts = { score = "email" } }', "hubspot.contacts.score", "who somebody is"),
+    ],
+)
+def test_a_native_field_that_two_outputs_or_an_identifier_need_is_a_problem(
+    tmp_path: Path, fields: str, place: str, told: str
+) -> None:
+    (found,) = problems(tmp_path, f"{STARTER}\n[writeback]\nfields = {{ {fields} }}\n")
+    assert found.path == f"writeback.fields.{place}"
+    assert told in found.what
+    assert found.line
+    right = 'salesforce = { Lead = { score = "Grade__c", grade = "Score__c", stage = "", reasons = "Stage__c" } }'
+    config.load(write(tmp_path, f"{STARTER}\n[writeback]\nfields = {{ {right} }}\n"))
+
+
 def test_systems_streams_and_countries_that_are_not_there_are_told_with_the_nearest_and_with_all_else(
     tmp_path: Path,
 ) -> None:
