@@ -63,7 +63,7 @@ class Shown:
     def __init__(self, api: Api, object_type: str, asked: Collection[str], hidden: Sequence[str]) -> None:
         self._api, self._object_type, self._asked = api, object_type, frozenset(asked)
         self._known: frozenset[str] | None = None
-        self.hidden = tuple(hidden)
+        self.hidden = tuple(name for name in hidden if name in asked)  # the others are not missed any more
         self.is_back = False  # one that was hidden is shown
 
     def look(self, records: Sequence[Record]) -> None:

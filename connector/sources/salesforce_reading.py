@@ -183,7 +183,10 @@ def begin(org: Org, request: Request, habits: Habits) -> Reading:
         reading.deleted_low = saved.get("deleted_low", saved.get("low"))
     elif reading.object_type not in WITHOUT_DELETION and reading.mode != NEWS and not is_midway:
         reading.deleted_low = saved.get("deleted_low", saved.get("reconciled"))
-    reading.hidden = tuple(saved.get("hidden", ()))
+    asked = wanted(request.stream, request.fields)
+    reading.hidden = tuple(
+        name for name in saved.get("hidden", ()) if name in asked
+    )  # the others are not missed any more
     if saved.get("sweep") or (not is_midway and _may_have_missed(saved, now)):
         keep_held(reading)
     formulate(org, reading)

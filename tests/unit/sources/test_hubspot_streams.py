@@ -119,6 +119,10 @@ def test_a_property_that_the_portal_leaves_out_is_named_until_it_is_shown_and_th
     back = after(quiet.cursor)
     assert (back.hidden, orjson.loads(back.cursor or "")["refreshed_ms"]) == ((), 0)
     assert "hidden" not in orjson.loads(back.cursor or "")
+    portal.records = []
+    request = Request(STREAMS["contacts"], ("email",), quiet.cursor)
+    [unasked] = objects.read(portal, request, HORIZONS)  # type: ignore[arg-type]
+    assert unasked.hidden == (), "nobody asks for it any more"
 
 
 def test_absorbed_records_become_tombstones_that_name_their_survivor() -> None:

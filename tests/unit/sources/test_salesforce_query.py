@@ -162,6 +162,24 @@ def test_a_hidden_field_costs_the_next_reads_no_call_and_once_it_is_shown_everyt
 
 
 @responses.activate
+def test_a_hidden_field_that_nobody_asks_for_any_more_is_not_missed() -> None:
+    standard = ("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "MasterRecordId", "ConvertedContactId")
+
+    def answer(part: Part) -> Reply:
+        path = path_of(part)
+        if path.startswith("sobjects/"):
+            return described(*standard)
+        return refused("INVALID_FIELD") if "Gone__c" in path or "Other__c" in path else records(row("1"))
+
+    org = Org(answer)
+    first = page(org, Request(LEADS, ("Gone__c", "Other__c")))
+    assert first.hidden == ("Gone__c", "Other__c")
+    fewer = page(org, Request(LEADS, ("Other__c",), first.cursor))
+    assert fewer.hidden == ("Other__c",)
+    assert page(org, Request(LEADS, (), fewer.cursor)).hidden == ()
+
+
+@responses.activate
 def test_an_object_that_is_not_visible_fails_its_own_stream_only() -> None:
     def answer(part: Part) -> Reply:
         path = path_of(part)
