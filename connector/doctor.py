@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from connector import mapping
 from connector.budget import CONSENT, READ
 from connector.errors import ConnectorError, QuotaExhausted
-from connector.model import Change, Check, FieldSpec, Finding, InstallStep, ObjectSchema, Request, System
+from connector.model import (
+    Change,
+    Check,
+    FieldSchema,
+    FieldSpec,
+    Finding,
+    InstallStep,
+    ObjectSchema,
+    Request,
+    Stream,
+    System,
+)
 from connector.plan import OUTPUTS
 from connector.state import holdings
 from connector.steps.reads import fields_of
@@ -25,6 +36,14 @@ _LABELS = {
     "reasons": "Score Reasons",
     "person_id": "Person Id",
 }
+#: What we write -> the types of fields that take it. A long text holds notes of people, not what is sorted and filtered by.
+TAKEN_BY: Mapping[str, tuple[str, ...]] = {
+    "number": ("number", "integer", "text"),
+    "picklist": ("picklist", "text"),
+    "datetime": ("datetime", "date", "text"),
+    "text": ("text", "long_text"),
+}
+_LETTERS = 20  # of an instant; of a number fewer
 
 
 @dataclass(frozen=True)
@@ -45,11 +64,11 @@ class Checked:
 
 def check(setup: Setup, connected: Connected, system: System) -> Checked:
     """Sign in, and hold what we read and write against what the system shows us. Changes nothing."""
-    requests = [Request(stream, fields_of(connected, stream)) for stream in connected.streams()]
+    requests = [_judged_by_it(stream, connected) for stream in connected.streams()]
     if system.governor is not None:
         system.governor.admit(CONSENT, 0)  # a check is asked for by a person
     try:
-        told = system.source.check([_without_outputs(request, connected) for request in requests])
+        told = system.source.check(requests)
         objects = dict.fromkeys([request.stream.object_type for request in requests] + list(connected.outputs))
         schemas = system.source.describe(list(objects))
     except ConnectorError as problem:
@@ -95,10 +114,11 @@ def _quota_findings(name: str, system: System) -> list[Finding]:
     return [Finding("warning", what, f"it goes on by itself; [systems.{name}.quota] says how many are ours")]
 
 
-def _without_outputs(request: Request, connected: Connected) -> Request:
-    """Our own output fields are reported by their own rule, with `install` as the mend."""
-    own = {*connected.outputs.get(request.stream.object_type, {}).values(), connected.capabilities.task_key[1]}
-    return replace(request, fields=tuple(name for name in request.fields if name not in own))
+def _judged_by_it(stream: Stream, connected: Connected) -> Request:
+    """What the system itself is asked about: our outputs and the fields that the admin named have rules, and mends, of their own."""
+    own = connected.ours(stream.object_type)
+    named = {name for name in connected.mappings[stream.name].overridden if "." not in name}
+    return Request(stream, tuple(name for name in fields_of(connected, stream) if name not in own | named))
 
 
 def _mapping_findings(connected: Connected, schemas: Mapping[str, ObjectSchema]) -> list[Finding]:
@@ -107,7 +127,9 @@ def _mapping_findings(connected: Connected, schemas: Mapping[str, ObjectSchema])
         schema = schemas.get(stream.object_type)
         if schema is None:
             continue
-        for problem in mapping.validate(connected.name, connected.mappings[stream.name], schema):
+        mapped = connected.mappings[stream.name]
+        named = mapped.overridden - connected.ours(stream.object_type)
+        for problem in mapping.validate(connected.name, mapped, schema, of=named):
             findings.append(Finding("error", f"{problem.path}: {problem.what}", problem.mend))
     return findings
 
@@ -117,6 +139,7 @@ def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, O
         return []
     missing: dict[str, list[str]] = {}
     locked: dict[str, list[str]] = {}
+    unfit: list[Finding] = []
     for spec in specs(setup, connected):
         schema = schemas.get(spec.object_type)
         found = schema.fields.get(spec.name) if schema else None
@@ -124,12 +147,38 @@ def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, O
             missing.setdefault(spec.object_type, []).append(spec.name)
         elif found is not None and not found.is_writable:
             locked.setdefault(spec.object_type, []).append(spec.name)
+        elif found is not None and (why := misfit(spec, found)):
+            unfit.append(Finding("error", f"{spec.object_type}.{spec.name} {why}", _refit(connected, spec)))
     mend = f"run `connector install {connected.name}`"
     absent = [Finding("error", f"{name}: no {_listed(fields)} to write to", mend) for name, fields in missing.items()]
     mend = "give our user edit access"
-    return absent + [
+    locks = [
         Finding("error", f"{name}: {_listed(fields)} not writable for us", mend) for name, fields in locked.items()
     ]
+    return absent + locks + unfit
+
+
+def misfit(spec: FieldSpec, found: FieldSchema) -> str:
+    """Why a field that is there does not hold what we write ("" when it does). One that rounds or cuts our values is the customer's
+    own choice."""
+    if found.type not in TAKEN_BY[spec.type] and found.type != "other":  # what is not told is not judged
+        return f"is of type {found.type.replace('_', ' ')}, and cannot hold the {spec.label.lower()} ({spec.type})"
+    if found.type == "picklist" and found.is_restricted:
+        lacking = [option for option in spec.options if option not in found.options]
+        return f"lacks the values {_listed(lacking)}" if lacking else ""
+    needed = max(map(len, spec.options)) if spec.options else spec.length if spec.type == "text" else _LETTERS
+    if found.type in ("text", "long_text") and found.length and found.length < needed:
+        return f"holds {found.length} characters, should hold {needed}"
+    return ""
+
+
+def _refit(connected: Connected, spec: FieldSpec) -> str:
+    outputs = connected.outputs.get(spec.object_type, {})
+    output = next((output for output, native in outputs.items() if native == spec.name), "")
+    if not output:
+        return "give it the type that we need, or rename it, so that `connector install` makes ours"
+    option = f"writeback.fields.{connected.name}.{spec.object_type}.{output}"
+    return f'change the field, or name another one in {option} ("" leaves it out)'
 
 
 def unready(setup: Setup, systems: Mapping[str, System], changes: Sequence[Change]) -> Sequence[tuple[str, Finding]]:

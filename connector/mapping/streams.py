@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -157,8 +157,12 @@ def _merged_activity(preset: ActivitySection | None, override: ActivitySection |
 
 
 def _unknown(path: str, what: str, name: str, valid: Iterable[str]) -> Problem:
+    return Problem(path, what, _nearest(name, valid))
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
     near = get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return Problem(path, what, f'did you mean "{near[0]}"?' if near else "")
+    return f'did you mean "{near[0]}"?' if near else ""
 
 
 def _misplaced(place: str, preset: StreamMapping, section: MappingSection) -> list[Problem]:
@@ -186,16 +190,29 @@ def missing(mapping: StreamMapping, schema: ObjectSchema) -> tuple[str, ...]:
     return tuple(name for name in mapping.native_fields if "." not in name and name not in schema.fields)
 
 
-def validate(system: str, mapping: StreamMapping, schema: ObjectSchema) -> list[Problem]:
-    """The admin's native fields that do not exist, each with the nearest valid name. See `notes` for the preset's."""
+def validate(
+    system: str, mapping: StreamMapping, schema: ObjectSchema, *, of: Collection[str] | None = None
+) -> list[Problem]:
+    """The admin's native fields (only some `of` them) that the system does not show, each with the nearest valid name. See `notes`
+    for the preset's.
+
+    A system shows no more of a field that is hidden from us than of one that it does not have: both are said.
+    """
     return [
-        _unknown(
+        Problem(
             f"mapping.{system}.{mapping.stream}.{mapping.places(name)[0]}",
-            f"{mapping.object_type}.{name} does not exist or is not visible to us", name, schema.fields,
+            f"{mapping.object_type}.{name} does not exist or is not visible to us",
+            _meant(name, schema),
         )
         for name in missing(mapping, schema)
-        if name in mapping.overridden
-    ]  # fmt: skip
+        if name in (mapping.overridden if of is None else of)
+    ]
+
+
+def _meant(name: str, schema: ObjectSchema) -> str:
+    near = _nearest(name, schema.fields)
+    right = "if the name is right, create the field or give us read access to it"
+    return f"{near} {right.capitalize()}" if near else f"correct it, or {right}"
 
 
 def notes(system: str, mapping: StreamMapping, schema: ObjectSchema) -> list[Problem]:

@@ -110,7 +110,7 @@ def _instant(text: str) -> str:
 
 _CASTS: Mapping[str, Callable[[str], Value]] = {
     "number": _number,
-    "integer": int,
+    "integer": lambda text: round(_number(text)),
     "bool": _bool,
     "date": lambda text: date.fromisoformat(text[:10]).isoformat(),
     "datetime": _instant,

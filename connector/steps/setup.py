@@ -35,6 +35,12 @@ class Connected:
         """The streams that are mapped, in the adapter's order."""
         return tuple(stream for stream in self.adapter.streams if stream.name in self.mappings)
 
+    def ours(self, object_type: str) -> frozenset[str]:
+        """The native fields of an object type that only we write: `install` makes them."""
+        of_tasks, task_key = self.capabilities.task_key
+        key = {task_key} if object_type == of_tasks else set()
+        return frozenset({*self.outputs.get(object_type, {}).values(), *key})
+
 
 @dataclass(frozen=True)
 class Setup:

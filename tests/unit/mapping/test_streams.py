@@ -118,7 +118,11 @@ def test_an_overridden_native_field_that_does_not_exist_is_an_error_with_the_nea
     shown = schema("Contact", *mapping.load("salesforce", {})["contacts"].native_fields, "Work_Email__c")
     [problem] = mapping.validate("crm", contacts, shown)
     assert problem.path == "mapping.crm.contacts.fields.email"
-    assert problem.mend == 'did you mean "Work_Email__c"?'
+    right = "if the name is right, create the field or give us read access to it"
+    assert problem.mend == f'did you mean "Work_Email__c"? {right.capitalize()}'
+    assert (
+        mapping.validate("crm", contacts, schema("Contact"), of=("Work_Emial__c",))[0].mend == f"correct it, or {right}"
+    )
     assert mapping.notes("crm", contacts, shown) == []
 
 

@@ -128,6 +128,8 @@ def test_values_are_sent_in_the_type_of_their_field() -> None:
         ("nan", "number", "nan"),
         ("x", "number", "x"),
         ("7", "integer", 7),
+        ("66.6", "integer", 67),
+        ("inf", "integer", "inf"),
         ("true", "bool", True),
         ("0", "bool", False),
         ("maybe", "bool", "maybe"),
