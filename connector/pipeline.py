@@ -14,7 +14,7 @@ from connector.log import get
 from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
-from connector.state import freezes, lease, outbox, quotas, replans
+from connector.state import freezes, lease, outbox, quarantine, quotas, replans
 from connector.steps import pair, pauses, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
@@ -191,6 +191,8 @@ def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learn
     summary.mends = [hint for hint, _ in Counter(row.hint for row in refused if row.hint).most_common()]
     for (status, system, _), count in setup.state.outbox_counts().items():
         summary.doubtful[system] += count if status in outbox.IN_DOUBT else 0
+    unseen_fields = quarantine.causes(setup.state, kind="field")
+    summary.hidden = {f"{each.system}: {each.reason}": each.hint for each in unseen_fields}
     summary.paused, unwelcome = pauses.left_out(setup, clock.now())
     if is_learning:
         pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(unwelcome), clock.now())

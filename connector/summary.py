@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Summary:
         default_factory=Counter
     )  # system -> changes of which nobody knows yet whether they are there
     mends: Sequence[str] = ()  # what to do about them, what helps most first
+    hidden: Mapping[str, str] = field(default_factory=dict)  # what the systems do not show us -> what to do about it
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
 
@@ -71,7 +72,7 @@ class Summary:
             "planned": self.planned, "held": self.held.total(), "suppressed": self.totals.suppressed if self.totals else 0,
             "left": dict(self.totals.left) if self.totals else {},
             "enqueued": self.enqueued, "aside": self.aside, "doubtful": self.doubtful.total(),
-            "values_aside": self.pulled.values_aside, "frozen": len(self.frozen),
+            "values_aside": self.pulled.values_aside, "hidden": list(self.hidden), "frozen": len(self.frozen),
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.cli.screen import escape, tell, when
-from connector.cli.show_run import show_doubtful, show_left_out
+from connector.cli.show_run import show_doubtful, show_hidden, show_left_out
 from connector.cost import Cost
 from connector.model import Change, Finding
 from connector.pipeline import Looked
@@ -64,6 +64,7 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
     show_left_out(summary)
     show_doubtful(summary)
+    show_hidden(summary)
     for system, finding in unready:
         tell(f"[red]✗[/red] {system} {escape(finding.what)}\n  {escape(finding.mend)}")
     _end(summary, looked, is_ready=not unready)

@@ -112,6 +112,12 @@ def show_left_out(summary: Summary) -> dict[str, ConnectorError]:
     return left_out
 
 
+def show_hidden(summary: Summary) -> None:
+    """The fields that the systems do not show us, and what to do about each."""
+    for what, mend in summary.hidden.items():
+        tell(f"[yellow]![/yellow] {escape(what)}\n  {escape(mend)}")
+
+
 def _troubles(summary: Summary, *, has_refused: bool) -> None:
     left_out = show_left_out(summary)
     for each in summary.delivered:
@@ -144,10 +150,11 @@ def _asides(summary: Summary) -> None:
     if summary.aside:
         what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
         _set_aside(what, "refused by the system", summary.mends[:_FEW])
+    show_hidden(summary)
 
 
 def _is_left(summary: Summary) -> bool:
-    return bool(summary.pulled.total.quarantined or summary.aside or summary.doubtful.total())
+    return bool(summary.pulled.total.quarantined or summary.aside or summary.hidden or summary.doubtful.total())
 
 
 def _fights(summary: Summary) -> None:

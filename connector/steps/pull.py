@@ -21,7 +21,7 @@ from connector.model import Page, Request, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
-from connector.steps import asides, hidden, holdings, mended, purge, reads
+from connector.steps import asides, hidden, holdings, mended, named, purge, reads
 from connector.steps import suppress as suppressing
 from connector.steps.boundary import boundary
 from connector.steps.reads import Opened
@@ -96,8 +96,10 @@ def pull(
 ) -> Pulled:
     """Read every due stream of every system to its present end and merge it. A system that fails is left out and named.
 
-    With `is_full` everything is read again from the beginning; so is a stream whose mapping changed.
+    With `is_full` everything is read again from the beginning; so is a stream whose mapping changed. Raises ConfigError when the
+    mapping names a field that there is not.
     """
+    named.check(setup, systems)
     if attempts.unapplied(setup.state, limit=1):  # a run was cut off: what it wrote is ours when it is read
         with setup.mart() as mart:
             settlement.settle(setup.state, mart, run=moment.run)

@@ -115,6 +115,18 @@ def test_a_broken_configuration_leaves_stores_as_they_are(synced: World) -> None
     assert [(store.stat().st_mtime_ns, store.read_bytes()) for store in synced.house.stores] == before
 
 
+def test_a_misspelt_field_of_a_system_ends_a_run_before_a_record_is_read(seeded: World) -> None:
+    house, mark = seeded.house, seeded.crms.mark()
+    named = '\n[mapping.hubspot.contacts.fields]\ntitle = "jobtitel"\n'
+    house.config.write_text(house.config.read_text() + named)
+    done = house.run("sync")
+    assert done.code == 2, str(done)
+    assert "mapping.hubspot.contacts.fields.title" in done.err
+    assert 'did you mean "jobtitle"?' in done.err
+    assert [call for call in seeded.crms.calls_of("hubspot", mark) if "/properties/" not in call["path"]] == []
+    assert house.state("SELECT count(*) FROM poll") == [(0,)]
+
+
 def test_only_the_owner_can_read_files_that_hold_customer_data(synced: World) -> None:
     house = synced.house
     assert house.run("plan", "--save", "mine.json").code == 0

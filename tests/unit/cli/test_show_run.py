@@ -77,3 +77,13 @@ def test_of_systems_that_were_not_read_nothing_is_said_to_be_unchanged(capsys: p
     assert "nothing changed" not in capsys.readouterr().out
     show_summary(Summary(1, pulled=Pulled(calls={"crm": 0, "other": 1}, failures=gone), totals=Totals()))
     assert "nothing changed" in capsys.readouterr().out
+
+
+def test_a_field_that_a_system_does_not_show_is_told_by_every_run_until_it_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hidden = {"crm: Contact does not show us Title": "run `connector check crm`"}
+    show_summary(Summary(1, totals=Totals(), hidden=hidden))
+    said = capsys.readouterr().out
+    assert "! crm: Contact does not show us Title\n  run `connector check crm`" in said
+    assert "as it should be" not in said
