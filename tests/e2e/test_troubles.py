@@ -69,8 +69,9 @@ def test_records_that_could_not_be_read_are_not_written_over_as_somebody_may_hav
 def test_a_refused_token_is_named_and_the_other_crm_is_served(installed: World, refused: str, other: str) -> None:
     house, crms = installed.house, installed.crms
     secret = {"hubspot": "hubspot_token", "salesforce": "salesforce_client_secret"}[refused]
-    # What comes with a whole CRM may change more of the other's values than a brake lets pass.
-    house.config.write_text(house.config.read_text() + "\n[writeback.brakes]\nmax_overwritten_share = 1.0\n")
+    # What comes with a whole CRM may change more of the other's values than a brake lets pass, and some by very little.
+    section = "\n[writeback]\nmin_points = 0\nbrakes = { max_overwritten_share = 1.0 }\n"
+    house.config.write_text(house.config.read_text() + section)
     good = (house.directory / secret).read_text()
     (house.directory / secret).write_text("not-this-one")
     done = house.run("sync")
