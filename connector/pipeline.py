@@ -15,7 +15,7 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
 from connector.state import freezes, lease, outbox, quarantine, quotas, replans
-from connector.steps import pair, pauses, standing, unseen
+from connector.steps import pair, pauses, stale, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
@@ -113,6 +113,15 @@ def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: 
     with setup.mart() as mart:
         compute(setup, mart, then, progress, summary)
         remember(setup, mart, then)
+
+
+def weigh_held(setup: Setup, moment: Moment, progress: Progress, summary: Summary) -> None:
+    """Before what is held is let go: with what was just read, some of it may not be wanted any more."""
+    with setup.mart() as mart:
+        compute(setup, mart, moment, progress, summary)
+        remember(setup, mart, moment)
+        stale.withdraw(setup, mart)
+        stale.let_go(setup, mart)
 
 
 def is_anything_to_do(setup: Setup, mart: Mart) -> bool:

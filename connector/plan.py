@@ -373,7 +373,7 @@ def _held_tasks(
     seen = Counter(given)
     for key, system, owner in tasks:
         seen[system, owner] += 1
-        if seen[system, owner] > brakes.max_tasks_per_owner:
+        if owner and seen[system, owner] > brakes.max_tasks_per_owner:
             held[key] = f"more than {brakes.max_tasks_per_owner} tasks for one owner in a day"
     return held
 

@@ -185,6 +185,7 @@ def apply(
         progress = replace(hooks, is_stopping=stop.is_asked)
         summary.pulled = pull_step(setup, systems, moment, progress)
         if saved is None:
+            pipeline.weigh_held(setup, moment, progress, summary)
             lifted = writeback.lift(setup.state)
             tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
         elif not stop.is_asked():

@@ -222,7 +222,15 @@ def unwritten(state: State, run: int) -> list[Outbox]:
         return list(session.exec(query.where(~col(Outbox.key).startswith(UNDO)).order_by(col(Outbox.id))).all())
 
 
-def withdraw_tasks(state: State, ids: Sequence[int]) -> None:
+def unmade(state: State) -> dict[int, str]:
+    """The keys of the tasks that wait, are held or are set aside, and are not in doubt, by their numbers."""
+    with state.session() as session:
+        query = select(Outbox.id, Outbox.key).where(Outbox.lane == TASK_LANE)
+        found = session.exec(query.where(col(Outbox.status).in_((*OPEN, "quarantined")))).all()
+        return {number: key for number, key in found if number is not None}
+
+
+def withdraw_tasks(state: State, ids: Sequence[int], why: str = "") -> None:
     """These tasks are never made; one that is in doubt is not sent again. (One that is superseded may be planned anew.)"""
     with state.session() as session:
         for part in parts(ids):
@@ -230,7 +238,7 @@ def withdraw_tasks(state: State, ids: Sequence[int]) -> None:
                 if row.status in IN_DOUBT:
                     row.held_because = OVER
                     continue
-                row.status = "withdrawn"
+                row.status, row.held_because = "withdrawn", why
                 aside = update(Quarantine).where(col(Quarantine.key) == f"change|{row.key}")
                 session.execute(aside.values(is_open=False))
 

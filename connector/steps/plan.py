@@ -16,7 +16,7 @@ from connector.mart import Mart
 from connector.model import Change, Kind
 from connector.plan import Plan, Totals
 from connector.state import outbox
-from connector.steps import standing, unseen
+from connector.steps import stale, standing, unseen
 from connector.steps.setup import Moment, Setup
 
 PORTION = 10_000  # changes that are in memory at once
@@ -90,6 +90,8 @@ def plans(
     through = writeback.planned_through(setup.state)
     mart.tell(now=moment.now, run=moment.run, since=through, planned_at=standing.planned_at(setup, moment))
     is_changed = standing.is_changed(setup)
+    if not is_dry:
+        stale.withdraw(setup, mart)
     if is_changed and not is_dry:
         outbox.weigh_anew(setup.state)
     if not is_dry:
@@ -100,9 +102,8 @@ def plans(
     out_of_sight = unseen.left(setup)
     drafts = mart.table("desired_task")
     wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
-    tasks = planning.task_changes(
-        standing.unmade(setup, mart, mart.arrow(drafts.filter(wanted).order_by("key")), moment, is_dry=is_dry)
-    )
+    drafted = stale.without(setup, mart, mart.arrow(drafts.filter(wanted).order_by("key")))
+    tasks = planning.task_changes(standing.unmade(setup, mart, drafted, moment, is_dry=is_dry))
     brakes = setup.writeback.brakes
     given = outbox.tasks_given(setup.state, moment.now - planning.DAY, moment.now)
     made = planning.make(_writable(setup, tasks), brakes, totals, given)

@@ -91,6 +91,39 @@ def test_a_service_that_brakes_goes_on_with_its_other_lanes_and_says_so_until_so
     assert house.run("status", "--json").json()["alerts"] == []
 
 
+def test_a_held_task_is_made_once_and_only_while_what_asked_for_it_holds(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    task = '[tasks.mail]\nwhen = "score >= 60 and person.is_email_opted_out is not true"\nsubject = "Mail them"\n'
+    house.config.write_text(house.config.read_text() + "\n[writeback.brakes]\nmax_tasks = 0\n\n" + task)
+    house.sync()
+    contact = _prospects(synced, "salesforce", "Contact")
+    _asks_for_a_demo(synced)
+    crms.tell("act", action="book_meeting", email=crms.email_of("prospect"))
+    assert house.run("sync").code == 3
+    assert len(_mails(synced)) == 1
+    _edits(synced, contact, HasOptedOutOfEmail=True)
+    assert house.run("apply", "--held").code == 0
+    assert [each["subject"][:5] for each in crms.tasks()] == ["Call "], "nobody writes to somebody who has opted out"
+    assert _mails(synced) == [("withdrawn", "its condition holds no longer")]
+    for opted_out in (False, True, False):
+        _edits(synced, contact, HasOptedOutOfEmail=opted_out)
+        assert house.run("sync").code in (0, 3)
+    assert [status for status, _ in _mails(synced)] == ["withdrawn", "withdrawn", "held"]
+    assert house.run("apply", "--held").code == 0
+    assert sorted(each["subject"][:5] for each in crms.tasks()) == ["Call ", "Mail "]
+    _edits(synced, contact, HasOptedOutOfEmail=True)
+    house.sync()
+    _edits(synced, contact, HasOptedOutOfEmail=False)
+    assert house.run("sync").code == 3
+    house.config.write_text(house.config.read_text().replace(task, ""))
+    house.sync()
+    assert _mails(synced)[-1] == ("withdrawn", "the configuration has no such task any more")
+
+
+def _mails(world: World) -> list[tuple[str, str]]:
+    return world.house.state("SELECT status, held_because FROM outbox WHERE key LIKE 'mail-%' ORDER BY id")
+
+
 def test_what_todays_calls_have_no_room_for_waits_is_shown_and_goes_by_itself(synced: World) -> None:
     house, crms = synced.house, synced.crms
     used = len(crms.calls_of("hubspot"))

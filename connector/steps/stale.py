@@ -1,0 +1,93 @@
+"""What waits although it is over. A task that is not made yet (drafted, held, waiting or set aside) and that nothing asks for any
+more: nobody wants to call a lead that has cooled down since, or write to somebody who has opted out. A held value of a record that is to
+hold another by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute
+
+from connector import tables
+from connector.expressions import built_once
+from connector.mart import Mart
+from connector.state import outbox
+from connector.steps.setup import Setup
+
+pc: Any = pyarrow.compute
+NO_TASK = "the configuration has no such task any more"
+OVER = "its condition holds no longer"
+ANEW = "it fired anew for this person"
+
+
+def withdraw(setup: Setup, mart: Mart) -> None:
+    """See that none of those that are in the outbox is ever made; each keeps why."""
+    waiting = outbox.unmade(setup.state)
+    over = _over(setup, mart, waiting.values())
+    for reason in sorted(set(over.values())):
+        numbers = [number for number, key in waiting.items() if over.get(key) == reason]
+        outbox.withdraw_tasks(setup.state, numbers, reason)
+
+
+def let_go(setup: Setup, mart: Mart) -> None:
+    """Let go of held changes of fields whose record is to hold something else since: the next plan wants that."""
+    rows = [
+        (row.id, f"{row.system}|{row.object_type}|{row.native_id}", row.run)
+        for row in outbox.braked(setup.state)
+        if not row.task
+    ]
+    if not rows:
+        return
+    asked = mart.keep(
+        "asked_held", pa.table(dict(zip(("number", "record", "run"), zip(*rows, strict=True), strict=True)))
+    )
+    desired = mart.table("desired").select(of="record", revision="revision")
+    newer = asked.inner_join(desired, (asked.record == desired.of) & (desired.revision > asked.run))
+    numbers = mart.arrow(newer.select("number").distinct())["number"].to_pylist()
+    outbox.let_go(setup.state, [number for number in numbers if number is not None])
+
+
+def without(setup: Setup, mart: Mart, drafts: pa.Table) -> pa.Table:
+    """DESIRED_TASK rows without those that are over before they were planned."""
+    over = pa.array(_over(setup, mart, map(str, drafts["key"].to_pylist())), tables.TEXT)
+    return drafts.filter(pc.invert(pc.is_in(drafts["key"], value_set=over)))
+
+
+def _over(setup: Setup, mart: Mart, keys: Iterable[str]) -> Mapping[str, str]:
+    """The tasks with these keys that are over, each with why."""
+    asked = pa.table({"key": pa.array(sorted(set(keys)), tables.TEXT)})
+    if not asked.num_rows:
+        return {}
+    drafts = [mart.table(name) for name in ("desired_task", "issued", "membership", "trigger")]
+    rows = mart.arrow(_told(mart.keep("asked_drafts", asked), *drafts)).to_pylist()
+    reasons = {row["key"]: _why(setup, row) for row in rows}
+    return {key: reason for key, reason in reasons.items() if reason}
+
+
+def _why(setup: Setup, row: Mapping[str, Any]) -> str:
+    if row["trigger"] not in setup.tasks:
+        return NO_TASK
+    if row["is_armed"]:
+        return OVER
+    return ANEW if row["is_older"] else ""
+
+
+@built_once
+def _told(asked: ir.Table, draft: ir.Table, issued: ir.Table, members: ir.Table, trigger: ir.Table) -> ir.Table:
+    """Of each task its trigger, whether that may fire again for its person, who may be another's by now, and whether there is a
+    newer one of it for them."""
+    whose = issued.select(whose="key", anchor="anchor")
+    rows = draft.select("key", "trigger", "subject", "revision").left_join(whose, ibis._.subject == whose.whose)
+    placed = members.select(member="key", owner="owner_id")
+    rows = rows.left_join(placed, rows.anchor == placed.member)
+    rows = rows.mutate(person=ibis.coalesce(rows.owner, rows.subject))
+    newest = ibis.window(group_by=["person", "trigger"], order_by=[rows.revision.desc(), rows.key.desc()])
+    ranked = rows.mutate(is_older=ibis.row_number().over(newest) > 0)
+    mine = ranked.semi_join(asked, "key")
+    armed = trigger.select(of="subject", named="trigger", is_armed="is_armed")
+    told = mine.left_join(armed, (mine.person == armed.of) & (mine.trigger == armed.named))
+    return told.select("key", "trigger", "is_older", is_armed=told.is_armed.fill_null(False))
