@@ -191,17 +191,24 @@ def _layers(accepted: Sequence[Applied]) -> list[dict[str, Applied]]:
 
 
 def _as_seen(mart: Mart, settled: ir.Table) -> ir.Table:
-    """The settled values, each with the version of its record that we have seen."""
+    """The settled values, each with the version of its record that we have seen.
+
+    One that told this very value already was written by us: read again with another one, it was changed by somebody in the same
+    second, so that it has to count as newer.
+    """
     return _with_versions(settled, mart.table("observed"), mart.table(tables.record_table(Kind.PERSON)))
 
 
 @built_once
 def _with_versions(settled: ir.Table, observed: ir.Table, record: ir.Table) -> ir.Table:
-    seen = settled.left_join(observed.select("key", held_at="observed_at", is_held=True), "key").drop("key_right")
+    held = observed.select("key", held_at="observed_at", held_value="value", is_held=True)
+    seen = settled.left_join(held, "key").drop("key_right")
     seen = seen.mutate(is_held=seen.is_held.fill_null(False)).left_join(
         record.select("key", modified_at="modified_at"), seen.record == record.key, rname="record_{name}"
     )
     at = ibis.coalesce(ibis.greatest(seen.held_at, seen.modified_at), seen.settled_at)
+    is_read_back = (seen.held_at == at) & (seen.held_value == seen.value)
+    at = ibis.ifelse(is_read_back.fill_null(False), at - ibis.interval(microseconds=1), at)
     return seen.mutate(observed_at=at).select(*tables.OBSERVED.names, "is_held")
 
 

@@ -8,17 +8,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from connector import writeback
+from connector import settlement, tables, writeback
 from connector.errors import MartError
-from connector.mart import MartSection, open_mart
+from connector.expressions import RUN
+from connector.mart import MartSection, known, open_mart
 from connector.model import System
 from connector.state import StateSection, attempts, open_state, outbox
 from connector.steps import deliver
 from connector.steps.pull import Pulled
 from connector.steps.setup import Progress
 from connector.writeback import WritebackSection
+from tests.unit import test_writeback as protocol
 from tests.unit.test_writeback import LIMITS, NOW, Crm, Described, update
 
 ENOUGH = deliver._SETTLED_AT_ONCE
@@ -69,3 +72,21 @@ def test_a_system_whose_adapter_breaks_is_contained_and_what_the_others_took_is_
     assert (second.error, second.accepted) == (None, 1)
     assert attempts.unapplied(state, limit=9) == []
     assert [row.key for row in attempts.in_doubt(state, "broken")] == ["broken"]
+
+
+@pytest.mark.parametrize(("held", "is_newer"), [("66", True), ("12", False)])
+def test_a_version_that_held_our_value_when_it_was_read_counts_again_with_another(
+    tmp_path: Path, held: str, is_newer: bool
+) -> None:
+    state = open_state(StateSection(), tmp_path)
+    protocol.enqueue(state, update(1, 66))
+    protocol.deliver(state, Crm())
+    record = {"system": "crm", "object_type": "Contact", "native_id": "1", "record": "crm|Contact|1"}
+    row = {**record, "key": "crm|Contact|1|Score", "field": "Score", "value": held, "observed_at": NOW, "revision": 1}
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.merge("observed", pa.Table.from_pylist([row], schema=tables.OBSERVED))
+        settlement.settle(state, mart, run=2)
+        mart.tell(now=NOW, run=3)
+        incoming = mart.keep("incoming", pa.Table.from_pylist([row | {"value": "40"}], schema=tables.OBSERVED))
+        written = mart.arrow(known.observed(incoming, mart.table("observed"), None, RUN)).to_pylist()
+    assert [each["value"] for each in written] == (["40"] if is_newer else [])
