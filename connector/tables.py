@@ -25,8 +25,9 @@ MONEY = pa.decimal128(18, 2)
 POINT = 1_000_000_000
 #: Points from which on they show: what has faded to less is a line of its score, and no reason for it.
 WEIGHTLESS = POINT // 20
-#: Why an activity does not count that another system, or another record of the person, tells too.
-COPY = "copy"
+#: Why an activity does not count: it is a task that we made; a machine opened or clicked; another system, or another record of the
+#: person, tells it too.
+OWN, SCANNER, COPY = "own", "scanner", "copy"
 VISITOR = "visitor"
 
 

@@ -146,7 +146,7 @@ def _filtered_because(
 ) -> Column:
     none = pa.scalar(None, TEXT)
     by_machine = _is_scanner(group, scanner, kinds, happened_at) if scanner else pa.repeat(False, group.size)
-    return pc.if_else(pc.is_valid(task_key), "own", pc.if_else(by_machine, "scanner", none))
+    return pc.if_else(pc.is_valid(task_key), tables.OWN, pc.if_else(by_machine, tables.SCANNER, none))
 
 
 def _is_scanner(group: Group, rule: ScannerRule, kinds: Column, happened_at: Column) -> Column:

@@ -22,6 +22,9 @@ from connector.mart import fresh, known, merges
 from connector.mart.engine import Mart
 from connector.model import Kind
 
+#: Why an activity is filtered as it is read; copies are found later, when it is known whose they are.
+_LEFT_OUT = pa.array([tables.OWN, tables.SCANNER], tables.TEXT)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -68,20 +71,20 @@ def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
     """Merge a group by key, queue what changed as dirty, move the checkpoint; all of it or nothing. Returns the counts."""
     with mart.transaction():
         mart.tell(now=now, run=run)
-        emitted = applied = 0
+        emitted = applied = filtered = 0
         if group.mapped:
             merge = _Merge(mart, group, run)
             emitted, applied = merge.records()
-            traces, changed = merge.activities()
+            traces, counting, left_out = merge.activities()
             if group.kind is Kind.ACTIVITY:
-                emitted, applied = traces, changed
+                emitted, applied, filtered = traces - left_out, counting, left_out
             merge.roles()
             merge.visitors()
             merge.identifiers()
             merge.observed()
         if group.cursor is not None:
             mart.merge("checkpoint", checkpoints({(group.system, group.stream): group.cursor}, run=run, now=now))
-    filtered = sum(each.filtered for each in group.mapped)
+    filtered += sum(each.filtered for each in group.mapped)
     quarantined = group.malformed + sum(each.refused for each in group.mapped)
     return Counts(group.pulled, applied, emitted - applied, filtered, quarantined)
 
@@ -257,24 +260,28 @@ class _Merge:
 
     # ------------------------------------------------------------------------------------------------------ activities
 
-    def activities(self) -> tuple[int, int]:
-        """Merge the stream's activities; returns how many native records there are, and how many gave something new."""
+    def activities(self) -> tuple[int, int, int]:
+        """Merge the stream's activities; returns how many native records there are, how many of them gave something new that counts,
+        and how many something new that does not: scanners' and our own."""
         rows = fresh.one_for_each_key(merges.redirected(self.mart, self._all("activities")))
         none = fresh.pc.unique(pa.chunked_array([mapped.no_activities for mapped in self.group.mapped], tables.TEXT))
         if not rows.num_rows and not len(none):
-            return 0, 0
+            return 0, 0, 0
         table = self.mart.table("activity")
         mine = only(table, system=self.group.system, stream=self.group.stream)
         there = self._there("native_id", pa.chunked_array([*rows["native_id"].chunks, none], tables.TEXT), mine)
         if not self.group.unsent and fresh.pc.any(fresh.pc.is_in(none, value_set=there)).as_py():
             self._withdraw_activities(none, mine)
         new, others = fresh.parted(rows, "native_id", there)
-        applied = self._append_activities(new) if new.num_rows else 0
+        applied = filtered = 0
+        if new.num_rows:
+            applied, filtered = self._append_activities(new)
         if self.group.unsent:  # known ones say more than what came
             others = others.filter(fresh.pc.is_valid(others["deleted_at"]))
         if others.num_rows:
-            applied += self._merge_activities(others, mine)
-        return len(rows["native_id"].unique()), applied
+            counting, left_out = self._merge_activities(others, mine)
+            applied, filtered = applied + counting, filtered + left_out
+        return len(rows["native_id"].unique()), applied, filtered
 
     def _withdraw_activities(self, native_ids: Any, mine: ir.Table) -> None:
         """What was an activity and is none any more: a task that was opened again, a mail that a task tells now."""
@@ -284,19 +291,19 @@ class _Merge:
         self.mart.merge("activity", gone.mutate(deleted_at=at, run=run))
         self._dirty("event", gone.filter(gone.record.notnull()).select("record"))
 
-    def _append_activities(self, rows: pa.Table) -> int:
+    def _append_activities(self, rows: pa.Table) -> tuple[int, int]:
         alive = rows.filter(fresh.pc.is_null(rows["deleted_at"]))
         self.mart.append("activity", fresh.of_run(alive, self.run))
         self.mart.merge("dirty", fresh.dirty("event", fresh.pc.drop_null(alive["record"].unique()), self.run))
-        return len(alive["native_id"].unique())
+        return _that_count(alive)
 
-    def _merge_activities(self, rows: pa.Table, mine: ir.Table) -> int:
+    def _merge_activities(self, rows: pa.Table, mine: ir.Table) -> tuple[int, int]:
         incoming = self.mart.keep("incoming_activities", rows)
         existing = self.mart.keep("existing_activities", among(mine, "native_id", incoming))
         written = self.mart.keep("written_activities", known.activities(incoming, existing, NOW, RUN))
         self.mart.merge("activity", written)
         self._dirty("event", known.people_of(written, existing))
-        return self.mart.count(written.select("native_id").distinct())
+        return _that_count(self.mart.arrow(_told_with_cause(written)))
 
     # ------------------------------------------------------------------------------------------------------ observed
 
@@ -340,6 +347,18 @@ class _Merge:
             case = self.mart.table(tables.record_table(Kind.CASE))
             people = case.semi_join(keys, "key").select(record="person")
         self._dirty("event", people.filter(people.record.notnull()))
+
+
+def _that_count(activities: pa.Table) -> tuple[int, int]:
+    """How many native records have an activity that counts, and how many have none."""
+    is_left_out = fresh.pc.is_in(activities["filtered_because"], value_set=_LEFT_OUT)
+    counting = len(activities.filter(fresh.pc.invert(is_left_out))["native_id"].unique())
+    return counting, len(activities["native_id"].unique()) - counting
+
+
+@built_once
+def _told_with_cause(activities: ir.Table) -> ir.Table:
+    return activities.select("native_id", "filtered_because").distinct()
 
 
 @built_once

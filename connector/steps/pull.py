@@ -154,8 +154,13 @@ def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
     if pulled.quiet:
         with mart.transaction():
             mart.merge("checkpoint", checkpoints(pulled.quiet, run=moment.run, now=moment.now))
-    if pulled.total.applied:
+    if _brought(pulled):
         holdings.keep(setup, mart)
+
+
+def _brought(pulled: Pulled) -> bool:
+    """Whether the mart may hold other rows than before: activities that are filtered are kept, too."""
+    return pulled.total.applied + pulled.total.filtered > 0
 
 
 # ------------------------------------------------------------------------------------------------------------ reading threads
@@ -322,7 +327,7 @@ def _store(
             pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
             _finish_group(setup, read, pulled, moment, progress)
             del read, group
-        if ended == waiting and (pulled.quiet or pulled.total.applied):
+        if ended == waiting and (pulled.quiet or _brought(pulled)):
             _finish(setup, mart or stack.enter_context(opened()), pulled, moment)
     return ended
 

@@ -422,6 +422,28 @@ def test_a_task_of_ours_stays_ours_while_its_key_is_hidden(mart: Mart) -> None:
     assert (task["task_key"], task["filtered_because"], task["subject"]) == ("ours", "own", "Other")
 
 
+def test_a_task_of_ours_counts_as_filtered_when_it_comes_and_when_it_changes_and_else_as_unchanged(mart: Mart) -> None:
+    KINDS["tasks"] = Kind.ACTIVITY
+    done = {"hs_task_status": "COMPLETED", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1", "2"]}
+    key = MAPPINGS["tasks"].activity.task_key  # type: ignore[union-attr]
+    assert key
+    ours = {key: "ours", "hs_task_status": "NOT_STARTED", "associations.contacts": ["1"]}
+    assert pull(mart, "tasks", row("t1", **ours), row("t2", **done)) == Counts(2, 1, 0, 1, 0)
+    assert pull(mart, "tasks", row("t1", **ours), row("t2", **done), run=2) == Counts(2, 0, 2, 0, 0)
+    later = row("t1", NOW + timedelta(hours=1), **done, **{key: "ours"})
+    assert pull(mart, "tasks", later, row("t2", **done), run=3) == Counts(2, 0, 1, 1, 0)
+    assert pull(mart, "tasks", row("t1", is_deleted=True), row("t2", is_deleted=True), run=4) == Counts(2, 1, 0, 1, 0)
+
+
+def test_a_click_of_a_machine_counts_as_filtered_and_one_of_a_person_as_applied(mart: Mart) -> None:
+    KINDS["email_events"] = Kind.ACTIVITY
+    click = {"type": "CLICK", "recipient": "a@b.example", "created": "2026-10-01T10:00:00Z"}
+    clicks = [row("e1", **click, filteredEvent=True), row("e2", **click, filteredEvent=False)]
+    assert pull(mart, "email_events", *clicks) == Counts(2, 1, 0, 1, 0)
+    assert pull(mart, "email_events", *clicks, run=2) == Counts(2, 0, 2, 0, 0)
+    assert pull(mart, "email_events", row("e1", **click, filteredEvent=False), run=3) == Counts(1, 1, 0, 0, 0)
+
+
 def test_a_copy_that_is_read_again_unchanged_stays_one(mart: Mart) -> None:
     KINDS["calls"] = Kind.ACTIVITY
     call = {"hs_call_title": "Discovery", "hs_timestamp": "2026-10-01T10:00:00Z", "associations.contacts": ["1"]}
