@@ -52,6 +52,8 @@ def show_few(found: Sequence[Explained]) -> None:
 def _found_by(found: Sequence[Explained]) -> None:
     if found[0].found_by:
         tell(f"nobody has that very address; found by {escape(found[0].found_by)}, which reaches the same mailbox")
+    for record, into in found[0].merged.items():
+        tell(f"{escape(_record(record))} was merged into {escape(_record(into))}")
 
 
 def _show(told: Explained) -> None:
@@ -65,11 +67,21 @@ def _show(told: Explained) -> None:
         f"  {_count(len(known), 'record')} in {_count(len(systems), 'system')}{more}"
         + (f" · owner {escape(told.owner)}" if told.owner else "")
     )
+    _consent(told.consent)
     _evidence(told)
     _score(told)
     _stages(told.stages, told.waits)
     _writes(told)
     _others(told.others)
+
+
+def _consent(refusals: Sequence[Mapping[str, Any]]) -> None:
+    if refusals:
+        tell("\n[bold]Consent[/bold]")
+    for each in refusals[:_FEW]:
+        since = f", since {_day(each['since_at'])}" if each["since_at"] else ""
+        tell(f"  [yellow]{escape(each['text'])}[/yellow]  [dim]{escape(_record(each['record']))}{since}[/dim]")
+    _more(len(refusals) - _FEW)
 
 
 def _others(others: Sequence[Mapping[str, Any]]) -> None:
@@ -260,8 +272,9 @@ def _write(write: Mapping[str, Any]) -> str:
         what = " · ".join(f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None)
     how = write["result"] + (f" ({write['code']})" if write["code"] else "")
     how += f", {len(write['tries'])} tries" if len(write["tries"]) > 1 else ""
+    went = f", {write['how']} {_record(write['into'])}" if write["into"] else ""
     return (
-        f"{write['system']} {write['object_type']} {escape(write['native_id'])}  {escape(what)}  "
+        f"{write['system']} {write['object_type']} {escape(write['native_id'] + went)}  {escape(what)}  "
         f"[dim]{_moment(write['at'])}, run {write['run']}, {escape(how)}[/dim]"
     )
 

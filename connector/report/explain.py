@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from connector import forecast, identifiers, tables
 from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
+from connector.report import consent, former
 from connector.report.together import apart, near, together
 from connector.state import State, freezes, outbox
 from connector.steps import pair
@@ -47,7 +48,13 @@ class Explained:
     writes: Sequence[Mapping[str, Any]]
     others: Sequence[Mapping[str, Any]]  # what somebody else made of our fields, and which are frozen for it
     owner: str
+    consent: Sequence[
+        Mapping[str, Any]
+    ] = ()  # what they opted out of, and dead addresses: which record says so, since when
     found_by: str = ""  # the address without its tag, if nobody has the one that was asked for
+    merged: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the record that was asked for, if it was merged away -> into which
 
 
 def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
@@ -55,14 +62,18 @@ def explain(setup: Setup, asked: str, now: datetime) -> list[Explained]:
     when the mart is not the one that the state knows."""
     with setup.mart() as mart:
         pair.check(setup.state, mart)
-        asked, base = asked.strip(), ""
+        asked, base, merged = asked.strip(), "", dict[str, str]()
         found = find(setup, mart, asked)
         if not found:
             base = base_of(asked)
             found = _holders(mart, [base], "email_base")
         if not found:
+            merged = former.survivors(mart, asked)
+            members = mart.table("membership")
+            found = _owners(mart, members.filter(members.key.isin(list(merged.values()))))
+        if not found:
             raise nobody(mart)
-        return [_explained(setup, mart, key, base, now) for key in found]
+        return [replace(_explained(setup, mart, key, now), found_by=base, merged=merged) for key in found]
 
 
 # ------------------------------------------------------------------------------------------------------------ finding
@@ -85,9 +96,7 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     by_id = issued.filter((issued.key == asked.upper()) & (issued.kind == Kind.PERSON.value))
     by_id = persons.semi_join(by_id, persons.key == by_id.anchor)
     record = mart.table(tables.record_table(Kind.PERSON))
-    named = record.filter(
-        (record.native_id == asked) | (record.key == asked) | record.native_id.startswith(asked) & (len(asked) == 15)
-    )
+    named = record.filter(former.is_named(record, asked))
     by_record = persons.semi_join(named, persons.key == named.key)
     return _owners(mart, by_id) or _holders(mart, values_of(setup, asked)) or _owners(mart, by_record)
 
@@ -123,21 +132,21 @@ def values_of(setup: Setup, asked: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ one person
 
 
-def _explained(setup: Setup, mart: Mart, key: str, base: str, now: datetime) -> Explained:
+def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
     person = _one(mart, mart.table("person"), key)
     account = _one(mart, mart.table("account"), person["account"]) if person.get("account") else None
     records = _records(mart, key)
     keys = [record["key"] for record in records]
-    refused = near(mart, keys)
+    refused, merged = near(mart, keys), former.merged(mart, keys)
     model = setup.writeback.model
     score, line = mart.table("score"), mart.table("score_line")
     scores = mart.arrow(score.filter((score.subject == key) & (score.model == model))).to_pylist()
-    interval, draft, due = mart.table("stage_interval"), mart.table("desired_task"), mart.table("due")
+    interval, due = mart.table("stage_interval"), mart.table("due")
     return Explained(
         person=_without_provenance(person),
         account=_without_provenance(account) if account else None,
         records=records,
-        evidence=together(setup.state, mart, records, refused, setup.identity),
+        evidence=together(setup.state, mart, records, merged, refused, setup.identity),
         refused=apart(mart, keys, refused),
         provenance=_provenance(person),
         score=scores[0] if scores else None,
@@ -150,11 +159,11 @@ def _explained(setup: Setup, mart: Mart, key: str, base: str, now: datetime) -> 
             due.filter((due.subject == key) & (due.why != "decay")).select("why", "due_at").order_by("due_at")
         ).to_pylist(),
         stages=mart.arrow(interval.filter(interval.subject == key).order_by(interval.entered_at.desc())).to_pylist(),
-        tasks=mart.arrow(draft.filter(draft.subject == key).order_by(draft.due_at.desc())).to_pylist(),
-        writes=_writes(setup.state, records),
+        tasks=_tasks(mart, key, [*keys, *merged]),
+        writes=_writes(setup.state, [*keys, *merged], former.of(mart, keys, merged)),
         others=_others(setup.state, mart, records),
         owner=_owner(mart, person),
-        found_by=base,
+        consent=consent.refusals(mart, keys),
     )
 
 
@@ -196,11 +205,11 @@ def _inputs(
     model = setup.models.get(setup.writeback.model)
     read: dict[str, list[dict[str, Any]]] = {}
     for rule in model.fit if model else ():
-        for field in rule.fields:
-            table, name = field.split(".", 1)
+        for known in rule.fields:
+            table, name = known.split(".", 1)
             value = golden[table].get(name)
             if value is not None:
-                given = {"field": field, "value": value, "record": origin[table].get(name)}
+                given = {"field": known, "value": value, "record": origin[table].get(name)}
                 read.setdefault(rule.id, []).append(given)
     return read
 
@@ -247,26 +256,36 @@ def _owner(mart: Mart, person: Mapping[str, Any]) -> str:
     return by_id.get(owner, owner)
 
 
-def _writes(state: State, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was to be written to this person's records, newest first: each change once, with how its last try ended."""
-    natives = [record["native_id"] for record in records]
-    known = {(record["system"], record["object_type"], record["native_id"]) for record in records}
+def _tasks(mart: Mart, key: str, records: Sequence[str]) -> list[dict[str, Any]]:
+    """The tasks that were drafted for this person, also by an id that they had before a merge."""
+    draft, issued = mart.table("desired_task"), mart.table("issued")
+    had = issued.filter((issued.kind == Kind.PERSON.value) & issued.anchor.isin(records)).select("key")
+    mine = draft.filter((draft.subject == key) | draft.subject.isin(had.key))
+    rows: list[dict[str, Any]] = mart.arrow(mine.order_by(draft.due_at.desc())).to_pylist()
+    return rows
+
+
+def _writes(state: State, keys: Sequence[str], went: Mapping[str, former.Went]) -> list[dict[str, Any]]:
+    """What was to be written to this person's records, also to those that `went` into others, newest first: each change once,
+    with how its last try ended."""
     tries: dict[int | None, list[dict[str, Any]]] = {}
-    changes = {}
-    for change, delivery in outbox.history(state, natives):
-        if (change.system, change.object_type, change.native_id) in known:
-            changes[change.id] = change
+    changes, mine = {}, set(keys)
+    for change, delivery in outbox.history(state, [key.split("|", 2)[2] for key in keys]):
+        record = tables.record_key(change.system, change.object_type, change.native_id)
+        if record in mine:
+            changes[change.id] = (change, went.get(record, former.Went("", "")))
             if delivery:
                 tries.setdefault(change.id, []).append(
                     {"run": delivery.run, "at": delivery.at, "result": delivery.result, "code": delivery.code}
                 )
     return [
         {
-            "system": change.system, "object_type": change.object_type, "native_id": change.native_id, "status": change.status,
+            "system": change.system, "object_type": change.object_type, "native_id": change.native_id, "how": gone.how, "into": gone.into,
+            "status": change.status,
             "fields": change.fields, "before": change.before, "task": change.task.get("subject") if change.task else None,
             "held_because": change.held_because, "run": change.run, "at": change.created_at, "result": change.status, "code": "",
             **(tries[id_][0] if id_ in tries else {}),
             "tries": tries.get(id_, []),
         }
-        for id_, change in changes.items()
+        for id_, (change, gone) in changes.items()
     ]  # fmt: skip

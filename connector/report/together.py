@@ -16,6 +16,7 @@ from connector.mart import Mart
 from connector.matching.evidence import JUDGEMENT, Hop
 from connector.matching.terms import WORDS
 from connector.model import Kind
+from connector.report import former
 from connector.state import State
 from connector.steps.resolve import judgements
 
@@ -28,17 +29,17 @@ def together(
     state: State,
     mart: Mart,
     records: Sequence[Mapping[str, Any]],
+    merged: Mapping[str, str],
     refused: pa.Table,
     section: identity.IdentitySection,
 ) -> list[dict[str, Any]]:
-    """The hops from the first of these records to all others, and to what was merged into them: left, right, type, value, how
+    """The hops from the first of these records to all others, and to what was `merged` into them: left, right, type, value, how
     (what the system itself did, "" if nothing), since (when both had the value for the first time)."""
     record, identifier = mart.table(tables.record_table(_KIND)), mart.table("identifier")
     keys = [each["key"] for each in records]
     converted = record.filter(record.key.isin(keys) & record.is_converted).select("key")
     leads = {str(key) for key in mart.arrow(converted)["key"].to_pylist()}
     bare = {each["key"] for each in records if each["object_type"] == tables.VISITOR}
-    merged = _merged(mart, record, keys)
     order = [*sorted(keys, key=lambda key: (key in bare, key in leads)), *merged]
     mine = mart.keep("explained", _keys(order))
     decisions = judgements(state)
@@ -62,26 +63,14 @@ def _keys(keys: Iterable[str]) -> pa.Table:
     return pa.table({"record": pa.array(keys, tables.TEXT)})
 
 
-def _merged(mart: Mart, record: ir.Table, keys: Sequence[str]) -> dict[str, str]:
-    """The records that were merged into these, directly or by way of others, with the survivor of each."""
-    merged: dict[str, str] = {}
-    into: list[str] = list(keys)
-    while into:
-        found = record.filter(record.merged_into.isin(into)).select("key", "merged_into").order_by("key")
-        rows = [row for row in mart.arrow(found).to_pylist() if row["key"] not in merged and row["key"] not in keys]
-        merged |= {row["key"]: row["merged_into"] for row in rows}
-        into = [row["key"] for row in rows]
-    return merged
-
-
 def _how(hop: Hop, merged: Mapping[str, str], leads: set[str]) -> str:
     """What the system did with these two records, seen from the left one."""
     if merged.get(hop.left) == hop.right:
-        return "merged into"
+        return former.MERGED
     if merged.get(hop.right) == hop.left:
         return "merged from"
     if hop.type == "crm_id" and hop.left in leads and hop.value == hop.right:
-        return "converted to"
+        return former.CONVERTED
     if hop.type == "crm_id" and hop.right in leads and hop.value == hop.left:
         return "converted from"
     return ""

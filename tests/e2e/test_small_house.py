@@ -231,6 +231,28 @@ def test_a_task_that_was_made_since_the_backup_is_known_by_reading_it_wherever_i
     assert house.state("SELECT count(*) FROM outbox WHERE lane = 'task' AND run > 2") == [(0,)]
 
 
+def test_two_who_were_merged_into_a_new_record_are_told_with_all_that_was_written_to_them(house: House) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    ann, bob = (key for key, row in store.records["contacts"].items() if row.values["first_name"] in ("ann", "bob"))
+    one = store.put("contacts", None, {"email": ANN, "first_name": "ann", "title": "CEO", "is_email_opted_out": True})
+    for gone in (ann, bob):
+        store.delete("contacts", gone, merged_into=one)
+    store.save()
+    house.sync()
+    for asked in (ann, bob):
+        done = house.run("explain", asked)
+        assert f"crm contacts {asked} was merged into crm contacts {one}" in done.out, str(done)
+        for gone, name in ((ann, "ann"), (bob, "bob")):
+            assert f"crm contacts {gone}, merged into crm contacts {one}  task “Call {name}”" in done.out
+            assert f"crm contacts {gone}, merged into crm contacts {one}  score " in done.out
+    assert f"opted out of e-mail  crm contacts {one}" in done.out
+    (told,) = house.run("explain", one, "--json").json()
+    assert {task["title"] for task in told["tasks"]} >= {"Call ann", "Call bob"}
+    assert told["merged"] == {}
+    assert house.run("explain", "nobody").code == 1
+
+
 def test_an_email_of_ten_thousand_characters_is_set_aside_by_name_and_its_person_goes_on(house: House) -> None:
     endless = "e" * 10_000 + "@acme.example"
     store = Store(house.directory / "crm.json")

@@ -139,7 +139,7 @@ def _write(number: int, record: str, *, task: str = "", tries: int = 1) -> Mappi
     at = NOW - timedelta(minutes=number)
     return {
         "system": "crm", "object_type": "Contact", "native_id": record, "fields": {"Score": number}, "task": task, "run": 9, "at": at,
-        "result": "accepted", "code": "", "status": "settled", "held_because": "", "tries": [{}] * tries,
+        "how": "", "into": "", "result": "accepted", "code": "", "status": "settled", "held_because": "", "tries": [{}] * tries,
     }  # fmt: skip
 
 
