@@ -141,8 +141,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         plan = joined(plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True))
         found = preview(setup, mart, systems, plan, moment)
         summary.add(found.plan, 0)
-        if not standing.is_changed(setup):
-            summary.held.update(outbox.held(setup.state))
+        summary.held.update(outbox.held(setup.state))
         shown = Looked(found, details(setup, mart, found.plan), owners(mart))
     return summary, shown
 
@@ -197,6 +196,7 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
 def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learning: bool = True) -> None:
     """Close a run with what it did, and keep what it learnt about credentials, where it went to the systems."""
     refused = replans.refused(setup.state)
+    summary.is_stopped = is_stopped
     summary.aside = len(refused)
     summary.mends = [hint for hint, _ in Counter(row.hint for row in refused if row.hint).most_common()]
     for (status, system, _), count in setup.state.outbox_counts().items():

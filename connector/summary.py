@@ -40,6 +40,7 @@ class Summary:
     hidden: Mapping[str, str] = field(default_factory=dict)  # what the systems do not show us -> what to do about it
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
+    is_stopped: bool = False  # somebody asked it to end before it was done
 
     @property
     def exit_code(self) -> int:
@@ -77,7 +78,7 @@ class Summary:
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}
             | {f"{system} {stream}": str(error) for (system, stream), error in self.pulled.stream_failures.items()},
-            "paused": sorted(self.paused),
+            "paused": sorted(self.paused), "stopped": self.is_stopped,
         }  # fmt: skip
 
     @property

@@ -133,6 +133,8 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     show_doubtful(summary)
     _asides(summary)
     _fights(summary)
+    if summary.is_stopped:
+        tell("[yellow]![/yellow] stopped; what waits goes with the next run")
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
     elif left_out or summary.paused or _is_left(summary) or summary.frozen or _is_busy(summary.delivered):
@@ -154,7 +156,8 @@ def _asides(summary: Summary) -> None:
 
 
 def _is_left(summary: Summary) -> bool:
-    return bool(summary.pulled.total.quarantined or summary.aside or summary.hidden or summary.doubtful.total())
+    aside = summary.pulled.total.quarantined or summary.aside
+    return bool(aside or summary.hidden or summary.doubtful.total() or summary.is_stopped)
 
 
 def _fights(summary: Summary) -> None:

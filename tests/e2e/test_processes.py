@@ -32,6 +32,7 @@ def test_a_service_that_is_told_to_stop_settles_what_is_in_flight_and_ends_with_
     service.process.send_signal(signal.SIGTERM)
     done = service.end()
     assert done.code == 0, str(done)
+    assert "stopped; what waits goes with the next run" in done.out
     assert "stopped after settling" in done.out
     assert house.state("SELECT count(*) FROM outbox WHERE status IN ('in_flight', 'unknown')") == [(0,)]
     assert house.state("SELECT status FROM run") == [("stopped",)]

@@ -87,3 +87,12 @@ def test_a_field_that_a_system_does_not_show_is_told_by_every_run_until_it_is_sh
     said = capsys.readouterr().out
     assert "! crm: Contact does not show us Title\n  run `connector check crm`" in said
     assert "as it should be" not in said
+
+
+def test_a_run_that_was_stopped_says_so_and_what_becomes_of_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = Summary(1, totals=Totals(), is_stopped=True)
+    show_summary(stopped)
+    said = capsys.readouterr().out
+    assert "stopped; what waits goes with the next run" in said
+    assert "as it should be" not in said
+    assert stopped.as_json()["stopped"] is True
