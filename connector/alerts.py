@@ -1,30 +1,21 @@
 """Alerts: what an operator should know without looking. Each is told once when it begins and once when it ends.
 
 They are judged after every run from what the run did and from the state; kept there, so that a restart repeats nothing; and told by
-webhook, e-mail and log. What cannot be sent is sent after the next run: a failure of a channel never fails a run. No personal values.
+log and `channels`. No personal values.
 """
 
 from __future__ import annotations
 
 import math
-import platform
 import re
-import smtplib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from email.headerregistry import HeaderRegistry
-from email.message import EmailMessage
-from email.utils import format_datetime
-from typing import Any, Literal
 
-import requests
-from pydantic import Field, field_validator, model_validator
-
-from connector import clock
+from connector import channels, clock
+from connector.channels import AlertsSection
 from connector.errors import AuthError, ConnectorError, QuotaExhausted
 from connector.log import get
-from connector.section import Duration, Secret, Section, Wrong, in_words
 from connector.state import State, alerts, outbox
 from connector.state.models import Alert
 from connector.steps.setup import Setup
@@ -33,8 +24,6 @@ from connector.summary import Summary
 _LOG = get("alerts")
 #: What differs from run to run in the reason of a brake.
 _NUMBER = re.compile(r"\d[\d,.]*")
-_TIMEOUT_S = 10
-_HEADERS = HeaderRegistry()
 STALLED, QUIET = "stream_stalled", "stream_quiet"
 _DAY = timedelta(days=1)
 #: How far back a stream's own history goes, and how much of it is needed to judge by.
@@ -43,67 +32,21 @@ _HISTORY_DAYS, _SAME_WEEKDAYS, _ANY_DAYS = 28, 3, 7
 _LEAST_DROP, _DEVIATIONS, _LEAST_USUAL = math.log(4), 3 * 1.4826, 10
 
 
-class AlertsSection(Section):
-    """`[alerts]`: whom to tell when something begins to go wrong, and when it is over. The log is always told."""
-
-    webhook: Secret | None = Field(
-        None, description='address that gets a POST of JSON: {"text": …, "events": […]}, as chat services take it'
-    )
-    email_to: tuple[str, ...] = Field(
-        (), description="addresses that get an e-mail; needs `email_from` and `smtp_host`"
-    )
-    email_from: str = Field("", description="the sender's address")
-    smtp_host: str = Field("", description="the mail server")
-    smtp_port: int = Field(587, ge=1, le=65535, description="its port")
-    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="how the connection is secured")
-    smtp_user: str = Field("", description="user at the mail server; none when empty")
-    smtp_password: Secret | None = Field(None, description="that user's password")
-    stalled_after: Duration = Field(
-        timedelta(hours=2),
-        description="a stream that was not read to its end for so long (and its own interval) is stalled",
-    )
-    quarantine_per_day: int = Field(
-        100, ge=1, description="more things than this set aside in one system within a day are news"
-    )
-    quiet_streams: bool = Field(True, description="tell of streams that bring far less than they use to")
-
-    @field_validator("email_to", "email_from")
-    @classmethod
-    def _are_addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        given = (value,) if isinstance(value, str) and value else tuple(value)
-        if wrong := [each for each in given if not _is_address(each)]:
-            raise Wrong(*((f"{each!r} is not one e-mail address", "") for each in wrong))
-        return value
-
-    @model_validator(mode="after")
-    def _has_a_way_to_send(self) -> AlertsSection:
-        if self.email_to and not (self.email_from and self.smtp_host):
-            raise Wrong(
-                ("email_to needs email_from and smtp_host, too", ""), of=("email_to", "email_from", "smtp_host")
-            )
-        return self
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """What is told apart from the log."""
-        return (*(("webhook",) if self.webhook else ()), *(("email",) if self.email_to else ()))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        header: Any = _HEADERS("to", text)
-    except IndexError:  # what the standard library's parser makes of "ops@"
-        return False
-    return len(header.addresses) == 1 and bool(header.addresses[0].username)
-
-
 # ------------------------------------------------------------------------------------------------------------ telling
 
 
-def after_run(section: AlertsSection, setup: Setup, summary: Summary, *, is_file_broken: bool = False) -> None:
+def after_run(
+    section: AlertsSection,
+    setup: Setup,
+    summary: Summary,
+    *,
+    is_file_broken: bool = False,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
     """Judge a run that ended, keep what began and what is over, and tell it.
 
     is_file_broken: the run was made with the last good configuration, as the file is none now.
+    is_stopping: whether somebody waits for the process to end.
     """
     now = clock.now()
     present = {alert.key: alert for alert in judge(section, setup, summary, now)}
@@ -121,7 +64,7 @@ def after_run(section: AlertsSection, setup: Setup, summary: Summary, *, is_file
         is_seen = not alert.stream or (alert.system, alert.stream) in streams
         return is_seen and not (alert.kind in (STALLED, QUIET) and alert.system in summary.errors)
 
-    _keep(section, setup.state, present, is_judged, now)
+    _keep(section, setup.state, present, is_judged, now, is_stopping)
 
 
 def _is_configured(setup: Setup, alert: Alert) -> bool:
@@ -132,78 +75,34 @@ def _is_configured(setup: Setup, alert: Alert) -> bool:
     return connected is not None and (not alert.stream or alert.stream in {each.name for each in connected.streams()})
 
 
-def failed(section: AlertsSection, state: State, kind: str, text: str, hint: str) -> None:
+def failed(
+    section: AlertsSection,
+    state: State,
+    kind: str,
+    text: str,
+    hint: str,
+    *,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
     """A run could not be made at all (`run_failed`), or the configuration is broken (`configuration`)."""
     alert = _alert(kind, text, hint)
-    _keep(section, state, {alert.key: alert}, lambda _: False, clock.now())
+    _keep(section, state, {alert.key: alert}, lambda _: False, clock.now(), is_stopping)
 
 
-def _keep(section: AlertsSection, state: State, present: dict[str, Alert], is_judged: Any, now: datetime) -> None:
+def _keep(
+    section: AlertsSection,
+    state: State,
+    present: dict[str, Alert],
+    is_judged: Callable[[Alert], bool],
+    now: datetime,
+    is_stopping: Callable[[], bool],
+) -> None:
     raised, over = alerts.keep(state, present, is_judged, channels=section.channels, now=now)
     for alert in raised:
         _LOG.warning("alert.began", kind=alert.kind, system=alert.system, stream=alert.stream, text=alert.text)
     for alert in over:
         _LOG.warning("alert.ended", kind=alert.kind, system=alert.system, stream=alert.stream, text=alert.text)
-    for channel in section.channels:
-        told = alerts.untold(state, channel)
-        if not told:
-            continue
-        try:
-            (_post if channel == "webhook" else _mail)(section, told)
-        except (requests.RequestException, smtplib.SMTPException, OSError, ValueError) as problem:
-            _LOG.warning("alert.unsent", channel=channel, waiting=len(told), error=type(problem).__name__)
-        else:
-            alerts.mark_told(state, channel, told)
-
-
-def _line(word: str, alert: Alert) -> str:
-    if word == alerts.ENDED and alert.ended_at:
-        return f"OVER after {in_words(_rounded(alert.ended_at - alert.began_at))}: {alert.text}"
-    return f"BEGAN {alert.began_at:%-d %b %H:%M} UTC: {alert.text}" + (f" ({alert.hint})" if alert.hint else "")
-
-
-def _rounded(length: timedelta) -> timedelta:
-    return timedelta(minutes=max(1, round(length.total_seconds() / 60)))
-
-
-def _post(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
-    assert section.webhook is not None
-    events = [
-        {
-            "event": word, "kind": alert.kind, "system": alert.system, "stream": alert.stream, "text": alert.text, "hint": alert.hint,
-            "began_at": alert.began_at.isoformat(), "ended_at": alert.ended_at.isoformat() if alert.ended_at else None,
-        }
-        for word, alert in told
-    ]  # fmt: skip
-    text = "\n".join(f"[connector on {platform.node()}] {_line(word, alert)}" for word, alert in told)
-    answer = requests.post(
-        section.webhook.get_secret_value(),
-        json={"text": text, "events": events},
-        timeout=_TIMEOUT_S,
-        allow_redirects=False,
-    )
-    if not 200 <= answer.status_code < 300:
-        raise requests.HTTPError(f"answered {answer.status_code}")
-
-
-def _mail(section: AlertsSection, told: Sequence[tuple[str, Alert]]) -> None:
-    message = EmailMessage()
-    word, first = told[0]
-    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
-    begins = "over" if word == alerts.ENDED else "alert"
-    message["Subject"] = " ".join(f"connector {begins}: {first.text[:80]}{more}".split())
-    message["From"], message["To"] = section.email_from, ", ".join(section.email_to)
-    message["Date"], message["Message-ID"] = format_datetime(clock.now()), f"<{clock.token()}@{platform.node()}>"
-    message.set_content(
-        "\n\n".join(_line(each, alert) for each, alert in told) + f"\n\nconnector on {platform.node()}\n"
-    )
-    kind = smtplib.SMTP_SSL if section.smtp_security == "tls" else smtplib.SMTP
-    with kind(section.smtp_host, section.smtp_port, timeout=_TIMEOUT_S) as server:
-        if section.smtp_security == "starttls":
-            server.starttls()
-        if section.smtp_user and section.smtp_password is not None:
-            server.login(section.smtp_user, section.smtp_password.get_secret_value())
-        server.send_message(message)
+    channels.tell(section, state, is_stopping)
 
 
 # ------------------------------------------------------------------------------------------------------------ judging

@@ -13,7 +13,7 @@ import orjson
 from phonenumbers import SUPPORTED_REGIONS
 
 from connector import lifecycle, scoring, tomlfile, writeback
-from connector.alerts import AlertsSection
+from connector.channels import AlertsSection
 from connector.errors import ConfigError, Problem
 from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection

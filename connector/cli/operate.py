@@ -16,19 +16,7 @@ from connector import alerts, clock, doctor, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import (
-    CONFIG,
-    ConfigOption,
-    JsonOption,
-    WaitOption,
-    a_file,
-    err,
-    escape,
-    ok,
-    print_json,
-    report_error,
-    tell,
-)
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, report_error, tell
 from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
@@ -41,6 +29,7 @@ from connector.steps.pull import unread
 from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 
+WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
 _LOG = log.get("cli")
 _FEW = 20  # refused records that are named on the screen
 
@@ -68,7 +57,7 @@ def pull(
         summary = Summary(moment.run, failures=failures)
         stoppable = replace(hooks, is_stopping=stop.is_asked)
         summary.pulled = pull_step(setup, systems, moment, stoppable, is_full=full)
-        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, stop)
     _end(summary, as_json)
 
 
@@ -85,12 +74,10 @@ def sync(
     _end(summary, as_json)
 
 
-def _finish(
-    loaded: Config, setup: Setup, summary: Summary, *, is_stopped: bool = False, is_file_broken: bool = False
-) -> None:
+def _finish(loaded: Config, setup: Setup, summary: Summary, stop: Stop, *, is_file_broken: bool = False) -> None:
     """Close the run, and tell what began and what is over."""
-    pipeline.finish(setup, summary, is_stopped=is_stopped)
-    alerts.after_run(loaded.alerts, setup, summary, is_file_broken=is_file_broken)
+    pipeline.finish(setup, summary, is_stopped=stop.is_asked())
+    alerts.after_run(loaded.alerts, setup, summary, is_file_broken=is_file_broken, is_stopping=stop.is_asked)
 
 
 def _sync(loaded: Config, setup: Setup, stop: Stop, **how: Any) -> Summary:
@@ -100,7 +87,8 @@ def _sync(loaded: Config, setup: Setup, stop: Stop, **how: Any) -> Summary:
     except (Busy, StateError):
         raise
     except ConnectorError as problem:
-        alerts.failed(loaded.alerts, setup.state, "run_failed", f"a run failed: {problem}", problem.hint)
+        text = f"a run failed: {problem}"
+        alerts.failed(loaded.alerts, setup.state, "run_failed", text, problem.hint, is_stopping=stop.is_asked)
         raise
 
 
@@ -121,7 +109,7 @@ def _run(
     ):
         summary = pipeline.sync(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked), full=full)
         summary.failures = failures
-        _finish(loaded, setup, summary, is_stopped=stop.is_asked(), is_file_broken=is_file_broken)
+        _finish(loaded, setup, summary, stop, is_file_broken=is_file_broken)
     return summary
 
 
@@ -137,9 +125,7 @@ def _end(summary: Summary, as_json: bool, **besides: Any) -> None:
 def plan(
     config: ConfigOption = CONFIG,
     show_all: Annotated[bool, typer.Option("--all", help="Show every person, not only the first few.")] = False,
-    save: Annotated[
-        Path | None, typer.Option("--save", callback=a_file, help="Keep the plan in this file for `apply`.")
-    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Keep the plan in this file for `apply`.")] = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 when there are changes.")] = False,
     as_json: JsonOption = False,
     wait: WaitOption = 0.0,
@@ -154,7 +140,7 @@ def plan(
         summary, looked = pipeline.look(setup, systems, moment, hooks)
         summary.failures = failures
         unready = doctor.unready(setup, systems, looked.plan.changes)
-        _finish(loaded, setup, summary)
+        _finish(loaded, setup, summary, Stop())
     file = save or loaded.directory / planfile.DEFAULT
     erasure.keep_plan(setup.state, file)
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
@@ -206,11 +192,13 @@ def apply(
             pipeline.compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
         summary.held = Counter(outbox.held(setup.state))
         summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
-        _finish(loaded, setup, summary, is_stopped=stop.is_asked())
+        _finish(loaded, setup, summary, stop)
     for line in refused[:_FEW]:
         tell(f"[yellow]![/yellow] {escape(line)}", to=err)
     if len(refused) > _FEW:
         tell(f"  … {len(refused) - _FEW:,} more records left out (--json names them)", to=err)
+    if summary.is_stopped and saved is not None and summary.totals is None:
+        tell("[yellow]![/yellow] nothing of the plan was taken up before the stop; give the command again", to=err)
     _end(summary, as_json, refused=refused)
 
 
@@ -228,8 +216,7 @@ def _take(
         )
     if is_forced:
         writeback.lift(setup.state)
-    entered = writeback.enqueue(setup.state, kept, run=summary.run, now=now, weighed_by=saved.run)
-    summary.add(kept, entered)
+    summary.add(kept, writeback.enqueue(setup.state, kept, run=summary.run, now=now))
     return refused
 
 
@@ -257,6 +244,7 @@ class _Service:
 
     def __init__(self, file: Path, is_once: bool) -> None:
         self.file, self.is_once, self.runs, self.code = file, is_once, 0, 0
+        self.is_stopped = True  # until a run has come to its end
         self.written, self.told = _written(file), ""
         self.config, self.setup = open_house(file)
         self.schedule = self.config.schedule
@@ -272,7 +260,7 @@ class _Service:
             on_error=lambda job, problem: _LOG.error("run.bug", job=job, error=type(problem).__name__),
             is_done=lambda: self.is_once and self.runs > 0,
         )
-        tell(ok("stopped after settling"))
+        tell(ok("ended, as --once asks" if self.is_once and not self.is_stopped else "stopped after settling"))
 
     def _last_at(self) -> dict[str, datetime | None]:
         """When each job began last. The very first run reads all there is, as a full one."""
@@ -301,7 +289,7 @@ class _Service:
     def sync(self, stop: Stop, *, full: bool) -> None:
         """One run; what goes wrong is said and the service goes on."""
         try:
-            is_broken = not self._read_again()
+            is_broken = not self._read_again(stop)
             summary = _sync(self.config, self.setup, stop, full=full, is_file_broken=is_broken)
             tell(f"[bold]{clock.now():%-d %b %H:%M} UTC[/bold]  {'full' if full else 'sync'}, run {summary.run}")
             show_summary(summary)
@@ -313,10 +301,11 @@ class _Service:
             self.code = problem.exit_code
             report_error(problem)
         finally:
+            self.is_stopped = stop.is_asked()
             self.setup.state.close()  # between two runs nothing is held that somebody may want to restore
         self.runs += 1
 
-    def _read_again(self) -> bool:
+    def _read_again(self, stop: Stop) -> bool:
         """Take the file and its secrets as they are now; False when they cannot be used, and the last good ones stay."""
         try:
             config = load(self.file)
@@ -327,7 +316,8 @@ class _Service:
             text = (
                 f"the configuration is broken ({count} problem{'' if count == 1 else 's'}); the last good one is used"
             )
-            alerts.failed(self.config.alerts, self.setup.state, "configuration", text, "`connector check` names them")
+            hint = "`connector check` names them"
+            alerts.failed(self.config.alerts, self.setup.state, "configuration", text, hint, is_stopping=stop.is_asked)
             return False
         if self.told:
             tell(ok("the configuration is good again, and holds from now on"))

@@ -101,12 +101,12 @@ def _alerts(told: Status) -> None:
     if told.alerts or told.unsent:
         tell("\n[bold]Alerts[/bold]")
     for alert in told.unsent[-10:]:
-        unsent = f"[yellow]not yet sent: {', '.join(alert.untold)}[/yellow]"
+        unsent = f"[yellow]not yet sent: {escape(', '.join(alert.untold))}[/yellow]"
         tell(
             f"  [green]✓[/green] over: {escape(alert.text)}  [dim]since {alert.ended_at:%-d %b %H:%M} UTC[/dim]  {unsent}"
         )
     for alert in told.alerts:
-        unsent = f"  [yellow]not yet sent: {', '.join(alert.untold)}[/yellow]" if alert.untold else ""
+        unsent = f"  [yellow]not yet sent: {escape(', '.join(alert.untold))}[/yellow]" if alert.untold else ""
         tell(f"  [red]![/red] {escape(alert.text)}  [dim]since {alert.began_at:%-d %b %H:%M} UTC[/dim]{unsent}")
         if alert.hint:
             tell(f"    [dim]{escape(alert.hint)}[/dim]")

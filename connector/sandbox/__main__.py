@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from connector.sandbox.context import Settings
-from connector.sandbox.database import InUse
 from connector.sandbox.server import Options, Running, serve
 
 
@@ -35,10 +34,7 @@ def main() -> None:
         now=given.now,
         settings=Settings(are_limits_on=not given.no_limits),
     )
-    try:
-        serve(options, on_ready=_say)
-    except InUse as problem:
-        parser.error(str(problem))
+    serve(options, on_ready=_say)
 
 
 def _say(running: Running) -> None:

@@ -56,6 +56,7 @@ def test_a_service_that_brakes_goes_on_with_its_other_lanes_and_says_so_until_so
         assert "of the existing values of the score lane would change (limit 10%)" in ran.out, str(ran)
         assert "connector apply --held" in ran.out
         assert ran.code == 3, "it ends as its run did"
+        assert "stopped" not in ran.out
     assert _held(synced) > 20
     assert [task["who"] for task in crms.tasks()] == [contact], "the lane of tasks goes on"
     held = crms.written()

@@ -4,62 +4,36 @@ from __future__ import annotations
 
 import email
 import json
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import BaseRequestHandler, StreamRequestHandler, ThreadingTCPServer
-from threading import Thread
+from socketserver import StreamRequestHandler
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from connector import clock
-from connector.alerts import AlertsSection, after_run
+from connector import channels, clock
+from connector.alerts import after_run
+from connector.channels import AlertsSection
 from connector.errors import SystemUnavailable
 from connector.mart.ingest import Counts
 from connector.report.status import as_json, status
 from connector.state import State, StateSection, alerts, open_state
 from connector.steps.pull import Pulled
 from connector.summary import Summary
-
-
-@contextmanager
-def served(handler: type[BaseRequestHandler]) -> Iterator[int]:
-    """A server on loopback; its port."""
-    with ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
+from tests.unit.listeners import Mails, served, smtp
 
 
 @pytest.fixture
 def mails() -> Iterator[tuple[int, list[str]]]:
     """A mail server without encryption; its port, and what it took: envelope and message as one text each."""
     taken: list[str] = []
-
-    class Smtp(StreamRequestHandler):
-        def handle(self) -> None:
-            self.wfile.write(b"220 mail.invalid ready\r\n")
-            envelope: list[str] = []
-            while line := self.rfile.readline().decode().strip():
-                word = line.split()[0].upper()
-                if word == "DATA":
-                    self.wfile.write(b"354 go on\r\n")
-                    body = []
-                    while (text := self.rfile.readline().decode().rstrip("\r\n")) != ".":
-                        body.append(text)
-                    taken.append("\n".join([*envelope, *body]))
-                elif word in ("MAIL", "RCPT"):
-                    envelope.append(f"X-{word}: {line}")
-                self.wfile.write(b"221 bye\r\n" if word == "QUIT" else b"250 ok\r\n")
-                if word == "QUIT":
-                    return
-
-    with served(Smtp) as port:
+    with served(smtp(Mails(taken))) as port:
         yield port, taken
 
 
@@ -87,10 +61,11 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def ended(state: State, section: AlertsSection, **failures: Exception) -> None:
+def ended(state: State, section: AlertsSection, *, is_stopping: bool = False, **failures: Exception) -> None:
     setup: Any = SimpleNamespace(state=state, systems={"crm": SimpleNamespace(streams=tuple)}, every={})
     pulled = Pulled(counts={("crm", "contacts"): Counts(1, 1)}, calls={"crm": 1})
-    after_run(section, setup, Summary(1, pulled=pulled, failures=dict(failures)))
+    summary = Summary(1, pulled=pulled, failures=dict(failures))
+    after_run(section, setup, summary, is_stopping=lambda: is_stopping)
 
 
 def test_a_mail_server_gets_one_message_when_it_begins_and_one_when_it_is_over(
@@ -109,7 +84,7 @@ def test_a_mail_server_gets_one_message_when_it_begins_and_one_when_it_is_over(
     for _ in range(2):
         ended(state, section)
     began, over = (email.message_from_string(each) for each in taken)
-    assert [to.split(":")[1] for to in began.get_all("X-RCPT")] == ["<ops@acme.com>", "<night@acme.com>"]
+    assert began.get_all("X-RCPT") == ["TO:<ops@acme.com>", "TO:<night@acme.com>"]
     assert "crm cannot be used" in str(email.header.make_header(email.header.decode_header(began["Subject"])))
     assert "look at it" in began.get_payload(decode=True).decode()
     assert over["Subject"].startswith("connector over:")
@@ -139,7 +114,7 @@ def test_a_mail_server_that_is_not_there_fails_no_run_and_is_tried_again(
     port, taken = mails
     to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
     ended(state, AlertsSection.model_validate(to | {"smtp_port": 1}), crm=SystemUnavailable("gone"))
-    assert alerts.standing(state)[0].untold == ["began:email"]
+    assert alerts.standing(state)[0].untold == ["began:email:ops@acme.com"]
     ended(state, AlertsSection.model_validate(to | {"smtp_port": port}), crm=SystemUnavailable("gone"))
     assert len(taken) == 1
 
@@ -156,7 +131,7 @@ def test_what_a_system_says_over_several_lines_goes_into_a_subject_of_one(
 def test_a_mail_server_whose_name_is_none_fails_no_run(state: State) -> None:
     to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": f"{'x' * 70}.com"}
     ended(state, AlertsSection.model_validate(to), crm=SystemUnavailable("gone"))
-    assert alerts.standing(state)[0].untold == ["began:email"]
+    assert alerts.standing(state)[0].untold == ["began:email:ops@acme.com"]
 
 
 @pytest.mark.parametrize("address", ["ops@", "@", "", "ops@acme.com, night@acme.com", "a@b@c"])
@@ -176,8 +151,86 @@ def test_status_says_what_is_over_and_not_yet_sent_until_it_is_or_its_channel_is
         ended(state, broken)
         told = status(state, clock.now())
         assert not told.alerts
-        assert [each.untold for each in told.unsent] == [["ended:email"]]
-        assert [each["untold"] for each in as_json(told)["unsent"]] == [["ended:email"]]
+        assert [each.untold for each in told.unsent] == [["ended:email:ops@acme.com"]]
+        assert [each["untold"] for each in as_json(told)["unsent"]] == [["ended:email:ops@acme.com"]]
         ended(state, last)
         assert not status(state, clock.now()).unsent
     assert len(taken) == 3
+
+
+def test_an_address_that_the_server_refuses_is_told_and_tried_again_and_who_took_the_alert_gets_it_once(
+    state: State,
+) -> None:
+    taken: list[str] = []
+    refused = {"night@acme.com"}
+    to = {"email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
+    with served(smtp(Mails(taken, refused=refused))) as port, capture_logs() as logged:
+        section = AlertsSection.model_validate(
+            to | {"email_to": ["ops@acme.com", "Night <night@acme.com>"], "smtp_port": port}
+        )
+        for _ in range(2):
+            ended(state, section, crm=SystemUnavailable("gone"))
+        assert [each.untold for each in status(state, clock.now()).alerts] == [["began:email:Night <night@acme.com>"]]
+        refused.clear()
+        for _ in range(2):
+            ended(state, section, crm=SystemUnavailable("gone"))
+    assert not alerts.standing(state)[0].untold
+    assert [email.message_from_string(each).get_all("X-RCPT") for each in taken] == [
+        ["TO:<ops@acme.com>"],
+        ["TO:<night@acme.com>"],
+    ]
+    unsent = [each for each in logged if each["event"] == "alert.unsent"]
+    assert [(each["receivers"], each["error"]) for each in unsent] == [(1, "answered 550")] * 2
+
+
+@pytest.mark.parametrize("code", [302, 404, 500])
+def test_an_alert_that_a_webhook_refuses_says_with_which_code(state: State, code: int) -> None:
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(code)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with served(Hook) as port, capture_logs() as logged:
+        ended(
+            state,
+            AlertsSection.model_validate({"webhook": f"http://127.0.0.1:{port}/s3cret"}),
+            crm=SystemUnavailable("gone"),
+        )
+    assert logged[-1]["event"] == "alert.unsent"
+    assert logged[-1]["error"] == f"answered {code}"
+    assert "s3cret" not in str(logged)
+
+
+@pytest.mark.parametrize("is_stopping", [False, True])
+def test_a_webhook_that_drips_its_answer_holds_a_run_up_for_no_longer_than_is_set(
+    state: State, monkeypatch: pytest.MonkeyPatch, is_stopping: bool
+) -> None:
+    monkeypatch.setattr(channels, "_LONGEST_S", 60 if is_stopping else 0.3)
+    monkeypatch.setattr(channels, "_LONGEST_STOPPING_S", 0.3)
+    over, asked = Event(), []
+
+    class Drip(StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline())
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not over.wait(0.05):
+                self.wfile.write(b"x")
+
+    with served(Drip) as port, capture_logs() as logged:
+        section = AlertsSection.model_validate({"webhook": f"http://127.0.0.1:{port}/hook"})
+        begun = time.monotonic()
+        for _ in range(2):
+            ended(state, section, is_stopping=is_stopping, crm=SystemUnavailable("gone"))
+        assert time.monotonic() - begun < 10
+        assert len(asked) == 1, "as long as one is at it, there is no second"
+        over.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("alert by"):
+                thread.join(10)
+    causes = [each["error"] for each in logged if each["event"] == "alert.unsent"]
+    assert causes == ["TimeoutError, no whole answer in time", "TimeoutError, the last attempt has not ended yet"]
+    assert alerts.standing(state)[0].untold == ["began:webhook"]

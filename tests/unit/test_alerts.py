@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ import pytest
 import requests
 
 from connector import alerts
-from connector.alerts import AlertsSection, after_run, is_quiet
+from connector.alerts import after_run, is_quiet
+from connector.channels import AlertsSection
 from connector.dispatch import Delivered
 from connector.errors import AuthError, MissingPermission, QuotaExhausted, SystemUnavailable
 from connector.mart.ingest import Counts
@@ -41,7 +43,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if lines[:1] == ["DOWN"]:
             raise requests.ConnectionError
         lines.extend(f"{event['event']} {event['kind']} {event['system']}" for event in json["events"])
-        return SimpleNamespace(status_code=200)
+        return SimpleNamespace(status_code=200, close=lambda: None)
 
     monkeypatch.setattr(requests, "post", post)
     return lines
@@ -159,19 +161,19 @@ def test_an_email_goes_by_the_configured_server(state: State, monkeypatch: pytes
         def __init__(self, host: str, port: int, timeout: float) -> None:
             sent.append((host, port))
 
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def starttls(self) -> None:
+        def starttls(self, *, context: ssl.SSLContext) -> None:
             sent.append("starttls")
 
         def login(self, user: str, password: str) -> None:
             sent.append((user, password))
 
-        def send_message(self, message: Any) -> None:
-            sent.append((message["To"], message["Subject"]))
+        def send_message(self, message: Any, *, to_addrs: list[str]) -> dict[str, Any]:
+            sent.append((to_addrs, message["To"], message["Subject"]))
+            return {}
+
+        def quit(self) -> None: ...
+
+        def close(self) -> None: ...
 
     monkeypatch.setattr(smtplib, "SMTP", Server)
     section = AlertsSection.model_validate(
@@ -188,7 +190,7 @@ def test_an_email_goes_by_the_configured_server(state: State, monkeypatch: pytes
         ("mail", 587),
         "starttls",
         ("u", "p"),
-        ("ops@acme.com", "connector alert: crm cannot be used: gone"),
+        (["ops@acme.com"], "ops@acme.com", "connector alert: crm cannot be used: gone"),
     ]
 
 

@@ -62,6 +62,16 @@ from_ = "WhoId"
     assert {found[f"{place}.{each}"] for each in misnamed} == {'unknown option | did you mean "from"?'}
 
 
+def test_a_user_without_a_password_and_a_password_without_a_user_are_problems_beside_others(tmp_path: Path) -> None:
+    lone = STARTER + '[alerts]\nemail_to = ["ops@acme.com"]\n'
+    found = {problem.what for problem in problems(tmp_path, lone + 'smtp_user = "u"\n')}
+    assert found == {"email_to needs email_from and smtp_host, too", "smtp_user needs smtp_password, too"}
+    (found_alone,) = problems(tmp_path, STARTER + '[alerts]\nsmtp_password = "env:HUBSPOT_TOKEN"\n')
+    assert found_alone.what == "smtp_password needs smtp_user, too"
+    (found_alone,) = problems(tmp_path, STARTER + '[alerts]\nsmtp_user = "u"\nsmtp_password = "env:NOT_THERE"\n')
+    assert found_alone.what == "environment variable NOT_THERE is not set"
+
+
 @pytest.mark.parametrize(
     ("text", "paths"),
     [
