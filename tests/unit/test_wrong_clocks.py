@@ -183,7 +183,7 @@ def test_a_service_goes_on_at_its_pace_when_its_clock_is_moved(hands: Hands, sch
     given_up = threading.Timer(30, stop.ask)
     given_up.start()
     section = ScheduleSection(sync=schedule, full="", jitter_s=0)
-    serve(lambda: section, {"sync": sync}, stop=stop, last_sync_at=None, on_error=lambda *_: None)
+    serve(lambda: section, {"sync": sync}, stop=stop, last_at={"sync": None}, on_error=lambda *_: None)
     given_up.cancel()
     assert len(runs) == 2
 
@@ -194,6 +194,6 @@ def test_the_first_sync_starts_at_once_whatever_the_instant_is_set_to(monkeypatc
     late = threading.Timer(10, lambda: (given_up.append("late"), stop.ask()))
     late.start()
     section = ScheduleSection(sync="every 1 hour", full="", jitter_s=0)
-    serve(lambda: section, {"sync": stop.ask}, stop=stop, last_sync_at=None, on_error=lambda *_: None)
+    serve(lambda: section, {"sync": stop.ask}, stop=stop, last_at={"sync": None}, on_error=lambda *_: None)
     late.cancel()
     assert not given_up
