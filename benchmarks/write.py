@@ -32,6 +32,7 @@ from connector.sources import hubspot_batch
 from connector.sources.salesforce_bulk_ingest import MAX_JOB_ROWS, NULL
 from connector.sources.salesforce_collections import WRITE_HEADERS
 from connector.steps.deliver import deliver
+from connector.steps.pull import Pulled
 from connector.steps.setup import Progress, Setup
 
 RACE = _stage.Race("changes of five fields", "changes", "deliver, settle", limit=0.6)
@@ -199,7 +200,7 @@ def house(directory: Path, addresses: dict[str, str], arm: str) -> Setup:
 def by_product(setup: Setup) -> Delivered:
     """What `connector apply` does once its plan is in the outbox."""
     with pipeline.running(setup, "apply") as moment, pipeline.connected(setup) as (systems, failures):
-        [delivered] = deliver(setup, systems, moment, Progress())
+        [delivered] = deliver(setup, systems, Pulled(), moment, Progress())
         assert not failures, failures
         assert delivered.error is None, delivered
     return delivered

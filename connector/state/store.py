@@ -162,10 +162,10 @@ class State:
 
     # ------------------------------------------------------------------------------------------------------ quarantine
 
-    def quarantine(self, rows: Sequence[Quarantine]) -> None:
-        """Set things aside; one that is there already counts another attempt."""
+    def quarantine(self, rows: Sequence[Quarantine]) -> set[str]:
+        """Set things aside; one that is there already counts another attempt. Returns the keys of those that are news."""
         with self.session() as session:
-            set_aside(session, rows)
+            return set_aside(session, rows)
 
     def release(self, keys: Sequence[str]) -> None:
         """What was set aside is mended."""
@@ -209,24 +209,26 @@ class State:
             return {(status, system, lane): int(count) for status, system, lane, count in session.exec(query).all()}
 
 
-def set_aside(session: Session, rows: Sequence[Quarantine]) -> None:
-    """Set things aside, within the caller's transaction; one that is there already counts another attempt."""
+def set_aside(session: Session, rows: Sequence[Quarantine]) -> set[str]:
+    """Set things aside, within the caller's transaction; one that is there already counts another attempt. Returns the keys of those
+    that are news."""
     by_key = {row.key: row for row in rows}
-    keys = list(by_key)
+    keys, news = list(by_key), set(by_key)
     for start in range(0, len(keys), _MANY):
         part = keys[start : start + _MANY]
         known = {row.key: row for row in session.exec(select(Quarantine).where(col(Quarantine.key).in_(part)))}
         session.add_all(by_key[key] for key in part if key not in known)
-        for key, row in known.items():
-            _set_aside_again(row, by_key[key])
+        news -= {key for key, row in known.items() if not _set_aside_again(row, by_key[key])}
+    return news
 
 
-def _set_aside_again(known: Quarantine, row: Quarantine) -> None:
+def _set_aside_again(known: Quarantine, row: Quarantine) -> bool:
     """A change that failed again, or another value that cannot be mapped, is news; the same value read again is not."""
     if known.is_open and known.value_hash == row.value_hash and row.kind != "change":
-        return
+        return False
     known.is_open, known.last_at, known.value_hash = True, row.last_at, row.value_hash
     known.attempts, known.reason, known.code = known.attempts + 1, row.reason, row.code
+    return True
 
 
 def open_state(section: StateSection, directory: Path) -> State:

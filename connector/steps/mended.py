@@ -26,12 +26,13 @@ def seen_again(rows: pa.Table, system: str, stream: Stream, known: Mapping[str, 
     return tuple(keys.filter(pc.is_in(keys, value_set=pa.array(waiting, tables.TEXT))).unique().drop_null().to_pylist())
 
 
-def keep(state: State, odd: Sequence[Quarantine], seen: Sequence[str]) -> None:
-    """Set aside what is odd, and release what was set aside of the records seen again that are not odd any more."""
-    if odd:
-        state.quarantine(odd)
+def keep(state: State, odd: Sequence[Quarantine], seen: Sequence[str]) -> set[str]:
+    """Set aside what is odd, and release what was set aside of the records seen again that are not odd any more. Returns the keys of
+    what was not set aside before."""
+    news = state.quarantine(odd) if odd else set()
     if seen:
         quarantine.release_mended(state, seen, {row.key for row in odd})
+    return news
 
 
 def map_again(setup: Setup, mart: Mart, system: str, records: Sequence[str], moment: Moment) -> int:

@@ -48,7 +48,9 @@ class Pulled:
     counts: dict[tuple[str, str], Counts] = field(default_factory=dict)
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it could not go on
     stream_failures: dict[tuple[str, str], ConnectorError] = field(default_factory=dict)
-    values_aside: int = 0  # values that could not be mapped; their records went on without them
+    values_aside: int = (
+        0  # values that could not be mapped, seen for the first time; their records went on without them
+    )
     ended: set[tuple[str, str]] = field(default_factory=set)  # the streams that were read to their present end
     calls: dict[str, int] = field(default_factory=dict)
     quiet: dict[tuple[str, str], str] = field(
@@ -354,8 +356,8 @@ def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, pro
     """What the state keeps of a group that is stored: what was set aside, and that its stream was read to the end."""
     assert read.stream is not None
     odd = asides.found(read.system, read.stream, read.pages, read.mapped, moment.now)
-    mended.keep(setup.state, odd, read.seen_again)
-    pulled.values_aside += sum(row.kind == asides.VALUE for row in odd)
+    news = mended.keep(setup.state, odd, read.seen_again)
+    pulled.values_aside += sum(row.kind == asides.VALUE and row.key in news for row in odd)
     if read.pages[-1].done and not read.pages[-1].hidden:
         setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled
