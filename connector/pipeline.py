@@ -141,7 +141,8 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         plan = joined(plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True))
         found = preview(setup, mart, systems, plan, moment)
         summary.add(found.plan, 0)
-        summary.held.update(outbox.held(setup.state))
+        if not standing.is_changed(setup):
+            summary.held.update(outbox.held(setup.state))
         shown = Looked(found, details(setup, mart, found.plan), owners(mart))
     return summary, shown
 

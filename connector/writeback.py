@@ -134,13 +134,15 @@ def _unknown(place: str, what: str, name: str, known: Iterable[str]) -> Problem:
 # ------------------------------------------------------------------------------------------------------------ enqueue
 
 
-def enqueue(state: State, plan: Plan, *, run: int, now: datetime) -> int:
+def enqueue(state: State, plan: Plan, *, run: int, now: datetime, weighed_by: int = 0) -> int:
     """Put a plan into the outbox, in one transaction. Returns how many changes went in.
 
     An older change of the same record that is still waiting is superseded; a change that is there already stays. So a plan
-    that is put in again, after a kill before `mark_planned`, adds nothing.
+    that is put in again, after a kill before `mark_planned`, adds nothing. Only what was held before the run `weighed_by`, which made
+    the plan, goes in anew: it plans such a change only once the brakes are set otherwise.
     """
-    return outbox.enqueue(state, [_row(change, plan.held.get(change.key, ""), run, now) for change in plan.changes])
+    rows = [_row(change, plan.held.get(change.key, ""), run, now) for change in plan.changes]
+    return outbox.enqueue(state, rows, weighed_by)
 
 
 def planned_through(state: State) -> int:

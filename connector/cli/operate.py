@@ -216,7 +216,8 @@ def _take(
         )
     if is_forced:
         writeback.lift(setup.state)
-    summary.add(kept, writeback.enqueue(setup.state, kept, run=summary.run, now=now))
+    entered = writeback.enqueue(setup.state, kept, run=summary.run, now=now, weighed_by=saved.run)
+    summary.add(kept, entered)
     return refused
 
 

@@ -33,14 +33,17 @@ _MANY = 500  # keys in one statement
 _CHANGES = SQLModel.metadata.tables["outbox"]
 
 
-def enqueue(state: State, rows: Sequence[Mapping[str, Any]]) -> int:
+def enqueue(state: State, rows: Sequence[Mapping[str, Any]], weighed_by: int = 0) -> int:
     """Add changes. Returns how many went in.
+
+    weighed_by: the run that planned these, if it weighed anew what earlier ones had held: its verdict takes the place of theirs.
 
     A change that is open or set aside already, or a task that was ever made or tried, is left out; a field change of the same
     record from another run that still waits, or was set aside, is superseded, unless it is among these; one that is in doubt is not
     sent again. One that ended in a conflict keeps count of its attempts.
     """
     with state.session() as session:
+        _forget_held(session, [row["key"] for row in rows], weighed_by)
         known = _known_keys(session, [row["key"] for row in rows])
         tried = _conflicts(session, rows)
         fresh = [{**row, "attempt": tried.get(row["key"], 0)} for row in rows if row["key"] not in known]
@@ -107,6 +110,13 @@ def _known_keys(session: Session, keys: Sequence[str]) -> set[str]:
         }
         known |= set(session.exec(select(TaskMade.key).where(col(TaskMade.key).in_(part))))
     return known
+
+
+def _forget_held(session: Session, keys: Sequence[str], before: int) -> None:
+    """What runs before that one held of these is planned anew."""
+    for part in parts(keys) if before else ():
+        held = update(Outbox).where(col(Outbox.key).in_(part), col(Outbox.status) == "held", col(Outbox.run) < before)
+        session.execute(held.values(status="superseded"))
 
 
 def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> None:
@@ -176,11 +186,13 @@ def weigh_anew(state: State, because: str = "") -> None:
         session.execute(held.values(status="superseded"))
 
 
-def tasks_to_weigh(state: State) -> list[str]:
-    """The keys of tasks that were held, never sent, and are to be planned anew."""
+def tasks_to_weigh(state: State, *, is_held_too: bool = False) -> list[str]:
+    """The keys of tasks that were held, never sent, and are to be planned anew. is_held_too: those that are held now as well, as if
+    they were weighed anew."""
+    weighed = ("superseded", "held") if is_held_too else ("superseded",)
     with state.session() as session:
-        entered = select(Outbox.key).where(Outbox.lane == TASK_LANE, Outbox.status != "superseded")
-        query = select(Outbox.key).where(Outbox.lane == TASK_LANE, Outbox.status == "superseded")
+        entered = select(Outbox.key).where(Outbox.lane == TASK_LANE, col(Outbox.status).not_in(weighed))
+        query = select(Outbox.key).where(Outbox.lane == TASK_LANE, col(Outbox.status).in_(weighed))
         return list(session.exec(query.where(col(Outbox.key).not_in(entered)).distinct()).all())
 
 

@@ -101,7 +101,8 @@ def plans(
     )
     out_of_sight = unseen.left(setup)
     drafts = mart.table("desired_task")
-    wanted = (drafts.revision > SINCE) | drafts.key.isin(outbox.tasks_to_weigh(setup.state) or [""])
+    held_before = outbox.tasks_to_weigh(setup.state, is_held_too=is_changed)
+    wanted = (drafts.revision > SINCE) | drafts.key.isin(held_before or [""])
     drafted = stale.without(setup, mart, mart.arrow(drafts.filter(wanted).order_by("key")))
     tasks = planning.task_changes(standing.unmade(setup, mart, drafted, moment, is_dry=is_dry))
     brakes = setup.writeback.brakes

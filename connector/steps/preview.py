@@ -48,8 +48,13 @@ class Preview:
 
 
 def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan, moment: Moment) -> Preview:
-    """What delivering this plan now would send, with what waits in the outbox already."""
+    """What delivering this plan now would send, with what waits in the outbox already; what is held there the plan has weighed anew,
+    if the brakes may be set otherwise."""
+    is_weighed, stopped = standing.is_changed(setup), outbox.braked(setup.state)
     known = outbox.known(setup.state, [change.key for change in plan.changes])
+    if is_weighed:
+        known -= {row.key for row in stopped}
+        stopped = []
     fresh = replace(
         plan,
         changes=tuple(change for change in plan.changes if change.key not in known),
@@ -71,7 +76,7 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     ]
     over = {*standing.unwanted(setup, mart), *(row.id for row, _ in [*lost, *owned])}
     staying = [row for row in _staying(outbox.pending(setup.state, moment.now), plan, fresh) if row.id not in over]
-    braked = [row for row in _staying(outbox.braked(setup.state), plan, fresh) if row.id not in over]
+    braked = [row for row in _staying(stopped, plan, fresh) if row.id not in over]
     waiting = [Again(settlement.as_change(row), _waits(row)) for row in staying]
     reasons = replans.reasons(setup.state)
     mended = [each for each in fresh.changes if each.task is None and _record(each) in reasons]  # a fresh task is news

@@ -158,6 +158,28 @@ def test_a_paused_system_gets_nothing_from_a_plan_until_it_is_resumed(house: Hou
     assert dee["score"] == 30
 
 
+def test_a_plan_after_a_brake_was_lifted_says_what_a_sync_would_write_and_apply_writes_it(house: House) -> None:
+    brakes = "\n[writeback.brakes]\nmin_overwritten = 2\nmax_overwritten_share = 0.1\nmax_tasks = 0\n"
+    house.config.write_text(house.config.read_text() + brakes)
+    house.edit("points = 30", "points = 35")
+    house.edit("[tasks.call]", "[tasks.again]")
+    assert house.run("sync").code == 3
+    held = house.state("SELECT key, status, run FROM outbox WHERE status = 'held' ORDER BY key")
+    assert len(held) == 6
+    house.edit("max_overwritten_share = 0.1\nmax_tasks = 0", "max_overwritten_share = 1.0")
+    plan = house.run("plan", "--json").json()
+    assert (len(plan["changes"]), plan["held"], plan["let_go"]) == (6, {}, {"crm": 0})
+    assert plan["calls"]["crm"] > 0
+    assert "held nothing" in " ".join(house.run("plan").out.split())
+    assert house.state("SELECT key, status, run FROM outbox WHERE status = 'held' ORDER BY key") == held
+    applied = house.run("apply", "--json")
+    assert applied.code == 0, str(applied)
+    assert applied.json()["delivered"][0]["calls"] == plan["calls"]["crm"]
+    assert all(each["score"] > 70 for each in _crm(house)["contacts"].values()), "and 66 before"
+    assert len(_tasks(house)) == 6
+    assert house.sync()["planned"] == 0
+
+
 @pytest.mark.parametrize("words", [("backup",), ("restore", "somewhere", "--yes")])
 def test_a_state_on_a_database_server_is_backed_up_by_that_server(house: House, words: tuple[str, ...]) -> None:
     with patch("connector.steps.copies.dialect", return_value="postgresql"):

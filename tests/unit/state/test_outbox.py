@@ -24,16 +24,24 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def enqueue(state: State, keys: Mapping[str, str], *, run: int = 1, record: str = "") -> None:
+def enqueue(
+    state: State,
+    keys: Mapping[str, str],
+    *,
+    run: int = 1,
+    record: str = "",
+    status: str = "pending",
+    weighed_by: int = 0,
+) -> None:
     rows = [
         {
             "key": key, "run": run, "system": "crm", "object_type": "Contact", "native_id": record or key, "person": "P", "lane": lane,
             "fields": {"Score": 1}, "before": {}, "task": {}, "reason": "", "parent": "", "expected_version": None,
-            "status": "pending", "held_because": "", "attempt": 0, "created_at": NOW,
+            "status": status, "held_because": "", "attempt": 0, "created_at": NOW,
         }
         for key, lane in keys.items()
     ]  # fmt: skip
-    outbox.enqueue(state, rows)
+    outbox.enqueue(state, rows, weighed_by)
 
 
 @contextmanager
@@ -158,3 +166,13 @@ def test_a_task_whose_run_is_taken_back_is_not_made_and_not_planned_again(state:
     assert outbox.tasks_to_weigh(state) == []
     with state.engine.connect() as connection:
         assert connection.execute(text("SELECT status FROM outbox")).all() == [("withdrawn",)]
+
+
+def test_a_plan_lets_go_what_was_held_before_it_weighed_that_anew_and_not_what_is_held_since(state: State) -> None:
+    enqueue(state, {"before": "score", "task": "task"}, run=3, status="held")
+    enqueue(state, {"since": "score"}, run=5, status="held")
+    assert outbox.tasks_to_weigh(state, is_held_too=True) == ["task"]
+    assert outbox.tasks_to_weigh(state) == []
+    enqueue(state, {"before": "score", "since": "score", "task": "task"}, run=6, weighed_by=4)
+    assert [row.key for row in outbox.braked(state)] == ["since"]
+    assert [row.key for row in outbox.pending(state, NOW)] == ["before", "task"]
