@@ -50,6 +50,8 @@ ACTIVITY_KINDS = (
 )  # fmt: skip
 #: Prefixes of names that are keys of an activity's properties: `form.name`, `page.url`, `properties.plan`.
 PROPERTIES = ("form", "email", "page", "meeting", "call", "campaign", "product", "properties")
+#: Names of their own for keys of an activity's properties.
+KEYS: Mapping[str, str] = {"activity.currency": "currency"}
 
 
 def _without(schema: pa.Schema, *names: str) -> pa.Schema:
@@ -121,18 +123,21 @@ def scope(
     *,
     points: Sequence[str] = (),
     properties: Sequence[str] = (),
+    keys: Mapping[str, str] = {},
     kinds: Sequence[str] = (),
 ) -> Scope:
     """The scope of these tables: prefix -> schema ("" for bare names).
 
     `points` are bare names whose columns hold billionths of a point; `properties` are prefixes of names that
-    are keys of the JSON object in `activity_properties`; `kinds` are what count_of and days_since accept.
+    are keys of the JSON object in `activity_properties`, `keys` names that stand for the text under one of them; `kinds` are what
+    count_of and days_since accept.
     """
     fields = {name: Field(name, Type.NUMBER, name, is_points=True) for name in points}
     for prefix, schema in schemas.items():
         for column in schema:
             name = f"{prefix}.{column.name}" if prefix else column.name
             fields[name] = Field(name, _type_of(column.type), name.replace(".", "_"))
+    fields |= {name: Field(name, Type.TEXT, "activity_properties", key=key) for name, key in keys.items()}
     return Scope(fields, tuple(properties), tuple(kinds))
 
 

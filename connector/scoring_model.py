@@ -17,7 +17,7 @@ from connector.errors import Problem
 from connector.section import Section, Wrong
 
 FIT_SCOPE = rules.scope(rules.GOLDEN)
-EVENT_SCOPE = rules.scope(rules.HAPPENED, properties=rules.PROPERTIES)
+EVENT_SCOPE = rules.scope(rules.HAPPENED, properties=rules.PROPERTIES, keys=rules.KEYS)
 
 Points = Annotated[float, Field(ge=-10_000, le=10_000)]  # 10,000 points a million times over still fit into an int64
 

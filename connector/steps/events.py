@@ -52,6 +52,7 @@ def _purchases(opportunity: ir.Table, role: ir.Table) -> ir.Table:
         opportunity=taken.opportunity,
         subject=taken.name,
         amount=taken.amount,
+        properties=_as_json(currency=taken.currency),
     )
     return purchases.filter(purchases.happened_at.notnull() & purchases.record.notnull())
 
@@ -77,6 +78,11 @@ def _as_events(source: ir.Table, **columns: Any) -> ir.Table:
     """Rows in the shape of activities; what is not given is null."""
     types = ibis.schema(tables.ACTIVITY)
     return source.select(**{name: columns.get(name, ibis.null(types[name])).cast(types[name]) for name in types})
+
+
+def _as_json(**values: ir.Value) -> ir.Value:
+    """A JSON object of these texts."""
+    return ibis.struct(values).cast("json").cast("string")
 
 
 @built_once

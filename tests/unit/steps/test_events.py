@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from connector import tables
+from connector import rules, tables
 from connector.mart import Mart, MartSection, open_mart
-from connector.steps.events import copies
+from connector.model import Kind
+from connector.scoring_model import EVENT_SCOPE
+from connector.steps.events import copies, events
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 #: Records of one person, and one of somebody else.
@@ -73,3 +75,27 @@ def test_two_meetings_of_one_system_at_the_same_time_both_count_and_the_copy_in_
     assert copied(mart) == set()
     add(mart, "7", "hubspot|contacts|9", after_s=90)
     assert copied(mart) == {"7|hubspot|contacts|9"}
+
+
+@pytest.mark.parametrize(
+    ("where", "counted"),
+    [
+        ("activity.amount >= 10000", {"deal-EUR", "deal-JPY", "deal-"}),
+        ("activity.amount >= 10000 and activity.currency = 'EUR'", {"deal-EUR"}),
+        ("activity.currency in ('EUR', 'USD') or activity.currency is null", {"deal-EUR", "deal-"}),
+        ("properties.currency = 'JPY'", {"deal-JPY"}),
+    ],
+)
+def test_a_condition_tells_purchases_apart_by_their_currency(mart: Mart, where: str, counted: set[str]) -> None:
+    for currency in ("EUR", "JPY", None):
+        deal = f"deal-{currency or ''}"
+        won = {
+            "key": deal, "native_id": deal, "amount": 20_000, "currency": currency, "is_won": True, "closed_at": AT,
+        }  # fmt: skip
+        role = {"key": f"role-{deal}", "opportunity": deal, "person": ANN}
+        for kind, row in ((Kind.OPPORTUNITY, won), (Kind.CONTACT_ROLE, role)):
+            mart.append(tables.record_table(kind), pa.Table.from_pylist([row], schema=tables.record_schema(kind)))
+    condition = rules.compile_condition(where, EVENT_SCOPE)
+    happened = events(mart)
+    seen = happened.select("native_id", activity_amount="amount", activity_properties="properties")
+    assert set(mart.arrow(seen.filter(condition.expr(seen)))["native_id"].to_pylist()) == counted
