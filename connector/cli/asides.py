@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from connector.cli.books import open_books
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, WaitOption, escape, ok, print_json, tell
 from connector.errors import ConnectorError
 from connector.state import quarantine as asides
 from connector.state.quarantine import Cause
@@ -46,7 +46,7 @@ def quarantine(
     ] = None,
     code: Annotated[str, typer.Option("--code", help="Only this code.")] = "",
     as_json: JsonOption = False,
-    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")] = 0.0,
+    wait: WaitOption = 0.0,
 ) -> None:
     """What is set aside, by cause: list it, explain it, try it again."""
     books = open_books(config)

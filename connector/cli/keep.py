@@ -11,7 +11,7 @@ import typer
 from connector import clock
 from connector.cli.attend import whoami
 from connector.cli.house import open_house
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, WaitOption, err, escape, ok, print_json, tell
 from connector.errors import ConnectorError
 from connector.report import explain as explaining
 from connector.state import erasure, lease
@@ -20,7 +20,6 @@ from connector.steps import purge as purging
 from connector.steps.purge import Person, Receipt
 from connector.steps.setup import Setup
 
-WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for a run that is at work.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this nothing is changed.")]
 WAIT_S = 300.0
 

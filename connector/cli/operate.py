@@ -16,7 +16,19 @@ from connector import alerts, clock, doctor, log, pipeline, planfile, writeback
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, err, escape, ok, print_json, report_error, tell
+from connector.cli.screen import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    WaitOption,
+    a_file,
+    err,
+    escape,
+    ok,
+    print_json,
+    report_error,
+    tell,
+)
 from connector.cli.show_plan import as_json_besides, show_plan
 from connector.cli.show_run import show_summary
 from connector.config import Config, load
@@ -29,7 +41,6 @@ from connector.steps.pull import unread
 from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 
-WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")]
 _LOG = log.get("cli")
 _FEW = 20  # refused records that are named on the screen
 
@@ -125,7 +136,9 @@ def _end(summary: Summary, as_json: bool, **besides: Any) -> None:
 def plan(
     config: ConfigOption = CONFIG,
     show_all: Annotated[bool, typer.Option("--all", help="Show every person, not only the first few.")] = False,
-    save: Annotated[Path | None, typer.Option("--save", help="Keep the plan in this file for `apply`.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", callback=a_file, help="Keep the plan in this file for `apply`.")
+    ] = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 when there are changes.")] = False,
     as_json: JsonOption = False,
     wait: WaitOption = 0.0,

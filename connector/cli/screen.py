@@ -23,7 +23,16 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="CONNECTOR_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
+WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run to end.")]
 CONFIG = Path("connector.toml")
+
+
+def a_file(path: Path | None) -> Path | None:
+    """An option that names a file to write. Raises BadParameter where there is a folder."""
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; name a file in it")
+    return path
+
 
 #: A pipe gets each line whole, unless somebody says how wide it is (as `watch` does).
 _IS_ENDLESS = not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit()

@@ -11,7 +11,7 @@ import typer
 from connector import pipeline, undo, writeback
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
-from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, print_json, tell
+from connector.cli.screen import CONFIG, ConfigOption, JsonOption, WaitOption, escape, print_json, tell
 from connector.cli.show_run import show_summary
 from connector.errors import ConnectorError
 from connector.scheduler import stopping_on_signals
@@ -36,7 +36,7 @@ def undo_run(
     config: ConfigOption = CONFIG,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     as_json: JsonOption = False,
-    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for another run to end.")] = 0.0,
+    wait: WaitOption = 0.0,
 ) -> None:
     """Restore what was there before a run, where nobody has changed it since; say what cannot be restored.
 

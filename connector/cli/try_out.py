@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.screen import err, ok, tell
+from connector.cli.screen import a_file, err, ok, tell
+from connector.errors import ConnectorError
+
+PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,13 +27,15 @@ def sandbox(
         int, typer.Option("--people", min=0, help="How many records of people to invent, over both systems.")
     ] = 4_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same people.")] = 7,
-    salesforce_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    hubspot_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    ready_file: Annotated[Path | None, typer.Option(help="Gets the addresses as JSON once it listens.")] = None,
+    salesforce_port: PortOption = 0,
+    hubspot_port: PortOption = 0,
+    ready_file: Annotated[
+        Path | None, typer.Option(callback=a_file, help="Gets the addresses as JSON once it listens.")
+    ] = None,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="Without rate limits and daily quotas.")] = False,
 ) -> None:
     """Serve an imitated Salesforce and an imitated HubSpot on loopback until SIGTERM."""
-    from connector.sandbox import Options, Running, serve
+    from connector.sandbox import InUse, Options, Running, serve
     from connector.sandbox.context import Settings
 
     def say(running: Running) -> None:
@@ -45,7 +50,10 @@ def sandbox(
         data=data, people=people, seed=seed, salesforce_port=salesforce_port, hubspot_port=hubspot_port, ready_file=ready_file,
         settings=Settings(are_limits_on=not no_limits),
     )  # fmt: skip
-    serve(options, on_ready=say)
+    try:
+        serve(options, on_ready=say)
+    except InUse as problem:
+        raise ConnectorError(str(problem), hint="end that one, or give this one another folder with --data") from None
 
 
 def demo(

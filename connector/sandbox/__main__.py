@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from connector.sandbox.context import Settings
+from connector.sandbox.database import InUse
 from connector.sandbox.server import Options, Running, serve
 
 
@@ -34,7 +35,10 @@ def main() -> None:
         now=given.now,
         settings=Settings(are_limits_on=not given.no_limits),
     )
-    serve(options, on_ready=_say)
+    try:
+        serve(options, on_ready=_say)
+    except InUse as problem:
+        parser.error(str(problem))
 
 
 def _say(running: Running) -> None:

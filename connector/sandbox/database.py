@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 FILE_NAME = "sandbox.db"
+LOCK_NAME = "sandbox.lock"
 
 _CORE_TABLES = """
 CREATE TABLE IF NOT EXISTS sandbox_setting (name TEXT PRIMARY KEY, value TEXT);
@@ -28,6 +30,28 @@ CREATE TABLE IF NOT EXISTS workflow_firing (
     record_id TEXT NOT NULL, at TEXT NOT NULL, detail TEXT NOT NULL
 );
 """
+
+
+class InUse(Exception):
+    """Another sandbox is at work in this directory."""
+
+
+@contextmanager
+def alone_in(directory: Path | None) -> Iterator[None]:
+    """No other sandbox works in the directory meanwhile: two would give the same ids to different records. Raises InUse.
+
+    A process that dies lets go of it.
+    """
+    if directory is None:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK_NAME).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(f"another sandbox is at work in {directory}") from None
+        yield
 
 
 def open_database(directory: Path | None) -> sqlite3.Connection:

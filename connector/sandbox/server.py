@@ -31,7 +31,7 @@ from connector.sandbox.context import (
     Settings,
     make_context,
 )
-from connector.sandbox.database import open_database, read_setting, transaction, write_setting
+from connector.sandbox.database import alone_in, open_database, read_setting, transaction, write_setting
 from connector.sandbox.faults import Fault, Faults, answer
 
 HOST = "127.0.0.1"
@@ -218,7 +218,14 @@ def _compress(request: web.Request, response: web.Response, body: bytes) -> None
 
 @asynccontextmanager
 async def started(options: Options) -> AsyncIterator[Running]:
-    """A sandbox that listens while the context is open, in the running event loop."""
+    """A sandbox that listens while the context is open, in the running event loop. Raises InUse."""
+    with alone_in(options.data):
+        async with _listening(options) as running:
+            yield running
+
+
+@asynccontextmanager
+async def _listening(options: Options) -> AsyncIterator[Running]:
     if options.ready_file is not None:
         options.ready_file.unlink(missing_ok=True)
     context = open_context(options)

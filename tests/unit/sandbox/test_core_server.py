@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import orjson
 import pytest
 import requests
 
+from connector.sandbox import InUse, Options, serving
+from connector.sandbox.server import started
 from tests.unit.sandbox.salesforce_org import OrgClient, org
 
 
@@ -49,6 +52,17 @@ def _start(data: Path, ready: Path) -> tuple[subprocess.Popen[bytes], dict[str, 
         assert time.monotonic() < until
         time.sleep(0.02)
     return process, orjson.loads(ready.read_bytes())
+
+
+def test_a_second_sandbox_on_a_folder_in_use_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    first = Options(data=tmp_path, people=0, ready_file=tmp_path / "ready.json")
+    with serving(first):
+        with pytest.raises(InUse, match="another sandbox is at work in"):
+            asyncio.run(started(first).__aenter__())
+        assert first.ready_file is not None
+        assert first.ready_file.exists(), "who looks for the first still finds it"
+    with serving(first):
+        pass
 
 
 def test_a_process_says_where_it_listens_ends_on_sigterm_and_keeps_its_data(tmp_path: Path) -> None:
