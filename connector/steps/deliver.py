@@ -11,7 +11,7 @@ from threading import Lock
 
 from connector import settlement, writeback
 from connector.dispatch import Delivered
-from connector.errors import SystemFailure
+from connector.errors import QuotaExhausted, SystemFailure
 from connector.model import System
 from connector.state import attempts
 from connector.steps.boundary import boundary
@@ -69,22 +69,24 @@ def deliver(
         ThreadPoolExecutor(max_workers=len(writable), thread_name_prefix="deliver") as pool,
     ):
         settling = _Settling(settle, line)
-        unknown = unread(setup, systems, pulled)
+        unknown = _unknown(setup, systems, pulled)
         futures = [
-            pool.submit(
-                _one,
-                setup,
-                system,
-                {kind for name, kind in unknown if name == system.name},
-                moment,
-                progress,
-                settling.note,
-            )
+            pool.submit(_one, setup, system, unknown.get(system.name, set()), moment, progress, settling.note)
             for system in writable
         ]
         delivered = [future.result() for future in futures]
         settling.end()
     return delivered
+
+
+def _unknown(setup: Setup, systems: Mapping[str, System], pulled: Pulled) -> dict[str, set[str]]:
+    """The object types of each system that could not be read. For want of calls alone nothing waits: what is urgent has calls of its
+    own when those for reading are used."""
+    found: dict[str, set[str]] = {}
+    for name, object_type in unread(setup, systems, pulled):
+        if not isinstance(pulled.failures.get(name), QuotaExhausted):
+            found.setdefault(name, set()).add(object_type)
+    return found
 
 
 def _one(

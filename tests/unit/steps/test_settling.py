@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from connector import settlement, tables, writeback
-from connector.errors import MartError
+from connector.errors import ConnectorError, MartError, QuotaExhausted, SystemUnavailable
 from connector.expressions import RUN
 from connector.mart import MartSection, known, open_mart
-from connector.model import System
+from connector.model import Kind, System
 from connector.state import StateSection, attempts, open_state, outbox
 from connector.steps import deliver
 from connector.steps.pull import Pulled
@@ -90,3 +90,15 @@ def test_a_version_that_held_our_value_when_it_was_read_counts_again_with_anothe
         incoming = mart.keep("incoming", pa.Table.from_pylist([row | {"value": "40"}], schema=tables.OBSERVED))
         written = mart.arrow(known.observed(incoming, mart.table("observed"), None, RUN)).to_pylist()
     assert [each["value"] for each in written] == (["40"] if is_newer else [])
+
+
+@pytest.mark.parametrize(
+    ("failure", "waits"), [(SystemUnavailable("it is down"), {"crm": {"Contact"}}), (QuotaExhausted("used"), {})]
+)
+def test_fields_of_what_could_not_be_read_wait_unless_only_calls_were_missing(
+    failure: ConnectorError, waits: dict[str, set[str]]
+) -> None:
+    stream = SimpleNamespace(name="contacts", object_type="Contact", kind=Kind.PERSON)
+    setup: Any = SimpleNamespace(systems={"crm": SimpleNamespace(name="crm", streams=lambda: (stream,))})
+    assert deliver._unknown(setup, setup.systems, Pulled(failures={"crm": failure})) == waits
+    assert deliver._unknown(setup, setup.systems, Pulled(failures={"crm": failure}, ended={("crm", "contacts")})) == {}
