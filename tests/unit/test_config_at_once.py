@@ -6,35 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector import config
-from connector.cli import starter
-from connector.errors import ConfigError, Problem
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SF_CLIENT_ID", "an-id")
-    monkeypatch.setenv("SF_CLIENT_SECRET", "sEcReT-value")
-    monkeypatch.setenv("HUBSPOT_TOKEN", "sEcReT-token")
-
-
-STARTER = starter.text(["salesforce", "hubspot"], url="https://acme.my.salesforce.com", region="DE", every="5 minutes")
-
-
-def write(directory: Path, text: str) -> Path:
-    file = directory / "connector.toml"
-    file.write_text(text, encoding="utf-8")
-    return file
-
-
-def problems(directory: Path, text: str) -> list[Problem]:
-    with pytest.raises(ConfigError) as caught:
-        config.load(write(directory, text))
-    return list(caught.value.problems)
-
-
-def said(directory: Path, text: str) -> dict[str, str]:
-    return {problem.path: f"{problem.what} | {problem.mend}" for problem in problems(directory, text)}
+from tests.unit.test_config import STARTER, _secrets, problems, said  # noqa: F401, a fixture of every test
 
 
 def test_only_the_documented_name_of_an_option_may_be_written_and_a_hint_names_it(tmp_path: Path) -> None:
