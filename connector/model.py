@@ -367,6 +367,9 @@ class Capabilities:
     has_unique_task_key: bool = False
     mixes_in_batch: bool = True  # fields and tasks of several types fit one call; else each needs batches of its own
     tells_deletes: bool = False
+    describes_what_it_reads: bool = (
+        False  # once a read has given its first page, `describe` of its objects makes no call
+    )
     cut: Callable[[Sequence[Change]], list[list[Change]]] | None = None
     count_calls: Callable[[Sequence[Sequence[Change]]], int] = len
     count_waiting: Callable[[Sequence[Sequence[Change]]], int] = lambda batches: 0

@@ -11,7 +11,7 @@ from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.plan import Plan, Totals
 from connector.state.models import Freeze, Pause
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.steps.resolve import Resolved
 from connector.steps.score import Scored
 from connector.steps.stage import Staged

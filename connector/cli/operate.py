@@ -37,7 +37,7 @@ from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signal
 from connector.state import erasure, freezes, outbox
 from connector.steps.deliver import deliver
 from connector.steps.pull import pull as pull_step
-from connector.steps.pull import unread
+from connector.steps.pulled import unread
 from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 

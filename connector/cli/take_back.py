@@ -18,7 +18,8 @@ from connector.scheduler import stopping_on_signals
 from connector.state import freezes
 from connector.state.models import Freeze
 from connector.steps.deliver import deliver
-from connector.steps.pull import pull, unread
+from connector.steps.pull import pull
+from connector.steps.pulled import unread
 from connector.steps.setup import Moment, Setup
 from connector.summary import Summary
 from connector.undo import Undoing

@@ -172,6 +172,7 @@ def capabilities(bulk_from: int = BULK_WRITE_FROM) -> Capabilities:
         task_key=("Task", TASK_KEY),
         has_unique_task_key=True,
         tells_deletes=True,
+        describes_what_it_reads=True,
         cut=partial(salesforce_writing.cut, bulk_from=bulk_from),
         count_calls=partial(salesforce_writing.count_calls, bulk_from=bulk_from),
         count_waiting=partial(salesforce_writing.count_waiting, bulk_from=bulk_from),

@@ -106,7 +106,7 @@ def _read(org: Org, begun: Sequence[Reading], in_bulk: list[Reading], calls: _Ca
             continue
         readings.sort(key=lambda reading: -reading.remaining)
         calls.is_alone = len(readings) == 1
-        for reading, answer, asked_at in _asked(org, readings[:MAX_QUERIES], probed, calls):
+        for reading, answer, asked_at in _asked(org, readings, probed, calls):
             said = _taken(org, reading, answer, asked_at, object_types)
             if said is None:
                 continue
@@ -176,16 +176,17 @@ class _Calls:
 
 
 def _asked(
-    org: Org, group: Sequence[Reading], probed: Sequence[Reading], calls: _Calls
+    org: Org, readings: Sequence[Reading], probed: Sequence[Reading], calls: _Calls
 ) -> Iterator[tuple[Reading, Answer, datetime]]:
-    """Ask for the next page of each, and in the same call for what goes with a first page. Gives the queries' answers."""
+    """Ask for the next page of the first ones, and in the same call for what goes with a first page, as far as there is room
+    also of those that wait for theirs. Gives the queries' answers."""
+    group, waiting = readings[:MAX_QUERIES], [one for one in readings[MAX_QUERIES:] if one.first_page_at is None]
     new = [reading for reading in group if reading.first_page_at is None]
-    wished = dict.fromkeys(name for one in (*new, *probed) for name in one.to_describe)
     questions = {id(one): probe.asking(org, one) for one in probed}
     room = MAX_SUBREQUESTS - len(group) - sum(map(len, questions.values()))
-    unknown = [name for name in wished if org.remembered(name) is None]
+    unknown = _unknown(org, (*new, *probed))
     losing = _losing(new, probed, room, room - len(unknown))
-    unknown = unknown[: room - len(losing)]
+    unknown = _unknown(org, (*new, *probed, *waiting))[: room - len(losing)]
     asked = [
         *(Subrequest(_path(one), is_query=True) for one in group),
         *(Subrequest(_deleted_path(org, one)) for one in losing),
@@ -204,6 +205,12 @@ def _asked(
         probe.take(reading, [next(extra) for _ in questions[id(reading)]], asked_at)
     for reading, answer in zip(group, answers, strict=False):
         yield reading, answer, asked_at
+
+
+def _unknown(org: Org, readings: Sequence[Reading]) -> list[str]:
+    """The objects whose description is wanted and has not been asked for."""
+    wished = dict.fromkeys(name for one in readings for name in one.to_describe)
+    return [name for name in wished if org.remembered(name) is None]
 
 
 def _losing(new: Sequence[Reading], probed: Sequence[Reading], most: int, room: int) -> list[Reading]:

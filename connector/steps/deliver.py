@@ -15,7 +15,7 @@ from connector.errors import QuotaExhausted, SystemFailure
 from connector.model import System
 from connector.state import attempts
 from connector.steps.boundary import boundary
-from connector.steps.pull import Pulled, unread
+from connector.steps.pulled import Pulled, unread
 from connector.steps.setup import Moment, Progress, Setup
 
 #: Changes that are settled at once while others are sent: fewer would open the mart too often.

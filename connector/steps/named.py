@@ -6,7 +6,10 @@ when it is new; one that was shown when it was named, and is hidden since, is se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import NoReturn, TypeVar
 
 import orjson
 
@@ -17,24 +20,50 @@ from connector.state import State
 from connector.steps.boundary import boundary
 from connector.steps.setup import Connected, Setup
 
+T = TypeVar("T")
+
 _NOTE = "named:"  # the fields that were shown when the mapping named them, by stream
 
 
-def check(setup: Setup, systems: Mapping[str, System]) -> None:
-    """Raises ConfigError with every newly named field that its system does not show. Asks nothing where no name is new."""
+def check(setup: Setup, systems: Mapping[str, System], readings: dict[str, Iterator[T]]) -> None:
+    """Raises ConfigError with every newly named field that its system does not show. Asks nothing where no name is new.
+
+    Where descriptions come with what is read, the reading begins first: they are not asked for twice.
+    """
     problems: list[Problem] = []
     for name, system in systems.items():
-        problems += _problems(setup.state, setup.systems[name], system)
+        connected = setup.systems[name]
+        news = _news(setup.state, connected)
+        if news and name in readings and connected.capabilities.describes_what_it_reads:
+            readings[name] = _begun(name, readings[name])
+        problems += _problems(setup.state, connected, system, news)
     if problems:
         raise ConfigError(problems)
 
 
-def _problems(state: State, connected: Connected, system: System) -> list[Problem]:
-    note = f"{_NOTE}{connected.name}"
-    known: dict[str, list[str]] = orjson.loads(state.note(note) or "{}")
-    named = _named(connected)
-    news = {stream: set(fields) - set(known.get(stream, ())) for stream, fields in named.items()}
-    types = {connected.mappings[stream].object_type: None for stream, fields in news.items() if fields}
+def _begun(system: str, items: Iterator[T]) -> Iterator[T]:
+    """The same items, the first of them read now; what breaks then is raised when it is asked for."""
+    try:
+        with boundary(system, "reading"):
+            first = list(islice(items, 1))
+    except ConnectorError as error:
+        return iter(partial(_fail, error), None)
+    return chain(first, items)
+
+
+def _fail(error: ConnectorError) -> NoReturn:
+    raise error
+
+
+def _news(state: State, connected: Connected) -> dict[str, set[str]]:
+    """The fields that have not been looked up yet, by stream."""
+    known: dict[str, list[str]] = orjson.loads(state.note(_NOTE + connected.name) or "{}")
+    news = {stream: set(fields) - set(known.get(stream, ())) for stream, fields in _named(connected).items()}
+    return {stream: fields for stream, fields in news.items() if fields}
+
+
+def _problems(state: State, connected: Connected, system: System, news: Mapping[str, set[str]]) -> list[Problem]:
+    types = {connected.mappings[stream].object_type: None for stream in news}
     try:
         with boundary(connected.name, "reading"):
             schemas = system.source.describe(list(types)) if types else {}
@@ -45,8 +74,9 @@ def _problems(state: State, connected: Connected, system: System) -> list[Proble
         each = connected.mappings[stream]
         if each.object_type in schemas:
             problems += mapping.validate(connected.name, each, schemas[each.object_type], of=fields)
-    if not problems and named != known:
-        state.set_note(note, orjson.dumps(named).decode())
+    named = orjson.dumps(_named(connected)).decode()
+    if not problems and named != (state.note(_NOTE + connected.name) or "{}"):
+        state.set_note(_NOTE + connected.name, named)
     return problems
 
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -17,13 +17,14 @@ from connector.log import get
 from connector.mart import Mart
 from connector.mart.files import ROW_GROUP_ROWS
 from connector.mart.ingest import Counts, Group, checkpoints, ingest
-from connector.model import Page, Request, Stream, StreamFailure, System
+from connector.model import Page, Stream, StreamFailure, System
 from connector.sources.parallel import interleaved
 from connector.state import attempts, quarantine
 from connector.state.models import Poll, RunStep
 from connector.steps import asides, hidden, holdings, mended, named, purge, reads
 from connector.steps import suppress as suppressing
 from connector.steps.boundary import boundary
+from connector.steps.pulled import Pulled
 from connector.steps.reads import Opened
 from connector.steps.setup import Connected, Moment, Progress, Setup
 
@@ -39,28 +40,6 @@ HELD_S = 15.0
 GAP_S = 0.5
 PAGES_AHEAD = 4
 _LOG = get("pull")
-
-
-@dataclass
-class Pulled:
-    """What was read: counts by (system, stream), and what could not be read."""
-
-    counts: dict[tuple[str, str], Counts] = field(default_factory=dict)
-    failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it could not go on
-    stream_failures: dict[tuple[str, str], ConnectorError] = field(default_factory=dict)
-    values_aside: int = (
-        0  # values that could not be mapped, seen for the first time; their records went on without them
-    )
-    ended: set[tuple[str, str]] = field(default_factory=set)  # the streams that were read to their present end
-    calls: dict[str, int] = field(default_factory=dict)
-    quiet: dict[tuple[str, str], str] = field(
-        default_factory=dict
-    )  # cursors of reads that gave nothing, still to be kept
-
-    @property
-    def total(self) -> Counts:
-        """All systems and streams together."""
-        return sum(self.counts.values(), Counts())
 
 
 @dataclass(frozen=True)
@@ -101,29 +80,22 @@ def pull(
     With `is_full` everything is read again from the beginning; so is a stream whose mapping changed. Raises ConfigError when the
     mapping names a field that there is not.
     """
-    named.check(setup, systems)
     if attempts.unapplied(setup.state, limit=1):  # a run was cut off: what it wrote is ours when it is read
         with setup.mart() as mart:
             settlement.settle(setup.state, mart, run=moment.run)
-    for name in systems:
-        reads.forget(setup, setup.systems[name], is_full=is_full)
     cursors, is_first = reads.stopped_at(setup)
     opened = partial(
         setup.mart, is_storing=is_first
     )  # alike in all threads: the engine opens a file in one way at a time
-    requests = {
-        name: reads.requests(setup, setup.systems[name], opened, cursors.get(name, {}), moment.now) for name in systems
-    }
+    before = {name: system.calls() for name, system in systems.items()}
+    readings = _begun(setup, systems, opened, cursors, moment, is_full=is_full)
     inbox = _Inbox()
-    groups = {
-        name: partial(_read_groups, setup, systems[name], asked, opened, moment, inbox, progress.is_stopping)
-        for name, asked in requests.items()
-        if asked
-    }
-    threads = [
-        threading.Thread(target=_read, args=(systems[name], inbox, read), name=f"pull-{name}", daemon=True)
-        for name, read in groups.items()
-    ]
+    threads = []
+    for name, items in readings.items():
+        system = systems[name]
+        read = partial(_read_groups, setup, system, items, opened, moment, inbox, progress.is_stopping)
+        told = (system, inbox, read, before[name])
+        threads.append(threading.Thread(target=_read, args=told, name=f"pull-{name}", daemon=True))
     for thread in threads:
         thread.start()
     pulled = Pulled()
@@ -138,17 +110,29 @@ def pull(
     return pulled
 
 
-def unread(setup: Setup, systems: Mapping[str, System], pulled: Pulled) -> set[tuple[str, str]]:
-    """System and object type of the records that a pull of these systems could not read: nobody knows what they hold now."""
-    failed = pulled.failures.keys() | (setup.systems.keys() - systems.keys())
-    return {
-        (name, stream.object_type)
-        for name, connected in setup.systems.items()
-        for stream in connected.streams()
-        if stream.kind.value in tables.FIELDS
-        and (name in failed or (name, stream.name) in pulled.stream_failures)
-        and (name, stream.name) not in pulled.ended
-    }
+def _begun(
+    setup: Setup,
+    systems: Mapping[str, System],
+    opened: Opened,
+    cursors: Mapping[str, Mapping[str, str]],
+    moment: Moment,
+    *,
+    is_full: bool,
+) -> dict[str, Iterator[Page | StreamFailure]]:
+    """What is to be read of each system, where anything is due; the next pages are on their way while those before are mapped.
+
+    Raises ConfigError, before anything is stored or forgotten, when the mapping names a field that there is not.
+    """
+    anew = {name: reads.anew(setup, setup.systems[name], is_full=is_full) for name in systems}
+    readings: dict[str, Iterator[Page | StreamFailure]] = {}
+    for name, system in systems.items():
+        at = cursors.get(name, {})
+        if asked := reads.requests(setup, setup.systems[name], opened, at, moment.now, anew=anew[name]):
+            readings[name] = interleaved([partial(system.source.pages, asked)], threads=1, ahead=PAGES_AHEAD)
+    named.check(setup, systems, readings)
+    for name, streams in anew.items():
+        reads.forget(setup, setup.systems[name], streams)
+    return readings
 
 
 def _finish(setup: Setup, mart: Mart, pulled: Pulled, moment: Moment) -> None:
@@ -168,22 +152,21 @@ def _brought(pulled: Pulled) -> bool:
 # ------------------------------------------------------------------------------------------------------------ reading threads
 
 
-def _read(system: System, inbox: _Inbox, groups: Callable[[], None]) -> None:
+def _read(system: System, inbox: _Inbox, groups: Callable[[], None], calls_before: int) -> None:
     """Read one system (`groups`: hand over its groups as they fill), then hand over the end, whatever happens: it is waited for."""
     failure: ConnectorError | None = None
-    before = system.calls()
     try:
         with boundary(system.name, "reading"):
             groups()
     except ConnectorError as problem:
         failure = problem
-    inbox.put(_Read(system.name, failure=failure, calls=system.calls() - before))
+    inbox.put(_Read(system.name, failure=failure, calls=system.calls() - calls_before))
 
 
 def _read_groups(
     setup: Setup,
     system: System,
-    requests: list[Request],
+    items: Iterator[Page | StreamFailure],
     opened: Opened,
     moment: Moment,
     inbox: _Inbox,
@@ -201,8 +184,7 @@ def _read_groups(
         settlement.in_doubt(setup.state, system.name),
     )
     try:
-        ahead = interleaved([partial(system.source.pages, requests)], threads=1, ahead=PAGES_AHEAD)
-        for item in ahead:  # the next pages are on their way while these are mapped
+        for item in items:
             if is_stopping():
                 break
             if isinstance(item, StreamFailure):

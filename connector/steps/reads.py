@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
@@ -20,25 +20,42 @@ from connector.steps.setup import Connected, Setup
 Opened = Callable[[], AbstractContextManager[Mart]]
 
 
-def forget(setup: Setup, connected: Connected, *, is_full: bool) -> None:
-    """Let go of the checkpoints of streams that are to be read from the beginning."""
+def anew(setup: Setup, connected: Connected, *, is_full: bool) -> set[str]:
+    """The streams that are to be read from the beginning: all of them, or those whose mapping changed."""
     known = setup.state.notes(f"mapping:{connected.name}|")
-    present = {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
-    changed = [name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped]
-    if changed:
+    present = _fingerprints(connected)
+    return {name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped}
+
+
+def forget(setup: Setup, connected: Connected, streams: Collection[str]) -> None:
+    """Let go of the checkpoints of these streams, and keep how all of them are mapped now."""
+    if streams:
+        keys = [f"{connected.name}|{name}" for name in streams]
         with setup.mart() as mart, mart.transaction():
-            mart.delete_keys("checkpoint", pa.table({"key": [f"{connected.name}|{name}" for name in changed]}))
-        setup.state.forget_polls([f"{connected.name}|{name}" for name in changed])
-    for name, mapped in present.items():
+            mart.delete_keys("checkpoint", pa.table({"key": keys}))
+        setup.state.forget_polls(keys)
+    known = setup.state.notes(f"mapping:{connected.name}|")
+    for name, mapped in _fingerprints(connected).items():
         if known.get(name) != mapped:
             setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
 
 
+def _fingerprints(connected: Connected) -> dict[str, str]:
+    return {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
+
+
 def requests(
-    setup: Setup, connected: Connected, opened: Opened, cursors: Mapping[str, str], now: datetime
+    setup: Setup,
+    connected: Connected,
+    opened: Opened,
+    cursors: Mapping[str, str],
+    now: datetime,
+    *,
+    anew: Collection[str] = (),
 ) -> list[Request]:
-    """The streams that are due, each with its native fields and where the last read stopped."""
-    polls = setup.state.polls()
+    """The streams that are due, each with its native fields and where the last read stopped; those of `anew` from the beginning."""
+    polls = {key: poll for key, poll in setup.state.polls().items() if key.partition("|")[2] not in anew}
+    cursors = {name: cursor for name, cursor in cursors.items() if name not in anew}
     alive = Held(opened, connected.name)
     missed = _missed(setup)
     made = []

@@ -230,6 +230,22 @@ def describes_what_is_not_there(bench: Bench) -> Bench:
     return replace(bench, system=replace(bench.system, source=Describing(source.name, source.store)))
 
 
+@breaks(promises.what_is_read_is_described_without_a_call_where_that_is_declared)
+def declares_what_it_does_not_do(bench: Bench) -> Bench:
+    source = source_of(bench)
+
+    class Asking(MemorySource):
+        """A source that asks for what it describes."""
+
+        def describe(self, object_types: Sequence[str]) -> Mapping[str, ObjectSchema]:
+            self.store.calls += 1
+            return super().describe(object_types)
+
+    declared = replace(bench.adapter.capabilities, describes_what_it_reads=True)
+    system = replace(bench.system, source=Asking(source.name, source.store))
+    return replace(bench, system=system, adapter=replace(bench.adapter, capabilities=declared))
+
+
 class Checking(MemorySource):
     """A source that finds nothing wrong, ever."""
 

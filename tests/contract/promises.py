@@ -201,6 +201,17 @@ def what_is_described_is_what_exists(bench: Bench) -> None:
 
 
 @promise
+def what_is_read_is_described_without_a_call_where_that_is_declared(bench: Bench) -> None:
+    system, wanted = bench.system, [Request(stream, ()) for stream in bench.adapter.streams]
+    reading = system.source.pages(wanted)
+    assert isinstance(next(reading), Page)
+    before = system.calls()
+    described = system.source.describe([stream.object_type for stream in bench.adapter.streams])
+    assert bench.people.object_type in described
+    assert (system.calls() == before) >= bench.adapter.capabilities.describes_what_it_reads
+
+
+@promise
 def check_names_a_field_that_does_not_exist(bench: Bench) -> None:
     bench.create([bench.fresh("check")])
     wanted = bench.request(fields=["no_such_field_anywhere"])

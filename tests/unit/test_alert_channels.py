@@ -24,7 +24,7 @@ from connector.errors import SystemUnavailable
 from connector.mart.ingest import Counts
 from connector.report.status import as_json, status
 from connector.state import State, StateSection, alerts, open_state
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.summary import Summary
 from tests.unit.listeners import Mails, served, smtp
 

@@ -21,7 +21,7 @@ from connector.mart.ingest import Counts
 from connector.state import State, StateSection, open_state
 from connector.state import alerts as kept
 from connector.state.models import Poll, Quarantine, RunStep
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.summary import Summary
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

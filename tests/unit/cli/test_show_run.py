@@ -11,7 +11,7 @@ from connector.cli.show_run import show_summary
 from connector.errors import RecordRejected, SystemUnavailable
 from connector.plan import Totals
 from connector.state.models import Freeze
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.summary import Summary
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,7 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def check(state: State, crm: _Crm, outputs: dict[str, str] | None = None, **fields: str) -> None:
+def check(state: State, crm: _Crm, outputs: dict[str, str] | None = None, readings: Any = None, **fields: str) -> None:
     section = mapping.MappingSection.model_validate({"fields": fields})
     mappings = mapping.load("salesforce", {"contacts": section})
     connected = Connected(
@@ -45,7 +45,7 @@ def check(state: State, crm: _Crm, outputs: dict[str, str] | None = None, **fiel
     )  # type: ignore[arg-type]
     setup: Any = SimpleNamespace(state=state, systems={"crm": connected})
     system: Any = SimpleNamespace(source=crm)
-    named.check(setup, {"crm": system})
+    named.check(setup, {"crm": system}, {} if readings is None else readings)
 
 
 def test_a_field_that_is_not_shown_is_told_with_the_nearest_name_until_it_is_mended(state: State) -> None:
@@ -87,3 +87,36 @@ def test_a_system_that_does_not_answer_is_no_fault_of_the_mapping_and_is_asked_t
     crm.is_away = False
     with pytest.raises(ConfigError):
         check(state, crm, title="Titel")
+
+
+def test_where_descriptions_come_with_what_is_read_the_reading_begins_first_and_loses_nothing(state: State) -> None:
+    crm, seen = _Crm("Title"), []
+
+    def reading() -> Iterator[int]:
+        seen.append(crm.asked)
+        yield from range(3)
+
+    readings: dict[str, Iterator[int]] = {"crm": reading()}
+    check(state, crm, title="Title", readings=readings)
+    assert (seen, crm.asked) == ([0], 1)
+    assert list(readings["crm"]) == [0, 1, 2]
+    readings = {"crm": reading()}
+    check(state, crm, title="Title", readings=readings)
+    assert seen == [0], "without a new name it begins when it is wanted"
+
+
+def test_a_reading_that_cannot_begin_says_so_when_it_is_wanted(state: State) -> None:
+    def reading() -> Iterator[int]:
+        raise SystemUnavailable("away")
+        yield 1
+
+    def nothing() -> Iterator[int]:
+        yield from ()
+
+    readings: dict[str, Iterator[int]] = {"crm": reading()}
+    check(state, _Crm("Title"), title="Title", readings=readings)
+    with pytest.raises(SystemUnavailable):
+        next(readings["crm"])
+    readings = {"crm": nothing()}
+    check(state, _Crm("Name"), title="Name", readings=readings)
+    assert list(readings["crm"]) == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from connector.errors import Busy, ConnectorError
-from connector.model import Page, Stream
+from connector.model import Page
 from connector.sources.salesforce import STREAMS
 from connector.steps import pull
 from connector.tables import PAGE
@@ -20,20 +21,16 @@ BUSY = Busy("the store is in use")
 def end_of(inbox: pull._Inbox) -> Any:
     """The last message of a read of two pages of two streams, neither of which is complete."""
 
-    def pages(_: Any) -> Any:
-        stream: Stream
-        for stream in STREAMS[:2]:
-            yield Page(stream, PAGE.empty_table(), None, done=False)
-
-    source = SimpleNamespace(pages=pages)
-    system: Any = SimpleNamespace(name="crm", source=source, calls=lambda: 7)
+    pages = iter([Page(stream, PAGE.empty_table(), None, done=False) for stream in STREAMS[:2]])
+    system: Any = SimpleNamespace(name="crm", calls=lambda: 7)
     setup: Any = SimpleNamespace(systems={"crm": None}, state=None)
     moment: Any = SimpleNamespace(run=1)
     opened: Any = None
-    pull._read(
-        system, inbox, lambda: pull._read_groups(setup, system, [], opened, moment, inbox, is_stopping=lambda: False)
-    )
-    return inbox.get_nowait()
+    groups = partial(pull._read_groups, setup, system, pages, opened, moment, inbox, is_stopping=lambda: False)
+    pull._read(system, inbox, groups, calls_before=4)
+    end: pull._Read = inbox.get_nowait()
+    assert end.calls == 3
+    return end
 
 
 @pytest.mark.parametrize("problem", [BUSY, KeyError("odd")])

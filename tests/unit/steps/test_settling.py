@@ -18,7 +18,7 @@ from connector.mart import MartSection, known, open_mart
 from connector.model import Kind, System
 from connector.state import StateSection, attempts, open_state, outbox
 from connector.steps import deliver
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.steps.setup import Progress
 from connector.writeback import WritebackSection
 from tests.unit import test_writeback as protocol

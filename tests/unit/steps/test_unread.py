@@ -10,7 +10,7 @@ import pytest
 from connector import app, config
 from connector.cli import starter
 from connector.errors import MissingPermission
-from connector.steps.pull import Pulled, unread
+from connector.steps.pulled import Pulled, unread
 from connector.steps.setup import Setup
 
 
