@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from connector import clock, writeback
+from connector import clock, undo, writeback
 from connector.errors import ConnectorError, QuotaExhausted, UnsafePlan
 from connector.expressions import NOW
 from connector.log import get
 from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
+from connector.planfile import Saved
 from connector.state import freezes, lease, outbox, quarantine, quotas, replans
 from connector.steps import pair, pauses, stale, standing, unseen
 from connector.steps.deliver import deliver
@@ -22,13 +23,16 @@ from connector.steps.planned import Shown, details, owners
 from connector.steps.portions import Work, changed_parts
 from connector.steps.preview import Preview, preview
 from connector.steps.pull import pull
+from connector.steps.pulled import unread
 from connector.steps.rehearsal import rehearsed
 from connector.steps.resolve import resolve
 from connector.steps.score import score
 from connector.steps.setup import Moment, Progress, Setup
 from connector.steps.stage import finish as finish_stages
 from connector.steps.stage import stage
+from connector.steps.take import take
 from connector.summary import Summary
+from connector.undo import Undoing
 
 _LOG = get("pipeline")
 _LEARNED = "learned:"  # what the system's adapter found out about it
@@ -145,6 +149,55 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
             summary.held.update(outbox.held(setup.state))
         shown = Looked(found, details(setup, mart, found.plan), owners(mart))
     return summary, shown
+
+
+def apply(
+    setup: Setup,
+    systems: Mapping[str, System],
+    saved: Saved,
+    moment: Moment,
+    progress: Progress,
+    *,
+    is_forced: bool = False,
+) -> tuple[Summary, list[str]]:
+    """Write a saved plan, as far as what it was made from still holds. Returns what is left out, too, a line each."""
+    summary, refused = Summary(moment.run), list[str]()
+    summary.pulled = pull(setup, systems, moment, progress)
+    if not progress.is_stopping():
+        unknown = unread(setup, systems, summary.pulled)
+        kept, entered, refused = take(setup, saved, moment.run, unknown, is_forced=is_forced)
+        summary.add(kept, entered)
+        compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
+    summary.held = Counter(outbox.held(setup.state))
+    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    return summary, refused
+
+
+def let_go(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, int]:
+    """Write what a brake holds, as far as it is still wanted. Returns how much of it was let go, too."""
+    summary = Summary(moment.run)
+    summary.pulled = pull(setup, systems, moment, progress)
+    weigh_held(setup, moment, progress, summary)
+    lifted = writeback.lift(setup.state)
+    summary.held = Counter(outbox.held(setup.state))
+    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    return summary, lifted
+
+
+def take_back(
+    setup: Setup, systems: Mapping[str, System], run: int, moment: Moment, progress: Progress, *, is_dry: bool = False
+) -> tuple[Summary, Undoing]:
+    """Restore what was there before a run, where nobody has changed it since; with `is_dry` only say what that would be."""
+    summary = Summary(moment.run)
+    summary.pulled = pull(setup, systems, moment, progress)
+    with setup.mart() as mart:
+        found = undo.undoing(setup.state, mart, run, unread=unread(setup, systems, summary.pulled))
+    if not (is_dry or progress.is_stopping()):
+        undo.freeze(setup.state, found, run, since=moment.now, until=moment.now + setup.writeback.fights.freeze_for)
+        undo.withdraw(setup.state, found, moment.now)
+        summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
+        summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    return summary, found
 
 
 def _after_pull(setup: Setup, systems: Mapping[str, System], summary: Summary) -> None:

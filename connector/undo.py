@@ -20,8 +20,8 @@ from connector.model import Change, Kind, Lane
 from connector.ownership import is_held_as, is_same_value
 from connector.plan import Plan, Totals, as_text
 from connector.settlement import record_key
-from connector.state import State, outbox, replans
-from connector.state.models import Outbox
+from connector.state import State, freezes, outbox, replans
+from connector.state.models import Freeze, Outbox
 
 _RESTORED = "what was there before is there again"
 
@@ -46,6 +46,18 @@ class Undoing:
         """The keys of all fields that the next sync would write again, or that are in doubt and would be sent again."""
         still = (f"{record_key(row)}|{name}" for row in self.unwritten for name in row.fields)
         return tuple(dict.fromkeys((*self.fields, *still)))
+
+
+def freeze(state: State, found: Undoing, run: int, *, since: datetime, until: datetime) -> None:
+    """Keep the next syncs from writing these fields again."""
+    rows = [
+        Freeze(
+            key=key, system=key.partition("|")[0], record=key.rpartition("|")[0], field=key.rpartition("|")[2],
+            writer="connector undo", why=f"run {run} was taken back", since_at=since, until_at=until,
+        )
+        for key in found.frozen
+    ]  # fmt: skip
+    freezes.add(state, rows)
 
 
 def undoing(state: State, mart: Mart, run: int, *, unread: Collection[tuple[str, str]] = ()) -> Undoing:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector import alerts, clock, doctor, log, pipeline, planfile, writeback
+from connector import alerts, clock, doctor, log, pipeline, planfile
 from connector import app as wiring
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
@@ -34,11 +32,9 @@ from connector.cli.show_run import show_summary
 from connector.config import Config, load
 from connector.errors import Busy, ConfigError, ConnectorError, StateError
 from connector.scheduler import ScheduleSection, Stop, serve, stopping_on_signals
-from connector.state import erasure, freezes, outbox
-from connector.steps.deliver import deliver
+from connector.state import erasure
 from connector.steps.pull import pull as pull_step
-from connector.steps.pulled import unread
-from connector.steps.setup import Moment, Setup
+from connector.steps.setup import Setup
 from connector.summary import Summary
 
 _LOG = log.get("cli")
@@ -186,26 +182,22 @@ def apply(
         )
     loaded, setup = open_house(config)
     saved = None if held else planfile.read(file or loaded.directory / planfile.DEFAULT, fingerprint=loaded.fingerprint)
-    refused: list[str] = []
+    refused, lifted = list[str](), 0
     with (
         stopping_on_signals() as stop,
         progress_hooks(is_quiet=as_json) as hooks,
         pipeline.running(setup, "apply", wait_s=wait) as moment,
         pipeline.connected(setup) as (systems, failures),
     ):
-        summary = Summary(moment.run, failures=failures)
         progress = replace(hooks, is_stopping=stop.is_asked)
-        summary.pulled = pull_step(setup, systems, moment, progress)
         if saved is None:
-            pipeline.weigh_held(setup, moment, progress, summary)
-            lifted = writeback.lift(setup.state)
-            tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
-        elif not stop.is_asked():
-            refused = _take(setup, saved, summary, unread(setup, systems, summary.pulled), is_forced=force)
-            pipeline.compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
-        summary.held = Counter(outbox.held(setup.state))
-        summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+            summary, lifted = pipeline.let_go(setup, systems, moment, progress)
+        else:
+            summary, refused = pipeline.apply(setup, systems, saved, moment, progress, is_forced=force)
+        summary.failures = failures
         _finish(loaded, setup, summary, stop)
+    if saved is None:
+        tell(f"{lifted:,} held change{'' if lifted == 1 else 's'} let go", to=err)
     for line in refused[:_FEW]:
         tell(f"[yellow]![/yellow] {escape(line)}", to=err)
     if len(refused) > _FEW:
@@ -213,25 +205,6 @@ def apply(
     if summary.is_stopped and saved is not None and summary.totals is None:
         tell("[yellow]![/yellow] nothing of the plan was taken up before the stop; give the command again", to=err)
     _end(summary, as_json, refused=refused)
-
-
-def _take(
-    setup: Setup, saved: planfile.Saved, summary: Summary, unknown: Collection[tuple[str, str]], *, is_forced: bool
-) -> list[str]:
-    """Bring what still holds of a saved plan into the outbox; `unknown`: system and object type of what could not be read just now.
-    Returns what is left out, a line each."""
-    now = clock.now()
-    frozen = [row.key for row in freezes.active(setup.state, now)]
-    written = outbox.written_since(setup.state, saved.run, [change.key for change in saved.plan.changes])
-    with setup.mart() as mart:
-        kept, refused = planfile.still_holding(
-            saved, mart, unread=unknown, frozen=frozen, written=written, is_forced=is_forced
-        )
-    if is_forced:
-        writeback.lift(setup.state)
-    entered = writeback.enqueue(setup.state, kept, run=summary.run, now=now, weighed_by=saved.run)
-    summary.add(kept, entered)
-    return refused
 
 
 def run(

@@ -8,20 +8,14 @@ from typing import Annotated
 
 import typer
 
-from connector import pipeline, undo, writeback
+from connector import pipeline
 from connector.cli.house import open_house
 from connector.cli.progress import progress_hooks
 from connector.cli.screen import CONFIG, ConfigOption, JsonOption, WaitOption, escape, print_json, tell
 from connector.cli.show_run import show_summary
 from connector.errors import ConnectorError
 from connector.scheduler import stopping_on_signals
-from connector.state import freezes
-from connector.state.models import Freeze
-from connector.steps.deliver import deliver
-from connector.steps.pull import pull
-from connector.steps.pulled import unread
-from connector.steps.setup import Moment, Setup
-from connector.summary import Summary
+from connector.steps.setup import Setup
 from connector.undo import Undoing
 
 _FEW = 10
@@ -54,15 +48,8 @@ def undo_run(
         pipeline.connected(setup) as (systems, failures),
     ):
         progress = replace(hooks, is_stopping=stop.is_asked)
-        summary = Summary(moment.run, failures=failures)
-        summary.pulled = pull(setup, systems, moment, progress)
-        with setup.mart() as mart:
-            found = undo.undoing(setup.state, mart, run, unread=unread(setup, systems, summary.pulled))
-        if not (dry_run or stop.is_asked()):
-            freezes.add(setup.state, _frozen(setup, found, run, moment))
-            undo.withdraw(setup.state, found, moment.now)
-            summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
-            summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+        summary, found = pipeline.take_back(setup, systems, run, moment, progress, is_dry=dry_run)
+        summary.failures = failures
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     if as_json:
         counts = {"restored": len(found.fields), "withdrawn": len(found.withdrawn)}
@@ -75,17 +62,6 @@ def undo_run(
             show_summary(summary)
     if summary.exit_code:
         sys.exit(summary.exit_code)
-
-
-def _frozen(setup: Setup, found: Undoing, run: int, moment: Moment) -> list[Freeze]:
-    until = moment.now + setup.writeback.fights.freeze_for
-    return [
-        Freeze(
-            key=key, system=key.split("|", 1)[0], record=key.rsplit("|", 1)[0], field=key.rsplit("|", 1)[1],
-            writer="connector undo", why=f"run {run} was taken back", since_at=moment.now, until_at=until,
-        )
-        for key in found.frozen
-    ]  # fmt: skip
 
 
 def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
