@@ -71,6 +71,7 @@ class Config:
     scoring: Mapping[str, ScoringModel]
     tasks: Mapping[str, TaskSection]
     fingerprint: str
+    open_secrets: Mapping[str, str]  # path of a secret -> the file it stands in, that others than its owner may read
 
     @property
     def directory(self) -> Path:
@@ -119,7 +120,8 @@ class _Reader:
             return None
         fingerprint = hashlib.blake2b(toml.text.encode(), digest_size=8).hexdigest()
         values: dict[str, Any] = {**single, **named}
-        return Config(toml.file, systems, adapters, region, mapping, **values, fingerprint=fingerprint)
+        values |= {"fingerprint": fingerprint, "open_secrets": dict(toml.open_secrets)}
+        return Config(toml.file, systems, adapters, region, mapping, **values)
 
     def _systems(self, tables: Mapping[str, Any]) -> tuple[dict[str, Section], dict[str, Adapter]]:
         kinds = {adapter.kind: adapter for adapter in ADAPTERS}

@@ -104,6 +104,15 @@ def left_behind(setup: Setup) -> list[Checked]:
     ]
 
 
+def open_secrets(files: Mapping[str, str]) -> list[Checked]:
+    """Secrets (by their path in the configuration) in files that others than their owner may read."""
+    found = [
+        Finding("warning", f"{path}: others may read the file {file}", f"chmod 600 {file}")
+        for path, file in files.items()
+    ]
+    return [Checked("secrets", "", None, tuple(found))] if found else []
+
+
 def _quota_findings(name: str, system: System) -> list[Finding]:
     told = system.governor.budget() if system.governor is not None else None
     if told is None or told.left(READ) != 0:

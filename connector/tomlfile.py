@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,23 @@ _SHAPES = {
     "model_type": "a table",
     "model_attributes_type": "a table",
 }
+#: What the parser of TOML says -> what that usually comes from.
+_USUAL = {
+    "Invalid value": 'a text stands in quotes: name = "value"',
+    "Unterminated string": "a quote is not closed",
+    "Illegal character": "a quote is not closed, or the line holds a character that does not show",
+    "Expected '=' after a key": "each line is name = value, each table [name]",
+    "Invalid statement": "each line is name = value, each table [name]",
+    "Expected newline or end of document": 'a text stands in quotes, and each setting on a line of its own: name = "value"',
+    "Cannot declare": "a table stands there twice: put both under one [name]",
+    "Cannot mutate immutable namespace": "a table stands there twice: put both under one [name]",
+    "Cannot overwrite a value": "a name stands there twice in its table: take one out",
+    "Unclosed array": "a list is not closed, or a comma is missing in it",
+    "Unclosed inline table": "a { is not closed, or a comma is missing in it",
+    "Duplicate inline table key": "a name stands twice in the { }: take one out",
+    "Expected ']'": "a table's name is not closed: [name]",
+    "Unescaped '\\'": "a backslash is written twice in a text, or the text in single quotes",
+}
 #: A place inside a section: keys of tables and positions in lists.
 Place = tuple[int | str, ...]
 _REFERENCE = re.compile(r"^(env|file|keyring):(.+)$")
@@ -48,12 +66,17 @@ def read(file: Path, *, needs_secrets: bool = True) -> TomlFile:
     try:
         return TomlFile(file, text, tomllib.loads(text), needs_secrets)
     except tomllib.TOMLDecodeError as problem:
-        line = re.search(r"line (\d+)", str(problem))
-        raise ConfigError(
-            [Problem("", f"is not valid TOML: {problem}", "", file.name, int(line.group(1)) if line else None)]
-        ) from None
+        raise ConfigError([_not_toml(str(problem), file, text)]) from None
     except RecursionError:
         raise ConfigError([Problem("", "is not valid TOML: it is nested too deep", "", file.name)]) from None
+
+
+def _not_toml(told: str, file: Path, text: str) -> Problem:
+    """What the parser says, as a person would. What stands in the line is not repeated: it may be a secret."""
+    found = re.search(r"line (\d+)", told)
+    line = int(found.group(1)) if found else text.count("\n") + 1
+    what = next((usual for said, usual in _USUAL.items() if said in told), told.partition(" (at ")[0])
+    return Problem("", f"is not valid TOML: {what}", "", file.name, line)
 
 
 @dataclass
@@ -66,6 +89,9 @@ class TomlFile:
     needs_secrets: bool = True  # else a secret is not followed, and may be missing
     problems: list[Problem] = field(default_factory=list)
     unresolved: dict[str, Problem] = field(default_factory=dict)  # path -> why its reference leads nowhere
+    open_secrets: dict[str, str] = field(
+        default_factory=dict
+    )  # path -> the file of ours that its secret stands in, and that others may read
     gone: set[str] = field(
         default_factory=set
     )  # paths of options that are wrong in themselves: nothing follows from them
@@ -162,7 +188,10 @@ class TomlFile:
             return self._filled(value, path, f"environment variable {name} is {'not set' if not value else 'empty'}")
         if where == "file":
             try:
-                value = (self.file.parent / Path(name).expanduser()).read_text(encoding="utf-8-sig")
+                place = self.file.parent / Path(name).expanduser()
+                value = place.read_text(encoding="utf-8-sig")
+                if _is_open(place):
+                    self.open_secrets[path] = name
             except (OSError, UnicodeDecodeError, RuntimeError) as problem:  # RuntimeError: there is no such home
                 self._leads_nowhere(path, f"file {name} cannot be read ({_why_unreadable(problem)})")
                 return None
@@ -255,6 +284,13 @@ def _text(file: Path) -> str:
                 )
             ]
         ) from None
+
+
+def _is_open(file: Path) -> bool:
+    """Whether a file of ours may be read by others; where secrets are handed to a service, they lie as whoever does it wants."""
+    told = file.stat()
+    is_handed = file.resolve().is_relative_to("/run") or file.is_symlink()
+    return not is_handed and told.st_uid == os.getuid() and bool(told.st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _why_unreadable(problem: OSError | UnicodeDecodeError | RuntimeError) -> str:

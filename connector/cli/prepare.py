@@ -98,8 +98,9 @@ def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
 
 def check(names: NamesArgument = None, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """Credentials, permissions, fields, types, clocks: what is wrong, and how to mend it. Changes nothing."""
-    _, setup = open_house(config)
-    checked = [*_check_all(setup, names), *([] if names else doctor.left_behind(setup))]
+    loaded, setup = open_house(config)
+    besides = [] if names else [*doctor.left_behind(setup), *doctor.open_secrets(loaded.open_secrets)]
+    checked = [*_check_all(setup, names), *besides]
     if as_json:
         print_json([_as_json(each) for each in checked])
     else:

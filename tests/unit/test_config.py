@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from connector import config
+from connector import config, doctor
 from connector.cli import starter
 from connector.errors import ConfigError, Problem
 from connector.lines import line_of
@@ -146,6 +146,44 @@ def test_a_model_that_is_written_must_exist(tmp_path: Path) -> None:
 def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     found = problems(tmp_path, text)
     assert "not valid TOML" in found[0].what
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "usual"),
+    [
+        ("[log]\nlevel = info\n", 2, "a text stands in quotes"),
+        ('[log]\nlevel = "info\n', 2, "a quote is not closed"),
+        ("[log]\n[mart]\n[log]\n", 3, "a table stands there twice"),
+        ("[log]\nlevel 3\n", 2, "each line is name = value"),
+        ("a = 1\na = 2\n", 2, "a name stands there twice"),
+        ("a = [1, 2\n", 2, "a list is not closed"),
+    ],
+)
+def test_what_is_no_toml_is_told_as_a_person_would(tmp_path: Path, text: str, line: int, usual: str) -> None:
+    (found,) = problems(tmp_path, text)
+    assert found.what.startswith(f"is not valid TOML: {usual}")
+    assert found.line == line
+
+
+def test_a_secret_in_a_file_that_others_may_read_is_told(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("abc")
+    file = write(tmp_path, STARTER.replace("env:HUBSPOT_TOKEN", "file:token"))
+    for mode, told in (
+        (0o600, {}),
+        (0o640, {"systems.hubspot.token": "token"}),
+        (0o644, {"systems.hubspot.token": "token"}),
+    ):
+        secret.chmod(mode)
+        loaded = config.load(file)
+        assert loaded.open_secrets == told
+    (checked,) = doctor.open_secrets(loaded.open_secrets)
+    (finding,) = checked.findings
+    assert (finding.level, finding.mend) == ("warning", "chmod 600 token")
+    assert doctor.open_secrets({}) == []
+    (tmp_path / "handed").symlink_to(secret)  # as a secret that is mounted is
+    file.write_text(file.read_text().replace("file:token", "file:handed"))
+    assert config.load(file).open_secrets == {}
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_is_a_problem_and_not_a_crash(tmp_path: Path) -> None:
