@@ -44,6 +44,7 @@ __all__ = [
     "problems",
     "resume",
     "stage_metrics",
+    "stayed",
     "targets",
 ]
 
@@ -252,6 +253,24 @@ def close_merged(current: ir.Table, gone: ir.Table, now: Instant, run: Number) -
     return held.mutate(left_at=instant_of(now), left_why=ibis.literal(MERGED), run=number_of(run)).cast(
         ibis.Schema.from_pyarrow(STAGE_INTERVAL)
     )
+
+
+@built_once
+def stayed(moves: ir.Table, current: ir.Table, parted: ir.Table) -> ir.Table:
+    """The rows of `advance`, where those who begin in the stage of the person that they parted from have been there as long.
+
+    `parted`: subject, whose records went `into` whom.
+    """
+    held = current.filter(current.left_at.isnull()).select(
+        whose="subject", of="model", stood="stage", since="entered_at"
+    )
+    new = parted.anti_join(current, parted.into == current.subject)
+    before = (
+        new.inner_join(held, new.subject == held.whose).group_by("into", "of", "stood").agg(since=ibis._.since.min())
+    )
+    same = (moves.subject == before.into) & (moves.model == before.of) & (moves.stage == before.stood)
+    rows = moves.left_join(before, same)
+    return rows.mutate(entered_at=ibis.coalesce(rows.since, rows.entered_at)).select(*STAGE_INTERVAL.names)
 
 
 @built_once

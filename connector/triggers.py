@@ -2,7 +2,8 @@
 
 A trigger is armed for everybody. When its condition holds it fires once (an episode) and is armed again when the condition no
 longer holds, or below `rearm_below`. The first run of a trigger, and of a changed one, is a baseline: those for whom it
-already holds are disarmed without a task, unless their last event is younger than `first_run_days`.
+already holds are disarmed without a task, unless their last event is younger than `first_run_days` and it had not fired
+for them as it was before.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     youngest = earlier(now, timedelta(days=task.first_run_days))
     is_young = (rows.last_event_at > youngest).fill_null(False)
     rows = rows.mutate(
-        fires=ibis.ifelse(is_first, holds & is_young, holds & was_armed),
+        fires=holds & ibis.ifelse(is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed),
         is_armed=ibis.ifelse(is_first, ~holds, ~holds & (was_armed | rearms)),
         was=was_armed,
     )
@@ -246,9 +247,10 @@ def _as_triggers(rows: ir.Table) -> ir.Table:
 
 @built_once
 def carried(triggers: ir.Table, merged: ir.Table) -> ir.Table:
-    """What triggers remember of persons merged away (`merged`: subject, into), as rows of those that they went into.
+    """What triggers remember of persons whose records went into others (`merged`: subject, into), as rows of these.
 
-    A trigger that fired for either has fired, so that a merge makes no second task. To be merged by key before `fire`.
+    A trigger that fired for either has fired, so that neither a merge nor a split makes a second task. To be merged by key before
+    `fire`, which arms those again for whom it does not hold.
     """
     survivors = merged.select(subject="into", into="into").distinct()
     both = merged.select("subject", "into").union(survivors)

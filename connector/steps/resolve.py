@@ -44,11 +44,13 @@ def _together(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
 def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) -> Resolved:
     """Resolve the accounts and persons of the scratch table `work` (dirty rows), and give them their golden values.
 
-    Leaves two more scratch tables: `resolved_records`, and `subjects` (person ids). Unless it `is_whole`, it is widened by
-    what is dirty and touched anyway, and persons whose accounts changed are queued instead of being computed at once.
+    Leaves three more scratch tables: `resolved_records`, `subjects` (person ids), and `parted` (persons of whom a record went
+    `into` another). Unless it `is_whole`, it is widened by what is dirty and touched anyway, and persons whose accounts changed
+    are queued instead of being computed at once.
     """
     work = mart.kept("work")
     mart.keep("resolved_records", work.filter(ibis.literal(False)).select("record"))
+    mart.keep("parted", work.filter(ibis.literal(False)).select(subject="record", into="record"))
     counts: dict[str, dict[str, int]] = {}
     records = 0
     nobody = mart.keep("nobody", work.filter(ibis.literal(False)).select(owner_id="record"))
@@ -121,6 +123,8 @@ def _resolve_kind(
     if kind is Kind.PERSON:
         changed = ibis.union(left, moved.select("key"), dirty.select("key"), distinct=True)
         mart.keep("resolved_records", changed.select(record="key"))
+        parted = moved.select("key", into="owner_id").inner_join(owners, "key").select(subject="owner_id", into="into")
+        mart.keep("parted", parted.filter(parted.subject != parted.into).distinct())
     mart.delete_keys("membership", left)
     mart.merge("membership", moved)
     mart.merge("issued", resolution.issued)

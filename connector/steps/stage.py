@@ -39,7 +39,8 @@ def stage(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) ->
     interval = mart.table("stage_interval")
     _follow_merges(mart, subjects)
     facts = mart.keep("facts", _facts(setup, mart, subjects))
-    moves = mart.keep("moves", lifecycle.advance(setup.lifecycle, facts, interval, NOW, RUN))
+    moves = lifecycle.advance(setup.lifecycle, facts, interval, NOW, RUN)
+    moves = mart.keep("moves", lifecycle.stayed(moves, interval, mart.kept("parted")))
     mart.merge("stage_interval", moves)
     mart.merge("due", mart.keep("stage_due", lifecycle.due(setup.lifecycle, facts, interval, NOW)))
     fired = _fire(setup, mart, facts, moment, is_whole) if setup.tasks else 0
@@ -80,18 +81,20 @@ def _facts_of(
 
 
 def _follow_merges(mart: Mart, subjects: ir.Table) -> None:
-    """Close the stages of ids that went into others, carry what triggers remember, and resume what a split brings back."""
+    """Close the stages of ids that went into others, carry what triggers remember to whom records went, and resume what a split
+    brings back."""
     person, interval, trigger = mart.table("person"), mart.table("stage_interval"), mart.table("trigger")
     gone = mart.keep("gone_persons", missing(subjects, "subject", person, "key"))
     back = among(subjects, "subject", person, "key")
     mart.merge("stage_interval", mart.keep("resumed", lifecycle.resume(interval, back, RUN)))
-    if not mart.count(gone):
-        return
-    mart.merge("stage_interval", mart.keep("closed", lifecycle.close_merged(interval, gone, NOW, RUN)))
-    issued, members = mart.table("issued"), mart.table("membership")
-    merged = issued.semi_join(gone, issued.key == gone.subject).inner_join(members, issued.anchor == members.key)
-    into = merged.select(subject=issued.key, into=members.owner_id)
-    mart.merge("trigger", mart.keep("carried", lifecycle.carried(trigger, into)))
+    went = mart.kept("parted")
+    if mart.count(gone):
+        mart.merge("stage_interval", mart.keep("closed", lifecycle.close_merged(interval, gone, NOW, RUN)))
+        issued, members = mart.table("issued"), mart.table("membership")
+        merged = issued.semi_join(gone, issued.key == gone.subject).inner_join(members, issued.anchor == members.key)
+        went = went.union(merged.select(subject=issued.key, into=members.owner_id), distinct=True)
+    if mart.count(went):
+        mart.merge("trigger", mart.keep("carried", lifecycle.carried(trigger, went)))
 
 
 def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: bool) -> int:

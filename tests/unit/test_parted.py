@@ -1,0 +1,72 @@
+"""Who parts from another person, or meets a trigger in another form, keeps what was done for them: no second task, no stay lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from connector import lifecycle, tables
+from connector.mart import Mart, MartSection, open_mart
+from tests.unit.test_lifecycle import DAY, HOT, NOW, House, kept
+
+PARTED = pa.schema({"subject": tables.TEXT, "into": tables.TEXT})
+
+
+@pytest.fixture(scope="module")
+def mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mart]:
+    with open_mart(MartSection(), tmp_path_factory.mktemp("parted")) as opened:
+        yield opened
+
+
+def _stayed(mart: Mart, score: float, parted: list[dict[str, str]], *others: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stages that Ann begins at `score` when she parted from somebody who stands in others."""
+    house = House(mart)
+    facts = house.facts(score, NOW)
+    current = kept(mart, "stage_interval", [{"model": "default", **other} for other in others])
+    moves = lifecycle.advance(house.section, facts, current, NOW, 1)
+    rows = mart.arrow(lifecycle.stayed(moves, current, kept(mart, "parted", parted, PARTED))).to_pylist()
+    return [row for row in rows if row["left_at"] is None]
+
+
+def test_who_parts_from_another_and_is_in_the_same_stage_has_been_there_as_long(mart: Mart) -> None:
+    stood = {"key": "old", "subject": "old", "stage": "Buy", "entered_at": NOW - 9 * DAY}
+    parted = [{"subject": "old", "into": "ann"}]
+    (same,) = _stayed(mart, 70, parted, stood)
+    assert (same["stage"], same["entered_at"]) == ("Buy", NOW - 9 * DAY)
+    (other,) = _stayed(mart, 45, parted, stood)
+    assert (other["stage"], other["entered_at"]) == ("Engage", NOW)
+    (left,) = _stayed(mart, 70, parted, stood | {"left_at": NOW - DAY})
+    assert left["entered_at"] == NOW
+    (alone,) = _stayed(mart, 70, [], stood)
+    assert alone["entered_at"] == NOW
+
+
+def test_who_was_somebody_before_begins_a_stage_when_it_begins(mart: Mart) -> None:
+    stood = {"key": "old", "subject": "old", "stage": "Buy", "entered_at": NOW - 9 * DAY}
+    own = {"key": "own", "subject": "ann", "stage": "Discover", "entered_at": NOW - 2 * DAY}
+    (risen,) = _stayed(mart, 70, [{"subject": "old", "into": "ann"}], stood, own)
+    assert (risen["stage"], risen["entered_at"]) == ("Buy", NOW)
+
+
+def test_a_changed_trigger_makes_no_task_for_whom_it_had_fired_but_for_those_whom_it_passed_over(mart: Mart) -> None:
+    seen = {
+        "record": "sf|Contact|1",
+        "model": "",
+        "rule": "page_viewed",
+        "day": NOW.date(),
+        "events": 1,
+        "last_at": NOW,
+    }
+    young = {"call": HOT["call"].model_copy(update={"first_run_days": 30})}
+    lower = {"call": young["call"].model_copy(update={"when": "score crosses 55"})}
+    fired = House(mart, tasks=young, days=[seen])
+    assert len(fired.fired(70, NOW)) == 1
+    fired.tasks = lower
+    assert fired.fired(70, NOW + DAY) == []
+    passed_over = House(mart, tasks=HOT, days=[seen])
+    assert passed_over.fired(70, NOW) == []
+    passed_over.tasks = lower
+    assert len(passed_over.fired(70, NOW + DAY)) == 1
