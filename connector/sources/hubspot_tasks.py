@@ -17,6 +17,7 @@ Property names and required values: HubSpot documentation "Tasks"; type ids of t
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -306,18 +307,23 @@ def _input(change: Change) -> Json:
 
 
 def properties(task: Task) -> dict[str, str]:
-    """A task in HubSpot's properties. `hs_timestamp` is the due date."""
+    """A task in HubSpot's properties. `hs_timestamp` is the due date; the body is HTML, the subject is plain text."""
     due = task.due_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values = {
         "hs_timestamp": due,
         "hs_task_subject": task.subject,
-        "hs_task_body": task.body,
+        "hs_task_body": _as_html(task.body),
         "hs_task_status": "NOT_STARTED",
         "hs_task_priority": PRIORITIES.get(task.priority, "MEDIUM"),
         "hs_task_type": "TODO",
         TASK_KEY: task.key,
     }
     return values | ({"hubspot_owner_id": task.owner} if task.owner else {})
+
+
+def _as_html(text: str) -> str:
+    """Plain text that reads the same as HTML: what people typed into a form is no markup, and lines stay lines."""
+    return "<br>".join(html.escape(text).splitlines())
 
 
 def _task(change: Change) -> Task:

@@ -286,6 +286,15 @@ def test_a_task_is_made_with_its_link_in_one_call(mode: KeyMode) -> None:
     ]
 
 
+def test_a_task_s_body_reads_on_the_screen_as_it_was_written() -> None:
+    written = 'Score 66 & grade A\n- <img src=x onerror="alert(1)"> filled in a form\r\n- R&amp;D'
+    sent = tasks.properties(Task("a", "Call <b>", written, datetime(2026, 11, 24, tzinfo=UTC), "high", None))
+    assert sent["hs_task_body"] == (
+        "Score 66 &amp; grade A<br>- &lt;img src=x onerror=&quot;alert(1)&quot;&gt; filled in a form<br>- R&amp;amp;D"
+    )
+    assert sent["hs_task_subject"] == "Call <b>"  # is no HTML
+
+
 @MODES
 def test_a_replayed_task_is_unchanged_and_a_completed_one_stays_completed(mode: KeyMode) -> None:
     api = Tasks(is_unique=mode is KeyMode.UNIQUE)
