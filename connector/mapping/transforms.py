@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -116,22 +116,36 @@ def _date(column: Column, _: Region) -> tuple[Column, Column]:
 # ------------------------------------------------------------------------------------------------------ numbers, yes/no
 
 _PLAIN_NUMBER = r"^-?\d{1,15}(?:\.\d{1,6})?$"
+#: sign, currency, sign, number, currency
+_WRITTEN = re.compile(r"([+−-]?)(\D*?)([+−-]?)([.,]?\d(?:.*\d)?)(\D*)")
+_BESIDE = identifiers.words("currencies") | {""}
+#: How people write a number, the first form that fits -> what parts its groups. A mark that is left is the decimal mark.
+_FORMS = (
+    (re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,3})?"), ""),  # 1200.50, 1.2e3
+    (re.compile(r"[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?:\.\d+)?"), ","),  # 1,200.50 and, in India, 1,20,000
+    (re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?"), "."),  # 1.200,50
+    (re.compile(r"[1-9]\d{0,2}(?:['’\s]\d{3})+(?:[.,]\d+)?"), r"'’\s"),  # 1'200.50, 1 200,50
+    (re.compile(r"\d*,\d+"), ""),  # 1200,50
+)
 
 
 def _decimal(text: str) -> Decimal | None:
-    """A number as people write it: the last of `.` and `,` is the decimal mark unless three digits follow it alone."""
-    plain = re.sub(r"[^\d.,eE+-]", "", text)
-    if not re.search(r"\d", plain) or re.search(r"[^\W\d_eE]{4,}", text):
+    """A number as people write it, also with a currency; nothing that says more than that (`10k`, `<50`, `3/4`)."""
+    written = _WRITTEN.fullmatch(text)
+    if written is None:
         return None
-    mark = max(plain.rfind("."), plain.rfind(","))
-    if mark >= 0:
-        is_grouping = plain.count(plain[mark]) > 1 or (plain[mark] == "," and len(plain) - mark == 4)
-        whole, part = (plain, "") if is_grouping else (plain[:mark], plain[mark + 1 :])
-        plain = re.sub(r"[.,]", "", whole) + (f".{part}" if part else "")
-    try:
-        return Decimal(plain)
-    except InvalidOperation:
+    sign, before, inner, number, after = written.groups()
+    if (sign and inner) or not {_bare(before), _bare(after)} <= _BESIDE:
         return None
+    for form, marks in _FORMS:
+        if form.fullmatch(number):
+            plain = (re.sub(f"[{marks}]", "", number) if marks else number).replace(",", ".")
+            return Decimal(plain if (sign or inner) in ("", "+") else f"-{plain}")
+    return None
+
+
+def _bare(beside: str) -> str:
+    return beside.strip(" .\u00a0").lower()
 
 
 def _amount(text: str) -> Decimal | None:
@@ -141,7 +155,7 @@ def _amount(text: str) -> Decimal | None:
 
 def _count(text: str) -> int | None:
     found = _decimal(text)
-    return None if found is None or abs(found) >= 10**15 else int(found)
+    return None if found is None or abs(found) >= 10**15 or found != found.to_integral_value() else int(found)
 
 
 def _money(column: Column, _: Region) -> tuple[Column, Column]:
@@ -153,7 +167,7 @@ def _money(column: Column, _: Region) -> tuple[Column, Column]:
 
 
 def _integer(column: Column, _: Region) -> tuple[Column, Column]:
-    return _read(column, INT, "not a number", _count, common=_cast(INT), shape=r"^-?\d{1,15}$")
+    return _read(column, INT, "not a whole number", _count, common=_cast(INT), shape=r"^-?\d{1,15}$")
 
 
 def _bool(column: Column, region: Region) -> tuple[Column, Column]:

@@ -54,19 +54,57 @@ def test_one_impossible_date_does_not_spoil_its_column() -> None:
         ("$ 1,200", "1200.00"),
         ("1'200.50", "1200.50"),
         ("1,2", "1.20"),
+        ("0,500", "0.50"),
+        (".5", "0.50"),
+        ("USD 1,200", "1200.00"),
+        ("1,20,000.5", "120000.50"),
+        ("1.200.300 EUR", "1200300.00"),
+        ("1\u202f200,50\u00a0€", "1200.50"),
+        ("CHF 1’200.", "1200.00"),
+        ("Fr. 500", "500.00"),
+        ("-$500", "-500.00"),
+        ("$ -500", "-500.00"),
+        ("−500 kr", "-500.00"),
     ],
 )
 def test_an_amount_in_any_notation_has_two_decimals(text: str, amount: str) -> None:
     assert transformed("money", [text]) == ([Decimal(amount)], [None])
 
 
-@pytest.mark.parametrize("text", ["a lot", "12-13-14", "99999999999999999999", "€"])
+@pytest.mark.parametrize("text", ["a lot", "12-13-14", "99999999999999999999", "1e999999999", "€", "--5", "-$-5"])
 def test_what_is_no_amount_says_so(text: str) -> None:
     assert transformed("money", [text]) == ([None], ["not an amount"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10k",
+        "1.5M",
+        "5 Mio",
+        "5 MIO.",
+        "2bn",
+        "(500)",
+        "3/4",
+        "1.2.3",
+        "1,2,3",
+        "1,200,50",
+        "<50",
+        "50-100",
+        "500+",
+        "50 %",
+        "ca. 50",
+    ],
+)
+def test_a_number_is_read_as_it_was_meant_or_not_at_all(text: str) -> None:
+    assert transformed("money", [text]) == ([None], ["not an amount"])
+    assert transformed("integer", [text]) == ([None], ["not a whole number"])
+
+
 def test_integers_come_from_text_with_and_without_decimals() -> None:
-    assert transformed("integer", ["620", "620.0", "1,500", "many"])[0] == [620, 620, 1500, None]
+    values, reasons = transformed("integer", ["620", "620.0", "1,500", "many", "0.5"])
+    assert values == [620, 620, 1500, None, None]
+    assert reasons == [None, None, None, "not a whole number", "not a whole number"]
 
 
 def test_yes_and_no_in_the_words_of_systems() -> None:
