@@ -5,7 +5,7 @@ last is on its way, so that the system need not wait for our store, nor the stor
 What a kill leaves in flight, up to two batches, is settled by reading, never by sending it again blindly.
 
 A record that the system chokes on takes the answer to its whole batch with it. So what got no answer again and again goes last and in
-smaller and smaller parts, until it goes alone; what gets none then, where others do, is set aside.
+smaller and smaller parts, until it goes alone; what gets none then, while the system answers everything else, is set aside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ASKED_AT_ONCE = 200
 _AHEAD = 2  # batches in flight: one on its way, and one that follows at once
 #: What got no answer so often goes in parts, each time in so many times as many.
 _DOUBTED_FROM, _PARTS = 2, 8
-#: Our own code for what gets no answer when it is sent alone, where others do.
+#: Our own code for what gets no answer when it is sent alone, while the system answers everything else.
 NO_ANSWER = "NO_ANSWER"
 _GIVEN_UP_AFTER = 3  # such times
 _NO_ANSWER_HINT = "look at its record in the system, and at what the system does when it is written"
@@ -82,6 +82,7 @@ class Dispatch:
     ask_again_after: timedelta
     run: int
     unread: Set[str]  # object types whose fields wait until they are read
+    is_readable: bool = False  # the system answered when it was read in this run
     entries: dict[str, attempts.Entry] = field(default_factory=dict)  # of what was taken, by key
     results: Counter[Result] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -157,15 +158,21 @@ class Dispatch:
         return heard
 
     def _heard(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> _Heard:
-        """What the system said, and why no more is sent: a part of what it may choke on may go without an answer, two in a row may
-        not."""
+        """What the system said, and why no more is sent: a part of what it may choke on may go without an answer, and so may one
+        change alone; two in a row may not."""
         problem, is_silent = _problem(self.system.name, outcomes), all(map(_is_unanswered, outcomes))
-        if is_silent and not self.is_silent and all(map(self._is_doubted, batch)):
-            self.silence, problem = problem, None
-            if len(batch) == 1 and self.is_answered and outcomes[0].result is Result.UNKNOWN:
-                outcomes = [replace(outcomes[0], code=NO_ANSWER)]
+        if is_silent and not self.is_silent:
+            if self._is_alone(batch) and outcomes[0].result is Result.UNKNOWN:
+                outcomes, problem = [replace(outcomes[0], code=NO_ANSWER)], None
+            elif all(map(self._is_doubted, batch)):
+                self.silence, problem = problem, None
         self.is_silent, self.is_answered = is_silent, self.is_answered or not is_silent
         return outcomes, problem
+
+    def _is_alone(self, batch: Sequence[Change]) -> bool:
+        """Whether this is one change, and the system answers everything else: another batch, or, where nothing else is sent, when
+        it is read. A system that takes none of several changes may be gone for writing, whatever it answers when it is read."""
+        return len(batch) == 1 and (self.is_answered or (self.is_readable and len(self.entries) == 1))
 
     def _end(self, sent: _Sent, on_progress: Callable[[int], None], following: Sequence[attempts.Entry] = ()) -> None:
         """Keep what became of a batch, and mark those that are sent next. Raises what ends the delivery; then they are not."""
@@ -221,6 +228,7 @@ class Dispatch:
             for part in smaller:
                 yield from self._found(part, now)
         else:
+            self.is_readable = True
             yield rows, found
 
     def _given_up(self, entries: Sequence[attempts.Entry], outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -229,7 +237,7 @@ class Dispatch:
             self.state, [row.id for row in entries if row.attempt >= self.max_attempts], NO_ANSWER
         )
         alone = {row.key for row in entries if row.id in heard and heard[row.id].alone >= _GIVEN_UP_AFTER}
-        text = f"{self.system.name} gives no answer when this is sent, though it does for others"
+        text = f"{self.system.name} gives no answer when this is sent, though it answers everything else"
         return [
             replace(each, code=NO_ANSWER, message=text, hint=_NO_ANSWER_HINT)
             if each.key in alone and each.result is Result.RETRY

@@ -190,16 +190,18 @@ def deliver(
     run: int,
     is_stopping: Callable[[], bool],
     unread: Set[str] = frozenset(),
+    is_readable: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Delivered:
     """Send what waits for one system, lane by lane, batch by batch; ends between two batches when it is asked to.
 
     A failure of the system as a whole is returned in `error`, not raised: what was not sent waits. unread: the object types of which
-    nobody knows what their records hold now; their fields wait.
+    nobody knows what their records hold now; their fields wait. is_readable: the system answered when it was read in this run.
     """
     if system.target is None:
         return Delivered(system.name)
-    dispatch = Dispatch(state, system, system.target, section.max_attempts, section.ask_again_after, run, unread)
+    limits = section.max_attempts, section.ask_again_after
+    dispatch = Dispatch(state, system, system.target, *limits, run, unread, is_readable)
     governor, meter = system.governor, Meter(system.count_calls or capabilities.count_calls)
     calls, error = system.calls(), None
 

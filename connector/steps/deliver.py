@@ -71,7 +71,7 @@ def deliver(
         settling = _Settling(settle, line)
         unknown = _unknown(setup, systems, pulled)
         futures = [
-            pool.submit(_one, setup, system, unknown.get(system.name, set()), moment, progress, settling.note)
+            pool.submit(_one, setup, system, pulled, unknown.get(system.name, set()), moment, progress, settling.note)
             for system in writable
         ]
         delivered = [future.result() for future in futures]
@@ -90,7 +90,13 @@ def _unknown(setup: Setup, systems: Mapping[str, System], pulled: Pulled) -> dic
 
 
 def _one(
-    setup: Setup, system: System, unknown: Set[str], moment: Moment, progress: Progress, note: Callable[[int], None]
+    setup: Setup,
+    system: System,
+    pulled: Pulled,
+    unknown: Set[str],
+    moment: Moment,
+    progress: Progress,
+    note: Callable[[int], None],
 ) -> Delivered:
     waiting = sum(
         count
@@ -114,6 +120,7 @@ def _one(
                 setup.writeback,
                 run=moment.run,
                 unread=unknown,
+                is_readable=pulled.calls.get(system.name, 0) > 0 and system.name not in pulled.failures,
                 is_stopping=progress.is_stopping,
                 on_progress=on_progress,
             )

@@ -11,8 +11,8 @@ from sqlmodel import select
 from connector import writeback
 from connector.dispatch import NO_ANSWER, Delivered
 from connector.errors import SystemUnavailable
-from connector.model import Capabilities, Change, Keep, Outcome, Result, System
-from connector.state import State, StateSection, open_state
+from connector.model import Capabilities, Change, Found, Keep, Outcome, Result, System
+from connector.state import State, StateSection, open_state, replans
 from connector.state.models import Outbox, Quarantine
 from connector.writeback import WritebackSection
 from tests.unit.test_writeback import Crm, Described, call, enqueue, update
@@ -38,9 +38,11 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def deliver(state: State, crm: Crm) -> Delivered:
+def deliver(state: State, crm: Crm, *, is_readable: bool = False) -> Delivered:
     system = System("crm", "crm", source=Described(), target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
-    return writeback.deliver(state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: False)
+    return writeback.deliver(
+        state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: False, is_readable=is_readable
+    )
 
 
 def left(state: State) -> dict[str, str]:
@@ -62,7 +64,7 @@ def test_a_record_that_a_system_chokes_on_goes_alone_in_the_end_and_is_set_aside
     with state.session() as session:
         [aside] = session.exec(select(Quarantine)).all()
     assert (aside.code, aside.record, aside.is_open) == (NO_ANSWER, "crm|Contact|37", True)
-    assert "though it does for others" in aside.reason
+    assert "though it answers everything else" in aside.reason
 
 
 def test_two_of_them_side_by_side_are_found_one_after_the_other(state: State) -> None:
@@ -85,6 +87,60 @@ def test_what_a_system_chokes_on_is_told_while_the_others_go(state: State) -> No
     delivered = deliver(state, crm)
     assert (delivered.accepted, delivered.unknown) == (88, 12)
     assert isinstance(delivered.error, SystemUnavailable)
+
+
+@pytest.mark.parametrize("is_task", [False, True])
+def test_one_that_a_system_chokes_on_while_nothing_else_is_written_is_set_aside_and_the_system_is_not_called_down(
+    state: State, *, is_task: bool
+) -> None:
+    crm = Choking()
+    crm.bad = ("7",)
+    enqueue(state, call(7) if is_task else update(7))
+    delivered = [deliver(state, crm) for _ in range(6)]
+    assert delivered[0].error is not None, "nothing tells yet that the system answers anything"
+    assert [each.error for each in delivered[1:]] == [None] * 5
+    assert left(state) == {"7": "quarantined"}
+    assert len(crm.writes) == 5
+    assert len(replans.refused(state)) == 1
+
+
+def test_a_system_that_was_read_is_not_called_down_for_the_first_silence_over_one_change(state: State) -> None:
+    crm = Choking()
+    crm.bad = ("7",)
+    enqueue(state, update(7))
+    delivered = deliver(state, crm, is_readable=True)
+    assert (delivered.error, delivered.unknown) == (None, 1)
+
+
+def test_a_system_that_is_gone_sets_one_change_aside_as_little_as_many(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm = Choking()
+    crm.is_deaf = True
+    enqueue(state, update(7))
+    deliver(state, crm)
+    reads = crm.find
+
+    def gone(changes: Sequence[Change]) -> list[Found]:
+        raise SystemUnavailable("no connection")
+
+    monkeypatch.setattr(crm, "find", gone)
+    for _ in range(12):
+        assert isinstance(deliver(state, crm).error, SystemUnavailable)
+    monkeypatch.setattr(crm, "find", reads)
+    crm.is_deaf = False
+    deliver(state, crm)
+    assert left(state) == {}
+
+
+@pytest.mark.parametrize("count", [2, 3, 30])
+def test_a_system_that_only_reads_sets_nothing_aside_where_several_changes_wait(state: State, count: int) -> None:
+    crm = Choking()
+    crm.is_deaf = True
+    enqueue(state, *map(update, range(count)))
+    for _ in range(30):
+        assert isinstance(deliver(state, crm, is_readable=True).error, SystemUnavailable)
+    assert "quarantined" not in left(state).values()
 
 
 def test_a_system_that_answers_nobody_is_not_asked_part_by_part_and_sets_nothing_aside(state: State) -> None:
