@@ -158,6 +158,27 @@ def test_a_paused_system_gets_nothing_from_a_plan_until_it_is_resumed(house: Hou
     assert dee["score"] == 30
 
 
+def test_a_plan_that_names_a_field_that_is_not_ours_is_taken_without_that_record(house: House) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    for name in ("dee", "eve"):
+        store.put("contacts", None, {"email": f"{name}@acme.example", "first_name": name, "title": "CFO"})
+    store.save()
+    assert house.run("plan").code == 0
+    file = house.directory / "plan.json"
+    saved = json.loads(file.read_text())
+    changed = saved["changes"][0]
+    changed["fields"]["first_name"] = "Mallory"
+    file.write_text(json.dumps(saved))
+    applied = house.run("apply")
+    assert applied.code == 0, str(applied)
+    strange = f"crm|contacts|{changed['native_id']}"
+    assert f"{strange}: first_name is nothing that we write; left out" in applied.err
+    people = {each["first_name"]: each.get("score") for each in _crm(house)["contacts"].values()}
+    assert "Mallory" not in people
+    assert sorted(people[name] is None for name in ("dee", "eve")) == [False, True]
+
+
 def test_a_plan_after_a_brake_was_lifted_says_what_a_sync_would_write_and_apply_writes_it(house: House) -> None:
     brakes = "\n[writeback.brakes]\nmin_overwritten = 2\nmax_overwritten_share = 0.1\nmax_tasks = 0\n"
     house.config.write_text(house.config.read_text() + brakes)
