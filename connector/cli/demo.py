@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rich.rule import Rule
 
 from connector.cli.screen import escape, ok, out
 from connector.errors import ConnectorError
+from connector.sandbox.database import alone_in
 
 _READY_WITHIN_S = 300
 _TIMEOUT_S = 10
@@ -73,14 +75,11 @@ class Demo:
     def play(self) -> None:
         """From nothing to scores and tasks inside two CRMs; ends with commands to try."""
         self._prepare()
-        process = self._start_sandbox()
-        try:
+        with _leaving_on_signals(), self._sandbox() as process:
             addresses = self._wait_until_ready(process)
             cast = self._admin(addresses, "cast")
             self._configure(addresses)
             self._show(addresses, cast)
-        finally:
-            _stop(process)
         self._farewell(addresses, cast)
 
     # ------------------------------------------------------------------------------------------------------ the story
@@ -127,17 +126,19 @@ class Demo:
     # ------------------------------------------------------------------------------------------------------ the stage
 
     def _prepare(self) -> None:
-        """An empty folder. Only a folder that a demo made is ever emptied."""
+        """An empty folder. Only a folder that a demo made is ever emptied, and none whose sandbox is at work. Raises InUse."""
         mark = self.directory / ".demo"
         if self.directory.exists() and any(self.directory.iterdir()) and not mark.exists():
             raise ConnectorError(
                 f"{self.directory} is not empty, and no demo made it", hint="give another one with --directory"
             )
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        with alone_in(self.directory / "sandbox"):
+            shutil.rmtree(self.directory)
+        self.directory.mkdir()
         mark.touch()
 
-    def _start_sandbox(self) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _sandbox(self) -> Iterator[subprocess.Popen[bytes]]:
         self._title(f"An imitated Salesforce and HubSpot with {self.people:,} records of people")
         command = [
             *_connector(),
@@ -147,8 +148,8 @@ class Demo:
             str(self.directory / "sandbox.json"),
         ]
         self._echo("sandbox", *self._sandbox_options())
-        log = (self.directory / "sandbox.log").open("wb")
-        return subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - our own command line
+        with (self.directory / "sandbox.log").open("wb") as log, _process(command, stdout=log, stderr=log) as process:
+            yield process
 
     def _sandbox_options(self) -> list[str]:
         return ["--data", str(self.directory / "sandbox"), "--people", str(self.people), "--seed", str(self.seed)]
@@ -196,11 +197,10 @@ class Demo:
         self._echo(*words)
         sys.stdout.flush()
         environment = os.environ | {"CONNECTOR_CONFIG": str(self.directory / "connector.toml")}
-        done = subprocess.run([*_connector(), *words], env=environment, check=False)  # noqa: S603 - the same
-        if done.returncode and not may_fail:
-            raise ConnectorError(
-                f"connector {words[0]} ended with {done.returncode}", hint=f"the data is in {self.directory}"
-            )
+        with _process([*_connector(), *words], env=environment) as process:
+            code = process.wait()
+        if code and not may_fail:
+            raise ConnectorError(f"connector {words[0]} ended with {code}", hint=f"the data is in {self.directory}")
 
     def _echo(self, *words: str) -> None:
         out.print(f"[bold cyan]$ connector {escape(' '.join(words))}[/bold cyan]")
@@ -244,6 +244,37 @@ class Demo:
         for command, meaning in lines:
             out.print(f"  [dim]# {escape(meaning)}[/dim]")
             out.print(f"  {escape(command)}", soft_wrap=True)
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP, unless it is ignored (`nohup`), end the demo by way of what stops its processes; the first
+    of them does, for the others would break that off."""
+    told = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    former = {number: handler for number in told if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+
+    def leave(caught: int, _: Any) -> None:
+        for number in former:
+            signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + caught)
+
+    for number in former:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _process(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours that has ended when this is left, however it is left."""
+    process = subprocess.Popen(command, **how)  # noqa: S603 - our own command line
+    try:
+        yield process
+    finally:
+        _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

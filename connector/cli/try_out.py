@@ -67,5 +67,11 @@ def demo(
 ) -> None:
     """The whole product in two minutes, on two imitated CRMs: the commands of a real user, one after another."""
     from connector.cli.demo import Demo
+    from connector.sandbox import InUse
 
-    Demo(directory, people, seed).play()
+    try:
+        Demo(directory, people, seed).play()
+    except InUse as problem:
+        raise ConnectorError(
+            str(problem), hint="end that one, or give this one another folder with --directory"
+        ) from None
