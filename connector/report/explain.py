@@ -98,7 +98,7 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     record = mart.table(tables.record_table(Kind.PERSON))
     named = record.filter(former.is_named(record, asked))
     by_record = persons.semi_join(named, persons.key == named.key)
-    return _owners(mart, by_id) or _holders(mart, values_of(setup, asked)) or _owners(mart, by_record)
+    return _owners(mart, by_id) or sorted({*_owners(mart, by_record), *_holders(mart, values_of(setup, asked))})
 
 
 def _holders(mart: Mart, values: Sequence[str], type_: str | None = None) -> list[str]:
@@ -119,14 +119,19 @@ def base_of(asked: str) -> str:
     return identifiers.email_base(identifiers.email(asked) or "") or ""
 
 
+#: A number with its country's or area's prefix, whatever else is written there, or nothing but digits and what parts them.
+_NUMBER = re.compile(r"[+0(].*|[\d\s()./–-]+", re.DOTALL)
+
+
 def values_of(setup: Setup, asked: str) -> list[str]:
-    """The normalised values that `asked` may stand for."""
+    """The normalised values that `asked` may stand for: it is not said of which type it is."""
     number = re.sub("^tel:", "", asked, flags=re.IGNORECASE)  # as a link has it (RFC 3966)
     made = [
         identifiers.email(asked) if "@" in asked else None,
-        identifiers.phone(number, setup.region) if number[:1] in "+0(" else None,
+        identifiers.phone(number, setup.region) if _NUMBER.fullmatch(number) else None,
+        asked.lower(),
     ]
-    return [value for value in made if value] or [asked.lower()]
+    return list(dict.fromkeys(value for value in made if value))
 
 
 # ------------------------------------------------------------------------------------------------------------ one person

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from connector.mart import Mart, MartSection, open_mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
 from connector.report import consent, former
+from connector.report import explain as explaining
 from connector.report.former import CONVERTED, MERGED, Went
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -82,3 +84,30 @@ def test_what_somebody_opted_out_of_is_told_with_each_record_that_says_so_and_si
         ("a@x.example is dead: mail to it comes back", SECOND, since),
     ]
     assert consent.refusals(mart, [THIRD]) == []
+
+
+def own(mart: Mart, record: str, person: str) -> None:
+    row = {"key": record, "kind": Kind.PERSON.value, "owner_id": person}
+    mart.merge("membership", pa.Table.from_pylist([row], schema=tables.MEMBERSHIP))
+
+
+def test_digits_are_a_number_in_any_notation_and_a_record_s_id(mart: Mart) -> None:
+    american: Any = SimpleNamespace(region="US")
+    pull(mart, "1", Email="ann@x.example", Phone="+1 415 555 2671")
+    pull(mart, "30000000123", Email="bob@x.example")
+    own(mart, FIRST, "ANN")
+    own(mart, "salesforce|Contact|30000000123", "BOB")
+    for notation in (
+        "415-555-2671",
+        "4155552671",
+        "415.555.2671",
+        "415 555 2671",
+        "(415) 555-2671",
+        "tel:+14155552671",
+    ):
+        assert explaining.find(american, mart, notation) == ["ANN"], notation
+    assert explaining.find(american, mart, "30000000123") == ["BOB"]
+    pull(mart, "4155552671", Email="cid@x.example")
+    own(mart, "salesforce|Contact|4155552671", "CID")
+    assert explaining.find(american, mart, "4155552671") == ["ANN", "CID"]  # who is meant is not guessed
+    assert explaining.find(american, mart, "555-0100") == []
