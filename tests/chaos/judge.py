@@ -43,6 +43,10 @@ class Crossings:
             self.scores[record] = score
 
 
+#: Fields by which the house knows nobody, as its mapping does not name them.
+UNREAD = ("LinkedIn__c", "Twitter__c")
+
+
 @dataclass
 class Purged:
     """People who were removed: the keys of their records, and the addresses, numbers, cookies and handles that nobody else had."""
@@ -56,7 +60,7 @@ class Purged:
 
     def has(self, record: str, values: Values) -> bool:
         """Whether a record is one of theirs, be it a new one with such an address or number."""
-        told = [str(value).lower() for value in values.values() if value not in (None, "")]
+        told = [str(value).lower() for name, value in values.items() if value not in (None, "") and name not in UNREAD]
         told += str(values.get("hs_additional_emails") or "").lower().split(";")
         told += [each.rstrip("/").rsplit("/", 1)[1] for each in told if "/" in each]
         return record in self.records or not (self.emails | self.marks).isdisjoint(told)

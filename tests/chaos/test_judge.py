@@ -254,6 +254,14 @@ def test_who_was_purged_is_known_nowhere_and_may_be_anything_in_the_systems(smal
     assert "mart person_record: it still has bob@x.de, who was purged" in small.violations()
 
 
+def test_who_was_purged_is_known_by_what_the_house_reads() -> None:
+    purged = Purged(marks={"cyd-e"})
+    assert purged.has("hubspot|contacts|1", {"hs_linkedin_url": "http://de.linkedin.com/in/cyd-e/"})
+    assert not purged.has(
+        "salesforce|Contact|1", {"LinkedIn__c": "http://de.linkedin.com/in/cyd-e/", "Email": "x@y.de"}
+    )
+
+
 def test_a_deleted_record_of_somebody_who_was_purged_is_known_by_what_it_was_deleted_with(small: Small) -> None:
     small.judge.purged.emails.add("cyd@x.de")
     for number, email in ((12, "cyd@x.de"), (13, "dan@x.de")):
