@@ -18,7 +18,8 @@ from connector.state import erasure, lease
 from connector.steps import copies
 from connector.steps import purge as purging
 from connector.steps.purge import Person, Receipt
-from connector.steps.setup import Setup
+from connector.steps.rehearsal import resolved
+from connector.steps.setup import Moment, Setup
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this nothing is changed.")]
 WAIT_S = 300.0
@@ -128,10 +129,11 @@ def purge(
 
 
 def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:
-    """Who is meant; None when nobody is left by that name and a purge has just been ended. Raises ConnectorError."""
-    with setup.mart() as mart:
+    """Who is meant, what was read since the last run included; None when nobody is left by that name and a purge has just been ended.
+    Raises ConnectorError."""
+    with resolved(setup, Moment(0, clock.now())) as (mart, left):
         found = explaining.find(setup, mart, asked)
-        if not found and (gone := purging.departed(mart, [asked, *explaining.values_of(setup, asked)])).records:
+        if not found and (gone := purging.departed(mart, [asked, *explaining.values_of(setup, asked)], left)).records:
             return gone
         if not found and is_ended:
             return None
@@ -140,7 +142,7 @@ def _whom(setup: Setup, asked: str, *, is_ended: bool) -> Person | None:
         if len(found) > 1:
             many = f"{len(found)} persons are known by that: {', '.join(found)}"
             raise ConnectorError(many, hint="give the person id")
-        return purging.person(mart, found[0])
+        return purging.person(mart, found[0], left)
 
 
 def _show(receipt: Receipt, records: int, *, is_done: bool) -> None:

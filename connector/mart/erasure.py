@@ -27,7 +27,7 @@ _OF_RECORDS = (
 _OF_THEIRS = ("contact_role_record", "case_record")
 _OF_SUBJECTS = (
     ("score_line", "subject"), ("score", "subject"), ("stage_interval", "subject"), ("trigger", "subject"), ("due", "subject"),
-    ("desired_task", "subject"), ("person", "key"),
+    ("desired_task", "subject"), ("person", "key"), ("membership", "owner_id"),
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
     """Delete everything of these records and persons, inside the caller's transaction. Returns how many rows, by table.
 
     Ids that a record of them carries go, with what was computed for them, unless their person has other records: one of these carries
-    it then. Evidence that was refused near them goes too; whoever shares a component with them is queued to be resolved anew.
+    it then. Evidence that was refused near them goes too, and the values that such a person has of theirs; whoever shares a person or a
+    component with them is queued to be resolved anew.
     """
     known = set(
         connection.execute(
@@ -47,13 +48,9 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
     _keep(connection, "erased_subject", subjects)
     if {("issued", "minted_by"), ("membership", "ingestion")} <= known:
         _hand_ids_on(connection)
+        _part_from_others(connection, counts)
     if ("identifier", "component") in known:
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE erased_component AS SELECT DISTINCT component AS value FROM identifier "
-            "WHERE component IS NOT NULL AND record IN (SELECT value FROM erased_record)"
-        )
-        _queue_neighbours(connection)
-        _delete(connection, "refused", "component", "erased_component", counts)
+        _part_from_neighbours(connection, counts)
     for table in _OF_THEIRS:
         if (table, "person") in known:
             connection.execute(
@@ -94,11 +91,40 @@ def _hand_ids_on(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("UPDATE issued SET minted_by = NULL WHERE minted_by IN (SELECT value FROM erased_record)")
 
 
-def _queue_neighbours(connection: duckdb.DuckDBPyConnection) -> None:
+def _part_from_others(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> None:
+    """Of persons who have other records, too, or had them until what was read since: their values may be those of who goes."""
     connection.execute(
-        "INSERT INTO dirty (key, kind, record, run) SELECT DISTINCT record_kind || '|' || record, record_kind, record, "
-        "(SELECT max(generation) FROM pair) FROM identifier WHERE component IN (SELECT value FROM erased_component) "
-        "AND record NOT IN (SELECT value FROM erased_record) AND record_kind || '|' || record NOT IN (SELECT key FROM dirty)"
+        "CREATE OR REPLACE TEMP TABLE erased_owner AS SELECT DISTINCT owner_id AS value FROM membership "
+        "WHERE key IN (SELECT value FROM erased_record) OR owner_id IN (SELECT value FROM erased_subject)"
+    )
+    _queue(connection, "SELECT kind, key AS record FROM membership WHERE owner_id IN (SELECT value FROM erased_owner)")
+    _delete(connection, "person", "key", "erased_owner", counts)
+
+
+def _part_from_neighbours(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> None:
+    """Of records that share a component with theirs: the evidence that was refused, and values of theirs that they no longer have."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE erased_component AS SELECT DISTINCT component AS value FROM identifier "
+        "WHERE component IS NOT NULL AND record IN (SELECT value FROM erased_record)"
+    )
+    _queue(
+        connection,
+        "SELECT record_kind AS kind, record FROM identifier WHERE component IN (SELECT value FROM erased_component)",
+    )
+    _delete(connection, "refused", "component", "erased_component", counts)
+    connection.execute(
+        "DELETE FROM identifier WHERE withdrawn_at IS NOT NULL AND component IN (SELECT value FROM erased_component) "
+        "AND record NOT IN (SELECT value FROM erased_record) "
+        "AND (type, value) IN (SELECT (type, value) FROM identifier WHERE record IN (SELECT value FROM erased_record))"
+    )
+
+
+def _queue(connection: duckdb.DuckDBPyConnection, neighbours: str) -> None:
+    """Queue these records (a query of `kind` and `record`) to be resolved anew, but those that go."""
+    connection.execute(
+        "INSERT INTO dirty (key, kind, record, run) SELECT DISTINCT kind || '|' || record, kind, record, "
+        f"(SELECT max(generation) FROM pair) FROM ({neighbours}) "
+        "WHERE record NOT IN (SELECT value FROM erased_record) AND kind || '|' || record NOT IN (SELECT key FROM dirty)"
     )
 
 

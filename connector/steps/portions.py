@@ -65,6 +65,11 @@ def is_large(setup: Setup, mart: Mart) -> bool:
     return waiting > RECORDS
 
 
+def is_unresolved(setup: Setup, mart: Mart) -> bool:
+    """Whether somebody may be another person than the mart says: something was read since, or is to be resolved by other settings."""
+    return mart.count(mart.table("dirty").limit(1)) > 0 or "identity" in changed_parts(setup, mart)
+
+
 def changed_parts(setup: Setup, mart: Mart) -> Set[str]:
     """The parts of the configuration that are otherwise than when the mart was last computed; none where it never was, and all that
     time enters into where a wrong clock had computed it."""

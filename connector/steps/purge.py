@@ -69,16 +69,15 @@ class Receipt:
         }  # fmt: skip
 
 
-def person(mart: Mart, key: str) -> Person:
-    """Everything by which a person is known to the mart."""
+def person(mart: Mart, key: str, left: pa.Table) -> Person:
+    """Everything by which a person is known to a mart that is resolved; `left` are the memberships of what was deleted since."""
     members = mart.table("membership")
     mine = members.filter((members.owner_id == key) & (members.kind == Kind.PERSON.value)).select("key")
     records = [str(value) for value in mart.arrow(mine)["key"].to_pylist()]
-    own = _own(mart, records)
-    return _whole(mart, records, own, [key])
+    return _whole(mart, records, _own(mart, records), [key], left)
 
 
-def departed(mart: Mart, asked: Sequence[str]) -> Person:
+def departed(mart: Mart, asked: Sequence[str], left: pa.Table) -> Person:
     """Somebody of whom all records were deleted in their systems, by e-mail, record key or native id; often nobody."""
     record, identifier = mart.table(tables.record_table(Kind.PERSON)), mart.table("identifier")
     deleted = record.filter(record.deleted_at.notnull())
@@ -87,15 +86,25 @@ def departed(mart: Mart, asked: Sequence[str]) -> Person:
     living = identifier.filter(identifier.withdrawn_at.isnull() & (identifier.type == "email"))
     emails = mine.filter(mine.email.notnull()).anti_join(living, mine.email == living.value).select("email").distinct()
     own = [("email", str(value)) for value in mart.arrow(emails)["email"].to_pylist()]
-    return _whole(mart, [str(key) for key in mart.arrow(mine.select("key"))["key"].to_pylist()], own, [])
+    return _whole(mart, [str(key) for key in mart.arrow(mine.select("key"))["key"].to_pylist()], own, [], left)
 
 
-def _whole(mart: Mart, records: list[str], own: Sequence[tuple[str, str]], ids: Sequence[str]) -> Person:
+def _whole(
+    mart: Mart, records: list[str], own: Sequence[tuple[str, str]], ids: Sequence[str], left: pa.Table
+) -> Person:
     """The person with what is left of records that are nobody's member, and every id that they ever had."""
-    records = records + _departed(mart, records, own)
+    owners = {str(row["key"]): str(row["owner_id"]) for row in left.to_pylist()}
+    theirs = {*ids, *_carried(mart, records), *(owners[each] for each in records if each in owners)}
+    records = sorted({*records, *(record for record, owner in owners.items() if owner in theirs)})
+    records += _departed(mart, records, own)
+    return Person(records, sorted(theirs | _carried(mart, records)), own)
+
+
+def _carried(mart: Mart, records: Sequence[str]) -> set[str]:
+    """The ids that these records carry."""
     issued, held = mart.table("issued"), _held(records)
-    had = mart.arrow(issued.semi_join(held, issued.anchor == held.record).select("key"))["key"].to_pylist()
-    return Person(records, sorted({*ids, *map(str, had)}), own)
+    carried = issued.semi_join(held, issued.anchor == held.record).select("key")
+    return set(map(str, mart.arrow(carried)["key"].to_pylist()))
 
 
 def _held(records: Sequence[str]) -> ir.Table:

@@ -435,3 +435,65 @@ def test_what_killed_commands_left_is_gone_after_a_purge(house: House) -> None:
     done = house.run("purge", ANN, "--yes")
     assert done.code == 0, str(done)
     assert [file.name for file in left if file.exists()] == []
+
+
+def _put(house: House, *contacts: dict[str, Any], at: str | None = None) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    for values in contacts:
+        store.put("contacts", at, values)
+    store.save()
+
+
+@pytest.mark.parametrize("reading", ["pull", "plan"])
+def test_a_purge_takes_what_was_read_of_a_person_since_the_last_sync_and_they_do_not_come_back(
+    house: House, reading: str
+) -> None:
+    _put(house, {"email": ANN, "first_name": "ann", "phone": "+4930111222"}, {"email": "dee@acme.example"})
+    assert house.run(reading).code == 0
+    dry = house.run("purge", ANN, "--json").json()
+    assert dry["records"] == 2
+    done = house.run("purge", ANN, "--yes", "--json").json()
+    assert done["removed"] == dry["removed"]
+    assert not _holders(house)
+    written = _crm(house)["contacts"]
+    for _ in range(2):
+        house.sync()
+    assert not _holders(house)
+    ann = {key for key, values in written.items() if values["email"] == ANN}
+    assert {key: _crm(house)["contacts"][key] for key in ann} == {key: written[key] for key in ann}
+    assert house.run("explain", "dee@acme.example").code == 0
+
+
+@pytest.mark.parametrize("by", ["e-mail", "record", "person"])
+def test_who_stands_only_in_what_was_read_is_purged_before_any_sync(house: House, by: str) -> None:
+    ann = next(key for key, values in _crm(house)["contacts"].items() if values["email"] == ANN)
+    [(person,)] = house.mart(f"SELECT owner_id FROM membership WHERE key LIKE '%|{ann}'")
+    for file in house.stores:
+        file.unlink()
+    assert house.run("plan").code == 0
+    asked = {"e-mail": ANN, "record": ann, "person": person}[by]
+    done = house.run("purge", asked, "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert done.json()["records"] == 1
+    assert not _holders(house)
+    house.sync()
+    assert not _holders(house)
+    assert house.run("explain", "bob@acme.example").code == 0
+
+
+def test_a_purge_leaves_a_record_that_was_read_to_be_somebody_elses_now_and_nothing_of_the_person_stays_with_it(
+    house: House,
+) -> None:
+    _put(house, {"email": ANN, "last_name": "Sample"})
+    house.sync()
+    second = max(key for key, values in _crm(house)["contacts"].items() if values["email"] == ANN)
+    _put(house, {"email": "eve@acme.example", "first_name": "eve"}, at=second)
+    assert house.run("pull").code == 0
+    done = house.run("purge", ANN, "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert done.json()["records"] == 1
+    assert not _holders(house)
+    house.sync()
+    assert house.run("explain", "eve@acme.example").code == 0
+    assert not _holders(house)

@@ -22,6 +22,7 @@ from connector.steps import purge, suppress
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MAPPING = mapping.load("hubspot", {})["contacts"]
+NONE_LEFT = pa.table({"key": pa.array([], pa.string()), "owner_id": pa.array([], pa.string())})
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_what_was_merged_into_a_person_or_deleted_with_their_own_address_goes_wi
         "value": "team@x.de",
     }
     mart.append("identifier", pa.Table.from_pylist([shared], schema=tables.IDENTIFIER))
-    found = purge.person(mart, "ANN")
+    found = purge.person(mart, "ANN", NONE_LEFT)
     assert sorted(found.records) == [f"hubspot|contacts|{number}" for number in "12345"], (
         "7 may have been anybody's of the team"
     )
@@ -95,7 +96,7 @@ def test_a_record_that_was_deleted_with_a_cookie_that_only_the_person_has_goes_w
     mart.append("identifier", pa.Table.from_pylist(identifiers, schema=tables.IDENTIFIER))
     member = {"key": "hubspot|contacts|9", "kind": "person", "owner_id": "ANN", "component": "", "ingestion": 1}
     mart.append("membership", pa.Table.from_pylist([member], schema=tables.MEMBERSHIP))
-    assert sorted(purge.person(mart, "ANN").records) == ["hubspot|contacts|1", "hubspot|contacts|9"], (
+    assert sorted(purge.person(mart, "ANN", NONE_LEFT).records) == ["hubspot|contacts|1", "hubspot|contacts|9"], (
         "a phone is shared, a longer cookie is another, and a living record is whose member it is"
     )
 
@@ -109,11 +110,11 @@ def test_somebody_of_whom_every_record_was_deleted_is_still_found_by_their_addre
         ),
     )
     pull(mart, {"native_id": "1", "is_deleted": True}, {"native_id": "3", "is_deleted": True, "merged_into": "1"})
-    found = purge.departed(mart, ["ann@x.de"])
+    found = purge.departed(mart, ["ann@x.de"], NONE_LEFT)
     assert sorted(found.records) == ["hubspot|contacts|1", "hubspot|contacts|3"]
     assert found.identifiers == [("email", "ann@x.de")]
-    assert purge.departed(mart, ["hubspot|contacts|1"]) == found
-    assert purge.departed(mart, ["bob@x.de"]).records == [], "a living one has a person id"
+    assert purge.departed(mart, ["hubspot|contacts|1"], NONE_LEFT) == found
+    assert purge.departed(mart, ["bob@x.de"], NONE_LEFT).records == [], "a living one has a person id"
 
 
 def test_every_table_that_names_records_lets_go_of_them(mart: Mart) -> None:
