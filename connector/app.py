@@ -34,6 +34,7 @@ def build(config: Config) -> Setup:
         levels=lifecycle.levels(config.lifecycle, config.tasks),
         every=config.schedule.streams,
         fingerprints=_fingerprints(config),
+        place=config.place,
     )
 
 

@@ -72,11 +72,16 @@ class Config:
     tasks: Mapping[str, TaskSection]
     fingerprint: str
     open_secrets: Mapping[str, str]  # path of a secret -> the file it stands in, that others than its owner may read
+    text: str
 
     @property
     def directory(self) -> Path:
         """Where the stores live."""
         return self.file.parent
+
+    def place(self, problem: Problem) -> Problem:
+        """What turns out wrong with an option later, with where it stands."""
+        return tomlfile.place(problem, self.file, self.text)
 
 
 def load(file: Path, *, needs_secrets: bool = True) -> Config:
@@ -120,7 +125,7 @@ class _Reader:
             return None
         fingerprint = hashlib.blake2b(toml.text.encode(), digest_size=8).hexdigest()
         values: dict[str, Any] = {**single, **named}
-        values |= {"fingerprint": fingerprint, "open_secrets": dict(toml.open_secrets)}
+        values |= {"fingerprint": fingerprint, "open_secrets": dict(toml.open_secrets), "text": toml.text}
         return Config(toml.file, systems, adapters, region, mapping, **values)
 
     def _systems(self, tables: Mapping[str, Any]) -> tuple[dict[str, Section], dict[str, Adapter]]:

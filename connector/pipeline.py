@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from connector import clock, undo, writeback
-from connector.errors import ConnectorError, QuotaExhausted, UnsafePlan
+from connector.errors import ConfigError, ConnectorError, QuotaExhausted, UnsafePlan
 from connector.expressions import NOW
 from connector.log import get
 from connector.mart import Mart
@@ -236,7 +236,8 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
         setup.state.bury_dead_runs(run, now)
         lease.note_run(setup.state, holder, run)
         try:
-            yield Moment(run, now)
+            with _placing(setup):
+                yield Moment(run, now)
         except ConnectorError as problem:
             setup.state.end_run(
                 run, clock.now(), status="failed", exit_code=problem.exit_code, summary={"error": str(problem)}
@@ -245,6 +246,15 @@ def running(setup: Setup, command: str, *, wait_s: float = 0.0, adopts: bool = F
         except BaseException:
             setup.state.end_run(run, clock.now(), status="failed", exit_code=1, summary={})
             raise
+
+
+@contextmanager
+def _placing(setup: Setup) -> Iterator[None]:
+    """What a system shows to be wrong with the configuration is told with its place there, as what is wrong in itself."""
+    try:
+        yield
+    except ConfigError as problem:
+        raise ConfigError([setup.place(each) for each in problem.problems]) from None
 
 
 def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learning: bool = True) -> None:

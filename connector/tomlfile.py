@@ -8,7 +8,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,11 @@ def read(file: Path, *, needs_secrets: bool = True) -> TomlFile:
         raise ConfigError([Problem("", "is not valid TOML: it is nested too deep", "", file.name)]) from None
 
 
+def place(problem: Problem, file: Path, text: str) -> Problem:
+    """The problem with where in this file its option stands."""
+    return replace(problem, file=file.name, line=line_of(text, problem.path))
+
+
 def _not_toml(told: str, file: Path, text: str) -> Problem:
     """What the parser says, as a person would. What stands in the line is not repeated: it may be a secret."""
     found = re.search(r"line (\d+)", told)
@@ -99,7 +104,7 @@ class TomlFile:
     def placed(self) -> list[Problem]:
         """The problems in the order of the file, each once."""
         unique = {(problem.path, problem.what): problem for problem in self.problems}
-        placed = [Problem(p.path, p.what, p.mend, self.file.name, line_of(self.text, p.path)) for p in unique.values()]
+        placed = [place(problem, self.file, self.text) for problem in unique.values()]
         return sorted(placed, key=lambda problem: (problem.line or 0, problem.path))
 
     def single(self, model: type[Section], name: str, *, is_needed: bool = False) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from connector.errors import Problem
 from connector.identity import IdentitySection
 from connector.lifecycle import LifecycleSection, TaskSection
 from connector.mapping import StreamMapping
@@ -62,6 +63,7 @@ class Setup:
         default_factory=dict
     )  # "system.stream" -> shortest interval between two reads
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # part of the configuration -> what it is now
+    place: Callable[[Problem], Problem] = lambda problem: problem  # with where in the configuration its option stands
     say: Callable[[str], None] = lambda _: None  # what takes longer when the mart is opened
 
     @property

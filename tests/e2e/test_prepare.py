@@ -121,8 +121,10 @@ def test_a_misspelt_field_of_a_system_ends_a_run_before_a_record_is_read(seeded:
     house.config.write_text(house.config.read_text() + named)
     done = house.run("sync")
     assert done.code == 2, str(done)
-    assert "mapping.hubspot.contacts.fields.title" in done.err
+    line = house.config.read_text().splitlines().index('title = "jobtitel"') + 1
+    assert f"connector.toml:{line}  mapping.hubspot.contacts.fields.title" in done.err
     assert 'did you mean "jobtitle"?' in done.err
+    assert "1 problem in connector.toml." in done.err
     assert [call for call in seeded.crms.calls_of("hubspot", mark) if "/properties/" not in call["path"]] == []
     assert house.state("SELECT count(*) FROM poll") == [(0,)]
 
