@@ -24,6 +24,7 @@ from connector.terms import (
     Type,
     constant,
     did_you_mean,
+    each,
     fact_words,
     field_words,
     flag_words,
@@ -188,7 +189,7 @@ class Compiler:
     # -------------------------------------------------------------------------------------------------------- logic
 
     def junction(self, node: exp.And | exp.Or) -> Term:
-        left, right = self.condition(node.left), self.condition(node.right)
+        left, right = each(self.condition, node.left, node.right)
         combine, word = (operator.and_, "and") if isinstance(node, exp.And) else (operator.or_, "or")
         return Term(
             Type.BOOL,
@@ -201,7 +202,7 @@ class Compiler:
 
     def comparison(self, node: exp.Binary) -> Term:
         compare, word = _COMPARISONS[type(node)]
-        left, right = self._alike(node, self.term(node.left), self.term(node.right))
+        left, right = self._alike(node, *each(self.term, node.left, node.right))
         if left.type is Type.BOOL and not isinstance(node, exp.EQ | exp.NEQ):
             raise ConditionError(f"`{sql(node)}`: a yes or no has no order", "compare it with = or <>")
         if isinstance(node, exp.EQ | exp.NEQ):
@@ -214,14 +215,14 @@ class Compiler:
         )
 
     def between(self, node: exp.Between) -> Term:
-        value = self.term(node.this)
-        value, low = self._alike(node, value, self.term(node.args["low"]))
-        value, high = self._alike(node, value, self.term(node.args["high"]))
+        value, low, high = each(self.term, node.this, node.args["low"], node.args["high"])
+        value, low = self._alike(node, value, low)
+        value, high = self._alike(node, value, high)
         words = f"{value.words} between {low.words} and {high.words}"
         return Term(Type.BOOL, lambda table: value.build(table).between(low.build(table), high.build(table)), words)
 
     def membership(self, node: exp.In) -> Term:
-        value, options = self.term(node.this), [self.term(option) for option in node.expressions]
+        value, *options = each(self.term, node.this, *node.expressions)
         if not options or any(option.literal is None for option in options):
             raise ConditionError(f"`{sql(node)}`: in needs a list of values, such as in ('a', 'b')")
         typed = []
@@ -263,7 +264,7 @@ class Compiler:
 
     def arithmetic(self, node: exp.Binary) -> Term:
         combine, word = _ARITHMETIC[type(node)]
-        left, right = self._typed(node, node.left, Type.NUMBER), self._typed(node, node.right, Type.NUMBER)
+        left, right = each(lambda part: self._typed(node, part, Type.NUMBER), node.left, node.right)
         return Term(
             Type.NUMBER,
             lambda table: combine(left.build(table), right.build(table)),
@@ -276,10 +277,10 @@ class Compiler:
         return Term(gives, lambda table: call(value.build(table)), f"{words}{value.words}")
 
     def coalesce(self, node: exp.Coalesce) -> Term:
-        first = self.term(node.this)
+        first, *others = each(self.term, node.this, *node.expressions)
         rest: list[Term] = []
-        for part in node.expressions:
-            first, typed = self._alike(node, first, self.term(part))
+        for part in others:
+            first, typed = self._alike(node, first, part)
             rest.append(typed)
         return Term(
             first.type,

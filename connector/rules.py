@@ -181,7 +181,7 @@ def checked(text: str, known: Scope) -> str:
     try:
         compile_condition(text, known)
     except ConditionError as error:
-        raise Wrong((error.what, error.mend)) from None
+        raise Wrong(*error.told) from None
     return text
 
 

@@ -21,12 +21,11 @@ DIALECT = "postgres"
 
 
 class ConditionError(ValueError):
-    """A condition that cannot be used: what is wrong, and what to do about it."""
+    """A condition that cannot be used: what is wrong and what to do about it, and the same of its other parts (`told`)."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(f"{what}; {mend}" if mend else what)
-        self.what = what
-        self.mend = mend
+    def __init__(self, what: str, mend: str = "", *others: tuple[str, str]) -> None:
+        self.told = ((what, mend), *others)
+        super().__init__("\n".join(f"{what}; {mend}" if mend else what for what, mend in self.told))
 
 
 class Type(StrEnum):
@@ -89,6 +88,21 @@ class Term:
 
 
 # ------------------------------------------------------------------------------------------------------ parts of terms
+
+
+def each(make: Callable[[exp.Expression], Term], *nodes: exp.Expression) -> list[Term]:
+    """The terms of several parts. Raises one ConditionError, with what is wrong in any of them."""
+    terms: list[Term] = []
+    wrong: list[tuple[str, str]] = []
+    for node in nodes:
+        try:
+            terms.append(make(node))
+        except ConditionError as error:
+            wrong += error.told
+    if wrong:
+        (what, mend), *others = dict.fromkeys(wrong)
+        raise ConditionError(what, mend, *others)
+    return terms
 
 
 def sql(node: exp.Expression) -> str:

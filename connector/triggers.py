@@ -63,7 +63,7 @@ class TaskSection(Section):
         try:
             rules.compile_trigger(value, TRIGGER_SCOPE)
         except rules.ConditionError as error:
-            raise Wrong((error.what, error.mend)) from None
+            raise Wrong(*error.told) from None
         return value
 
     @field_validator("subject", "body")

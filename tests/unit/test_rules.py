@@ -134,6 +134,28 @@ def test_what_is_wrong_is_said_by_name(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("account.employes = 3 and person.contry = 'x'", ["employes", "contry"]),
+        (
+            "account.employes = 3 or (score > 1 and not person.contry = 'x') or account.employes > 9",
+            ["employes", "contry"],
+        ),
+        ("account.employees > 'many' and person.title > 5", ["'many'", "person.title > 5"]),
+        ("account.employes > person.contry", ["employes", "contry"]),
+        ("person.contry in ('a', date 'soon')", ["contry", "soon"]),
+        ("account.employes + person.title > 1", ["employes", "person.title"]),
+    ],
+)
+def test_all_that_is_wrong_in_a_condition_is_told_at_once_and_each_once(text: str, wrong: list[str]) -> None:
+    with pytest.raises(rules.ConditionError) as caught:
+        rules.compile_condition(text, SCOPE)
+    told = [what for what, _ in caught.value.told]
+    assert len(told) == len(wrong)
+    assert all(part in what for part, what in zip(wrong, told, strict=True)), told
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "score > 1; drop table person",
