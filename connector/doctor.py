@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from connector import mapping
 from connector.budget import CONSENT, READ
@@ -43,6 +44,7 @@ TAKEN_BY: Mapping[str, tuple[str, ...]] = {
     "datetime": ("datetime", "date", "text"),
     "text": ("text", "long_text"),
 }
+_NEARLY = 0.85  # how alike a name is to one that it may stand for: a new one is as good
 _LETTERS = 20  # of an instant; of a number fewer
 
 
@@ -158,13 +160,28 @@ def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, O
             locked.setdefault(spec.object_type, []).append(spec.name)
         elif found is not None and (why := misfit(spec, found)):
             unfit.append(Finding("error", f"{spec.object_type}.{spec.name} {why}", _refit(connected, spec)))
-    mend = f"run `connector install {connected.name}`"
-    absent = [Finding("error", f"{name}: no {_listed(fields)} to write to", mend) for name, fields in missing.items()]
+    absent = [
+        Finding("error", f"{name}: no {_listed(fields)} to write to", _made(setup, connected, schemas[name], fields))
+        for name, fields in missing.items()
+    ]
     mend = "give our user edit access"
     locks = [
         Finding("error", f"{name}: {_listed(fields)} not writable for us", mend) for name, fields in locked.items()
     ]
     return absent + locks + unfit
+
+
+def _made(setup: Setup, connected: Connected, schema: ObjectSchema, missing: Sequence[str]) -> str:
+    """What to do about fields that are not there; one that is there, nearly has the name of one and takes what goes there may be meant."""
+    wanted = {spec.name: spec for spec in specs(setup, connected) if spec.object_type == schema.object_type}
+    free = {name: found for name, found in schema.fields.items() if found.is_writable and name not in wanted}
+    meant: list[str] = []
+    for name in missing:
+        fitting = [other for other, found in free.items() if not misfit(wanted[name], found)]
+        near = get_close_matches(name, fitting, n=1, cutoff=_NEARLY)
+        meant += [f'did you mean "{other}" by {name}?' for other in near]
+    install = f"run `connector install {connected.name}`"
+    return " ".join([*meant, f"Else {install}"]) if meant else install
 
 
 def misfit(spec: FieldSpec, found: FieldSchema) -> str:

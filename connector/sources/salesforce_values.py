@@ -24,7 +24,7 @@ def misfit(change: Change, fields: Mapping[str, FieldSchema]) -> Outcome | None:
         schema = fields.get(name)
         if schema is None or not schema.is_writable:
             code, what = "INVALID_FIELD_FOR_INSERT_UPDATE", "does not exist for this user or cannot be written"
-            mend = f"run `connector install {change.system}`"
+            mend = f"run `connector install {change.system}`, or correct the name in the configuration"
         elif found := _reason(schema, as_native(value, schema.type)):
             code, what, mend = found
         else:

@@ -92,3 +92,16 @@ def test_an_output_on_a_field_of_another_type_is_a_problem_with_the_option_to_ch
     (finding,) = found
     assert finding.what == "Lead.Budget is of type number, and cannot hold the lifecycle stage since (datetime)"
     assert "writeback.fields.crm.Lead.stage_since" in finding.mend
+
+
+def test_an_output_that_is_nearly_a_field_that_takes_it_may_mean_that_field() -> None:
+    natives = mapping.load("salesforce", {})["leads"].native_fields
+    shown = [FieldSchema(name, "text") for name in (*natives, "LastModifiedById", "Grade__c", "Stages__c")]
+    locked = FieldSchema("Stage_Sinc__c", "datetime", is_writable=False)
+    source = _Shown(*shown, FieldSchema("Score__c", "number"), FieldSchema("Reason__c", "number"), locked)
+    outputs = {"score": "Scoore__c", "grade": "Grade__c", "stage_since": "Stage_Since__c", "reasons": "Reasons__c"}
+    (finding,) = checked(source, outputs=outputs)
+    assert finding.what == "Lead: no Scoore__c, Stage_Since__c, Reasons__c to write to"
+    assert finding.mend == 'did you mean "Score__c" by Scoore__c? Else run `connector install crm`'
+    (finding,) = checked(source, outputs={"score": "Warmth__c"})
+    assert finding.mend == "run `connector install crm`"
