@@ -20,7 +20,7 @@ import requests
 from pydantic import SecretStr
 
 from connector import clock, http
-from connector.errors import AuthError
+from connector.errors import AuthError, ProtocolError
 from connector.pacing import Pacing
 from connector.verdicts import Classified, Verdict
 
@@ -166,9 +166,15 @@ REFRESH_HINT = (
     "authorise again and give the new refresh token; where the app rotates them, each is good once: switch that off"
 )
 
+ADDRESS_HINT = "what answers there is no token endpoint of this system; see its `url`"
+_NOT_HERE = (404, 405)
+
 
 def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
-    """What a token endpoint's answer means (RFC 6749, section 5.2). A grant that was refused is never tried again."""
+    """What a token endpoint's answer means (RFC 6749, section 5.2). A grant that was refused is never tried again.
+
+    What names no error as a token endpoint does comes from somewhere else, and says nothing of our credentials.
+    """
     if status < 300:
         return Classified(Verdict.OK)
     said = body if isinstance(body, dict) else {}
@@ -177,6 +183,8 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
         return Classified(Verdict.RETRY, code, f"the token endpoint answered {status}", _seconds(headers))
     if status >= 500:
         return Classified(Verdict.RETRY_IF_IDEMPOTENT, code, f"the token endpoint answered {status}")
+    if not code or status in _NOT_HERE:
+        return Classified(Verdict.PROTOCOL, code, f"the token endpoint answered {status}", hint=ADDRESS_HINT)
     message = str(said.get("error_description") or said.get("message") or f"the token endpoint answered {status}")
     hint = REFRESH_HINT if code == "invalid_grant" and "refresh" in message else ""
     return Classified(Verdict.AUTH, code, message, hint=hint)
@@ -199,7 +207,7 @@ def _endpoint(system: str, token_url: str) -> Callable[[Mapping[str, str]], dict
     )
 
     def ask(form: Mapping[str, str]) -> dict[str, Any]:
-        said = http.parse(session.post(token_url, data=form), system)
+        said = http.parse(session.post(token_url, data=form), system, hint=ADDRESS_HINT)
         return said if isinstance(said, dict) else {}
 
     return ask
@@ -213,6 +221,6 @@ def _is_repeatable(request: requests.PreparedRequest) -> bool:
 def _grant(system: str, answer: Mapping[str, Any]) -> Grant:
     token = answer.get("access_token")
     if not isinstance(token, str) or not token:
-        raise AuthError("the token endpoint gave no access token", hint="is the token URL right?", system=system)
+        raise ProtocolError("the token endpoint gave no access token", hint=ADDRESS_HINT, system=system)
     life_s = answer.get("expires_in")
     return Grant(SecretStr(token), float(life_s) if isinstance(life_s, int | float) and life_s > 0 else None)

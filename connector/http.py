@@ -113,8 +113,11 @@ def session(
     return made
 
 
-def parse(response: requests.Response, system: str = "") -> Any:
-    """The answer's JSON (None for an empty body). Raises ProtocolError when it is something else."""
+_BETWEEN_HINT = "something between us and the system may have answered for it, such as a proxy or a maintenance page"
+
+
+def parse(response: requests.Response, system: str = "", *, hint: str = _BETWEEN_HINT) -> Any:
+    """The answer's JSON (None for an empty body). Raises ProtocolError, with the `hint`, when it is something else."""
     if not response.content:
         return None
     try:
@@ -123,7 +126,7 @@ def parse(response: requests.Response, system: str = "") -> Any:
         raise ProtocolError(
             f"the answer ({response.status_code}) is not JSON",
             body=_kept(response.text),
-            hint="something between us and the system may have answered for it, such as a proxy or a maintenance page",
+            hint=hint,
             system=system,
             request_id=request_id(response.headers),
         ) from None

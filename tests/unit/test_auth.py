@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from connector import auth, clock
-from connector.errors import AuthError, SystemUnavailable
+from connector.errors import AuthError, ProtocolError, SystemUnavailable
 from connector.verdicts import Verdict
 
 URL = "https://acme.example.com/token"
@@ -177,10 +178,24 @@ def test_a_refresh_token_grant_that_may_have_rotated_it_is_not_asked_again() -> 
 
 
 @responses.activate
-def test_an_answer_without_a_token_is_an_auth_error() -> None:
-    responses.post(URL, json={"token_type": "Bearer"})
-    with pytest.raises(AuthError, match="gave no access token"):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 404},
+        {"status": 404, "json": {"error": "Not Found"}},
+        {"status": 401, "body": "<html>Who are you?</html>"},
+        {"status": 302, "headers": {"Location": "https://elsewhere.example.com"}},
+        {"status": 200, "body": "<html>Welcome</html>"},
+        {"status": 200, "json": {"token_type": "Bearer"}},
+    ],
+)
+def test_what_is_no_answer_of_a_token_endpoint_is_a_wrong_address_and_not_wrong_credentials(
+    answer: dict[str, Any],
+) -> None:
+    responses.post(URL, **answer)
+    with pytest.raises(ProtocolError) as caught:
         auth.client_credentials("crm", URL, client_id="id", client_secret=SecretStr(SECRET)).token()
+    assert "see its `url`" in caught.value.hint
 
 
 def test_secrets_do_not_show_in_representations() -> None:
@@ -197,14 +212,14 @@ def test_secrets_do_not_show_in_representations() -> None:
         (400, Verdict.AUTH),
         (401, Verdict.AUTH),
         (403, Verdict.AUTH),
-        (404, Verdict.AUTH),
+        (404, Verdict.PROTOCOL),
         (429, Verdict.RETRY),
         (500, Verdict.RETRY_IF_IDEMPOTENT),
         (503, Verdict.RETRY),
     ],
 )
 def test_what_a_token_endpoints_status_means(status: int, verdict: Verdict) -> None:
-    assert auth.classify(status, {"retry-after": "3"}, None).verdict is verdict
+    assert auth.classify(status, {"retry-after": "3"}, {"error": "invalid_client"}).verdict is verdict
 
 
 @responses.activate
