@@ -40,7 +40,7 @@ pc: Any = pyarrow.compute  # its published types know neither masks nor chunked 
 
 __all__ = [
     "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "resolve", "together",
-    "touched", "why_apart",
+    "touched", "unused", "why_apart",
 ]  # fmt: skip
 
 PHONE = "phone"
@@ -323,6 +323,11 @@ def together(
     terms = section.terms("person")
     graph = star.build(identifiers, records, terms)
     return evidences.tree(order, graph, terms, refused, newest(_judgements(judgements)))
+
+
+def unused(identifiers: pa.Table, section: IdentitySection) -> dict[tuple[str, str], str]:
+    """Which values of persons link nobody, whoever has them, and why; `identifiers` is the result of `evidence`."""
+    return star.unused(identifiers, section.terms("person"))
 
 
 def _judgements(judgements: pa.Table) -> Sequence[Judgement]:

@@ -17,6 +17,8 @@ _FEW = 12
 _FEW_APART = 5
 _FEW_OTHERS = 3
 _FEW_WRITES = 6
+_FEW_VALUES = 3  # of one type, such as cookies
+_LONG_VALUE = 40  # what is longer moves only its own line
 #: More persons than this are only listed.
 MANY = 3
 
@@ -69,6 +71,7 @@ def _show(told: Explained) -> None:
     )
     _consent(told.consent)
     _evidence(told)
+    _identifiers(told.identifiers)
     _score(told)
     _stages(told.stages, told.waits)
     _writes(told)
@@ -123,6 +126,39 @@ def _evidence(told: Explained) -> None:
     for reason in told.refused[:_FEW_APART]:
         tell(f"  {_apart(reason)}")
     _more(len(told.refused) - _FEW_APART)
+
+
+#: Follows from the address beside it: what every address has says nothing of this one.
+_DERIVED = "email_base"
+
+
+def _identifiers(known: Sequence[Mapping[str, Any]]) -> None:
+    """What the records are known by, type by type: in which systems, and why it joins nobody."""
+    shown = [each for each in known if each["type"] != _DERIVED]
+    tell("\n[bold]Known by[/bold]")
+    if not shown:
+        tell("  nothing")
+    types = dict.fromkeys(each["type"] for each in shown)
+    wide = max((len(WORDS[each][0]) for each in types), default=0)
+    long = max((len(_value(each)) for each in shown if len(_value(each)) <= _LONG_VALUE), default=0)
+    for type_ in types:
+        mine = [each for each in shown if each["type"] == type_]
+        for place, each in enumerate(mine[:_FEW_VALUES]):
+            word = "" if place else WORDS[type_][0]
+            tell(f"  {word:<{wide}}  {escape(f'{_value(each):<{long}}')}  {_where(each)}", below=wide + long + 6)
+        if len(mine) > _FEW_VALUES:
+            tell(f"  {'':<{wide}}  [dim]… {len(mine) - _FEW_VALUES} more with --json[/dim]")
+
+
+def _value(known: Mapping[str, Any]) -> str:
+    return _record(known["value"]) if known["type"] == "crm_id" else str(known["value"])
+
+
+def _where(known: Mapping[str, Any]) -> str:
+    """The systems that say an identifier of the person, and why it joins nobody."""
+    systems = dict.fromkeys(record.split("|")[0] for record in known["records"])
+    lost = f"withdrawn {_day(known['withdrawn_at'])}" if known["withdrawn_at"] else known["unused"]
+    return f"[dim]{escape(', '.join(systems))}[/dim]" + (f"  [yellow]{escape(lost)}[/yellow]" if lost else "")
 
 
 def _is_trace(hop: Mapping[str, Any]) -> bool:

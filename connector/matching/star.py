@@ -133,6 +133,24 @@ def _of_one_type(kind: str, evidence: pa.Table, keys: Column, is_live: Bools, te
     return _Coded(values, holders, edge_record[kept], edge_value[kept])
 
 
+def unused(evidence: pa.Table, terms: Terms) -> dict[tuple[str, str], str]:
+    """The values (type, value) that link nobody, whoever has them, each with the reason: the first two guards.
+
+    A value that one record has is judged as if another had it, too.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for kind in pc.unique(evidence["type"]).to_pylist():
+        rows = evidence.filter(pc.equal(evidence["type"], kind))
+        values, holders = _array(rows["value"]), _integers(rows["holders"])
+        nobodys = _is_nobodys(kind, values, np.maximum(holders, 2), terms)
+        for value, count, is_nobodys in zip(values.to_pylist(), holders.tolist(), nobodys.tolist(), strict=True):
+            if is_nobodys:
+                found[kind, value] = "nobody's: on the list of what is not used"
+            elif count > terms.hard_holders:
+                found[kind, value] = f"not used: {count:,} records have it (limit {terms.hard_holders})"
+    return found
+
+
 def _is_nobodys(kind: str, values: Column, holders: Ints, terms: Terms) -> Bools:
     """Which values are blocked, by the shipped lists (asked only where a value could link) or by the configuration."""
     exact = {value for scope, value in terms.blocked if scope in ("", kind)}

@@ -17,6 +17,7 @@ from connector.errors import ConnectorError
 from connector.mart import Mart
 from connector.model import Kind
 from connector.report import consent, former
+from connector.report.known_by import known_by
 from connector.report.together import apart, near, together
 from connector.state import State, freezes, outbox
 from connector.steps import pair
@@ -33,6 +34,7 @@ class Explained:
     person: Mapping[str, Any]
     account: Mapping[str, Any] | None
     records: Sequence[Mapping[str, Any]]
+    identifiers: Sequence[Mapping[str, Any]]  # what the records are known by, each once, and why it may join nobody
     evidence: Sequence[Mapping[str, Any]]  # the hops that lead from the first record to all others
     refused: Sequence[Mapping[str, Any]]  # with whom the records were not joined, and why
     provenance: Mapping[str, Mapping[str, Any]]  # field -> value, record
@@ -151,6 +153,7 @@ def _explained(setup: Setup, mart: Mart, key: str, now: datetime) -> Explained:
         person=_without_provenance(person),
         account=_without_provenance(account) if account else None,
         records=records,
+        identifiers=known_by(mart, keys, setup.identity),
         evidence=together(setup.state, mart, records, merged, refused, setup.identity),
         refused=apart(mart, keys, refused),
         provenance=_provenance(person),

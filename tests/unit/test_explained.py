@@ -12,13 +12,14 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from connector import mapping, tables
+from connector import identity, mapping, tables
 from connector.mart import Mart, MartSection, open_mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
 from connector.report import consent, former
 from connector.report import explain as explaining
 from connector.report.former import CONVERTED, MERGED, Went
+from connector.report.known_by import known_by
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 OBJECTS = {"contacts": "Contact", "leads": "Lead"}
@@ -111,3 +112,25 @@ def test_digits_are_a_number_in_any_notation_and_a_record_s_id(mart: Mart) -> No
     own(mart, "salesforce|Contact|4155552671", "CID")
     assert explaining.find(american, mart, "4155552671") == ["ANN", "CID"]  # who is meant is not guessed
     assert explaining.find(american, mart, "555-0100") == []
+
+
+def test_each_identifier_is_told_once_with_who_has_it_and_why_it_joins_nobody(mart: Mart) -> None:
+    section = identity.IdentitySection(hard_holders=2, blocked=("@partner.example",))
+    pull(mart, "1", Email="test@test.com", Phone="+1 415 555 2671", MobilePhone="+1 415 555 2672")
+    pull(mart, "2", Email="ann@partner.example", Phone="+1 415 555 2671")
+    pull(mart, "3", Email="bob@x.example", Phone="+1 415 555 2671")
+    pull(mart, "1", Email="test@test.com", Phone="+1 415 555 2671", hours=1)
+    told = {
+        (each["type"], each["value"]): (each["records"], each["unused"], each["withdrawn_at"])
+        for each in known_by(mart, [FIRST, SECOND], section)
+    }
+    nobodys = "nobody's: on the list of what is not used"
+    many = "not used: 3 records have it (limit 2)"
+    assert told.pop(("phone", "+14155552672")) == ([FIRST], "", NOW)
+    assert told == {
+        ("email", "test@test.com"): ([FIRST], nobodys, None),
+        ("email", "ann@partner.example"): ([SECOND], nobodys, None),
+        ("email_base", "test@test.com"): ([FIRST], nobodys, None),
+        ("email_base", "ann@partner.example"): ([SECOND], nobodys, None),
+        ("phone", "+14155552671"): ([FIRST, SECOND], many, None),
+    }

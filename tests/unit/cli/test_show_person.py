@@ -23,8 +23,8 @@ LEAD, CONTACT, OTHER, GONE = "crm|Lead|1", "crm|Contact|2", "mail|contacts|3", "
 def _told(key: str, name: str, points: int | None, **more: Any) -> Explained:
     score = None if points is None else {"score": points * POINT, "grade": "A"}
     plain: dict[str, Any] = {
-        "person": {"key": key, "name": name, "title": "VP"}, "account": {"name": "Acme"}, "records": [], "evidence": [], "refused": [],
-        "provenance": {}, "score": score, "lines": [], "inputs": {}, "crossing": None, "waits": [],
+        "person": {"key": key, "name": name, "title": "VP"}, "account": {"name": "Acme"}, "records": [], "identifiers": [], "evidence": [],
+        "refused": [], "provenance": {}, "score": score, "lines": [], "inputs": {}, "crossing": None, "waits": [],
         "stages": [{"stage": "Buy"}] if points else [], "tasks": [], "writes": [], "others": [], "owner": "",
     }  # fmt: skip
     return Explained(**plain | more)
@@ -55,6 +55,43 @@ def _records(*keys: str) -> list[dict[str, Any]]:
 
 def _hop(left: str, right: str, type_: str, value: str, how: str = "") -> dict[str, Any]:
     return {"left": left, "right": right, "type": type_, "value": value, "how": how, "since": None}
+
+
+def _known(type_: str, value: str, *records: str, lost: datetime | None = None, unused: str = "") -> dict[str, Any]:
+    return {
+        "type": type_,
+        "value": value,
+        "records": list(records),
+        "first_seen_at": None,
+        "withdrawn_at": lost,
+        "unused": unused,
+    }
+
+
+def test_what_a_person_is_known_by_stands_once_with_who_says_it_and_why_it_joins_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    contact, lead, trace = "salesforce|Contact|1", "hubspot|contacts|2", "hubspot|visitor|3"
+    cookies = [_known("cookie", f"c{number}", trace) for number in range(5)]
+    known = [
+        _known("email", "ann@x.example", contact, lead, trace),
+        _known("email", "test@test.com", contact, unused="nobody's: on the list of what is not used"),
+        _known("email_base", "ann@x.example", contact),
+        _known("phone", "+4930", lead, lost=datetime(2026, 11, 3, tzinfo=UTC)),
+        *cookies,
+        _known("crm_id", contact, lead),
+    ]
+    assert _shown(capsys, "Known by", identifiers=known) == [
+        "e-mail      ann@x.example         salesforce, hubspot",
+        "test@test.com         salesforce  nobody's: on the list of what is not used",
+        "phone       +4930                 hubspot  withdrawn 3 Nov 2026",
+        "cookie      c0                    hubspot",
+        "c1                    hubspot",
+        "c2                    hubspot",
+        "… 2 more with --json",
+        "CRM record  salesforce Contact 1  hubspot",
+    ]
+    assert _shown(capsys, "Known by") == ["nothing"]
 
 
 def test_what_a_system_did_with_two_records_is_said_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
