@@ -49,7 +49,8 @@ def _first(table: str, text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _patterns() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """Compiled words: a word is found whole; `-leiter` at the end of a compound, `vertrieb-` at its beginning."""
+    """Compiled words: a word is found whole; `-leiter` at the end of a compound, `vertrieb-` at its beginning, `^former` at the
+    beginning of the title."""
     data: dict[str, Any] = tomllib.loads((resources.files("connector.mapping") / "titles.toml").read_text("utf-8"))
     return {
         table: [(group["is"], re.compile("|".join(_pattern(word) for word in group["words"]))) for group in groups]
@@ -59,6 +60,6 @@ def _patterns() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 def _pattern(word: str) -> str:
     core = re.escape(_plain(word).strip())
-    front = "" if word.startswith("-") else " "
+    front = {"-": "", "^": "^ "}.get(word[0], " ")
     back = "" if word.endswith("-") else " "
     return f"(?:{front}{core}{back})"

@@ -36,6 +36,41 @@ def test_a_title_tells_seniority_and_function(title: str, seniority: str, functi
     assert (titles.seniority(title), titles.function(title)) == (seniority, function)
 
 
+@pytest.mark.parametrize(
+    ("title", "seniority"),
+    [
+        ("Executive Assistant to the CEO", "staff"),
+        ("Assistant to the CEO", "staff"),
+        ("Executive Assistant to the VP", "staff"),
+        ("Director's assistant", "staff"),
+        ("Personal Assistant", "staff"),
+        ("Assistenz der Geschäftsführung", "staff"),
+        ("Assistent Vorstand", "staff"),
+        ("Vorstandsassistentin", "staff"),
+        ("Assistante du directeur général", "staff"),
+        ("Product Owner", "staff"),
+        ("Senior Process Owner", "staff"),
+        ("Owner", "c_level"),
+        ("Chief of Staff", "director"),
+        ("Chief of Staff to the CEO", "director"),
+        ("Former CEO", "other"),
+        ("Ex-CEO", "other"),
+        ("CEO, former CFO", "c_level"),
+        ("Assistant Vice President", "vp"),
+        ("Assistant Director", "director"),
+        ("Assistant Manager", "manager"),
+        ("Marketing Assistant", "staff"),
+    ],
+)
+def test_who_works_for_somebody_of_rank_or_had_a_rank_has_none(title: str, seniority: str) -> None:
+    assert titles.seniority(title) == seniority
+
+
+def test_personal_is_staff_in_german_and_not_in_english() -> None:
+    assert titles.function("Personal Assistant") == "other"
+    assert titles.function("Leiter Personal") == titles.function("Personalreferentin") == "hr"
+
+
 @pytest.mark.parametrize("title", ["", "  ", "-", "n/a"])
 def test_no_title_tells_nothing(title: str) -> None:
     assert titles.seniority(title) is None
