@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +15,7 @@ from connector.cli.screen import CONFIG, ConfigOption, JsonOption, escape, ok, p
 from connector.cli.show_status import show_status
 from connector.errors import ConnectorError
 from connector.report import status as reporting
-from connector.state import freezes, pauses
+from connector.state import State, freezes, pauses
 
 SystemArgument = Annotated[str, typer.Argument(help="The system's name in the configuration.")]
 
@@ -80,7 +82,10 @@ def resume(system: SystemArgument, config: ConfigOption = CONFIG, as_json: JsonO
 
 def unfreeze(
     records: Annotated[
-        list[str] | None, typer.Argument(help="Keys of records, as status shows them.", show_default="none")
+        list[str] | None,
+        typer.Argument(
+            help="Records by key or id; or persons by e-mail, phone number or person id.", show_default="none"
+        ),
     ] = None,
     config: ConfigOption = CONFIG,
     everything: Annotated[bool, typer.Option("--all", help="All frozen fields of all records.")] = False,
@@ -89,13 +94,27 @@ def unfreeze(
     """Let the next sync write frozen fields again."""
     if not records and not everything:
         raise ConnectorError("no record is named", hint="name records as `connector status` shows them, or give --all")
-    keys = [each if "|" in each else "|".join(each.split()) for each in records or []]  # as `explain` shows them, too
-    count = freezes.end(open_books(config).state, None if everything else keys, clock.now())
+    state = open_books(config).state
+    count = freezes.end(state, None if everything else _meant(state, records or [], config), clock.now())
     if records and not count:
-        raise ConnectorError(
-            "nothing of that is frozen", hint="`connector status` shows what is, and names its records"
-        )
+        hint = "give a record's key or id, or a person's e-mail, phone number or person id; `connector status` shows what is frozen"
+        raise ConnectorError("nothing of that is frozen", hint=hint)
     if as_json:
         print_json({"released": count})
         return
     tell(ok(f"{count:,} field{'' if count == 1 else 's'} released; the next sync compares them"))
+
+
+def _meant(state: State, asked: Sequence[str], config: Path) -> list[str]:
+    """The frozen records that are named, and all of the persons who are: only those need the whole house."""
+    named = {each: freezes.named(state, each.strip(), clock.now()) for each in asked}
+    persons = [each.strip() for each, found in named.items() if not found]
+    found = [record for records in named.values() for record in records]
+    if persons:
+        from connector.cli.house import open_house
+        from connector.report import explain
+
+        _, setup = open_house(config, needs_secrets=False)
+        with setup.mart() as mart:
+            found += [record for each in persons for record in explain.records(setup, mart, each)]
+    return found

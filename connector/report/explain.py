@@ -103,6 +103,13 @@ def find(setup: Setup, mart: Mart, asked: str) -> list[str]:
     return _owners(mart, by_id) or sorted({*_owners(mart, by_record), *_holders(mart, values_of(setup, asked))})
 
 
+def records(setup: Setup, mart: Mart, asked: str) -> list[str]:
+    """The keys of all records of the persons whom `find` finds."""
+    members, found = mart.table("membership"), find(setup, mart, asked)
+    theirs = members.filter((members.kind == Kind.PERSON.value) & members.owner_id.isin(found or [""]))
+    return [str(key) for key in mart.arrow(theirs.select("key"))["key"].to_pylist()]
+
+
 def _holders(mart: Mart, values: Sequence[str], type_: str | None = None) -> list[str]:
     """The persons with a record that has one of these values."""
     identifier, members = mart.table("identifier"), mart.table("membership")

@@ -61,6 +61,19 @@ def known(state: State, records: Sequence[str]) -> list[Freeze]:
         return found
 
 
+def named(state: State, asked: str, now: datetime) -> list[str]:
+    """The frozen records that have this key, also as `explain` shows it, or this native id (of Salesforce in 15 characters, too)."""
+    with state.session() as session:
+        frozen = session.exec(select(Freeze.record).where(col(Freeze.until_at) > now).distinct()).all()
+    key = asked if "|" in asked else "|".join(asked.split())
+    ids = {record: record.rsplit("|", 1)[1] for record in frozen}
+    return [
+        record
+        for record, native_id in ids.items()
+        if record == key or native_id == asked or (len(asked) == 15 and native_id.startswith(asked))
+    ]
+
+
 def end(state: State, records: Sequence[str] | None, now: datetime) -> int:
     """Release the frozen fields of these records (None: all); the next plan compares them. Returns how many fields."""
     with state.session() as session:

@@ -24,6 +24,7 @@ from connector.state import StateSection, open_state
         (["undo", "77"], "there is no run 77", "connector status"),
         (["undo", "0", "--dry-run"], "there is no run 0", "connector status"),
         (["unfreeze", "crm|Lead|1"], "nothing of that is frozen", "connector status"),
+        (["unfreeze", "ann@northwind.example"], "nothing of that is frozen", "a person's e-mail"),
         (["explain", "ann@northwind.example"], "nobody is known yet", "connector sync"),
         (["purge", "ann@northwind.example"], "nobody is known yet", "connector sync"),
     ],

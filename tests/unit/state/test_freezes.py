@@ -39,3 +39,24 @@ def test_a_change_that_waits_for_a_field_that_is_frozen_now_is_planned_anew_and_
     assert {row.key for row in outbox.pending(state, NOW)} == {each.key for each in given} - {"both"}
     assert outbox.held(state) == {}
     assert replans.reasons(state) == {"salesforce|Contact|1": replans.FROZEN}
+
+
+def test_a_frozen_record_is_named_by_its_key_or_native_id_and_no_other_by_them(tmp_path: Path) -> None:
+    state = open_state(StateSection(path="state.sqlite"), tmp_path)
+    contact, other = "salesforce|Contact|0035g000000000IAAQ", "salesforce|Contact|0035g000000000IAAR"
+    over = "hubspot|contacts|51402"
+    freezes.add(
+        state,
+        [
+            Freeze(
+                key=f"{record}|Grade__c", system="salesforce", record=record, field="Grade__c", writer="Bo", why="", since_at=NOW,
+                until_at=NOW + timedelta(days=days),
+            )
+            for record, days in ((contact, 7), (other, 7), (over, 0))
+        ],
+    )  # fmt: skip
+    for asked in (contact, contact.replace("|", " "), "0035g000000000IAAQ"):
+        assert freezes.named(state, asked, NOW) == [contact], asked
+    assert len(freezes.named(state, "0035g000000000I", NOW)) == 2, "as Salesforce shows them, in 15 characters"
+    for asked in (over, "51402", "0035g", "ann@northwind.example", ""):
+        assert freezes.named(state, asked, NOW) == [], asked
