@@ -53,7 +53,8 @@ _BY_RESULT: Sequence[tuple[Result, str, str]] = (
     ),
     (
         Result.REJECTED,
-        "the owner is inactive: give the record to somebody who is not; a task goes to them with the next sync",
+        "the owner is inactive: give the record to somebody who is not, and a task goes to them with the next sync; or make the user"
+        " active again, and it goes once users are read, which is once a day",
         "INACTIVE_OWNER_OR_USER",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import Session, col, delete, select
@@ -108,15 +108,23 @@ def failed_tasks(state: State, result: str, max_attempts: int) -> list[Outbox]:
         return list(session.exec(query.where(col(Outbox.id).in_(told), Outbox.attempt < max_attempts)).all())
 
 
-def refused_in(state: State, tasks: Sequence[Outbox], result: str) -> dict[str, int]:
-    """The last run in which each of these tasks had this result, by key."""
+class Failed(NamedTuple):
+    """When a task last was not made."""
+
+    run: int
+    at: datetime
+
+
+def last_failed(state: State, tasks: Sequence[Outbox], result: str) -> dict[str, Failed]:
+    """When each of these tasks last had this result, by key."""
     keys = {row.id: row.key for row in tasks if row.id is not None}
-    found: dict[str, int] = {}
+    found: dict[str, Failed] = {}
     with state.session() as session:
         for part in parts(sorted(keys)):
-            query = select(Delivery.outbox, func.max(Delivery.run)).where(col(Delivery.outbox).in_(part))
-            query = query.where(Delivery.result == result).group_by(col(Delivery.outbox))
-            found |= {keys[number]: int(run) for number, run in session.exec(query)}
+            query = select(Delivery.outbox, func.max(Delivery.run), func.max(Delivery.at))
+            query = query.where(col(Delivery.outbox).in_(part), Delivery.result == result)
+            rows = session.exec(query.group_by(col(Delivery.outbox)))
+            found |= {keys[number]: Failed(int(run), at) for number, run, at in rows}
     return found
 
 

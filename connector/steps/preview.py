@@ -71,8 +71,13 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
         for row, place in lost
     ]
     moved += [
-        Again(settlement.as_change(_at(row, task)), "refused before: the record has another owner now")
-        for row, task in owned
+        Again(
+            settlement.as_change(_at(row, place)),
+            "refused before: its owner was changed since, and is active"
+            if place["task"]["owner"] == row.task["owner"]
+            else "refused before: the record has another owner now",
+        )
+        for row, place in owned
     ]
     over = {*standing.unwanted(setup, mart), *(row.id for row, _ in [*lost, *owned])}
     staying = [row for row in _staying(outbox.pending(setup.state, moment.now), plan, fresh) if row.id not in over]

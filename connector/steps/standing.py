@@ -222,30 +222,53 @@ def _grouped(mart: Mart, rows: ir.Table, names: Sequence[str]) -> list[dict[str,
 
 
 def redirect(setup: Setup, mart: Mart) -> None:
-    """Send tasks whose record was merged away or deleted to another live record of their person, and those that were refused for
-    whose record has another owner now to that one."""
+    """Send tasks whose record was merged away or deleted to another live record of their person, and those that were refused to
+    who can have them now."""
     moved = [*redirections(setup, mart), *reassignments(setup, mart)]
     replans.redirect(setup.state, {row.key: place for row, place in moved})
 
 
 def reassignments(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, Any]]]:
-    """The tasks that were refused and whose record has another owner now, each with the task for that one. An owner whom the
-    configuration names stays."""
-    named = {task.owner for task in setup.tasks.values()}
+    """The tasks that were refused and that somebody can have now, each with the task for them: another owner of the record, unless
+    the configuration names the task's; or the same, changed in the system since, and active."""
     refused = replans.failed_tasks(setup.state, "rejected", setup.writeback.max_attempts)
-    refused = [row for row in refused if row.task.get("owner") not in named]
     if not refused:
         return []
+    named, owners = {task.owner for task in setup.tasks.values()}, _owners(mart, refused)
+    active = _active_again(setup, mart, [row for row in refused if row.status == "quarantined"])
+    chosen = []
+    for row in refused:
+        former = row.task.get("owner")
+        owner = owners.get(row.key) if former not in named else former
+        if owner not in (None, former) or row.key in active:
+            chosen.append((row, {"task": {**row.task, "owner": owner or former}}))
+    return chosen
+
+
+def _owners(mart: Mart, refused: Sequence[Outbox]) -> dict[str, str | None]:
+    """Who owns the record of each of these tasks now, by key of the task."""
     records = [tables.record_key(row.system, row.object_type, row.native_id) for row in refused]
     asked = mart.keep("refused_tasks", pa.table({"task": [row.key for row in refused], "record": records}))
     table = mart.table(tables.record_table(Kind.PERSON))
     owned = mart.arrow(asked.inner_join(table, asked.record == table.key).select("task", "owner").order_by("task"))
-    owners = dict(zip(owned["task"].to_pylist(), owned["owner"].to_pylist(), strict=True))
-    return [
-        (row, {"task": {**row.task, "owner": owners[row.key]}})
+    return {str(row["task"]): row["owner"] for row in owned.to_pylist()}
+
+
+def _active_again(setup: Setup, mart: Mart, refused: Sequence[Outbox]) -> set[str]:
+    """Those of these tasks, by key, whose owner was changed in the system after they were refused, and is active."""
+    failed = replans.last_failed(setup.state, refused, "rejected")
+    owner = mart.table(tables.record_table(Kind.OWNER))
+    named = sorted({row.task["owner"] for row in refused if row.task.get("owner")})
+    active = owner.filter(owner.is_active & owner.deleted_at.isnull() & owner.native_id.isin(named or [""]))
+    rows = mart.arrow(
+        active.filter(active.modified_at.notnull()).select("system", "native_id", "modified_at")
+    ).to_pylist()
+    changed_at = {(row["system"], row["native_id"]): row["modified_at"] for row in rows}
+    return {
+        row.key
         for row in refused
-        if owners.get(row.key) not in (None, row.task.get("owner"))
-    ]
+        if changed_at.get((row.system, row.task.get("owner")), _BEGINNING) > failed[row.key].at
+    }
 
 
 def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]]:
@@ -269,12 +292,12 @@ def redirections(setup: Setup, mart: Mart) -> list[tuple[Outbox, dict[str, str]]
     )
     by_task: dict[str, list[dict[str, str]]] = {}
     back: set[str] = set()  # tasks whose own record has changed, and is there, since it was not
-    refused_in = replans.refused_in(setup.state, lost, "conflict")
+    failed = replans.last_failed(setup.state, lost, "conflict")
     own = {task.key: (task.system, task.object_type, task.native_id) for task in lost}
     for row in mart.arrow(places.order_by("task", "system", "object_type", "native_id")).to_pylist():
         task_key, run = row.pop("task"), row.pop("run")
         by_task.setdefault(task_key, []).append(row)
-        if _place(row) == own[task_key] and (run or 0) > refused_in.get(task_key, 0):
+        if _place(row) == own[task_key] and (run or 0) > failed[task_key].run:
             back.add(task_key)
     chosen = []
     for task in lost:

@@ -166,6 +166,26 @@ def test_a_task_that_is_refused_goes_to_the_next_owner_of_its_record(synced: Wor
     assert "nothing is set aside" in house.run("quarantine", "--kind", "change").out
 
 
+def test_a_task_that_is_refused_for_its_owner_goes_to_them_once_they_are_active_again(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    theirs = [native for system, _, native in crms.look("cast")["prospect"]["records"] if system == "salesforce"]
+    rows = [row for kind in ("Contact", "Lead") for row in crms.query(f"SELECT Id, OwnerId FROM {kind}")]
+    owners = {row["OwnerId"] for row in rows if row["Id"] in theirs}
+    for owner in owners:
+        crms.tell("act", system="salesforce", action="update", id=owner, values={"IsActive": False})
+    crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})
+    house.sync()
+    assert "INACTIVE_OWNER_OR_USER" in house.run("quarantine").out
+    crms.pass_days(1)
+    for owner in owners:
+        crms.tell("act", system="salesforce", action="update", id=owner, values={"IsActive": True})
+    later = instant.now(timedelta(days=1, minutes=5)).isoformat()
+    assert "refused before: its owner was changed since, and is active" in house.run("plan", now=later).out
+    house.sync(now=later)
+    assert [task["owner"] in owners for task in crms.tasks()] == [True]
+    assert "nothing is set aside" in house.run("quarantine", "--kind", "change").out
+
+
 def test_a_record_that_was_not_there_when_it_was_written_to_is_looked_for_by_the_next_run(synced: World) -> None:
     house, crms = synced.house, synced.crms
     crms.tell("act", action="submit_form", form="Book a demo", email=crms.email_of("prospect"), values={})

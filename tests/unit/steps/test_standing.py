@@ -10,7 +10,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from connector import tables
+from connector import clock, tables
 from connector.mart import MartSection, open_mart
 from connector.model import Kind, Outcome, Result
 from connector.state import StateSection, open_state, outbox, replans, taskmade
@@ -82,6 +82,35 @@ def test_a_task_whose_record_somebody_brought_back_is_sent_to_it_again_and_only_
     crm.answer = lambda _: None
     assert deliver(state, crm).tasks == 1
     assert replans.refused(state) == []
+
+
+def test_a_task_that_was_refused_goes_again_once_its_owner_was_changed_and_is_active_and_only_then(
+    tmp_path: Path,
+) -> None:
+    state, crm = open_state(StateSection(), tmp_path), Crm()
+    ann = call(1)
+    assert ann.task is not None
+    enqueue(state, replace(ann, task=replace(ann.task, owner="u1")))
+    crm.answer = lambda change: Outcome(change.key, Result.REJECTED, code="X", message="the owner is inactive")
+    deliver(state, crm)
+    at, tasks = clock.now(), {"call": SimpleNamespace(owner="u1")}  # whom the configuration names may be away, too
+    setup = cast(Setup, SimpleNamespace(state=state, writeback=WritebackSection(), systems={}, tasks=tasks))
+    owner = {"key": "crm|User|u1", "system": "crm", "object_type": "User", "native_id": "u1", "run": 1}
+    told = [
+        (True, None), (True, at - timedelta(days=3)), (False, at + timedelta(hours=1)), (True, at + timedelta(hours=2)),
+    ]  # fmt: skip
+    found = []
+    with open_mart(MartSection(), tmp_path) as mart:
+        for is_active, modified_at in told:
+            row = owner | {"is_active": is_active, "modified_at": modified_at}
+            mart.merge("owner_record", pa.Table.from_pylist([row], schema=tables.record_schema(Kind.OWNER)))
+            found.append([place["task"]["owner"] for _, place in standing.reassignments(setup, mart)])
+        standing.redirect(setup, mart)
+        assert standing.reassignments(setup, mart) == [], "it waits to be sent, and is to be redirected no more"
+    assert found == [[], [], [], ["u1"]]
+    assert replans.refused(state) == []
+    crm.answer = lambda _: None
+    assert deliver(state, crm).tasks == 1
 
 
 def test_a_task_that_was_made_before_a_restore_under_another_key_stands_for_one_that_is_drafted_after_it(
