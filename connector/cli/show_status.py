@@ -46,7 +46,7 @@ def _runs(told: Status) -> list[list[str]]:
     for run in told.runs:
         ended_at = None if run.status == "dead" else run.ended_at  # a dead run's end is when the next one found it
         took = f"{(ended_at - run.started_at).total_seconds():.1f} s" if ended_at else ""
-        is_cut = run.status == "running" and (told.at_work is None or told.at_work.run != run.id)
+        is_cut = told.is_cut(run)
         mark = _MARKS.get("dead" if is_cut else run.status, "[red]✗[/red]")
         code = f" · exit code {run.exit_code}" if run.exit_code else ""
         said = _said(run, is_cut=is_cut) + code

@@ -47,6 +47,10 @@ class Status:
     rows: Mapping[str, int] = field(default_factory=dict)  # system|stream -> live rows in the mart
     changed_at: Mapping[str, datetime] = field(default_factory=dict)  # system|stream -> when something last came
 
+    def is_cut(self, run: Run) -> bool:
+        """Whether a run was cut off, and none has gone on since."""
+        return run.status == "running" and (self.at_work is None or self.at_work.run != run.id)
+
 
 def status(state: State, now: datetime, *, runs: int = 5) -> Status:
     """Read the state."""
@@ -104,8 +108,9 @@ def as_json(told: Status) -> dict[str, Any]:
         "at_work": {"run": told.at_work.run, "since": told.at_work.since_at.isoformat()} if told.at_work else None,
         "runs": [
             {
-                "run": run.id, "command": run.command, "status": run.status, "exit_code": run.exit_code,
-                "started_at": run.started_at.isoformat(), "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+                "run": run.id, "command": run.command, "status": "dead" if told.is_cut(run) else run.status,
+                "exit_code": run.exit_code, "started_at": run.started_at.isoformat(),
+                "ended_at": run.ended_at.isoformat() if run.ended_at else None,
                 "summary": run.summary,
             }
             for run in told.runs

@@ -81,6 +81,7 @@ def test_a_run_whose_process_is_dead_is_not_at_work(tmp_path: Path, capsys: pyte
             )
         told = status(state, NOW)
         assert (as_json(told)["at_work"] is not None) == (mark == "…")
+        assert [each["status"] for each in as_json(told)["runs"]] == ["running" if mark == "…" else "dead"]
         show_status.show_status(told, ["crm"])
         said = capsys.readouterr().out
         assert (f"run {run} is at work since 24 Nov 12:00:00 UTC" in said) == (mark == "…")
