@@ -133,7 +133,7 @@ def _known(setup: Setup, names: list[str] | None) -> tuple[str, ...]:
     unknown = [name for name in names or () if name not in setup.systems]
     if unknown:
         raise typer.BadParameter(f"there is no system {unknown[0]!r}; the configuration has {', '.join(setup.systems)}")
-    return tuple(names or setup.systems)
+    return tuple(dict.fromkeys(names or setup.systems))
 
 
 def _show(each: Checked) -> None:
@@ -185,6 +185,7 @@ def _as_json(each: Checked) -> dict[str, object]:
         "calls_limit": each.check.calls_limit if each.check else None,
         "clock_skew_s": each.check.clock_skew_s if each.check else None,
         "error": str(each.error) if each.error else None,
+        "hint": each.error.hint if each.error else None,
         "findings": [{"level": f.level, "what": f.what, "mend": f.mend} for f in each.findings],
     }
 

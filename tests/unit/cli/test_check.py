@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,12 +20,12 @@ def _unasked(error: ConnectorError) -> Checked:
     return Checked("other", "Other", None, (), error)
 
 
-def _ended(monkeypatch: pytest.MonkeyPatch, *checked: Checked) -> int:
-    monkeypatch.setattr(prepare, "open_house", lambda _: (None, SimpleNamespace()))
+def _ended(monkeypatch: pytest.MonkeyPatch, *checked: Checked, as_json: bool = False) -> int:
+    monkeypatch.setattr(prepare, "open_house", lambda _: (SimpleNamespace(open_secrets={}), SimpleNamespace()))
     monkeypatch.setattr(prepare, "_check_all", lambda *_: list(checked))
     monkeypatch.setattr(prepare.doctor, "left_behind", lambda _: [])
     try:
-        prepare.check()
+        prepare.check(as_json=as_json)
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -39,3 +41,17 @@ def test_a_quota_that_is_used_up_is_a_warning_as_the_exit_code_says(
 ) -> None:
     assert _ended(monkeypatch, _unasked(QuotaExhausted("used up"))) == 0
     assert "0 problems, 1 warning" in capsys.readouterr().out
+
+
+def test_a_script_is_told_what_to_do_where_a_system_could_not_be_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ended(monkeypatch, _unasked(AuthError("refused", hint="renew them")), as_json=True)
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["error"], told["hint"]) == ("refused", "renew them")
+
+
+def test_a_system_that_is_named_twice_is_checked_once() -> None:
+    setup: Any = SimpleNamespace(systems={"crm": None, "other": None})
+    assert prepare._known(setup, ["crm", "crm"]) == ("crm",)
+    assert prepare._known(setup, None) == ("crm", "other")
