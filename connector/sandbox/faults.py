@@ -9,11 +9,14 @@ A rule is `{system, kind, match?, contains?, times?, share?, seed?, seconds?, st
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from connector.sandbox.workflows import HUBSPOT, SALESFORCE
 
 REQUEST_KINDS = ("status", "slow", "drop_before", "drop_after", "expired_token", "gone", "not_json")
 RECORD_KINDS = ("row_lock", "reject_record")
@@ -95,13 +98,9 @@ class Faults:
         self._last_id = 0
 
     def add(self, spec: Mapping[str, Any]) -> Fault:
-        """Add a rule; raises ValueError for an unknown kind, key or regular expression."""
-        allowed = set(Fault.__dataclass_fields__) - {"id", "hits", "_draw"}
-        unknown = set(spec) - allowed
-        if unknown or spec.get("kind") not in KINDS or "system" not in spec:
-            raise ValueError(f"a fault needs system and kind (one of {', '.join(KINDS)}); unknown: {sorted(unknown)}")
-        for pattern in ("match", "contains"):
-            re.compile(spec.get(pattern) or "")
+        """Add a rule; raises ValueError, with all that is wrong, for one that could never hit."""
+        if wrong := list(_wrong(spec)):
+            raise ValueError("; ".join(wrong))
         self._last_id += 1
         fault = Fault(id=self._last_id, **spec)
         fault._draw.seed(fault.seed)
@@ -146,6 +145,51 @@ class Faults:
                     errors[index] = (rule.code or code, text)
                     break
         return errors
+
+
+#: What may be said beside system and kind: texts, and numbers from here to there.
+_TEXTS = ("match", "contains", "code", "message", "body")
+_NUMBERS: Mapping[str, tuple[float, float]] = {
+    "times": (1, math.inf), "share": (0, 1), "seed": (-math.inf, math.inf), "seconds": (0, math.inf), "status": (200, 599),
+}  # fmt: skip
+_WHOLE = ("times", "seed", "status")
+_OPTIONAL = ("times", "code", "message", "body")
+
+
+def _wrong(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Why a rule could never hit, or does not say how."""
+    for name, known in (("system", (SALESFORCE, HUBSPOT)), ("kind", KINDS)):
+        if spec.get(name) not in known:
+            yield f"{name} must be one of {', '.join(known)}"
+    for name, value in spec.items():
+        if name in _TEXTS:
+            yield from _unfit_text(name, value)
+        elif name in _NUMBERS:
+            yield from _unfit_number(name, value)
+        elif name not in ("system", "kind"):
+            yield f"{name} is none of system, kind, {', '.join((*_TEXTS, *_NUMBERS))}"
+
+
+def _unfit_text(name: str, value: Any) -> Iterator[str]:
+    if value is None and name in _OPTIONAL:
+        return
+    if not isinstance(value, str):
+        yield f"{name} must be a text"
+    elif name in ("match", "contains"):
+        try:
+            re.compile(value)
+        except re.error as error:
+            yield f"{name} is no regular expression: {error}"
+
+
+def _unfit_number(name: str, value: Any) -> Iterator[str]:
+    if value is None and name in _OPTIONAL:
+        return
+    (low, high), is_whole = _NUMBERS[name], name in _WHOLE
+    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+        yield f"{name} must be a {'whole ' if is_whole else ''}number"
+    elif not low <= value <= high:
+        yield f"{name} must be from {low:g} to {high:g}"
 
 
 def answer(fault: Fault) -> FaultAnswer:

@@ -88,11 +88,28 @@ def test_record_faults_leave_other_records_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [{"kind": "status"}, {"system": "x", "kind": "fire"}, {"system": "x", "kind": "gone", "a": 1}]
+    ("spec", "said"),
+    [
+        ({"system": None}, "system must be one of salesforce, hubspot"),
+        ({"system": "salesforc"}, "system must be one of salesforce, hubspot"),
+        ({"kind": "fire"}, "kind must be one of status, slow"),
+        ({"a": 1}, "a is none of system, kind, match"),
+        ({"status": "abc"}, "status must be a whole number"),
+        ({"status": 99}, "status must be from 200 to 599"),
+        ({"seconds": "1"}, "seconds must be a number"),
+        ({"times": 0}, "times must be from 1 to inf"),
+        ({"share": 2}, "share must be from 0 to 1"),
+        ({"match": "("}, "match is no regular expression"),
+        ({"match": None}, "match must be a text"),
+        ({"system": "x", "kind": "y"}, "hubspot; kind must"),
+    ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(spec: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="a fault needs system and kind"):
-        Faults().add(spec)
+def test_a_fault_that_could_never_hit_is_refused(spec: dict[str, object], said: str) -> None:
+    faults = Faults()
+    with pytest.raises(ValueError, match=said):
+        faults.add({"system": "hubspot", "kind": "status"} | spec)
+    assert faults.rules() == []
+    assert faults.add({"system": "hubspot", "kind": "status", "times": None, "code": None}).id == 1
 
 
 def test_a_workflow_fires_when_the_line_is_crossed_and_not_when_the_same_value_comes_again(context: Context) -> None:
