@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
@@ -218,20 +219,35 @@ def _compress(request: web.Request, response: web.Response, body: bytes) -> None
 
 @asynccontextmanager
 async def started(options: Options) -> AsyncIterator[Running]:
-    """A sandbox that listens while the context is open, in the running event loop. Raises InUse."""
-    with alone_in(options.data):
-        async with _listening(options) as running:
+    """A sandbox that listens while the context is open, in the running event loop. Raises InUse, and OSError where a port is
+    taken: then nothing was made."""
+    with ExitStack() as held:
+        ports = {SALESFORCE: options.salesforce_port, HUBSPOT: options.hubspot_port}
+        doors = {name: held.enter_context(_door(port)) for name, port in ports.items()}
+        held.enter_context(alone_in(options.data))
+        async with _listening(options, doors) as running:
             yield running
 
 
+def _door(port: int) -> socket.socket:
+    """The port, taken; nothing is heard there yet."""
+    door = socket.socket()
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((HOST, port))
+    except OSError as error:
+        door.close()
+        raise OSError(error.errno, f"port {port}: {os.strerror(error.errno or 0)}") from None
+    return door
+
+
 @asynccontextmanager
-async def _listening(options: Options) -> AsyncIterator[Running]:
+async def _listening(options: Options, doors: Mapping[str, socket.socket]) -> AsyncIterator[Running]:
     if options.ready_file is not None:
         options.ready_file.unlink(missing_ok=True)
     context = open_context(options)
     urls: dict[str, str] = {}
     runners = []
-    ports = {SALESFORCE: options.salesforce_port, HUBSPOT: options.hubspot_port}
     try:
         for name, system in systems().items():
             app = application(context, name, system, urls)
@@ -244,7 +260,7 @@ async def _listening(options: Options) -> AsyncIterator[Running]:
             )
             await runner.setup()
             runners.append(runner)
-            await web.TCPSite(runner, HOST, ports[name], backlog=512).start()
+            await web.SockSite(runner, doors[name], backlog=512).start()
             urls[name] = f"http://{HOST}:{runner.addresses[0][1]}"
         if options.ready_file is not None:
             _write_ready(options.ready_file, urls)

@@ -65,6 +65,14 @@ def test_a_second_sandbox_on_a_folder_in_use_is_refused_until_the_first_has_ende
         pass
 
 
+def test_a_sandbox_whose_port_is_taken_makes_no_folder(tmp_path: Path) -> None:
+    with serving(Options(data=tmp_path / "first", people=0)) as running:
+        port = int(running.salesforce_url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(started(Options(data=tmp_path / "other", people=0, hubspot_port=port)).__aenter__())
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_process_says_where_it_listens_ends_on_sigterm_and_keeps_its_data(tmp_path: Path) -> None:
     process, told = _start(tmp_path / "data", tmp_path / "first.json")
     counts = requests.get(f"{told['hubspot']}/_sandbox/counts", timeout=10).json()
