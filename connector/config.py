@@ -236,6 +236,9 @@ class _Reader:
             if model is not None:
                 self.toml.also(scoring.problems(model, f"scoring.{name}", self.toml.gone))
         state, mart = single["state"], single["mart"]
+        for name, store in (("state", state), ("mart", mart)):
+            if store is not None and getattr(store, "url", None) is None:
+                self.toml.holds(f"{name}.path", store.path)
         is_placed = not {"state.path", "mart.path"} & self.toml.gone
         if is_placed and state is not None and mart is not None and state.path == mart.path and state.url is None:
             self.toml.say("mart.path", "is the state's path, too", "give each store a file of its own")

@@ -146,6 +146,17 @@ class TomlFile:
             self.gone |= {path + _dotted(place) for place in places}
             wanted = relaxed(model)
 
+    def holds(self, path: str, name: str) -> None:
+        """Gather what speaks against a file of ours where this option says. Folders are made below the configuration alone."""
+        home, place = os.path.realpath(self.file.parent), os.path.realpath(self.file.parent / name)
+        folder = os.path.dirname(place)
+        if os.path.isdir(place):
+            self.say(path, f"{name} is a folder", "name a file in it")
+        elif place == os.path.realpath(self.file):
+            self.say(path, f"{name} is the configuration itself", "name another file")
+        elif not os.path.isdir(folder) and not Path(folder).is_relative_to(home):
+            self.say(path, f"the folder {folder} is not there", "make it, or name another")
+
     def named(self, model: type[Section], tables: Mapping[str, Any], path: str) -> dict[str, Any]:
         """The sections that are named tables, by name."""
         made = {}

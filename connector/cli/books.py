@@ -36,6 +36,8 @@ def open_books(file: Path) -> Books:
     toml = tomlfile.read(file)
     section, logged = toml.single(StateSection, "state"), toml.single(LogSection, "log")
     systems = list(toml.table("systems"))
+    if section is not None and section.url is None:
+        toml.holds("state.path", section.path)
     if toml.problems:
         raise ConfigError(toml.placed())
     log.configure(logged)

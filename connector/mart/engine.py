@@ -66,7 +66,9 @@ _ENGINES_TYPES = {name: "TIMESTAMPTZ" if given.type().is_timestamp() else "BIGIN
 class MartSection(Section):
     """`[mart]`: where the analytical store lives and what it may use."""
 
-    path: str = Field("mart.duckdb", description="the store's file; a relative path is beside the configuration")
+    path: str = Field(
+        "mart.duckdb", min_length=1, description="the store's file; a relative path is beside the configuration"
+    )
     memory_limit: str = Field(
         "512MB",
         pattern=_SIZE.pattern,

@@ -34,7 +34,9 @@ _MANY = 500  # keys in one statement
 class StateSection(Section):
     """`[state]`: the transactional store; a path beside the configuration, or a database URL."""
 
-    path: str = Field("state.sqlite", description="the store's file; a relative path is beside the configuration")
+    path: str = Field(
+        "state.sqlite", min_length=1, description="the store's file; a relative path is beside the configuration"
+    )
     url: Secret | None = Field(
         None,
         description='database URL instead of a file, such as "postgresql+psycopg://host/name"; its driver is yours',

@@ -477,3 +477,20 @@ def test_a_value_beyond_all_bounds_is_a_problem_and_not_a_crash(
     tmp_path: Path, line: str, path: str, words: str
 ) -> None:
     assert words in said(tmp_path, f"{STARTER}{line}\n")[path]
+
+
+def test_a_store_is_a_file_and_its_folder_is_there_or_below_the_configuration(tmp_path: Path) -> None:
+    away = tmp_path / "away" / "gone"
+    (tmp_path / "house").mkdir()
+    for path, told in {
+        "": "must not be empty | ",
+        ".": ". is a folder | name a file in it",
+        "connector.toml": "connector.toml is the configuration itself | name another file",
+        f"{away}/x": f"the folder {away} is not there | make it, or name another",
+        "../away/gone/x": f"the folder {away} is not there | make it, or name another",
+    }.items():
+        for store in ("state", "mart"):
+            assert said(tmp_path / "house", f'{STARTER}[{store}]\npath = "{path}"\n') == {f"{store}.path": told}
+    assert not away.parent.exists()
+    fine = f'{STARTER}[state]\npath = "stores/state.sqlite"\n[mart]\npath = "{tmp_path}/mart.duckdb"\n'
+    assert config.load(write(tmp_path / "house", fine)).state.path == "stores/state.sqlite"
