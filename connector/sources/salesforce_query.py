@@ -58,6 +58,7 @@ from connector.sources.salesforce_reading import (
     hidden_of,
     keep_held,
     literal,
+    take_shown,
     wanted,
 )
 from connector.sources.salesforce_rest import MAX_QUERIES, MAX_SUBREQUESTS, Answer, Org, Queried, Subrequest
@@ -116,7 +117,7 @@ def _read(org: Org, begun: Sequence[Reading], in_bulk: list[Reading], calls: _Ca
                 readings.remove(reading)
             yield said
         for reading in probed:
-            if probe.is_quiet(reading, _parent(begun, reading)):
+            if not take_shown(org, reading) and probe.is_quiet(reading, _parent(begun, reading)):
                 reading.first_page_at = reading.quiet_at
                 yield _page(org, reading, tables.PAGE.empty_table(), (), 0)
             else:
@@ -227,13 +228,15 @@ def _path(reading: Reading) -> str:
 def _taken(
     org: Org, reading: Reading, answer: Answer, asked_at: datetime, object_types: Sequence[str]
 ) -> Page | StreamFailure | None:
-    """The page of an answer, or the failure that ends its stream, or None when it is to be asked for again."""
+    """The page of an answer, or the failure that ends its stream, or None when it is to be asked for again, or otherwise."""
     if answer.told.verdict is not Verdict.OK:
         return _refused(org, reading, answer, object_types)
     told = answer.body
     if not isinstance(told, Queried):
         error = ProtocolError("the answer to a query holds no records", system=org.system)
         return StreamFailure(reading.stream, error)
+    if reading.first_page_at is None and take_shown(org, reading):
+        return None
     total = told.total_size
     if reading.first_page_at is None:
         reading.first_page_at = literal(asked_at)

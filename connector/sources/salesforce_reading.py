@@ -236,6 +236,18 @@ def formulate(org: Org, reading: Reading) -> None:
     reading.soql = soql_of(stream, fields, reading.low, reading.hidden)
 
 
+def take_shown(org: Org, reading: Reading) -> bool:
+    """Whether a description that came with the first page shows what was hidden: the query is made anew then, to be asked at once, and
+    reads all records, for these did not change by it; but not for the sake of fields that are ours."""
+    shown = [name for name in reading.hidden if _is_shown(org, reading, name)]
+    if not shown:
+        return False
+    if any(name.rpartition(".")[2] not in reading.habits.own for name in shown):
+        reading.mode, reading.low = WHOLE, None
+    formulate(org, reading)
+    return True
+
+
 def soql_of(stream: Stream, fields: Sequence[str], low: str | None, hidden: Collection[str] = ()) -> str:
     """The query of a stream: what was asked for, with what tells identity, change and deletion, but nothing hidden."""
     names = [name for name in wanted(stream, fields) if name not in hidden]

@@ -92,10 +92,7 @@ def test_a_hidden_field_is_named_and_the_rest_is_read_and_all_of_it_again_once_i
     assert (page.hidden, rows[person]["LastName"], "Title" in rows[person]) == (("Title",), "Doe", False)
     pass_time(1_200)
     client.admin("POST", "/act", {**hide, "access": "edit"})
-    cursor = page.cursor
-    for _ in range(2):  # the next read learns that it is shown, the one after reads everything
-        rows, page = read(connected(client), ("LastName", "Title"), cursor)
-        cursor = page.cursor
+    rows, page = read(connected(client), ("LastName", "Title"), page.cursor)
     assert (page.hidden, rows[person]["Title"]) == ((), "CEO")
 
 

@@ -158,6 +158,24 @@ def test_where_a_call_has_no_room_for_all_deletions_those_that_a_query_tells_wai
 
 
 @responses.activate
+@pytest.mark.usefixtures("noon")
+def test_a_stream_without_news_is_read_whole_once_what_it_hid_is_shown() -> None:
+    org = Org(
+        lambda part: (
+            described("Id", "CreatedDate", "SystemModstamp", "IsDeleted", "Name")
+            if "/describe" in path_of(part)
+            else told()(part)
+        )
+    )
+    hidden = '{"low":"2026-11-24T12:00:00Z","hidden":["Name"]}'
+    cursors = {stream.name: hidden if stream.name == "campaigns" else LATER for stream in POLLED}
+    read = pages(org, *[Request(stream, ("Name",), cursors[stream.name]) for stream in POLLED])
+    assert {page.hidden for page in read if isinstance(page, Page)} == {()}
+    (query,) = [asked for asked in org.asked()[1] if asked.startswith("SELECT")]
+    assert "Name FROM Campaign ORDER BY" in query
+
+
+@responses.activate
 def test_an_object_that_may_be_missing_ends_its_stream_quietly_and_is_looked_for_once_a_day(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
