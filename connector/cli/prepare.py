@@ -225,10 +225,17 @@ class _Installed:
     missing: int = 0
     is_done: bool = False
     error: ConnectorError | None = None
+    announced: Sequence[InstallStep] = ()
 
     @property
     def failed(self) -> Sequence[InstallStep]:
         return [step for step in self.steps if step.step is Step.FAILED]
+
+    @property
+    def otherwise(self) -> Sequence[InstallStep]:
+        """What was created otherwise than it was announced."""
+        created = [step for step in self.steps if step.step is Step.CREATE]
+        return [step for step in created if step not in self.announced]
 
     @property
     def exit_code(self) -> int:
@@ -254,7 +261,8 @@ def _install(setup: Setup, name: str, system: System, *, is_dry: bool, may_ask: 
         missing = sum(step.step in (Step.CREATE, Step.GRANT) for step in steps)
         if is_dry or not missing or (may_ask and not _confirmed(name)):
             return _Installed(name, steps, missing)
-        done = _Installed(name, doctor.install(setup, setup.systems[name], system, is_dry=False), missing, is_done=True)
+        made = doctor.install(setup, setup.systems[name], system, is_dry=False)
+        done = _Installed(name, made, missing, is_done=True, announced=steps)
     except ConnectorError as problem:
         return _Installed(name, steps, error=problem)
     ask_access_anew(setup.state, [name])
@@ -268,6 +276,8 @@ def _show_done(each: _Installed) -> None:
         return
     for step in each.failed:
         tell(f"    [red]✗[/red] {escape(step.what)}  {escape(step.detail)}")
+    for step in each.otherwise:
+        tell(f"    {escape(step.what)}  [dim]{escape(step.detail)}[/dim]")
     tell("    " + ok(f"{each.missing - len(each.failed)} of {each.missing} done"))
 
 
@@ -283,10 +293,11 @@ def _show_steps(name: str, steps: Sequence[InstallStep]) -> None:
         Step.GRANT: "[green]+[/green]",
         Step.DIFFERS: "[yellow]~[/yellow]",
         Step.FAILED: "[red]✗[/red]",
+        Step.EXISTS: "[dim]=[/dim]",
     }
     there = [step for step in steps if step.step is Step.EXISTS]
     for step in steps:
-        if step.step is not Step.EXISTS:
+        if step.step is not Step.EXISTS or step.detail:
             tell(f"    {marks[step.step]} {step.step.value:<7} {escape(step.what)}  [dim]{escape(step.detail)}[/dim]")
     if there:
         tell(f"    [dim]= {len(there)} there already[/dim]")

@@ -13,6 +13,7 @@ from connector.errors import MissingPermission, RecordRejected
 from connector.model import Check, Finding, Request
 from connector.sources.hubspot_client import Api, ServerClock
 from connector.sources.hubspot_objects import ASSOCIATED
+from connector.sources.hubspot_properties import NOT_UNIQUE, TASK_KEY
 
 #: stream -> a call that shows whether it can be read, for those without properties
 Probes = Mapping[str, Callable[[], object]]
@@ -30,7 +31,7 @@ def check(
         mend = "use the token of the other portal, or correct portal_id"
         findings.append(Finding("error", f"this is portal {portal}, not {portal_id}", mend))
     wrong = {request.stream.name: _checked(api, request, probes) for request in requests}
-    readable = [name for name, found in wrong.items() if not found]
+    readable = [name for name, found in wrong.items() if all(finding.level == "ok" for finding in found)]
     findings += [Finding("ok", f"reads {', '.join(readable)}")] if readable else []
     findings += [finding for found in wrong.values() for finding in found]
     signed_in_as = f"the app of portal {portal}, time zone {account.get('timeZone') or 'unknown'}"
@@ -54,18 +55,21 @@ def resets_at(api: Api) -> datetime | None:
 
 
 def _checked(api: Api, request: Request, probes: Probes) -> list[Finding]:
-    """What stands in the way of reading one stream."""
+    """What stands in the way of reading one stream, and how its tasks are kept from being made twice."""
     stream = request.stream
     missing: list[str] = []
+    told: list[Finding] = []
     try:
         if stream.name in probes:
             probes[stream.name]()
         else:
-            known = {each["name"] for each in api.properties(stream.object_type)}
+            known = {each["name"]: each for each in api.properties(stream.object_type)}
+            if stream.object_type == "tasks" and TASK_KEY in known and not known[TASK_KEY].get("hasUniqueValue"):
+                told.append(Finding("ok", f"tasks.{TASK_KEY} is {NOT_UNIQUE}"))
             missing = [name for name in request.fields if name not in known and not name.startswith(ASSOCIATED)]
             missing = [name for name in missing if name != stream.modified_by]  # then nobody is named
     except (MissingPermission, RecordRejected) as error:
         level = "warning" if stream.optional else "error"
         return [Finding(level, f"{stream.name} will not be read: {error}", error.hint)]
     mend = "create the property, correct its name in the mapping, or remove it from there"
-    return [Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing]
+    return told + [Finding("error", f"{stream.object_type}.{name} does not exist", mend) for name in missing]

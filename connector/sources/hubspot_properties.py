@@ -26,6 +26,9 @@ TASK_GROUP = "task_information"
 
 #: The property of a task that holds our dedupe key.
 TASK_KEY = "connector_task_key"
+NOT_UNIQUE = (
+    "not unique in this portal: whether a task is there is looked up before it is made, two calls more per 100 tasks"
+)
 
 #: our type of a field -> HubSpot's type and field type
 TYPES: Mapping[str, tuple[str, str]] = {
@@ -155,7 +158,7 @@ def _create_unique(api: Api, system: str, spec: FieldSpec) -> InstallStep:
             system,
             Step.CREATE,
             _what(spec),
-            "text; this portal takes no unique property here, keys are looked up before writing",
+            f"text, {NOT_UNIQUE}",
         )
     return InstallStep(system, Step.CREATE, _what(spec), _as_words(spec))
 
@@ -169,7 +172,8 @@ def _compare(api: Api, system: str, spec: FieldSpec, existing: Json, is_dry: boo
     there = existing.get("options") or []
     lacking = [value for value in spec.options if value not in {option["value"] for option in there}]
     if not lacking:
-        return InstallStep(system, Step.EXISTS, _what(spec))
+        is_plain = spec.is_unique and not existing.get("hasUniqueValue")
+        return InstallStep(system, Step.EXISTS, _what(spec), NOT_UNIQUE if is_plain else "")
     if not is_dry:
         options = [*there, *_options(lacking, start=len(there))]
         try:
@@ -214,5 +218,9 @@ def _what(spec: FieldSpec) -> str:
 
 
 def _as_words(spec: FieldSpec) -> str:
-    words = [spec.type, f"({', '.join(spec.options)})" if spec.options else "", "unique" if spec.is_unique else ""]
+    words = [
+        spec.type,
+        f"({', '.join(spec.options)})" if spec.options else "",
+        "unique, if the portal takes it" if spec.is_unique else "",
+    ]
     return " ".join(word for word in words if word)

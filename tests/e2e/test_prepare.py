@@ -61,6 +61,16 @@ def test_a_dry_install_says_what_it_would_make_and_makes_nothing(seeded: World) 
     assert _missing(seeded) == OUR_FIELDS
 
 
+def test_an_admin_is_told_where_the_key_of_tasks_is_not_unique(seeded: World) -> None:
+    done = seeded.house.run("install", "--yes")
+    assert done.code == 0, str(done)
+    assert "unique, if the portal takes it" in done.out
+    for told in (done, seeded.house.run("install", "--yes"), seeded.house.run("check")):
+        assert told.code == 0, str(told)
+        [line] = [line for line in told.out.splitlines() if "not unique in this portal" in line]
+        assert "tasks.connector_task_key" in line
+
+
 def test_after_install_check_is_content_and_a_second_install_changes_nothing(installed: World) -> None:
     assert installed.house.run("check").code == 0
     before, mark = installed.crms.look("counts"), installed.crms.mark()

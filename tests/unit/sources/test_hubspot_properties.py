@@ -92,8 +92,10 @@ def test_a_portal_without_unique_properties_on_tasks_gets_a_plain_one(refusal: E
     portal = Portal(refusal)
     [step] = install(portal, KEY)
     assert step.step is Step.CREATE
-    assert "no unique property" in step.detail
+    assert step.detail == f"text, {properties.NOT_UNIQUE}"
     assert portal.held["tasks"][properties.TASK_KEY]["hasUniqueValue"] is False
+    [again] = install(portal, KEY)
+    assert (again.step, again.detail) == (Step.EXISTS, properties.NOT_UNIQUE)
 
 
 def test_a_property_that_somebody_made_in_between_exists() -> None:
