@@ -18,13 +18,10 @@ from typing import Any, Literal
 
 import ibis
 import ibis.expr.types as ir
-import jinja2
-import jinja2.meta
 import pyarrow as pa
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import Field, field_validator
 
-from connector import rules
+from connector import rules, templates
 from connector.errors import Problem
 from connector.expressions import Instant, Number, built_once, earlier, instant_of, number_of
 from connector.facts import TRIGGER_SCOPE
@@ -35,7 +32,6 @@ MAX_SUBJECT = 255  # Task.Subject holds 255 characters (Salesforce Object Refere
 #: A task's system that is none by name: where the person has an owner.
 OWNERS = "owner's"
 _DUE = r"^\s*(\d{1,3}) (working day|day|hour|week)s?\s*$"
-_NAMES = ("person", "account", "score", "fit", "engagement", "grade", "stage", "reasons", "trigger")
 _BODY = """{{ person.name }} scores {{ score }} ({{ grade }}{% if stage %}, {{ stage }}{% endif %}).
 {% for reason in reasons %}
 {{ "%+.1f" | format(reason.points) }}  {{ reason.text }}
@@ -69,7 +65,7 @@ class TaskSection(Section):
     @field_validator("subject", "body")
     @classmethod
     def _is_a_template(cls, value: str) -> str:
-        if told := list(_wrong_in_template(value)):
+        if told := list(templates.wrong(value)):
             raise Wrong(*told)
         return value
 
@@ -113,43 +109,6 @@ def problems(task: TaskSection, path: str, names: Mapping[str, Sequence[str]]) -
         yield Problem(f"{path}.rearm_below", "is for triggers such as score crosses 60", "remove it")
     elif task.rearm_below is not None and trigger.level is not None and task.rearm_below > trigger.level:
         yield Problem(f"{path}.rearm_below", f"must be at most {trigger.level:g}, the level it crosses")
-
-
-def _wrong_in_template(text: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with a template, each with its mend."""
-    try:
-        tree = _ENVIRONMENT.parse(text)
-        _ENVIRONMENT.from_string(text)
-    except jinja2.TemplateError as error:
-        yield f"is not a template: {error.message}", "write names as {{ person.first_name }}"
-        return
-    for name in sorted(jinja2.meta.find_undeclared_variables(tree) - set(_NAMES)):
-        yield f'unknown name "{name}"', rules.did_you_mean(name, _NAMES)
-    known = {"person": PERSON.names, "account": ACCOUNT.names}
-    for node in tree.find_all(jinja2.nodes.Getattr):
-        of = node.node.name if isinstance(node.node, jinja2.nodes.Name) else ""
-        if of in known and node.attr not in known[of]:
-            yield f'unknown field "{of}.{node.attr}"', rules.did_you_mean(node.attr, known[of])
-    if (odd := next((node for node in tree.find_all(jinja2.nodes.Node) if not _is_plain(node)), None)) is not None:
-        what = "may name person.first_name or reasons[0].text, and use filters; nothing deeper, no calls"
-        yield f"a template {what} (line {odd.lineno})", "write the name itself"
-
-
-def _is_plain(node: jinja2.nodes.Node) -> bool:
-    """Whether a part of a template stays with plain names: one attribute of a name or of a numbered item, and no call."""
-    nodes = jinja2.nodes
-    if isinstance(node, nodes.Getattr):
-        is_near = isinstance(node.node, nodes.Getitem) or (
-            isinstance(node.node, nodes.Name) and node.node.name not in set(_NAMES) - {"person", "account"}
-        )
-        return is_near and not node.attr.startswith("_")
-    if isinstance(node, nodes.Getitem):
-        is_number = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int)
-        return is_number and isinstance(node.node, nodes.Name)
-    return not isinstance(
-        node,
-        nodes.Call | nodes.CallBlock | nodes.Macro | nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends,
-    ) and not (isinstance(node, nodes.Filter) and node.name in ("attr", "map", "selectattr", "rejectattr", "groupby"))
 
 
 # ------------------------------------------------------------------------------------------------------------ firing
@@ -349,13 +308,13 @@ def draft(tasks: Mapping[str, TaskSection], chosen: pa.Table, now: datetime, run
 def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int) -> dict[str, Any]:
     words = _context(row)
     said = hashlib.blake2b(f"{row['trigger']}|{row['anchor']}|{row['episode']}".encode(), digest_size=12).hexdigest()
-    title = " ".join(_ENVIRONMENT.from_string(task.subject).render(words).split())
+    title = " ".join(templates.rendered(task.subject, words).split())
     same = ("trigger", "subject", "record", "system", "object_type", "native_id")
     return {
         **{name: row[name] for name in same},
         "key": f"{row['trigger'][:36]}-{said}",
         "title": title[:MAX_SUBJECT],
-        "body": _ENVIRONMENT.from_string(task.body).render(words).strip(),
+        "body": templates.rendered(task.body, words).strip(),
         "due_at": due_at(task.due, now),
         "priority": task.priority,
         "owner": task.owner or row["owner"],
@@ -366,12 +325,13 @@ def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int)
 
 def _context(row: Mapping[str, Any]) -> dict[str, Any]:
     told = [reason for reason in json.loads(row["reasons"] or "[]") if abs(reason["points"]) >= WEIGHTLESS]
+    # adding 0.0 makes a plain zero of -0.0
     reasons = [{**reason, "points": reason["points"] / POINT} for reason in told]
     person = {name: row[f"person_{name}"] for name in PERSON.names}
     return {
         "person": person | {"name": person["name"] or person["email"] or "somebody"},
         "account": {name: row[f"account_{name}"] for name in ACCOUNT.names},
-        **{name: round((row[name] or 0) / POINT, 1) for name in ("score", "fit", "engagement")},
+        **{name: round((row[name] or 0) / POINT, 1) + 0.0 for name in ("score", "fit", "engagement")},
         "grade": row["grade"],
         "stage": row["stage"],
         "reasons": reasons,
@@ -392,8 +352,3 @@ def due_at(text: str, now: datetime) -> datetime:
         + int(count)
         * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit.rstrip("s")]
     )
-
-
-_ENVIRONMENT = SandboxedEnvironment(
-    undefined=jinja2.ChainableUndefined, finalize=lambda value: "" if value is None else value, autoescape=False
-)

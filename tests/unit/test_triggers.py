@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from connector.triggers import TaskSection
+from connector.tables import ACCOUNT, PERSON, POINT
+from connector.triggers import TaskSection, draft
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,34 @@ def test_plain_names_and_filters_are_allowed(subject: str) -> None:
 def test_attributes_of_attributes_and_calls_are_refused(subject: str) -> None:
     with pytest.raises(ValidationError):
         TaskSection(when="score crosses 60", subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("{{ reasons[0].txt }}", 'unknown field "reasons.txt"; did you mean "text"?'),
+        ("{% for each in reasons %}{{ each.point }}{% endfor %}", 'unknown field "each.point"; did you mean "points"?'),
+    ],
+)
+def test_a_field_that_a_reason_does_not_have_is_refused(body: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        TaskSection(when="score crosses 60", subject="Call", body=body)
+
+
+def test_a_score_that_is_next_to_nothing_is_no_negative_zero() -> None:
+    row = dict.fromkeys(
+        ("trigger", "subject", "record", "system", "object_type", "native_id", "anchor", "why", "owner"), "x"
+    )
+    row |= {f"person_{name}": None for name in PERSON.names} | {f"account_{name}": None for name in ACCOUNT.names}
+    numbers = {
+        "episode": 1,
+        "score": -POINT // 25,
+        "fit": 0,
+        "engagement": 0,
+        "grade": "D",
+        "stage": "A",
+        "reasons": "[]",
+    }
+    task = TaskSection(when="score < 0", subject="{{ score }} of {{ fit }}")
+    drafted = draft({"x": task}, pa.Table.from_pylist([row | numbers]), datetime(2026, 11, 24, tzinfo=UTC), 1)
+    assert drafted["title"].to_pylist() == ["0.0 of 0.0"]
