@@ -60,9 +60,7 @@ class Totals:
     overwritten: Mapping[str, int] = field(default_factory=dict)
     existing: Mapping[str, int] = field(default_factory=dict)
     suppressed: int = 0  # records whose score changed by too little to be written
-    left: Mapping[str, int] = field(
-        default_factory=dict
-    )  # values that are not ours to write, by why: fill, defer, alert, frozen
+    left: Mapping[str, int] = field(default_factory=dict)  # values that are not ours to write, by why
 
     def share(self, lane: str) -> float:
         """The share of a lane's existing values that would change."""
@@ -215,25 +213,28 @@ def diff(
 
     since, again: which records are compared (`compared`). frozen: keys of fields that are left alone.
     `left_because` says why a field is not ours to write (as `ownership.left_because`). `is_material` is the verdict on the
-    whole record: when of what may be written only a score differs, by less than `min_points`, it is not; nor when the system
-    says the same stage since an earlier instant than we know of (it was told so by an applied plan, or before the mart was lost).
+    whole record: when of what may be written only a score differs, by less than `min_points`, it is not.
     """
     desired = desired.semi_join(compared(desired, observed, since, again), "record")
     pairs = desired.left_join(observed, "key").select(
-        *desired.columns, before=observed.value, ours=observed.ours, observed_at=observed.observed_at,
-        edited_at=observed.edited_at,
+        *desired.columns, before=observed.value, ours=observed.ours, observed_at=observed.observed_at, edited_at=observed.edited_at,
     )  # fmt: skip
-    differing = pairs.filter(~_is_same(pairs))
-    differing = differing.mutate(
-        left_because=ownership.left_because(differing, rules, frozen, now),
-        stage_differs=(differing.output == "stage").any().over(group_by="record"),
-    )
+    differing = _differing(pairs)
+    differing = differing.mutate(left_because=ownership.left_because(differing, rules, frozen, now))
     step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
     is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
-    is_earlier = differing.before.try_cast("timestamp") < differing.value.try_cast("timestamp")
-    is_known_longer = (differing.output == "stage_since") & is_earlier & ~differing.stage_differs
-    weighs = differing.left_because.isnull() & ~is_small.fill_null(False) & ~is_known_longer.fill_null(False)
-    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours", "edited_at", "stage_differs")
+    weighs = differing.left_because.isnull() & ~is_small.fill_null(False)
+    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours", "edited_at")
+
+
+def _differing(pairs: ir.Table) -> ir.Table:
+    """The pairs that are not the same. An instant is, where the system says the same stage since an earlier one than we know of:
+    it was told so by an applied plan, or before the mart was lost."""
+    told = pairs.mutate(is_same=_is_same(pairs)).filter(~ibis._.is_same | (ibis._.output == "stage"))
+    told = told.mutate(is_stage_same=(told.is_same & (told.output == "stage")).any().over(group_by="record"))
+    is_earlier = told.before.try_cast("timestamp") < told.value.try_cast("timestamp")
+    is_known_longer = (told.output == "stage_since") & is_earlier & told.is_stage_same
+    return told.filter(~told.is_same & ~is_known_longer.fill_null(False)).drop("is_same", "is_stage_same")
 
 
 def _is_same(pairs: ir.Table) -> ir.Value:

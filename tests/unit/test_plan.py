@@ -110,11 +110,23 @@ def test_a_score_that_moved_by_too_little_is_not_written_alone() -> None:
 
 def test_a_stage_that_the_system_knows_longer_than_we_is_not_written_anew() -> None:
     monday, friday = "2026-11-02T10:00:00Z", "2026-11-06T10:00:00.000+0000"
-    assert planned(desired(stage="Buy", stage_since=friday), observed(stage="Buy", stage_since=monday)) == ([], 1)
+    assert planned(desired(stage="Buy", stage_since=friday), observed(stage="Buy", stage_since=monday)) == ([], 0)
     for held in ({"stage": "Explore", "stage_since": monday}, {"stage": "Buy", "stage_since": None}):
         [change] = planned(desired(stage="Buy", stage_since=friday), observed(**held))[0]
         assert change.fields["stage_since__c"] == friday
     assert planned(desired(stage="Buy", stage_since=monday), observed(stage="Buy", stage_since=friday))[0]
+
+
+def test_a_stage_that_the_system_knows_longer_than_we_stays_though_the_rest_of_its_record_changes() -> None:
+    wanted = desired(stage="Buy", stage_since="2026-12-12T10:00:03Z", grade="A", person_id="P2")
+    held = observed(stage="Buy", stage_since="2026-11-30T09:21:09Z", grade="B", person_id="P1")
+    [change] = planned(wanted, held)[0]
+    assert dict(change.fields) == {"grade__c": "A", "person_id__c": "P2"}
+
+
+def test_where_a_system_is_told_no_stage_its_instant_is_written_whatever_is_there() -> None:
+    [change] = planned(desired(stage_since="2026-11-06T10:00:00Z"), observed(stage_since="2026-11-02T10:00:00Z"))[0]
+    assert dict(change.fields) == {"stage_since__c": "2026-11-06T10:00:00Z"}
 
 
 def test_a_small_move_travels_with_a_change_that_matters() -> None:
