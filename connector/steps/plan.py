@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
@@ -26,7 +27,8 @@ _OUTPUTS = pa.schema([pa.field(name, tables.TEXT) for name in ("system", "object
 def want(setup: Setup, mart: Mart, moment: Moment) -> int:
     """Bring `desired` to what the persons just computed should have in their records; returns how many values changed.
 
-    Looks at the scratch tables `subjects` and `resolved_records`. Only a changed value gets this run as its revision.
+    Looks at the scratch tables `subjects` and `resolved_records`. Only a changed value gets this run as its revision: another
+    person or reason of the same value is nothing to write, but what a later change of the record is told with.
     """
     subjects = mart.kept("subjects")
     mine = among(only(mart.table("membership"), kind=Kind.PERSON), "owner_id", subjects, "subject")
@@ -50,7 +52,7 @@ def want(setup: Setup, mart: Mart, moment: Moment) -> int:
     mart.delete_keys("desired", mart.keep("undesired", gone.select("key")))
     changed = mart.keep("changed_desired", _changed(fresh, desired))
     mart.merge("desired", changed)
-    return mart.count(changed)
+    return mart.count(changed.filter(changed.revision == RUN))
 
 
 @built_once
@@ -65,9 +67,12 @@ def _open(intervals: ir.Table) -> ir.Table:
 
 @built_once
 def _changed(fresh: ir.Table, desired: ir.Table) -> ir.Table:
+    """The rows that are new or say something else; those that want the same value keep their revision."""
     both = fresh.left_join(desired, "key", rname="{name}_before")
-    is_other = both.key_before.isnull() | ~both.value.identical_to(both.value_before)
-    return both.filter(is_other).select(*tables.DESIRED.names)
+    wants_other = both.key_before.isnull() | ~both.value.identical_to(both.value_before)
+    is_told_otherwise = ~(both.subject.identical_to(both.subject_before) & both.reason.identical_to(both.reason_before))
+    both = both.mutate(revision=ibis.ifelse(wants_other, both.revision, both.revision_before))
+    return both.filter(wants_other | is_told_otherwise).select(*tables.DESIRED.names)
 
 
 def outputs(setup: Setup) -> pa.Table:

@@ -37,7 +37,7 @@ COMPARED = {
     "stage_interval": ("key", "stage", "left_at", "why"),
     "trigger": ("key", "is_armed", "episode", "fired_at", "why"),
     "desired_task": ("key", "record"),
-    "desired": ("key", "value", "reason"),
+    "desired": ("key", "value", "reason", "subject"),
     "due": ("key", "due_at"),
     "dirty": ("key",),
 }
@@ -279,3 +279,22 @@ def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
     assert sorted(each.name for each in setup.directory.iterdir()) == files
     with setup.mart() as mart:
         assert told(mart) == before
+
+
+def test_what_is_wanted_follows_its_person_though_it_stays_the_same_and_is_no_news_then(settled: Setup) -> None:
+    with settled.mart() as mart:
+        before = {row["key"]: row for row in mart.arrow(mart.table("desired")).to_pylist()}
+        [row] = [row for row in rows("contacts") if row["native_id"] == "1"]
+        said = native("contacts", 1) | {"email": "one@home.example", "phone": "+493020099999"}
+        row |= {"modified_at": NOW, "native": orjson.dumps(said).decode()}
+        page = pa.Table.from_pylist([row], schema=tables.PAGE)
+        mapped = mapping.apply(page, MAPPINGS["contacts"], system="hubspot", region="DE", outputs=(), now=NOW)
+        ingest(mart, Group("hubspot", "contacts", Kind.PERSON, (mapped,), 1, 0, "c"), run=2, now=NOW)
+        computed(settled, mart, run=2)
+        people = {row["key"]: row["owner_id"] for row in mart.arrow(mart.table("membership")).to_pylist()}
+        after = {row["key"]: row for row in mart.arrow(mart.table("desired")).to_pylist()}
+    assert people["hubspot|contacts|0"] != people["hubspot|contacts|1"]
+    assert all(row["subject"] == people[row["record"]] for row in after.values())
+    same = {key for key, row in after.items() if row["value"] == before[key]["value"]}
+    assert any(after[key]["subject"] != before[key]["subject"] for key in same)
+    assert all(after[key]["revision"] == before[key]["revision"] for key in same)
