@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from connector import lifecycle, mapping
+from connector import identity, lifecycle, mapping
 from connector.config import Config, fingerprint
 from connector.scoring import ScoringModel
 from connector.section import Section
@@ -64,7 +64,8 @@ def _fingerprints(config: Config) -> dict[str, str]:
         "lifecycle": {"lifecycle": config.lifecycle, **config.tasks},
         "writeback": {"writeback": config.writeback},
     }
-    return {"config": config.fingerprint, **{name: fingerprint(part) for name, part in parts.items()}}
+    known = {name: fingerprint(part) for name, part in parts.items()}
+    return {"config": config.fingerprint, **known, "identity": f"{known['identity']}-{identity.RULES}"}
 
 
 def _engagement(model: ScoringModel) -> ScoringModel:

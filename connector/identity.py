@@ -39,13 +39,15 @@ from connector.section import Section, Wrong, one_of
 pc: Any = pyarrow.compute  # its published types know neither masks nor chunked columns
 
 __all__ = [
-    "ALARM_RECORDS", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "resolve", "together",
-    "touched", "unused", "why_apart",
+    "ALARM_RECORDS", "RULES", "Hop", "IdentitySection", "Resolution", "evidence", "exposed", "facts", "issued_of", "resolve",
+    "together", "touched", "unused", "why_apart",
 ]  # fmt: skip
 
 PHONE = "phone"
 ALARM_RECORDS = 1_000
 """A component with more records than this is a sign of dirt that the guards do not know: an alarm, not an error."""
+RULES = 2
+"""Raised when the program weighs the same evidence otherwise: everybody is resolved anew, as when the section changes."""
 
 _PRIORITY = (
     "crm_id", "customer_number", "user_id", "account_number", "social_id", "domain", "email", "device", "phone",

@@ -1,7 +1,8 @@
 """The ordered merge: inside a component, from the strongest evidence to the weakest, and never across what forbids it.
 
 As Kruskal's algorithm does, but a step can be refused: by a human cut, by a limit, or, for weak evidence, by names that
-contradict each other. So what gives way is always the weakest and least specific, always the same, and it is told.
+contradict each other. Weak evidence that fits several who cannot be one is evidence for none of them. So what gives way is
+always the weakest and least specific, always the same, and it is told.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import combinations
 
 from connector.matching.names import contradict
 from connector.matching.terms import Terms
@@ -136,9 +138,12 @@ class OrderedMerge:
 
     def _use(self, evidence: Evidence) -> None:
         """Join the clusters of one value, by smallest key; one that fits none before it starts a new group."""
-        clusters = {id(cluster): cluster for cluster in (self._of[each] for each in evidence.holders)}
+        known = {id(cluster): cluster for cluster in (self._of[each] for each in evidence.holders)}
+        clusters = sorted(known.values(), key=lambda each: each.first)
+        if evidence.is_weak:
+            clusters = self._without_undecided(evidence, clusters)
         groups: list[_Cluster] = []
-        for cluster in sorted(clusters.values(), key=lambda each: each.first):
+        for cluster in clusters:
             reasons = []
             for place, group in enumerate(groups):
                 reason = self._refuses(group, cluster, evidence.is_weak)
@@ -148,10 +153,30 @@ class OrderedMerge:
                 reasons.append(reason)
             else:
                 if groups:
-                    holders = tuple(sorted({*_held_by(evidence, groups[0]), *_held_by(evidence, cluster)}))
-                    sentence = self._terms.not_used(evidence.type, evidence.value, reasons[0])
-                    self.refusals.append(Refusal(evidence.type, evidence.value, holders, sentence))
+                    self._refuse(evidence, [groups[0], cluster], reasons[0])
                 groups.append(cluster)
+
+    def _without_undecided(self, evidence: Evidence, clusters: list[_Cluster]) -> list[_Cluster]:
+        """The clusters without those that fit several of the others which do not fit each other: any of these could be meant."""
+        pairs = combinations(range(len(clusters)), 2)
+        refused = [(left, right) for left, right in pairs if self._refuses(clusters[left], clusters[right], True)]
+        if not refused:
+            return clusters
+        fitting = [set(range(len(clusters))) for _ in clusters]
+        for left, right in refused:
+            fitting[left].discard(right)
+            fitting[right].discard(left)
+        undecided = {place for place, fits in enumerate(fitting) if any(fits - fitting[other] for other in fits)}
+        if undecided:
+            concerned = sorted(set().union(*(fitting[place] for place in undecided)))
+            reason = f"it is weak evidence, and fits several {self._terms.kind}s that cannot be one"
+            self._refuse(evidence, [clusters[place] for place in concerned], reason)
+        return [cluster for place, cluster in enumerate(clusters) if place not in undecided]
+
+    def _refuse(self, evidence: Evidence, clusters: Iterable[_Cluster], reason: str) -> None:
+        holders = tuple(sorted(each for cluster in clusters for each in evidence.holders if each in cluster.members))
+        sentence = self._terms.not_used(evidence.type, evidence.value, reason)
+        self.refusals.append(Refusal(evidence.type, evidence.value, holders, sentence))
 
     def _refuses(self, one: _Cluster, other: _Cluster, is_weak: bool) -> str | None:
         if _is_cut(one, other):
@@ -182,7 +207,3 @@ class OrderedMerge:
 
 def _is_cut(one: _Cluster, other: _Cluster) -> bool:
     return not (one.cuts.isdisjoint(other.members) and other.cuts.isdisjoint(one.members))
-
-
-def _held_by(evidence: Evidence, cluster: _Cluster) -> list[str]:
-    return [each for each in evidence.holders if each in cluster.members]

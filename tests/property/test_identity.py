@@ -187,6 +187,24 @@ def test_the_order_of_rows_changes_nothing(graph: dict[str, Any], shuffle: rando
         assert rows[0] == rows[1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(keys, st.sampled_from((*NAMES, "Anton Meyer", "Meyer")), min_size=2),
+    st.permutations(range(len(KEYS))),
+)
+@example(named={KEYS[0]: None, KEYS[1]: "Ann Meyer", KEYS[2]: "Tom Berg"}, order=[1, 0, 2, 3, 4, 5, 6])
+def test_whom_a_weak_value_joins_is_no_matter_of_keys(named: dict[str, str | None], order: list[int]) -> None:
+    other_key = {key: KEYS[place] for key, place in zip(KEYS, order, strict=True)}
+    terms = SECTION.model_copy(update={"hard_holders": 50, "shared_names": {"device": 50}}).terms("person")
+
+    def joined(people: dict[str, str | None]) -> set[frozenset[str]]:
+        graph = star.build(*built({key: (name, (("device", "dev-17"),)) for key, name in people.items()}), terms)
+        return as_sets(graph, partition.of(graph, terms, []))
+
+    moved = joined({other_key[key]: name for key, name in named.items()})
+    assert moved == {frozenset(other_key[key] for key in members) for members in joined(named)}
+
+
 def shuffled(table: pa.Table, shuffle: random.Random) -> pa.Table:
     return table.take(pa.array(shuffle.sample(range(len(table)), len(table)), pa.int64()))
 

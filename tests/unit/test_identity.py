@@ -153,6 +153,21 @@ def test_the_mailbox_of_a_role_is_weak_evidence() -> None:
     assert len(persons(resolve(held, names={A: "Ann Meyer"}))) == 1
 
 
+@pytest.mark.parametrize("name", [None, "A. Alpha", "Alpha"])
+def test_a_mailbox_that_fits_several_who_cannot_be_one_is_evidence_for_none_of_them(name: str | None) -> None:
+    mailbox = ("email", "info@x.example")
+    names = {B: "Ann Alpha", C: "Anton Alpha"} | ({A: name} if name else {})
+    result = resolve({A: [mailbox], B: [mailbox], C: [mailbox]}, names=names)
+    assert persons(result) == {frozenset({A}), frozenset({B}), frozenset({C})}
+    told = "e-mail info@x.example not used: it is weak evidence, and "
+    assert reasons(result) == [
+        told + "fits several persons that cannot be one",
+        told + "the names contradict each other",
+    ]
+    with_more = resolve({A: [mailbox], B: [mailbox, PHONE], C: [mailbox], D: [mailbox, PHONE]}, names=names)
+    assert persons(with_more) == {frozenset({A}), frozenset({B, D}), frozenset({C})}
+
+
 def test_a_phone_that_three_names_have_is_a_relationship() -> None:
     held = {A: [PHONE], B: [PHONE], C: [PHONE], D: [PHONE]}
     result = resolve(held, names={A: "Ann Meyer", B: "Tom Meyer", C: "Eva Meyer"})
