@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute
@@ -37,6 +39,7 @@ NETWORKS: Mapping[str, _Network] = {
     "github": _Network(("github.com",), r"/([\w-]+)", r"[a-z0-9-]{1,60}"),
 }
 _HANDLE = re.compile(r"@?([^\s/@:?#]{1,100})")
+_UNREADABLE = "\ufffd"  # what stands for bytes that are no text
 _PLAIN_HANDLE = r"^@?[a-z0-9_.-]{1,100}$"
 
 
@@ -48,14 +51,22 @@ def parse(value: str, network: str = "") -> tuple[str | None, str | None]:
     if "/" not in value:
         match = _HANDLE.fullmatch(value)
         if match and network:
-            return f"{network}:{match.group(1).lower()}", None
+            return f"{network}:{_readable(match.group(1).lower())}", None
         return None, "not a handle"
     host, _, rest = re.sub(r"^(?:https?:)?//", "", value.lower()).partition("/")
     for name, known in NETWORKS.items():
         if network in ("", name) and any(host == one or host.endswith(f".{one}") for one in known.hosts):
             match = re.match(known.path, f"/{rest}")
-            return (f"{name}:{match.group(1)}", None) if match else (None, f"not the URL of a {name} profile")
+            return (
+                (f"{name}:{_readable(match.group(1))}", None) if match else (None, f"not the URL of a {name} profile")
+            )
     return None, f"not the URL of a {network or 'known'} profile"
+
+
+def _readable(handle: str) -> str:
+    """A handle as its network shows it, also where a URL writes its letters in percents."""
+    plain = unicodedata.normalize("NFC", unquote(handle)).lower()
+    return plain if _HANDLE.fullmatch(plain) and plain.isprintable() and _UNREADABLE not in plain else handle
 
 
 def common(text: Column, network: str) -> Column:

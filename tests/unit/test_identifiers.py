@@ -77,6 +77,11 @@ def test_a_national_number_without_a_region_says_what_is_missing() -> None:
     [
         ("https://www.linkedin.com/in/Ann-Meyer/?trk=x", "linkedin", "linkedin:ann-meyer"),
         ("de.linkedin.com/in/ann-meyer", "linkedin", "linkedin:ann-meyer"),
+        ("https://www.linkedin.com/in/J%C3%BCrgen-M/", "linkedin", "linkedin:jürgen-m"),
+        ("linkedin.com/in/Ju\u0308rgen-m", "linkedin", "linkedin:jürgen-m"),
+        ("j%c3%9crgen-m", "linkedin", "linkedin:jürgen-m"),
+        ("linkedin.com/in/j%FC-m", "linkedin", "linkedin:j%fc-m"),
+        ("linkedin.com/in/a%00b", "linkedin", "linkedin:a%00b"),
         ("https://x.com/AnnM", "twitter", "twitter:annm"),
         ("@AnnM", "twitter", "twitter:annm"),
         ("https://twitter.com/annm", "", "twitter:annm"),
