@@ -300,7 +300,8 @@ def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:
         Result.REJECTED,
         code=SILENT_NO_OP,
         message=f"HubSpot accepted the call and did not change {', '.join(sorted(unlike))}",
-        hint="a lifecycle stage does not move backward, and a workflow or a rule of the portal may set the value back",
+        hint="a lifecycle stage moves backward only with `lifecycle_backward = true`, and a workflow or a rule of the portal may set"
+        " a value back",
     )
 
 
