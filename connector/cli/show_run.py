@@ -47,7 +47,6 @@ def show_summary(summary: Summary, *, has_refused: bool = False) -> None:
         words = {
             "change" if summary.enqueued == 1 else "changes": summary.enqueued,
             "waiting, held or set aside already": summary.planned - summary.enqueued,
-            "held": summary.held.total(),
             "too small to write": summary.totals.suppressed,
         }
         _line("plan", _parts(words) or "nothing to write")

@@ -48,6 +48,13 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     assert "everything is as it should be" in capsys.readouterr().out
 
 
+def test_what_is_held_is_counted_once_with_why(capsys: pytest.CaptureFixture[str]) -> None:
+    show_summary(Summary(1, planned=98, enqueued=0, totals=Totals(), held=Counter({"many at once": 298})))
+    said = capsys.readouterr().out
+    assert "plan      98 waiting, held or set aside already\n" in said
+    assert "298 changes held: many at once" in said
+
+
 def test_changes_of_unknown_outcome_are_told_until_they_are_known_and_values_that_could_not_be_mapped_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
