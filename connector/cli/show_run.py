@@ -139,7 +139,7 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     elif left_out or summary.paused or _is_left(summary) or summary.frozen or _is_busy(summary.delivered):
         return
     elif summary.totals and not (summary.planned or has_refused):
-        tell(ok("everything is as it should be"))
+        tell(ok("all that is ours to write is there"))
 
 
 def _asides(summary: Summary) -> None:

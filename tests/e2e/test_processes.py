@@ -44,11 +44,11 @@ def test_a_service_says_once_that_its_configuration_is_broken_goes_on_and_takes_
     house = synced.house
     house.edit('sync = "every 15 minutes"', 'sync = "every 1 second"\njitter_s = 0')
     service = house.start("run")
-    service.wait_for("everything is as it should be")
+    service.wait_for("all that is ours to write is there")
     house.edit("rearm_below = 50", "rearm_below = 70")
     service.wait_for("going on with the last good one")
     service.wait_for(
-        "everything is as it should be", times=service.said().out.count("everything is as it should be") + 2
+        "all that is ours to write is there", times=service.said().out.count("all that is ours to write is there") + 2
     )
     assert service.said().err.count("tasks.call_hot_lead.rearm_below") == 1
     house.edit("rearm_below = 70", "rearm_below = 49")
@@ -64,13 +64,13 @@ def test_a_service_takes_other_weights_stages_secrets_and_log_with_its_next_run(
     house = synced.house
     house.edit('sync = "every 15 minutes"', 'sync = "every 1 second"\njitter_s = 0')
     service = house.start("run")
-    service.wait_for("everything is as it should be")
+    service.wait_for("all that is ours to write is there")
     token = house.directory / "hubspot_token"
     token.write_text("another-token")  # the same file with the same text names it
     service.wait_for("hubspot was left out")
     token.write_text(SECRETS["hubspot_token"])
-    fine = service.said().out.count("everything is as it should be")
-    service.wait_for("everything is as it should be", times=fine + 1)
+    fine = service.said().out.count("all that is ours to write is there")
+    service.wait_for("all that is ours to write is there", times=fine + 1)
     house.edit('points = 10, text = "target country"', 'points = 30, text = "target country"')
     house.edit("[schedule]\n", '[[lifecycle.stages]]\nname = "Everybody"\n\n[log]\nlevel = "info"\n\n[schedule]\n')
     service.wait_for("moved")
@@ -90,6 +90,6 @@ def test_another_schedule_holds_before_the_run_that_the_former_one_waits_for(syn
     service.wait_for("running: sync every 1 day")
     house.edit('sync = "every 1 day"', 'sync = "every 1 second"')
     service.wait_for("from now on: sync every 1 second")
-    service.wait_for("everything is as it should be")
+    service.wait_for("all that is ours to write is there")
     service.process.send_signal(signal.SIGTERM)
     assert service.end().code == 0

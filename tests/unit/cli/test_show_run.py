@@ -25,7 +25,7 @@ def test_a_stream_that_could_not_be_read_is_no_success(capsys: pytest.CaptureFix
     show_summary(summary)
     said = capsys.readouterr().out
     assert "crm contacts was left out: the query is refused" in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
 
 
 def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should_be(
@@ -39,13 +39,13 @@ def test_what_is_set_aside_already_is_no_change_of_this_run_and_not_as_it_should
     said = capsys.readouterr().out
     assert "refused by the system\n  run `connector install crm`\n  b\n  c\n  `connector quarantine`" in said
     assert "1 change is set aside" in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
     show_summary(Summary(1, totals=Totals()), has_refused=True)
-    assert "as it should be" not in capsys.readouterr().out, (
+    assert "ours to write" not in capsys.readouterr().out, (
         "a saved plan of which nothing holds any more leaves all to do"
     )
     show_summary(Summary(1, totals=Totals()))
-    assert "everything is as it should be" in capsys.readouterr().out
+    assert "all that is ours to write is there" in capsys.readouterr().out
 
 
 def test_what_is_held_is_counted_once_with_why(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_changes_of_unknown_outcome_are_told_until_they_are_known_and_values_tha
     assert "crm: 5 changes are of unknown outcome" in said
     assert "86 values were set aside" in said
     assert "other" not in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
 
 
 def test_the_run_that_freezes_a_field_says_who_fights_over_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_the_run_that_freezes_a_field_says_who_fights_over_it(capsys: pytest.Cap
     said = " ".join(capsys.readouterr().out.split())
     assert "crm|Contact|7 Score is left alone until 8 Nov 00:00: we write 3, Bo in crm writes 4" in said
     assert "connector unfreeze 'crm|Contact|7'" in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
 
 
 def test_of_systems_that_were_not_read_nothing_is_said_to_be_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +93,7 @@ def test_a_field_that_a_system_does_not_show_is_told_by_every_run_until_it_is_sh
     show_summary(Summary(1, totals=Totals(), hidden=hidden))
     said = capsys.readouterr().out
     assert "! crm: Contact does not show us Title\n  run `connector check crm`" in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
 
 
 def test_a_run_that_was_stopped_says_so_and_what_becomes_of_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,5 +101,5 @@ def test_a_run_that_was_stopped_says_so_and_what_becomes_of_the_rest(capsys: pyt
     show_summary(stopped)
     said = capsys.readouterr().out
     assert "stopped; what waits goes with the next run" in said
-    assert "as it should be" not in said
+    assert "ours to write" not in said
     assert stopped.as_json()["stopped"] is True
