@@ -85,14 +85,16 @@ def _end(summary: Summary, looked: Looked, *, is_ready: bool) -> None:
 
 
 def _again(looked: Looked, *, show_all: bool) -> None:
-    """What goes besides the news, with why: few of each kind."""
+    """What goes besides the news, with why: few of each kind, without those that stand with their persons already."""
+    planned = {change.key for change in looked.plan.changes}
     kinds: dict[str, list[Again]] = {}
     for each in looked.preview.again:
         kinds.setdefault(each.why, []).append(each)
     lines = []
     for why, found in kinds.items():
         lines.append(f"{len(found):,} {escape(why)}")
-        lines += [f"  {_change(each.change, looked.owners)}" for each in (found if show_all else found[:2])]
+        besides = [each for each in found if each.change.key not in planned]
+        lines += [f"  {_change(each.change, looked.owners)}" for each in (besides if show_all else besides[:2])]
     _lines("goes again", lines)
 
 

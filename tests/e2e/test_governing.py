@@ -187,6 +187,7 @@ def test_who_fights_over_a_field_is_named_and_a_persons_edit_stands_until_it_exp
     assert house.run("unfreeze", mail, "--json").json() == {"released": 1}, "all of a person, as `explain` finds them"
     looked = house.run("plan").out
     assert "no longer frozen" in looked, looked
+    assert looked.count(f"salesforce Contact {contact}") == 1, looked
     house.sync()
     assert crms.written()[record]["Score__c"] == ours["Score__c"]
     assert crms.written()[record]["Grade__c"] == "D"
