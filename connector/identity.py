@@ -60,6 +60,7 @@ _LIMITS = {
 }  # fmt: skip
 #: What stands before the colon of an address that has no slashes after it, and what a type would look like there.
 _SCHEMES, _TYPE_LIKE = ("mailto", "tel"), re.compile(r"^[a-z_]+$")
+_WITH_SYNTAX = ("email", "email_base", "phone", "domain")
 _WEAK = ("phone", "device", "cookie", "email_base", "social_handle", "account_name")
 
 
@@ -75,6 +76,12 @@ def _is_a_blocked_value(value: str) -> str:
         near = get_close_matches(word, identifiers.TYPES, 1)
         mend = f'did you mean "{near[0]}"?' if near else f'write "TYPE:{word}:…" when it is part of a value'
         raise Wrong((f'unknown identifier type "{word}"', mend))
+    if value in ("", "@") or (
+        word in _WITH_SYNTAX and rest and not rest.startswith("@") and not identifiers.parse(word, rest)[0]
+    ):
+        raise Wrong(
+            (f'"{value}" is no value that anybody has', 'write "value", "type:value" (a number with +) or "@domain"')
+        )
     return value
 
 
@@ -127,10 +134,11 @@ def _in_force(defaults: Mapping[str, int], given: Mapping[str, int]) -> Mapping[
 
 
 def _blocked(text: str) -> Iterable[tuple[str, str]]:
-    """As it is written, and in lower case, as all but the keys of records are kept."""
+    """As it is written, in lower case, as all but the keys of records are kept, and as its type is normalised."""
     type_, colon, value = text.partition(":")
     scope, value = (type_, value) if colon and type_ in identifiers.TYPES else ("", text)
-    return {(scope, value), (scope, value.lower())}
+    normalised = identifiers.parse(scope, value)[0] if scope in _WITH_SYNTAX else None
+    return {(scope, value), (scope, value.lower()), (scope, normalised or value)}
 
 
 # ------------------------------------------------------------------------------------------------------ what is touched

@@ -224,6 +224,12 @@ def test_a_blocked_values_type_that_is_misspelt_is_refused_and_the_colon_of_a_ur
     assert identity.IdentitySection(blocked=right).blocked == right
 
 
+@pytest.mark.parametrize("wrong", ["@", "phone:nonsense", "phone:030 555", "email:nobody"])
+def test_a_blocked_value_that_nobody_can_have_is_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="no value that anybody has"):
+        identity.IdentitySection(blocked=(wrong,))
+
+
 @pytest.mark.parametrize("blocked", ["email:ann@x.example", "ann@x.example", "@x.example", "Ann@X.Example"])
 def test_a_blocked_value_links_nobody(blocked: str) -> None:
     section = identity.IdentitySection(blocked=(blocked,))
