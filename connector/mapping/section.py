@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connector import identifiers
 from connector.mapping.transforms import TRANSFORMS
-from connector.section import Section, one_of
+from connector.section import Section, Wrong, one_of
 
 KINDS = (
     "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied",
@@ -62,6 +62,16 @@ class FieldRule(Section):
     constant: str | int | float | bool | None = Field(None, description="the same value in every record")
     record: str | dict[str, str] = Field("", description="the value is the id of a record of this object type")
     join: str | None = Field(None, description="what stands between several native fields that are put together")
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> FieldRule:
+        if self.constant is not None and (
+            self.from_ or self.map or self.transform or self.record or self.join is not None
+        ):
+            raise Wrong(
+                ("a constant is the same in every record, whatever else is written", 'remove "constant" or the rest')
+            )
+        return self
 
 
 Rule = Annotated[FieldRule, BeforeValidator(_from_form)]

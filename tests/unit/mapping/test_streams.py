@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from connector import mapping, tables
 from connector.errors import ConfigError
-from connector.mapping.section import KINDS
+from connector.mapping.section import KINDS, FieldRule
 from connector.model import FieldSchema, ObjectSchema
 
 SYSTEMS = ("salesforce", "hubspot", "memory")
@@ -147,3 +147,12 @@ def test_fields_of_related_objects_are_not_judged() -> None:
     members = mapping.load("salesforce", {})["campaign_members"]
     rest = mapping.available(members, schema("CampaignMember"))
     assert rest.native_fields == ("Campaign.Name", "Campaign.Type")
+
+
+@pytest.mark.parametrize(
+    "more", [{"from": "X"}, {"map": {"a": "b"}}, {"transform": "trim"}, {"join": " "}, {"record": "Account"}]
+)
+def test_a_constant_goes_with_nothing_else(more: dict[str, Any]) -> None:
+    FieldRule.model_validate({"constant": "partner"})
+    with pytest.raises(ValidationError, match="a constant is the same in every record"):
+        FieldRule.model_validate({"constant": "partner"} | more)
