@@ -189,7 +189,7 @@ def undefined(condition: Condition, names: Mapping[str, Sequence[str]]) -> Itera
     """What a condition compares a field with that is none of its names, each with its mend. A field without names may be anything."""
     for field, text in condition.compared:
         if field in names and text not in names[field]:
-            yield f'there is no {field} "{text}"', did_you_mean(text, names[field])
+            yield f'there is no {field} "{text}"', did_you_mean(text, list(dict.fromkeys(names[field])))
 
 
 def _unwrapped(tree: exp.Expression) -> exp.Expression:

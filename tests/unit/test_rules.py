@@ -219,3 +219,9 @@ def test_crosses_and_becomes_are_triggers() -> None:
     assert (plain.field, plain.level) == ("", None)
     with pytest.raises(rules.ConditionError, match='did you mean "score"'):
         rules.compile_trigger("skore crosses 60", SCOPE)
+
+
+def test_names_that_stand_twice_are_offered_once() -> None:
+    condition = rules.compile_condition("person.title = 'Z'", SCOPE)
+    [(_, mend)] = rules.undefined(condition, {"person.title": ("A", "B", "D", "D")})
+    assert mend == "there are A, B, D"
