@@ -253,6 +253,7 @@ def _read(inputs: Sequence[Mapping[str, Any]]) -> str:
     for given in inputs:
         source = "" if given["record"] is None else " (" + " ".join(given["record"].split("|")[:2]) + ")"
         value = f"{given['value']:,}" if type(given["value"]) is int else str(given["value"])
+        value = "empty" if given["value"] is None else value
         parts.append(f"{given['field'].replace('.', ' ').replace('_', ' ')} {value}{source}")
     return "fit" + (": " + ", ".join(parts) if parts else "")
 

@@ -214,7 +214,7 @@ def _provenance(person: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _inputs(
     setup: Setup, person: Mapping[str, Any], account: Mapping[str, Any] | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """What each fit rule read of the golden values, and which record gave it."""
+    """What each fit rule read of the golden values (None: empty), and which record gave it."""
     golden = {"person": person, "account": account or {}}
     origin = {name: orjson.loads(row.get("provenance") or "{}") for name, row in golden.items()}
     model = setup.models.get(setup.writeback.model)
@@ -222,10 +222,8 @@ def _inputs(
     for rule in model.fit if model else ():
         for known in rule.fields:
             table, name = known.split(".", 1)
-            value = golden[table].get(name)
-            if value is not None:
-                given = {"field": known, "value": value, "record": origin[table].get(name)}
-                read.setdefault(rule.id, []).append(given)
+            given = {"field": known, "value": golden[table].get(name), "record": origin[table].get(name)}
+            read.setdefault(rule.id, []).append(given)
     return read
 
 

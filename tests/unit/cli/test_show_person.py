@@ -169,6 +169,16 @@ def test_the_lines_that_are_shown_add_up_to_the_score_that_is_shown(capsys: pyte
     assert total == "= 53.8"
 
 
+def test_a_rule_that_holds_because_a_field_is_empty_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"half": "fit", "points": -POINT, "text": "little known", "rule": "r"}]
+    score = {"score": -POINT, "fit": -POINT, "engagement": 0, "grade": "D", "coverage_known": 0, "coverage_of": 1}
+    read = {"r": [{"field": "person.phone", "value": None, "record": None}]}
+    assert (
+        _shown(capsys, "Score", score=score, lines=lines, inputs=read)[1]
+        == "-1.0  little known  fit: person phone empty"
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------- written
 
 
