@@ -68,9 +68,10 @@ class Totals:
         return self.overwritten.get(lane, 0) / existing if existing else 0.0
 
     @property
-    def largest_share(self) -> float:
-        """The share of the lane of which most would change."""
-        return max((self.share(lane) for lane in self.overwritten), default=0.0)
+    def largest(self) -> tuple[int, int]:
+        """Of the lane of which the largest share would change: how many values, of how many that are there."""
+        lane = max(self.overwritten, key=self.share, default="")
+        return self.overwritten.get(lane, 0), self.existing.get(lane, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,9 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     _again(looked, show_all=show_all)
     _lines("API calls", [_cost(name, each, looked, summary) for name, each in looked.preview.costs.items()] or ["none"])
     why = [f"{count:,} change{'' if count == 1 else 's'}: {escape(reason)}" for reason, count in summary.held.items()]
-    share = f"brakes: {plan.totals.largest_share:.0%} of existing values would change"
-    _lines("held", why or [f"nothing    [dim]{share}[/dim]"])
+    changing, there = plan.totals.largest
+    share = f"{changing:,} of {there:,} existing values" if changing else "no existing value"
+    _lines("held", why or [f"nothing    [dim]brakes: {share} would change[/dim]"])
     aside = looked.preview.aside
     not_written = [left_out(plan.totals)] + ([f"{aside:,} set aside (connector quarantine)"] if aside else [])
     _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
