@@ -283,8 +283,8 @@ DIRTY = _schema(key=TEXT, kind=TEXT, record=TEXT, run=INT)
 #: key = subject|why: the next instant at which time alone changes something
 DUE = _schema(key=TEXT, subject=TEXT, why=TEXT, due_at=INSTANT)
 #: one row: what pairs this store with the state; `settings` is JSON: part of the configuration -> its fingerprint when all that
-#: it concerns was queued or computed
-PAIR = _schema(key=TEXT, pair=TEXT, generation=INT, schema_version=INT, ingestion=INT, settings=TEXT)
+#: it concerns was queued or computed; `backup`: in a backup, with which state it was made
+PAIR = _schema(key=TEXT, pair=TEXT, generation=INT, schema_version=INT, ingestion=INT, settings=TEXT, backup=TEXT)
 
 #: table -> the columns of which its key is made: the store does not keep it beside them, a third of what these rows would hold.
 DERIVED_KEYS: Mapping[str, tuple[str, ...]] = {"identifier": ("record", "type", "value")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -71,6 +71,12 @@ def copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
             connection.execute("DETACH copied")
     with target.open("rb") as written:
         os.fsync(written.fileno())
+
+
+def mark(path: Path, backup: str) -> None:
+    """Say in a copy with which state it was made."""
+    with closing(connect(path, {}, is_laid_out=False)) as connection:
+        connection.execute("UPDATE pair SET backup = ?", [backup])
 
 
 def rewrite(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -86,6 +86,11 @@ def _write_anew(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f'DROP TABLE "{name}_before"')
 
 
+def _add_backup(connection: duckdb.DuckDBPyConnection) -> None:
+    """A backup tells with which state it was made."""
+    connection.execute("ALTER TABLE pair ADD COLUMN IF NOT EXISTS backup VARCHAR")
+
+
 #: Numbered from 1; a migration is never changed once released, only followed by another. A new file gets the newest tables at once.
 MIGRATIONS: tuple[Migration, ...] = (
     _create_tables,
@@ -93,6 +98,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _add_user_ids,
     _drop_derived_keys,
     _write_anew,
+    _add_backup,
 )
 
 

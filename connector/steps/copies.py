@@ -42,8 +42,9 @@ def make(setup: Setup, folder: Path) -> tuple[Path, int]:
             _begin(setup, folder, str(told["pair"]), int(told["generation"]))
             _copy_to(setup.state, folder / STATE)
             files.copy(mart.connection, folder / MART)
+            copy = kept.opened_copy(folder / STATE)
+            pair.mark_copies(copy, folder / MART)
             (folder / purge.UNFINISHED).unlink()
-        copy = kept.opened_copy(folder / STATE)
         kept.forget_lease(copy)
         kept.compact(copy)
         copy.close()
@@ -153,7 +154,8 @@ def _checked(scratch: Path) -> State:
     try:
         state = open_state(StateSection.model_validate({"path": STATE}), scratch)
         with _mart_in(scratch) as mart:
-            pair.check(state, mart)
+            pair.take_copies(state, mart)
+        kept.forget_lease(state)  # what a restore put aside was held by that restore
     except MartError as problem:
         raise MartError(
             f"the backup is not a pair: {problem}", hint="take both files from the same backup"

@@ -8,17 +8,19 @@ everybody new, an older state would make tasks twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from connector import tables
+from connector import clock, tables
 from connector.errors import MartError
-from connector.mart import Mart
+from connector.mart import Mart, files
 from connector.state import State, outbox
 
 _PAIR, _GENERATION = "pair", "generation"
+_BACKUP = "backup"  # of a backup: what its two files were both told when it was made; "" in older ones, and outside of backups
 _HINT = "restore the other one from the same backup, or take them as they are with `connector pull --full`"
 
 
@@ -36,6 +38,23 @@ def check(state: State, mart: Mart) -> None:
         raise MartError(f"the mart is older than the state (run {row['generation']}, not {generation})", hint=_HINT)
     elif row["generation"] > last_run:
         raise MartError(f"the state is older than the mart (run {last_run}, not {row['generation']})", hint=_HINT)
+
+
+def mark_copies(state: State, mart_file: Path) -> None:
+    """Tell the two files of a backup that they were made together."""
+    token = clock.token(8)
+    state.set_note(_BACKUP, token)
+    files.mark(mart_file, token)
+
+
+def take_copies(state: State, mart: Mart) -> None:
+    """Check that two copies were made together, and let them go on as a pair like any other. Raises MartError when they were not."""
+    row = told(mart)
+    if (row["backup"] or "") != state.note(_BACKUP):
+        raise MartError("the mart and the state are from two backups", hint=_HINT)
+    check(state, mart)
+    state.set_note(_BACKUP, "")
+    mart.merge("pair", pa.Table.from_pylist([row | {"backup": None}], schema=tables.PAIR))
 
 
 def adopt(state: State, mart: Mart) -> bool:

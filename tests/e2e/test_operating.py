@@ -164,17 +164,22 @@ def test_a_restore_that_was_killed_half_way_is_given_again_and_still_knows_who_w
 
 def test_a_restored_pair_goes_on_and_one_that_is_mixed_is_refused(synced: World) -> None:
     house = synced.house
-    for name in ("one", "two"):
-        assert house.run("backup", name).code == 0
-        synced.crms.tell("clock", shift_s=86_400)
-        house.sync("--full", now="2031-01-01T00:00:00+00:00")
-    mixed = house.directory / "mixed"
-    mixed.mkdir()
-    for name, file in (("one", "mart.duckdb"), ("two", "state.sqlite")):
-        (mixed / file).write_bytes((house.directory / name / file).read_bytes())
-    done = house.run("restore", "mixed", "--yes")
-    assert done.code == 5, str(done)
-    assert "not a pair" in done.err
+    assert house.run("backup", "one").code == 0
+    assert house.run("pull").code == 0
+    assert house.run("backup", "two").code == 0
+    synced.crms.tell("clock", shift_s=86_400)
+    house.sync("--full", now="2031-01-01T00:00:00+00:00")
+    assert house.run("backup", "three").code == 0
+    for mart, state in (("one", "three"), ("one", "two"), ("two", "one")):
+        mixed = house.directory / f"{mart}-{state}"
+        mixed.mkdir()
+        for name, file in ((mart, "mart.duckdb"), (state, "state.sqlite")):
+            (mixed / file).write_bytes((house.directory / name / file).read_bytes())
+        done = house.run("restore", mixed.name, "--yes")
+        assert done.code == 5, str(done)
+        assert "not a pair" in done.err
+    former = house.run("restore", "one", "--yes", "--json").json()["former"]
+    assert house.run("restore", former, "--yes").code == 0, "what a restore put aside is a pair, too"
     assert house.run("restore", "one", "--yes").code == 0
     house.sync()
     assert json.loads(house.run("status", "--json").out)["runs"][0]["status"] == "done"

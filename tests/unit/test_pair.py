@@ -82,6 +82,27 @@ def test_a_store_restored_from_an_older_copy_is_an_error(tmp_path: Path, old: st
         check(open_state(StateSection(), tmp_path), tmp_path)
 
 
+def test_copies_that_were_marked_together_go_on_as_a_pair_like_any_other_and_so_do_older_ones(tmp_path: Path) -> None:
+    state = open_state(StateSection(), tmp_path)
+    computed(state, tmp_path)
+    for is_older in (True, False):
+        if not is_older:
+            pair.mark_copies(state, tmp_path / "mart.duckdb")
+        with open_mart(MartSection(), tmp_path) as mart:
+            pair.take_copies(state, mart)
+            assert (state.note("backup"), pair.told(mart)["backup"]) == ("", None)
+    computed(state, tmp_path)
+
+
+def test_a_copy_that_was_marked_with_another_is_no_pair_though_nothing_was_computed_between(tmp_path: Path) -> None:
+    state = open_state(StateSection(), tmp_path)
+    computed(state, tmp_path)
+    pair.mark_copies(state, tmp_path / "mart.duckdb")
+    state.set_note("backup", "another")
+    with open_mart(MartSection(), tmp_path) as mart, pytest.raises(MartError, match="from two backups"):
+        pair.take_copies(state, mart)
+
+
 def test_taken_as_they_are_runs_go_on_above_the_marts_its_tasks_count_as_planned_and_every_field_is_compared(
     tmp_path: Path,
 ) -> None:
