@@ -67,12 +67,6 @@ class Totals:
         existing = self.existing.get(lane, 0)
         return self.overwritten.get(lane, 0) / existing if existing else 0.0
 
-    @property
-    def largest(self) -> tuple[int, int]:
-        """Of the lane of which the largest share would change: how many values, of how many that are there."""
-        lane = max(self.overwritten, key=self.share, default="")
-        return self.overwritten.get(lane, 0), self.existing.get(lane, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

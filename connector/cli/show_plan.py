@@ -57,9 +57,7 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     _again(looked, show_all=show_all)
     _lines("API calls", [_cost(name, each, looked, summary) for name, each in looked.preview.costs.items()] or ["none"])
     why = [f"{count:,} change{'' if count == 1 else 's'}: {escape(reason)}" for reason, count in summary.held.items()]
-    changing, there = plan.totals.largest
-    share = f"{changing:,} of {there:,} existing values" if changing else "no existing value"
-    _lines("held", why or [f"nothing    [dim]brakes: {share} would change[/dim]"])
+    _lines("held", why or [f"nothing    [dim]brakes: {brake_share(plan.totals)}[/dim]"])
     aside = looked.preview.aside
     not_written = [left_out(plan.totals)] + ([f"{aside:,} set aside (connector quarantine)"] if aside else [])
     _line("not written", " · ".join(part for part in not_written if part) or "nothing left out")
@@ -69,6 +67,13 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     for system, finding in unready:
         tell(f"[red]✗[/red] {system} {escape(finding.what)}\n  {escape(finding.mend)}")
     _end(summary, looked, is_ready=not unready)
+
+
+def brake_share(totals: Totals) -> str:
+    """Of the lane of which the largest share would change, how much, in values: a share of few holds nothing."""
+    lane = max(totals.overwritten, key=totals.share, default="")
+    changing, there = totals.overwritten.get(lane, 0), totals.existing.get(lane, 0)
+    return f"{changing:,} of {there:,} existing values would change" if changing else "no existing value would change"
 
 
 def _end(summary: Summary, looked: Looked, *, is_ready: bool) -> None:

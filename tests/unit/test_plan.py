@@ -242,11 +242,6 @@ def task(owner: str) -> Task:
     return Task("k", "Call", "", NOW, "high", owner)
 
 
-def test_the_largest_share_is_told_in_values_since_a_share_of_few_holds_nothing() -> None:
-    assert Totals({"score": 2, "stage": 1}, {"score": 200, "stage": 3}).largest == (1, 3)
-    assert Totals().largest == (0, 0)
-
-
 def test_first_fills_never_brake() -> None:
     plan = make([change(n) for n in range(5000)], BRAKES, totals(existing=0))
     assert plan.held == {}
