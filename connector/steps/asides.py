@@ -13,13 +13,19 @@ VALUE = "value"  # the kind of what could not be mapped
 
 
 def found(
-    system: str, stream: Stream, pages: Sequence[Page], mapped: Sequence[Mapped], now: datetime
+    system: str,
+    stream: Stream,
+    pages: Sequence[Page],
+    mapped: Sequence[Mapped],
+    now: datetime,
+    *,
+    hidden: Sequence[str] = (),
 ) -> list[Quarantine]:
-    """Everything that these pages and what they were mapped to set aside."""
+    """Everything that these pages and what they were mapped to set aside; `hidden`: the fields that they came without."""
     return [
         *_lost(system, stream, pages, now),
         *_values(system, stream, mapped, now),
-        *_hidden(system, stream, pages, now),
+        *_hidden(system, stream, hidden, now),
     ]
 
 
@@ -46,9 +52,8 @@ def hidden_key(system: str, stream: Stream) -> str:
     return f"hidden|{system}|{stream.name}"
 
 
-def _hidden(system: str, stream: Stream, pages: Sequence[Page], now: datetime) -> list[Quarantine]:
+def _hidden(system: str, stream: Stream, names: Sequence[str], now: datetime) -> list[Quarantine]:
     """Fields that were asked for and that the system does not show us: named until it does."""
-    names = pages[-1].hidden if pages and pages[-1].done else ()
     if not names:
         return []
     return [

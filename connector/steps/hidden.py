@@ -22,10 +22,20 @@ from connector.steps.setup import Connected
 
 def of_pages(connected: Connected, stream: Stream, pages: Sequence[Page]) -> frozenset[str]:
     """The fields that these pages came without and that the mapping reads; what we write ourselves is not among them."""
-    mapping = connected.mappings[stream.name]
-    ours = {*connected.outputs.get(stream.object_type, {}).values(), mapping.activity and mapping.activity.task_key}
-    read = set(mapping.native_fields) - ours
+    read = set(connected.mappings[stream.name].native_fields) - _ours(connected, stream)
     return frozenset(name for page in pages for name in page.hidden if name in read)
+
+
+def to_tell(connected: Connected, stream: Stream, pages: Sequence[Page]) -> tuple[str, ...]:
+    """The fields that a read to the end came without. What we write ourselves is told by what writes it, with the mend that helps."""
+    names = pages[-1].hidden if pages and pages[-1].done else ()
+    return tuple(name for name in names if name not in _ours(connected, stream))
+
+
+def _ours(connected: Connected, stream: Stream) -> set[str]:
+    activity = connected.mappings[stream.name].activity
+    key = {activity.task_key} if activity and activity.task_key else set()
+    return {*connected.outputs.get(stream.object_type, {}).values(), *key}
 
 
 def remembered(mart: Mart, system: str, stream: Stream, rows: pa.Table, hidden: Collection[str]) -> pa.Table:

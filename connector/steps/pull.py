@@ -337,10 +337,11 @@ def _group(read: _Read) -> Group:
 def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: Progress) -> None:
     """What the state keeps of a group that is stored: what was set aside, and that its stream was read to the end."""
     assert read.stream is not None
-    odd = asides.found(read.system, read.stream, read.pages, read.mapped, moment.now)
+    missed = hidden.to_tell(setup.systems[read.system], read.stream, read.pages)
+    odd = asides.found(read.system, read.stream, read.pages, read.mapped, moment.now, hidden=missed)
     news = mended.keep(setup.state, odd, read.seen_again)
     pulled.values_aside += sum(row.kind == asides.VALUE and row.key in news for row in odd)
-    if read.pages[-1].done and not read.pages[-1].hidden:
+    if read.pages[-1].done and not missed:
         setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled
     if read.pages[-1].done:

@@ -71,6 +71,17 @@ def test_an_admin_is_told_where_the_key_of_tasks_is_not_unique(seeded: World) ->
         assert "tasks.connector_task_key" in line
 
 
+def test_a_sync_before_install_says_to_install_and_the_one_after_it_has_nothing_to_say(seeded: World) -> None:
+    house = seeded.house
+    early = house.run("sync")
+    assert "run `connector install salesforce`" in early.out
+    assert "does not show us" not in early.out
+    assert house.run("install", "--yes").code == 0
+    done = house.run("sync")
+    assert "accepted" in done.out
+    assert "!" not in done.out, str(done)
+
+
 def test_after_install_check_is_content_and_a_second_install_changes_nothing(installed: World) -> None:
     assert installed.house.run("check").code == 0
     before, mark = installed.crms.look("counts"), installed.crms.mark()
