@@ -25,7 +25,7 @@ from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.records import object_body
 from connector.sandbox.salesforce.refusal import RefusedError, not_found
 from connector.sandbox.salesforce.soql_parser import Operand, Query, TypeOf, parse
-from connector.sandbox.salesforce.soql_sql import Compiler, Resolved
+from connector.sandbox.salesforce.soql_sql import Compiler, Resolved, refuse_twice
 from connector.sandbox.salesforce.soql_where import sql_where
 
 MAX_JOBS_PER_DAY = 10_000
@@ -80,10 +80,8 @@ def columns(compiler: Compiler) -> list[tuple[str, Resolved]]:
         resolved = compiler.resolve(item)
         if resolved.field.type == "address":
             raise RefusedError("API_ERROR", "Selecting compound data not supported in Bulk Query")
-        path = item.path
-        if len(path) > 1 and path[0].lower() in (compiler.source.name.lower(), (compiler.query.alias or "").lower()):
-            path = path[1:]
-        found.append((".".join([*path[:-1], resolved.field.name]), resolved))
+        found.append((".".join([*compiler.path(item)[:-1], resolved.field.name]), resolved))
+    refuse_twice([name for name, _ in found])
     return found
 
 

@@ -153,11 +153,9 @@ def _sized(field: Field) -> dict[str, Any]:
 
 
 def _typed(one: SObject, field: Field) -> dict[str, Any]:
-    is_double = field.type in NUMBER_TYPES and field.type != "int"
-    is_long = field.type == "textarea" and field.length > 255
     is_polymorphic = field.type == "reference" and len(field.to) > 1
     return {
-        "aggregatable": field.type not in ("boolean", "address") and not is_long,
+        "aggregatable": field.is_aggregatable,
         "autoNumber": field.name == "CaseNumber",
         "caseSensitive": field.is_case_sensitive,
         "compoundFieldName": _compound(one, field),
@@ -166,7 +164,7 @@ def _typed(one: SObject, field: Field) -> dict[str, Any]:
         "externalId": field.is_external_id,
         "extraTypeInfo": _extra_type(one, field),
         "filterable": field.is_filterable,
-        "groupable": not is_double and field.type not in ("datetime", "address") and not is_long,
+        "groupable": field.is_groupable,
         "idLookup": field.is_id_lookup,
         "inlineHelpText": field.help_text,
         "label": field.label,

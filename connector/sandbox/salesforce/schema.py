@@ -63,6 +63,22 @@ class Field:
         """Compound and formula fields are made of others."""
         return self.type != "address" and self.formula is None
 
+    @property
+    def is_long(self) -> bool:
+        """A long text area can be read only: no condition, order, group or count."""
+        return self.type == "textarea" and self.length > DEFAULT_LENGTHS["textarea"]
+
+    @property
+    def is_groupable(self) -> bool:
+        """Whether GROUP BY takes it (SOQL and SOSL Reference, "Considerations for GROUP BY")."""
+        is_fraction = self.type in NUMBER_TYPES and self.type != "int"
+        return not (is_fraction or self.is_long or self.type in ("datetime", "address"))
+
+    @property
+    def is_aggregatable(self) -> bool:
+        """Whether COUNT, MIN and MAX take it (there, "Support for Field Types in Aggregate Functions")."""
+        return not (self.is_long or self.type in ("boolean", "address"))
+
 
 @dataclass(frozen=True, slots=True)
 class SObject:

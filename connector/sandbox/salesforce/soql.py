@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.instants import instant_text
 from connector.sandbox.salesforce.org import Access, Org
 from connector.sandbox.salesforce.refusal import RefusedError, no_such_relationship
-from connector.sandbox.salesforce.schema import SObject
+from connector.sandbox.salesforce.schema import Field, SObject
 from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, parse, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Shape
 from connector.sandbox.salesforce.soql_where import sql_having, sql_where
@@ -30,6 +30,10 @@ MAX_PAGE_ROWS = 2_000
 MOST_SKIPPED = 2_000
 """What OFFSET takes (SOQL and SOSL Reference, "OFFSET")."""
 KEPT_LOCATORS = 16
+DEEP_FROM_VERSION = 58.0
+MOST_LEVELS = 4
+"""How far below the root child subqueries go, from that version on; before it one level (SOQL and SOSL Reference,
+"Understanding Relationship Query Limitations")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Queries:
 
     def retrieve(self, one: SObject, ids: list[str], fields: list[str], reader: Reader) -> dict[str, dict[str, Any]]:
         """Live records by id, with these fields (none = all that the user sees); raises INVALID_FIELD."""
-        names = fields or [field.name for field in reader.access.visible(one)]
+        names = list(dict.fromkeys(fields)) or [field.name for field in reader.access.visible(one)]
         items = tuple(Operand(tuple(name.split(".")), 0) for name in names)
         among = Comparison(Operand(("Id",), 0), "IN", tuple(Literal("string", native, 0) for native in ids))
         compiler = Compiler(self._org, reader.access, ", ".join(names), Query(items, one.name, 0, where=among))
@@ -193,40 +197,65 @@ class Queries:
         self, rows: list[tuple[Any, ...]], shape: Shape, children: list[Query], compiler: Compiler, reader: Reader
     ) -> list[dict[str, Any]]:
         records = build_records(self._org, rows, shape, reader.base)
-        for child in children:
-            self._attach(records, [row[0] for row in rows], child, compiler, reader)
+        self._attach_all(records, rows, children, compiler, reader)
         return records
 
+    def _attach_all(
+        self,
+        records: list[dict[str, Any]],
+        rows: list[tuple[Any, ...]],
+        children: list[Query],
+        compiler: Compiler,
+        reader: Reader,
+        level: int = 1,
+    ) -> None:
+        most = MOST_LEVELS if float(reader.version) >= DEEP_FROM_VERSION else 1
+        for child in children:
+            if level > most:
+                levels = f"{most} level{'s' if most > 1 else ''} away from the root entity object."
+                message = f"SOQL statements cannot query aggregate relationships more than {levels}"
+                raise refused(compiler.text, child.from_at, message)
+            self._attach(records, [row[0] for row in rows], child, compiler, reader, level)
+
+    def _related(self, child: Query, compiler: Compiler) -> tuple[SObject, Field]:
+        """The object of a child subquery, and its field that refers to the parent."""
+        for one, field in self._org.schema.children_of(compiler.source.name):
+            if (field.children or "").lower() == child.source.lower():
+                return one, field
+        raise refused(compiler.text, child.from_at, no_such_relationship(child.source), "INVALID_FIELD")
+
     def _attach(
-        self, records: list[dict[str, Any]], ids: list[str], child: Query, compiler: Compiler, reader: Reader
+        self,
+        records: list[dict[str, Any]],
+        ids: list[str],
+        child: Query,
+        compiler: Compiler,
+        reader: Reader,
+        level: int,
     ) -> None:
         """Run one child subquery for all parents of the page; no rows give null, as in the real one."""
-        found = next(
-            (
-                (one, field)
-                for one, field in self._org.schema.children_of(compiler.source.name)
-                if (field.children or "").lower() == child.source.lower()
-            ),
-            None,
-        )
-        if found is None:
-            raise refused(compiler.text, child.from_at, no_such_relationship(child.source), "INVALID_FIELD")
-        one, reference = found
+        one, reference = self._related(child, compiler)
         key = Operand((reference.name,), child.from_at)
         among = Comparison(key, "IN", tuple(Literal("string", native, child.from_at) for native in ids))
         where = among if child.where is None else Junction("AND", (among, child.where))
-        query = Query((*child.items, key), one.name, child.from_at, child.alias, False, where, (), child.order_by)
+        query = replace(child, source=one.name, where=where)
         inner = Compiler(self._org, reader.access, compiler.text, query)
-        shape, _ = inner.shape()
+        if child.is_count or child.group_by or inner.is_grouped:
+            raise refused(compiler.text, child.from_at, "only root queries support aggregate expressions")
+        shape, grandchildren = inner.shape()
+        is_key_wanted = any(name == reference.name for name, _ in shape.columns)
+        if not is_key_wanted:
+            inner.add(shape, key)
         predicate, order = sql_where(inner, include_deleted=False), inner.sql_order()
         rows = self._fetch(f"SELECT {', '.join(inner.columns)}{inner.sql_from()}{predicate}{order}", inner.parameters)
-        is_key_wanted = any(isinstance(item, Operand) and item.path[-1] == reference.name for item in child.items)
         by_parent: dict[str, list[dict[str, Any]]] = {}
-        for record in build_records(self._org, rows, shape, reader.base):
+        found = build_records(self._org, rows, shape, reader.base)
+        self._attach_all(found, rows, grandchildren, inner, reader, level + 1)
+        for record in found:
             parent = record[reference.name] if is_key_wanted else record.pop(reference.name)
             by_parent.setdefault(parent, []).append(record)
         for native, record in zip(ids, records, strict=True):
-            mine = by_parent.get(native, [])[: child.limit]
+            mine = by_parent.get(native, [])[child.offset or 0 :][: child.limit]
             record[str(reference.children)] = {"totalSize": len(mine), "done": True, "records": mine} if mine else None
 
 

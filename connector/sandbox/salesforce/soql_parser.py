@@ -28,6 +28,10 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "'": "'", '"'
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _CONTEXT = 40
 _MOST_WHOLE = 2**62
+MOST_ROWS = 2**31 - 1
+"""What LIMIT and OFFSET are read into."""
+MOST_CHARACTERS = 100_000
+"""The longest query (SOQL and SOSL Reference, "SOQL Limits")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ def refused(text: str, at: int, message: str, code: str = "MALFORMED_QUERY") -> 
 
 def parse(text: str) -> Query:
     """Parse a query; raises RefusedError MALFORMED_QUERY."""
+    if len(text) > MOST_CHARACTERS:
+        raise RefusedError("MALFORMED_QUERY", f"SOQL statements cannot be longer than {MOST_CHARACTERS} characters")
     parser = _Parser(text)
     query = parser.query()
     parser.expect_end()
@@ -192,6 +198,8 @@ class _Parser:
         token = self.take()
         if token.kind != "number" or not token.text.isdigit():
             raise self.fail(token)
+        if int(token.text) > MOST_ROWS:
+            raise refused(self.text, token.at, f"numeric value out of range: {token.text}")
         return int(token.text)
 
     def expect_end(self) -> None:
@@ -209,21 +217,36 @@ class _Parser:
             items.append(self.item())
             if not self.accept(","):
                 break
-        self.expect("FROM")
-        source = self.word()
-        alias = None
-        if self.next.kind == "word" and self.next.upper not in _CLAUSES:
-            self.accept("AS")
-            alias = self.word().text
+        source, alias = self.source()
         where = self.condition() if self.accept("WHERE") else None
-        group_by = self.listed(self.operand) if self.accept("GROUP", "BY") else ()
+        group_by = self.listed(self.operand) if not is_count and self.accept("GROUP", "BY") else ()
         having = self.condition() if group_by and self.accept("HAVING") else None
-        order_by = self.listed(self.ordering) if self.accept("ORDER", "BY") else ()
+        order_by = self.listed(self.ordering) if not is_count and self.accept("ORDER", "BY") else ()
+        for item in () if group_by else items:
+            if isinstance(item, Operand) and item.alias and not item.function:
+                raise refused(self.text, item.at, "only aggregate expressions use field aliasing")
         limit = self.integer() if self.accept("LIMIT") else None
         offset = self.integer() if self.accept("OFFSET") else None
         return Query(
             tuple(items), source.text, source.at, alias, is_count, where, group_by, order_by, limit, offset, having
         )
+
+    def source(self) -> tuple[Token, str | None]:
+        """The object, and its alias."""
+        self.expect("FROM")
+        source, alias = self.word(), None
+        if self.next.kind == "word" and self.next.upper not in _CLAUSES:
+            self.accept("AS")
+            alias = self.word().text
+        return source, alias
+
+    def semi_join(self) -> Query:
+        """A sub-select of IN: it has no groups, order or limit."""
+        self.expect("SELECT")
+        items = self.listed(self.operand)
+        source, alias = self.source()
+        where = self.condition() if self.accept("WHERE") else None
+        return Query(items, source.text, source.at, alias, where=where)
 
     def listed(self, one: Any) -> tuple[Any, ...]:
         found = [one()]
@@ -239,7 +262,8 @@ class _Parser:
         if self.next.upper == "TYPEOF":
             return self.type_of()
         operand = self.operand()
-        if self.next.kind == "word" and self.next.upper not in ("FROM", *_TYPEOF_WORDS) and operand.function:
+        is_alias = self.next.kind == "word" and self.tokens[self.index + 1].upper in (",", "FROM")
+        if is_alias and self.next.upper != "FROM":
             return Operand(operand.path, operand.at, operand.function, self.word().text)
         return operand
 
@@ -314,7 +338,7 @@ class _Parser:
     def in_values(self) -> tuple[Literal, ...] | Query:
         self.expect("(")
         values: tuple[Literal, ...] | Query
-        values = self.query() if self.next.upper == "SELECT" else self.listed(self.literal)
+        values = self.semi_join() if self.next.upper == "SELECT" else self.listed(self.literal)
         self.expect(")")
         return values
 
@@ -338,7 +362,6 @@ class _Parser:
 
 
 _CLAUSES = ("WHERE", "GROUP", "ORDER", "LIMIT", "OFFSET", "FOR", "HAVING", "WITH", "USING", "AND", "OR")
-_TYPEOF_WORDS = ("WHEN", "THEN", "ELSE", "END")
 
 
 def _unescaped(text: str) -> str:

@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.sandbox.salesforce.org import Access, Org
-from connector.sandbox.salesforce.refusal import no_such_column, no_such_object, no_such_relationship
-from connector.sandbox.salesforce.schema import ADDRESS_PARTS, Field, SObject
+from connector.sandbox.salesforce.refusal import (
+    RefusedError,
+    no_such_column,
+    no_such_object,
+    no_such_relationship,
+)
+from connector.sandbox.salesforce.schema import ADDRESS_PARTS, NUMBER_TYPES, Field, SObject
 from connector.sandbox.salesforce.soql_parser import (
     AGGREGATES,
+    DATE_FUNCTIONS,
     FIELD_SETS,
     Operand,
     Query,
@@ -17,6 +23,14 @@ from connector.sandbox.salesforce.soql_parser import (
     refused,
 )
 
+FUNCTION_TYPES = {
+    **dict.fromkeys(("sum", "avg"), NUMBER_TYPES),
+    "day_only": frozenset({"datetime"}),
+    **dict.fromkeys(DATE_FUNCTIONS - {"day_only"}, frozenset({"date", "datetime"})),
+}
+"""The types of fields that a function takes, where not those that can be counted."""
+MOST_STEPS = 5
+"""How many parents up a path may lead (SOQL and SOSL Reference, "Understanding Relationship Query Limitations")."""
 NAME_FIELDS = ("Id", "Name", "FirstName", "LastName", "Email", "Phone", "Title", "Username", "Alias")
 """What a polymorphic relationship (Who, What, Owner of a lead) offers, besides Type."""
 
@@ -70,11 +84,14 @@ class Compiler:
 
     def resolve(self, operand: Operand) -> Resolved:
         """A field path to SQL; raises INVALID_FIELD."""
-        path = operand.path
-        if (len(path) > 1 and self.query.alias and path[0].lower() == self.query.alias.lower()) or (
-            len(path) > 1 and path[0].lower() == self.source.name.lower()
-        ):
-            path = path[1:]
+        path = self.path(operand)
+        if len(path) > MOST_STEPS + 1:
+            raise refused(
+                self.text,
+                operand.at,
+                "SOQL statements cannot query foreign key relationships more than "
+                f"{MOST_STEPS} levels away from the root entity object.",
+            )
         current, alias = self.source, "t"
         for position, name in enumerate(path[:-1]):
             reference = current.relationships.get(name.lower())
@@ -86,6 +103,12 @@ class Compiler:
                 return self._polymorphic(alias, reference, path[-1], operand.at)
             current, alias = self.join(alias, reference, reference.to[0])
         return self._column(current, alias, path[-1], operand.at)
+
+    def path(self, operand: Operand) -> tuple[str, ...]:
+        """The path of an operand without the name or the alias of the object that it may begin with."""
+        path = operand.path
+        is_own = len(path) > 1 and path[0].lower() in (self.source.name.lower(), (self.query.alias or "").lower())
+        return path[1:] if is_own else path
 
     def _column(self, one: SObject, alias: str, name: str, at: int) -> Resolved:
         found = one.find(name)
@@ -135,19 +158,23 @@ class Compiler:
 
     def shape(self) -> tuple[Shape, list[Query]]:
         """Columns and shape of the records, and the child subqueries."""
-        shape, children = Shape(0, self.source.name), []
+        shape, children, names = Shape(0, self.source.name), [], []
         for item in self.query.items:
             if isinstance(item, Query):
                 children.append(item)
+                names.append(item.source)
             elif isinstance(item, TypeOf):
                 self._add_type_of(shape, item)
             elif item.function == "fields":
                 for each in self._field_set(item):
-                    self._add(shape, Operand((each.name,), item.at))
+                    self.add(shape, Operand((each.name,), item.at))
+                    names.append(each.name)
             elif item.function is not None:
                 raise refused(self.text, item.at, "Grouped query is needed for this function")
             else:
-                self._add(shape, item)
+                self.add(shape, item)
+                names.append(".".join(self.path(item)))
+        refuse_twice(names)
         return shape, children
 
     def _field_set(self, item: Operand) -> list[Field]:
@@ -161,11 +188,10 @@ class Compiler:
         visible = self.access.visible(self.source)
         return [each for each in visible if wanted == "all" or each.is_custom == (wanted == "custom")]
 
-    def _add(self, shape: Shape, operand: Operand) -> None:
+    def add(self, shape: Shape, operand: Operand) -> None:
+        """Select one more field."""
         resolved = self.resolve(operand)
-        path = operand.path
-        if len(path) > 1 and path[0].lower() in (self.source.name.lower(), (self.query.alias or "").lower()):
-            path = path[1:]
+        path = self.path(operand)
         current, alias, target = self.source, "t", shape
         for name in path[:-1]:
             reference = current.relationships[name.lower()]
@@ -212,13 +238,20 @@ class Compiler:
 
     def grouped(self) -> tuple[list[str], list[str]]:
         """Names and expressions of an aggregate query."""
-        names, expressions, numbered = [], [], 0
+        names: list[str] = []
+        expressions, numbered = [], 0
+        if self.query.limit is not None and not self.query.group_by:
+            message = "Non-grouped query that uses overall aggregate functions cannot also use LIMIT"
+            raise refused(self.text, self.query.from_at, message)
         for item in self.query.items:
             if not isinstance(item, Operand):
                 raise refused(self.text, self.query.from_at, "Aggregate query does not support nested queries")
+            self.demand_grouped(item, "Field")
             name = item.alias or (item.path[-1] if item.function is None else "")
             if not name:
                 name, numbered = f"expr{numbered}", numbered + 1
+            if name.lower() in (other.lower() for other in names):
+                raise refused(self.text, item.at, f"duplicate alias: {name}")
             names.append(name)
             expressions.append(self.sql_operand(item))
         return names, expressions
@@ -226,15 +259,20 @@ class Compiler:
     @property
     def is_grouped(self) -> bool:
         """Whether the query has aggregates or GROUP BY."""
-        functions = {item.function for item in self.query.items if isinstance(item, Operand)}
+        items = (*self.query.items, *(one.operand for one in self.query.order_by))
+        functions = {item.function for item in items if isinstance(item, Operand)}
         return bool(self.query.group_by) or bool(functions & AGGREGATES)
 
     def sql_operand(self, operand: Operand) -> str:
         """The SQL of a field or of a function on it."""
-        sql = self.resolve(operand).sql
-        function = operand.function
+        resolved = self.resolve(operand)
+        sql, function = resolved.sql, operand.function
         if function is None:
             return sql
+        field = resolved.field
+        if not (field.type in FUNCTION_TYPES[function] if function in FUNCTION_TYPES else field.is_aggregatable):
+            kind = "aggregate operator" if function in AGGREGATES else "function"
+            raise refused(self.text, operand.at, f"field {field.name} does not support {kind} {function.upper()}")
         if function == "count_distinct":
             return f"count(DISTINCT {sql})"
         if function in AGGREGATES:
@@ -245,6 +283,13 @@ class Compiler:
             "calendar_month": f"CAST(substr({sql}, 6, 2) AS INTEGER)",
             "day_in_month": f"CAST(substr({sql}, 9, 2) AS INTEGER)",
         }[function]
+
+    def demand_grouped(self, operand: Operand, what: str) -> None:
+        """Refuse what differs within a group."""
+        groups = {self.sql_operand(one) for one in self.query.group_by}
+        if operand.function not in AGGREGATES and self.sql_operand(operand) not in groups:
+            name = ".".join(self.path(operand))
+            raise refused(self.text, operand.at, f"{what} must be grouped or aggregated: {name}")
 
     # ORDER BY, GROUP BY, FROM, LIMIT
 
@@ -258,12 +303,18 @@ class Compiler:
                 raise refused(
                     self.text, one.operand.at, f"field '{name}' can not be sorted in a query call", "INVALID_FIELD"
                 )
+            if self.is_grouped:
+                self.demand_grouped(one.operand, "Ordered field")
             direction = "DESC" if one.is_descending else "ASC"
             parts.append(f"{self.sql_operand(one.operand)} {direction}{_nulls(one.is_descending, one.are_nulls_first)}")
         return f" ORDER BY {', '.join(parts)}" if parts else ""
 
     def sql_group(self) -> str:
         """The GROUP BY clause."""
+        for one in self.query.group_by:
+            name, is_groupable = one.path[-1], one.function or self.resolve(one).field.is_groupable
+            if not is_groupable:
+                raise refused(self.text, one.at, f"field '{name}' can not be grouped in a query call", "INVALID_FIELD")
         parts = [self.sql_operand(one) for one in self.query.group_by]
         return f" GROUP BY {', '.join(parts)}" if parts else ""
 
@@ -277,6 +328,15 @@ class Compiler:
             return ""
         limit = -1 if self.query.limit is None else self.query.limit
         return f" LIMIT {limit} OFFSET {self.query.offset or 0}"
+
+
+def refuse_twice(names: list[str]) -> None:
+    """Refuse a query that selects a field twice (SOQL and SOSL Reference, "FIELDS()")."""
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise RefusedError("INVALID_FIELD", f"duplicate field selected: {name}")
+        seen.add(name.lower())
 
 
 def _nulls(is_descending: bool, are_nulls_first: bool) -> str:

@@ -19,6 +19,7 @@ def client() -> Iterator[OrgClient]:
         opened.create("Task", Subject="Call", WhoId=ada, Status="Completed")
         opened.create("Task", Subject="Write", WhoId=lead, ActivityDate="2026-01-05")
         opened.create("Task", Subject="Nobody")
+        opened.create("Case", Subject="Broken", ContactId=ada)
         yield opened
 
 
@@ -46,8 +47,8 @@ def test_a_query_skips_two_thousand_records_and_not_one_more(client: OrgClient) 
         ("Account.Owner.LastName = 'User'", ["Byte"]),
         ("CreatedDate = TODAY AND SystemModstamp >= LAST_N_DAYS:2", ["Byte", "Null"]),
         ("CreatedDate < TODAY", []),
-        ("Id IN (SELECT WhoId FROM Task)", ["Byte"]),
-        ("Id NOT IN (SELECT WhoId FROM Task WHERE Subject = 'Call')", ["Null"]),
+        ("Id IN (SELECT ContactId FROM Case)", ["Byte"]),
+        ("Id NOT IN (SELECT ContactId FROM Case WHERE Subject = 'Broken')", ["Null"]),
     ],
 )
 def test_conditions_hold_as_in_soql(client: OrgClient, where: str, names: list[str]) -> None:
@@ -102,6 +103,15 @@ def test_child_subqueries_give_rows_or_null(client: OrgClient) -> None:
     records = client.query("SELECT LastName, (SELECT Subject FROM Tasks) FROM Contact ORDER BY LastName")["records"]
     assert [task["Subject"] for task in records[0]["Tasks"]["records"]] == ["Call"]
     assert records[1]["Tasks"] is None
+
+
+def test_child_subqueries_have_children_of_their_own(client: OrgClient) -> None:
+    soql = "SELECT Name, (SELECT LastName, (SELECT Subject FROM Tasks) FROM Contacts) FROM Account"
+    (contact,) = client.query(soql)["records"][0]["Contacts"]["records"]
+    assert contact["LastName"] == "Byte"
+    assert [task["Subject"] for task in contact["Tasks"]["records"]] == ["Call"]
+    body = client.call("GET", "/services/data/v57.0/query", params={"q": soql}, status=400)
+    assert "more than 1 level away" in body[0]["message"]
 
 
 def test_a_compound_address_is_an_object(client: OrgClient) -> None:
