@@ -13,7 +13,7 @@ import duckdb
 from connector.tables import DERIVED_KEYS
 from tests.chaos.others import Others
 from tests.chaos.storage import Storage, Values
-from tests.e2e.crm import differing
+from tests.e2e.crm import STAGE_DATES, differing
 from tests.e2e.house import House
 
 #: `[writeback] min_points`: a score that differs by less, with nothing else, is not written.
@@ -21,7 +21,6 @@ MIN_POINTS = 2.0
 LINE = 25.0  # the level of the workflows
 SCORES = {"Score__c", "connector_score"}
 UNDO = "connector undo"  # the writer of what an undo froze
-STAGE_DATES = {"Stage_Since__c", "connector_stage_since"}
 #: Columns of records that say how we came to know of them, not what they are.
 _OUR_WAY = {"ingestion", "run", "version", "modified_at", "native", "filtered_because"}
 _RECORDS = ("person_record", "account_record", "opportunity_record", "case_record", "activity")

@@ -230,6 +230,9 @@ def eventually(is_so: Callable[[], bool], otherwise: str) -> None:
         time.sleep(ASKED_EVERY_S)
 
 
+STAGE_DATES = ("Stage_Since__c", "connector_stage_since")
+
+
 def differing(wanted: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The fields of `wanted` that `held` holds differently, as sentences; numbers and instants are compared as such."""
     return [
@@ -238,6 +241,20 @@ def differing(wanted: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mappin
         for name, value in fields.items()
         if not _is_same(value, held.get(record, {}).get(name))
     ]
+
+
+def without_longer_stays(
+    wanted: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """`wanted` without the beginnings of stages that `held` has for longer: such are left as they are."""
+    return {
+        record: {
+            name: value
+            for name, value in fields.items()
+            if name not in STAGE_DATES or not str(held.get(record, {}).get(name) or "~")[:19] < str(value)[:19]
+        }
+        for record, fields in wanted.items()
+    }
 
 
 def _is_same(left: Any, right: Any) -> bool:
