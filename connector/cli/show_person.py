@@ -19,6 +19,7 @@ _FEW_OTHERS = 3
 _FEW_WRITES = 6
 _FEW_VALUES = 3  # of one type, such as cookies
 _LONG_VALUE = 40  # what is longer moves only its own line
+_LONGEST = 120  # letters of what somebody wrote that are shown
 #: More persons than this are only listed.
 MANY = 3
 
@@ -41,7 +42,12 @@ def _who(told: Explained) -> str:
     person, account = told.person, told.account or {}
     name = person.get("name") or person.get("email") or "somebody"
     parts = [name, person.get("title"), account.get("name") or person.get("company")]
-    return escape(" · ".join(part for part in parts if part))
+    return escape(" · ".join(_short(part) for part in parts if part))
+
+
+def _short(text: str) -> str:
+    """What somebody wrote at any length; --json has all of it."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def show_few(found: Sequence[Explained]) -> None:
@@ -151,7 +157,7 @@ def _identifiers(known: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _value(known: Mapping[str, Any]) -> str:
-    return _record(known["value"]) if known["type"] == "crm_id" else str(known["value"])
+    return _record(known["value"]) if known["type"] == "crm_id" else _short(str(known["value"]))
 
 
 def _where(known: Mapping[str, Any]) -> str:

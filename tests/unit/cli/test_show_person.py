@@ -49,6 +49,11 @@ def test_those_who_share_a_value_are_listed_with_how_to_see_one_of_them(capsys: 
 # --------------------------------------------------------------------------------------------------------------- evidence
 
 
+def test_a_name_of_any_length_takes_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_persons([_told("P1", "N" * 100_000, None), _told("P2", "Ann", None)])
+    assert len(capsys.readouterr().out) < 1_000
+
+
 def _records(*keys: str) -> list[dict[str, Any]]:
     return [{"key": key, "system": key.split("|")[0], "object_type": key.split("|")[1]} for key in keys]
 
