@@ -9,6 +9,7 @@ from typing import Any
 
 from connector.sandbox.salesforce.org import Access
 from connector.sandbox.salesforce.schema import (
+    MINE,
     NUMBER_TYPES,
     PERSON_NAME_OBJECTS,
     TEXT_TYPES,
@@ -105,7 +106,10 @@ def object_describe(schema: Schema, access: Access, one: SObject, base: str) -> 
         ],
         "searchLayoutable": True,
         "sobjectDescribeOption": "FULL",
-        "supportedScopes": [{"label": f"All {one.label_plural.lower()}", "name": "everything"}],
+        "supportedScopes": [
+            {"label": f"{'My' if name == MINE else 'All'} {one.label_plural.lower()}", "name": name}
+            for name in one.scopes
+        ],
     }
 
 

@@ -17,6 +17,7 @@ NUMBER_TYPES = frozenset({"int", "double", "currency", "percent"})
 TEXT_TYPES = frozenset({"string", "picklist", "combobox", "textarea", "phone", "url", "email", "encryptedstring"})
 ADDRESS_PARTS = ("Street", "City", "State", "PostalCode", "Country")
 DEFAULT_LENGTHS = {"phone": 40, "url": 255, "email": 80, "picklist": 255, "textarea": 255, "string": 255}
+EVERYTHING, MINE = "everything", "mine"
 PERSON_NAME_OBJECTS = frozenset({"Contact", "Lead", "User"})
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -105,6 +106,12 @@ class SObject:
     def table(self) -> str:
         """Quoted name of its table."""
         return f'"sf_{self.name}"'
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What USING SCOPE takes."""
+        owned = any(one.is_owner for one in self.fields.values())
+        return (EVERYTHING, MINE) if owned else (EVERYTHING,)
 
     @property
     def stored(self) -> list[Field]:
@@ -230,6 +237,11 @@ class Schema:
         if target is None or not target.is_stored:
             raise KeyError(last)
         return ".".join([*names, target.name])
+
+    def child_of(self, name: str, relationship: str) -> tuple[SObject, Field] | None:
+        """The object of a child relationship, and its field that refers to the parent."""
+        wanted = relationship.lower()
+        return next((each for each in self.children_of(name) if (each[1].children or "").lower() == wanted), None)
 
     def children_of(self, name: str) -> list[tuple[SObject, Field]]:
         """Which fields of which objects refer to this object, in a fixed order."""

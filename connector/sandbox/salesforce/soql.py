@@ -18,7 +18,7 @@ from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.instants import instant_text
 from connector.sandbox.salesforce.org import Access, Org
 from connector.sandbox.salesforce.refusal import RefusedError, no_such_relationship
-from connector.sandbox.salesforce.schema import Field, SObject
+from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.soql_parser import Comparison, Junction, Literal, Operand, Query, parse, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Shape
 from connector.sandbox.salesforce.soql_where import sql_having, sql_where
@@ -217,13 +217,6 @@ class Queries:
                 raise refused(compiler.text, child.from_at, message)
             self._attach(records, [row[0] for row in rows], child, compiler, reader, level)
 
-    def _related(self, child: Query, compiler: Compiler) -> tuple[SObject, Field]:
-        """The object of a child subquery, and its field that refers to the parent."""
-        for one, field in self._org.schema.children_of(compiler.source.name):
-            if (field.children or "").lower() == child.source.lower():
-                return one, field
-        raise refused(compiler.text, child.from_at, no_such_relationship(child.source), "INVALID_FIELD")
-
     def _attach(
         self,
         records: list[dict[str, Any]],
@@ -234,7 +227,10 @@ class Queries:
         level: int,
     ) -> None:
         """Run one child subquery for all parents of the page; no rows give null, as in the real one."""
-        one, reference = self._related(child, compiler)
+        found = self._org.schema.child_of(compiler.source.name, child.source)
+        if found is None:
+            raise refused(compiler.text, child.from_at, no_such_relationship(child.source), "INVALID_FIELD")
+        one, reference = found
         key = Operand((reference.name,), child.from_at)
         among = Comparison(key, "IN", tuple(Literal("string", native, child.from_at) for native in ids))
         where = among if child.where is None else Junction("AND", (among, child.where))
@@ -249,9 +245,9 @@ class Queries:
         predicate, order = sql_where(inner, include_deleted=False), inner.sql_order()
         rows = self._fetch(f"SELECT {', '.join(inner.columns)}{inner.sql_from()}{predicate}{order}", inner.parameters)
         by_parent: dict[str, list[dict[str, Any]]] = {}
-        found = build_records(self._org, rows, shape, reader.base)
-        self._attach_all(found, rows, grandchildren, inner, reader, level + 1)
-        for record in found:
+        children = build_records(self._org, rows, shape, reader.base)
+        self._attach_all(children, rows, grandchildren, inner, reader, level + 1)
+        for record in children:
             parent = record[reference.name] if is_key_wanted else record.pop(reference.name)
             by_parent.setdefault(parent, []).append(record)
         for native, record in zip(ids, records, strict=True):

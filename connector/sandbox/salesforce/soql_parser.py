@@ -117,6 +117,7 @@ class Query:
     limit: int | None = None
     offset: int | None = None
     having: Comparison | Junction | None = None
+    scope: Token | None = None
 
 
 def refused(text: str, at: int, message: str, code: str = "MALFORMED_QUERY") -> RefusedError:
@@ -218,7 +219,10 @@ class _Parser:
             if not self.accept(","):
                 break
         source, alias = self.source()
+        scope = self.word() if self.accept("USING", "SCOPE") else None
         where = self.condition() if self.accept("WHERE") else None
+        if self.accept("WITH") and not (self.accept("SECURITY_ENFORCED") or self.accept("USER_MODE")):
+            raise self.fail(self.next)
         group_by = self.listed(self.operand) if not is_count and self.accept("GROUP", "BY") else ()
         having = self.condition() if group_by and self.accept("HAVING") else None
         order_by = self.listed(self.ordering) if not is_count and self.accept("ORDER", "BY") else ()
@@ -228,7 +232,18 @@ class _Parser:
         limit = self.integer() if self.accept("LIMIT") else None
         offset = self.integer() if self.accept("OFFSET") else None
         return Query(
-            tuple(items), source.text, source.at, alias, is_count, where, group_by, order_by, limit, offset, having
+            tuple(items),
+            source.text,
+            source.at,
+            alias,
+            is_count,
+            where,
+            group_by,
+            order_by,
+            limit,
+            offset,
+            having,
+            scope,
         )
 
     def source(self) -> tuple[Token, str | None]:

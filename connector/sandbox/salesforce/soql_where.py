@@ -12,7 +12,7 @@ from typing import Any
 
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import named_range, read_instant
-from connector.sandbox.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field
+from connector.sandbox.salesforce.schema import EVERYTHING, NUMBER_TYPES, TEXT_TYPES, Field
 from connector.sandbox.salesforce.soql_parser import AGGREGATES, Comparison, Junction, Literal, Operand, Query, refused
 from connector.sandbox.salesforce.soql_sql import Compiler, Resolved
 
@@ -31,6 +31,7 @@ def sql_where(compiler: Compiler, *, include_deleted: bool) -> str:
         parts.append("t.IsDeleted = 0")
         if compiler.source.is_activity:
             parts.append("t.IsArchived = 0")
+    parts += _scope(compiler)
     if compiler.query.where is not None:
         for each in _comparisons(compiler.query.where):
             if each.operand.function in AGGREGATES:
@@ -39,6 +40,18 @@ def sql_where(compiler: Compiler, *, include_deleted: bool) -> str:
         _check_semi_joins(compiler, compiler.query.where)
         parts.append(_condition(compiler, compiler.query.where))
     return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def _scope(compiler: Compiler) -> list[str]:
+    """USING SCOPE: those that the describe tells of."""
+    scope = compiler.query.scope
+    if scope is None or scope.text.lower() == EVERYTHING:
+        return []
+    if scope.text.lower() not in compiler.source.scopes:
+        message = f"'{scope.text}' is not a scope of {compiler.source.name}"
+        raise refused(compiler.text, scope.at, message, "INVALID_QUERY_SCOPE")
+    compiler.parameters.append(compiler.access.user_id)
+    return ["t.OwnerId = ?"]
 
 
 def sql_having(compiler: Compiler) -> str:

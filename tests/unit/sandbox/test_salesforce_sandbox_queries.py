@@ -235,3 +235,18 @@ def test_who_a_mail_is_from_comes_with_it(client: OrgClient) -> None:
     soql = f"SELECT Id, (SELECT RelationId FROM EmailMessageRelations) FROM EmailMessage WHERE Id = '{mail}'"
     (record,) = client.query(soql)["records"]
     assert [each["RelationId"] for each in record["EmailMessageRelations"]["records"]] == [person]
+
+
+def test_a_scope_keeps_what_is_of_the_user_and_its_mode_is_no_matter(client: OrgClient) -> None:
+    owner = client.create("User", Username="o@x.example", LastName="Other", Email="o@x.example", Alias="other")
+    client.create("Campaign", Name="Zoe's", OwnerId=owner)
+    client.create("Campaign", Name="Zelda's")
+    assert found(client, "SELECT Name FROM Campaign USING SCOPE mine WHERE Name > 'Z'", "Name") == ["Zelda's"]
+    every = "SELECT Name FROM Campaign c USING SCOPE Everything WHERE Name > 'Z' WITH {} ORDER BY Name LIMIT 5"
+    for mode in ("SECURITY_ENFORCED", "USER_MODE"):
+        assert found(client, every.format(mode), "Name") == ["Zelda's", "Zoe's"]
+    assert client.refusal("SELECT Name FROM Campaign USING SCOPE team")[0] == "INVALID_QUERY_SCOPE"
+    assert client.refusal("SELECT Name FROM User USING SCOPE mine")[0] == "INVALID_QUERY_SCOPE"
+    assert client.refusal("SELECT Name FROM Campaign WITH DATA")[0] == "MALFORMED_QUERY"
+    scopes = [scope["name"] for scope in client.call("GET", "/sobjects/Campaign/describe")["supportedScopes"]]
+    assert scopes == ["everything", "mine"]
