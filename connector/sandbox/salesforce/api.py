@@ -14,9 +14,11 @@ from connector.sandbox.salesforce import (
     composite,
     deployments,
     jobs,
+    layouts,
     looking,
     metadata,
     records,
+    relationships,
     search,
     tree,
 )
@@ -115,6 +117,7 @@ def _composite_index(call: Call) -> Answer:
 
 _OBJECT = r"(?P<name>\w+)"
 _ID = r"(?P<text>[0-9A-Za-z]{15}|[0-9A-Za-z]{18})"
+_PATH = r"(?P<path>\w+(?:/\w+)*)"
 _JOB = r"(?P<job_id>[0-9A-Za-z]{15}|[0-9A-Za-z]{18})"
 
 _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
@@ -129,6 +132,9 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", "/limits/recordcount", _record_count),
     ("GET", "/sobjects", records.global_describe),
     ("GET", f"/sobjects/{_OBJECT}/describe", records.describe),
+    ("GET", f"/sobjects/{_OBJECT}/describe/layouts", layouts.layouts),
+    ("GET", rf"/sobjects/{_OBJECT}/describe/layouts/(?P<record_type>\w+)", layouts.layout_of),
+    ("GET", f"/sobjects/{_OBJECT}/describe/compactlayouts", layouts.compact_layouts),
     ("GET", f"/sobjects/{_OBJECT}/deleted", records.deleted),
     ("GET", f"/sobjects/{_OBJECT}/updated", records.updated),
     ("GET", f"/sobjects/{_OBJECT}", records.basic_information),
@@ -136,6 +142,9 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", f"/sobjects/{_OBJECT}/{_ID}", records.read),
     ("PATCH", f"/sobjects/{_OBJECT}/{_ID}", records.change),
     ("DELETE", f"/sobjects/{_OBJECT}/{_ID}", records.remove),
+    ("GET", f"/sobjects/{_OBJECT}/{_ID}/{_PATH}", relationships.read),
+    ("PATCH", f"/sobjects/{_OBJECT}/{_ID}/{_PATH}", relationships.change),
+    ("DELETE", f"/sobjects/{_OBJECT}/{_ID}/{_PATH}", relationships.remove),
     ("PATCH", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.upsert),
     ("GET", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.read_by_key),
     ("DELETE", rf"/sobjects/{_OBJECT}/(?P<key_name>\w+)/(?P<key>.+)", records.remove_by_key),

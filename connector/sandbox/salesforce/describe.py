@@ -26,6 +26,9 @@ _SOAP_TYPES = {
 SEARCHABLE = ("Account", "Contact", "Lead", "Opportunity", "Campaign", "Case", "Task", "Event", "User")
 """The objects in which words are looked for."""
 
+MASTER_RECORD_TYPE = "012000000000000AAA"
+"""The record type of all records of an org that has none of its own."""
+
 _NAME_FIELDS = {"Case": "CaseNumber", "Task": "Subject", "Event": "Subject", "EmailMessage": "Subject"}
 
 
@@ -72,7 +75,6 @@ def object_summary(one: SObject, base: str) -> dict[str, Any]:
 
 def object_describe(schema: Schema, access: Access, one: SObject, base: str) -> dict[str, Any]:
     """`GET /sobjects/X/describe`."""
-    record_type = "012000000000000AAA"
     url = f"{base}/sobjects/{one.name}"
     summary = object_summary(one, base)
     summary["urls"] = {**summary["urls"], "approvalLayouts": f"{url}/describe/approvalLayouts"}
@@ -100,8 +102,8 @@ def object_describe(schema: Schema, access: Access, one: SObject, base: str) -> 
                 "developerName": "Master",
                 "master": True,
                 "name": "Master",
-                "recordTypeId": record_type,
-                "urls": {"layout": f"{url}/describe/layouts/{record_type}"},
+                "recordTypeId": MASTER_RECORD_TYPE,
+                "urls": {"layout": f"{url}/describe/layouts/{MASTER_RECORD_TYPE}"},
             }
         ],
         "searchLayoutable": True,

@@ -110,7 +110,8 @@ def insert(call: Call, name: str) -> Answer:
     return Answer(201, {"id": native, "success": True, "errors": []}, headers, records=1)
 
 
-def _id_in_path(one: SObject, text: str) -> str:
+def id_in_path(one: SObject, text: str) -> str:
+    """The id in a path in full; NOT_FOUND for that of another object."""
     native = full_id(text)
     if native is None or native[:3] != one.prefix:
         raise RefusedError("NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {text}")
@@ -120,8 +121,8 @@ def _id_in_path(one: SObject, text: str) -> str:
 def read(call: Call, name: str, text: str) -> Answer:
     """`GET /sobjects/X/id`."""
     one = resource(call, name)
-    native = _id_in_path(one, text)
-    _require_live(call, one, native)
+    native = id_in_path(one, text)
+    require_live(call, one, native)
     wanted = [part.strip() for part in call.query.get("fields", "").split(",") if part.strip()]
     found = call.queries.retrieve(one, [native], wanted, call.reader)
     return Answer(200, found[native], records=1)
@@ -139,9 +140,9 @@ def _raise_missing(call: Call, one: SObject, native: str) -> None:
 def change(call: Call, name: str, text: str) -> Answer:
     """`PATCH /sobjects/X/id`."""
     one = resource(call, name)
-    native = _id_in_path(one, text)
+    native = id_in_path(one, text)
     values = object_body(call)
-    _require_live(call, one, native)
+    require_live(call, one, native)
     refuse_by_fault(call, one, native)
     update(call.org, call.author, one, native, values)
     return Answer(204, None, records=1)
@@ -150,14 +151,15 @@ def change(call: Call, name: str, text: str) -> Answer:
 def remove(call: Call, name: str, text: str) -> Answer:
     """`DELETE /sobjects/X/id`."""
     one = resource(call, name)
-    native = _id_in_path(one, text)
-    _require_live(call, one, native)
+    native = id_in_path(one, text)
+    require_live(call, one, native)
     refuse_by_fault(call, one, native)
     delete(call.org, call.author, one, native)
     return Answer(204, None, records=1)
 
 
-def _require_live(call: Call, one: SObject, native: str) -> None:
+def require_live(call: Call, one: SObject, native: str) -> None:
+    """Refuse a record that is missing, deleted or changed since the time that the request names."""
     statement = f"SELECT IsDeleted, LastModifiedDate FROM {one.table} WHERE Id = ?"
     row = call.org.database.execute(statement, (native,)).fetchone()
     if row is None:
