@@ -227,7 +227,8 @@ class Queries:
         level: int,
     ) -> None:
         """Run one child subquery for all parents of the page; no rows give null, as in the real one."""
-        found = self._org.schema.child_of(compiler.source.name, child.source)
+        path = compiler.path(Operand(tuple(child.source.split(".")), child.from_at))
+        found = self._org.schema.child_of(compiler.source.name, ".".join(path))
         if found is None:
             raise refused(compiler.text, child.from_at, no_such_relationship(child.source), "INVALID_FIELD")
         one, reference = found

@@ -58,7 +58,9 @@ PATHS = st.sampled_from(
 SOQL_WORDS = st.sampled_from(
     ["SELECT", "FROM", "WHERE", "AND", "OR", "NOT", "IN", "LIKE", "(", ")", ",", "=", "!=", "<", "Id", "Lead", "Owner.Name", "Who.Type",
      "Task", "Tasks", "null", "TRUE", "'a'", "5", "2026-01-01", "2026-01-01T00:00:00Z", "TODAY", "LAST_N_DAYS:3", "ORDER BY", "GROUP BY",
-     "LIMIT", "COUNT()", "COUNT(Id)", "FIELDS(ALL)", "TYPEOF", "WHEN", "THEN", "END", "Name", "Address", "DAY_ONLY(CreatedDate)", "+"]
+     "LIMIT", "COUNT()", "COUNT(Id)", "FIELDS(ALL)", "TYPEOF", "WHEN", "THEN", "END", "Name", "Address", "DAY_ONLY(CreatedDate)", "+",
+     "IN (SELECT COUNT() FROM Account)", "WhatId IN (SELECT Id FROM Account)", "(SELECT Id FROM Tasks)", "HAVING", "SUM(Name)",
+     "ORDER BY COUNT(Id)", "USING SCOPE mine", "WITH USER_MODE", "OFFSET", "99999999999999999999"]
 )  # fmt: skip
 
 

@@ -103,6 +103,8 @@ def test_child_subqueries_give_rows_or_null(client: OrgClient) -> None:
     records = client.query("SELECT LastName, (SELECT Subject FROM Tasks) FROM Contact ORDER BY LastName")["records"]
     assert [task["Subject"] for task in records[0]["Tasks"]["records"]] == ["Call"]
     assert records[1]["Tasks"] is None
+    by_path = client.query("SELECT Name, (SELECT LastName FROM Account.Contacts) FROM Account")["records"][0]
+    assert [contact["LastName"] for contact in by_path["Contacts"]["records"]] == ["Byte"]
 
 
 def test_child_subqueries_have_children_of_their_own(client: OrgClient) -> None:
