@@ -14,14 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from connector import app, cli, clock, config
+from connector import app, cli, clock, config, doctor, pipeline
 from connector.cli import starter
 from connector.sources.salesforce_collections import long_id
 from connector.steps.setup import Setup
@@ -310,3 +310,17 @@ def house(file: Path) -> Setup:
     """The product as the command line builds it."""
     gc.set_threshold(cli.OBJECTS_BEFORE_A_COLLECTION)
     return app.build(config.load(file))
+
+
+def installed(directory: Path, addresses: dict[str, str], arm: str, options: Mapping[str, str]) -> Setup:
+    """The product, its options as an arm wants them (`salesforce_bulk`: the system's name comes first), with our fields installed."""
+    system = arm.partition("_")[0]
+    file = configured(directory, addresses, [system])
+    if arm in options:
+        section = f"[systems.{system}]"
+        file.write_text(file.read_text().replace(section, f"{section}\n{options[arm]}"))
+    setup = house(file)
+    with pipeline.connected(setup) as (systems, _):
+        steps = doctor.install(setup, setup.systems[system], systems[system], is_dry=False)
+        assert not [step for step in steps if step.step == "failed"], steps
+    return setup

@@ -2,9 +2,10 @@
 
     python benchmarks/pull.py [contacts] [--arm hubspot|salesforce|salesforce_bulk] [--profile]
 
-The product's arm is `connector.steps.pull.pull` into fresh stores; the bare arm is a `requests.Session`, the endpoint, fields and
-page size that our adapter uses, `.json()` (CSV: `csv.reader`), and each page's text into one file. The sandbox runs in a
-process of its own with its rate limits off; seconds of the processor are those of this process. Target: 60 % of the bare loop's rate.
+The product's arm is `connector.steps.pull.pull` into fresh stores, after `install` (not timed) as in any house; the bare arm is a
+`requests.Session`, the endpoint, fields and page size that our adapter uses, `.json()` (CSV: `csv.reader`), and each page's text into
+one file. The sandbox runs in a process of its own with its rate limits off; seconds of the processor are those of this process.
+Target: 60 % of the bare loop's rate.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from benchmarks import _stage
 from connector import pipeline
 from connector.model import Request
 from connector.sources import hubspot_objects, salesforce_reading
-from connector.steps.pull import Pulled, pull
+from connector.steps.pull import pull
+from connector.steps.pulled import Pulled
 from connector.steps.reads import fields_of
 from connector.steps.setup import Progress, Setup
 
@@ -132,16 +134,6 @@ BARE: dict[str, Callable[[Setup, str, Path], int]] = {
 OPTIONS = {"salesforce": "bulk_from = 1_000_000_000", "salesforce_bulk": "bulk_from = 1_000"}
 
 
-def configured(directory: Path, addresses: dict[str, str], arm: str) -> Setup:
-    """The product, its options as this arm wants them."""
-    system = arm.partition("_")[0]
-    file = _stage.configured(directory, addresses, [system])
-    if arm in OPTIONS:
-        section = f"[systems.{system}]"
-        file.write_text(file.read_text().replace(section, f"{section}\n{OPTIONS[arm]}"))
-    return _stage.house(file)
-
-
 def compare(arm: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
     """Bare loop and product, alternately; the better turn of each counts."""
     system = arm.partition("_")[0]
@@ -150,7 +142,7 @@ def compare(arm: str, contacts: int, turns: int, *, is_profiled: bool) -> None:
         with _stage.sandbox(directory, **{f"{system}_contacts": contacts}) as addresses:
             bare, product = [], []
             for turn in range(turns):
-                setup = configured(directory / f"turn-{turn}", addresses, arm)
+                setup = _stage.installed(directory / f"turn-{turn}", addresses, arm, OPTIONS)
                 rows, taken = _stage.timed(lambda: BARE[arm](setup, addresses[system], directory / "pages"))  # noqa: B023
                 assert rows == contacts, rows
                 bare.append(taken)

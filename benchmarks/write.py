@@ -24,7 +24,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _stage
-from connector import clock, doctor, pipeline, writeback
+from connector import clock, pipeline, writeback
 from connector.dispatch import Delivered
 from connector.model import Change, Lane
 from connector.plan import Plan, Totals
@@ -32,7 +32,7 @@ from connector.sources import hubspot_batch
 from connector.sources.salesforce_bulk_ingest import MAX_JOB_ROWS, NULL
 from connector.sources.salesforce_collections import WRITE_HEADERS
 from connector.steps.deliver import deliver
-from connector.steps.pull import Pulled
+from connector.steps.pulled import Pulled
 from connector.steps.setup import Progress, Setup
 
 RACE = _stage.Race("changes of five fields", "changes", "deliver, settle", limit=0.6)
@@ -183,20 +183,6 @@ def ids_of(arm: str, count: int) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ the product
 
 
-def house(directory: Path, addresses: dict[str, str], arm: str) -> Setup:
-    """The product, its options as this arm wants them, with our fields installed."""
-    system = arm.partition("_")[0]
-    file = _stage.configured(directory, addresses, [system])
-    if arm in OPTIONS:
-        section = f"[systems.{system}]"
-        file.write_text(file.read_text().replace(section, f"{section}\n{OPTIONS[arm]}"))
-    setup = _stage.house(file)
-    with pipeline.connected(setup) as (systems, _):
-        steps = doctor.install(setup, setup.systems[system], systems[system], is_dry=False)
-        assert not [step for step in steps if step.step == "failed"], steps
-    return setup
-
-
 def by_product(setup: Setup) -> Delivered:
     """What `connector apply` does once its plan is in the outbox."""
     with pipeline.running(setup, "apply") as moment, pipeline.connected(setup) as (systems, failures):
@@ -213,7 +199,10 @@ def compare(arm: str, count: int, turns: int, *, is_profiled: bool) -> None:
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         with _stage.sandbox(directory, **{f"{system}_contacts": count}) as addresses:
-            setup, session = house(directory / "house", addresses, arm), signed_in(arm, addresses[system])
+            setup, session = (
+                _stage.installed(directory / "house", addresses, arm, OPTIONS),
+                signed_in(arm, addresses[system]),
+            )
             ids, sandbox = ids_of(arm, count), int(addresses["pid"])
             bare, product, calls = [], [], 0
             for turn in range(turns):

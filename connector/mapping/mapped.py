@@ -54,11 +54,13 @@ def apply(
     region: str,
     outputs: tuple[str, ...],
     now: datetime,
+    is_first: bool = False,
 ) -> Mapped:
     """Map a group of rows (`tables.PAGE` at least, at best some 20,000) of one stream, or stored native rows anew.
 
     `region` (ISO 3166 alpha-2, or "") reads national phone numbers of records without a country; `outputs` are the
-    native fields that we write (their values become `observed`); `now` stands for instants that the system did not tell.
+    native fields that we write (their values become `observed`); `now` stands for instants that the system did not tell;
+    `is_first`: nothing is known of any record yet.
     """
     group, superseded, refused = _group(rows, mapping, (system, region, now), outputs)
     person = tables.record_schema("person").empty_table()
@@ -85,7 +87,7 @@ def apply(
         activities=activities.of_traces(group, mapping, _persons(group, canonical)),
         roles=records.roles(group, mapping),
         visitors=person,
-        observed=records.observed(group, outputs),
+        observed=records.observed(group, outputs, is_first=is_first),
         quarantined=_noted(group),
         filtered=superseded,
         refused=refused,

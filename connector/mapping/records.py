@@ -79,27 +79,37 @@ def roles(group: Group, mapping: StreamMapping) -> pa.Table:
     return _table(CONTACT_ROLE, columns)
 
 
-def observed(group: Group, outputs: Sequence[str]) -> pa.Table:
-    """What the system holds in our output fields, as text; a field that no row has was not asked for."""
+def observed(group: Group, outputs: Sequence[str], *, is_first: bool) -> pa.Table:
+    """What the system holds in our output fields, as text; a field that no row has was not asked for.
+
+    Where nothing is known of any record yet (`is_first`), a field that is empty says nothing.
+    """
     is_alive = pc.invert(group.rows["is_deleted"].combine_chunks())
-    at = pc.indices_nonzero(is_alive)
-    size = len(at)
-    shared = {
+    parts = []
+    for name in outputs:
+        if name in group.natives.sent:
+            held = group.natives.text(name)
+            told = pc.and_(is_alive, pc.is_valid(held)) if is_first else is_alive
+            at = pc.indices_nonzero(told)
+            if len(at):
+                parts.append(_observed(group, name, held, at))
+    return pa.concat_tables(parts) if parts else OBSERVED.empty_table()
+
+
+def _observed(group: Group, name: str, held: Column, at: Column) -> pa.Table:
+    size, keys = len(at), group.keys.take(at)
+    columns = {
+        "key": joined(keys, name),
         "system": repeated(group.system, size),
         "object_type": group.rows["object_type"].combine_chunks().take(at),
         "native_id": group.rows["native_id"].combine_chunks().take(at),
-        "record": group.keys.take(at),
+        "record": keys,
+        "field": repeated(name, size),
+        "value": pc.replace_substring_regex(held.take(at), r"^(-?\d+)\.0+$", r"\1"),
         "observed_at": pc.fill_null(group.rows["modified_at"].combine_chunks().take(at), pa.scalar(group.now, INSTANT)),
         "settled_at": nulls(size, INSTANT),
         "revision": nulls(size, INT),
         "ours": nulls(size, TEXT),
         "edited_at": nulls(size, INSTANT),
     }
-    parts = []
-    for name in outputs:
-        if name not in group.natives.sent:
-            continue
-        held = pc.replace_substring_regex(group.natives.text(name).take(at), r"^(-?\d+)\.0+$", r"\1")
-        columns = {**shared, "key": joined(shared["record"], name), "field": repeated(name, size), "value": held}
-        parts.append(pa.table([columns[column] for column in OBSERVED.names], schema=OBSERVED))
-    return pa.concat_tables(parts) if parts else OBSERVED.empty_table()
+    return pa.table([columns[column] for column in OBSERVED.names], schema=OBSERVED)

@@ -309,7 +309,9 @@ class _Merge:
 
     def observed(self) -> None:
         """Note what the system holds in our output fields."""
-        rows = fresh.one_for_each_key(self._all("observed"), ("observed_at", "descending"))
+        rows = self._all("observed")
+        if len(self.group.mapped) > 1:
+            rows = fresh.one_for_each_key(rows, ("observed_at", "descending"))
         new, others = self._parted_by_record(rows)
         new = new.filter(fresh.pc.is_valid(new["value"]))
         if new.num_rows:

@@ -46,9 +46,9 @@ POLL_GROWTH = 0.5  # of what was waited till then
 MAX_POLL_S = 15.0
 #: A job that is not done by then is left alone; the next read asks for it again.
 JOB_WITHIN_S = 3600.0
-#: CSV is parsed in pieces of this size, some 8,000 records; no record is larger (a field holds 32,000 characters at most
+#: CSV is parsed in pieces of this size, some 5,000 records; no record is larger (a field holds 32,000 characters at most
 #: through this API, a record 400,000).
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 CSV_HEADERS: Mapping[str, str] = {"Accept": "text/csv"}
 _RUNNING = ("Open", "UploadComplete", "InProgress")
 

@@ -32,7 +32,7 @@ from connector.steps.setup import Connected, Moment, Progress, Setup
 #: mapped while one is stored.
 GROUP_ROWS = ROW_GROUP_ROWS
 #: The first group of a stream is smaller: there is nothing to store meanwhile.
-FIRST_ROWS = 8_000
+FIRST_ROWS = 4_000
 GROUP_S = 2.0
 #: Groups that follow each other are stored with one opening of the mart, for at most so long: others may want to look in.
 HELD_S = 15.0
@@ -93,7 +93,9 @@ def pull(
     threads = []
     for name, items in readings.items():
         system = systems[name]
-        read = partial(_read_groups, setup, system, items, opened, moment, inbox, progress.is_stopping)
+        read = partial(
+            _read_groups, setup, system, items, opened, moment, inbox, progress.is_stopping, is_first=is_first
+        )
         told = (system, inbox, read, before[name])
         threads.append(threading.Thread(target=_read, args=told, name=f"pull-{name}", daemon=True))
     for thread in threads:
@@ -171,6 +173,8 @@ def _read_groups(
     moment: Moment,
     inbox: _Inbox,
     is_stopping: Callable[[], bool],
+    *,
+    is_first: bool = False,
 ) -> None:
     """Hand over what is read of one system, also what came before it failed."""
     connected = setup.systems[system.name]
@@ -182,6 +186,7 @@ def _read_groups(
         suppressing.load(setup.state),
         quarantine.records_set_aside(setup.state, system.name),
         settlement.in_doubt(setup.state, system.name),
+        is_first,
     )
     try:
         for item in items:
@@ -220,6 +225,7 @@ class _Kept:
     suppressed: suppressing.Suppressed
     asides: Mapping[str, frozenset[str]]
     in_doubt: pa.Table
+    is_first: bool  # nothing was stored when the pull began
 
 
 def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, moment: Moment) -> _Read:
@@ -239,6 +245,7 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
         region=setup.region,
         outputs=tuple(connected.outputs.get(stream.object_type, {}).values()),
         now=moment.now,
+        is_first=kept.is_first,
     )
     mapped = kept.suppressed.without(mapped, stream.kind)
     seen = mended.seen_again(rows, connected.name, stream, kept.asides)
