@@ -281,7 +281,7 @@ def main() -> None:
         ("score", "score_hand", tables.SCORE.names),
         ("interval", "interval_hand", ["subject", "stage", "entered_at"]),
     ):
-        rows = backend.table(mine).count().execute()
+        rows = backend.table(mine).count().to_pyarrow().as_py()
         print(f"{mine:15} {rows:>9,} rows, {differences(backend, mine, theirs, ', '.join(names))} different")
     best = {arm: min(turns) for arm, turns in taken.items()}
     for arm, (wall, cpu) in best.items():
