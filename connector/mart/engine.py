@@ -100,6 +100,7 @@ class Mart:
     connection: duckdb.DuckDBPyConnection
     log: Path  # what is committed and not yet in its place
     _kept: dict[str, ibis.Schema] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)  # rows of what is kept
     _told: dict[str, Any] = field(default_factory=dict)
 
     def tell(self, **givens: Any) -> None:
@@ -125,18 +126,21 @@ class Mart:
 
     def count(self, expression: ir.Table) -> int:
         """How many rows an expression has."""
+        if bound.is_scratch(rows := expression.op()):
+            return self._sizes[rows.name]
         with self._asking(expression) as statement:
-            return self._size(f"({statement})")
+            return self._told_by(f"SELECT count(*) FROM ({statement})")
 
     def keep(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """The rows, computed now and kept in a scratch table until the session ends or the name is kept again."""
         if isinstance(rows, pa.Table):
             self.connection.register("arrow_rows", rows)
-            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM arrow_rows')
+            self._sizes[name] = self._told_by(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM arrow_rows')
             self.connection.unregister("arrow_rows")
             self._kept[name] = bound.of_rows(rows.schema)
         else:
-            self._compute(name, rows)
+            with self._asking(rows) as statement:
+                self._sizes[name] = self._told_by(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement}')
             self._kept[name] = bound.as_stored(rows.schema())
         return self.kept(name)
 
@@ -149,10 +153,6 @@ class Mart:
         for name in [each for each in self._kept if each != but]:
             self.connection.execute(f'DROP TABLE IF EXISTS temp.main."{name}"')
             del self._kept[name]
-
-    def _compute(self, name: str, rows: ir.Table) -> None:
-        with self._asking(rows) as statement:
-            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement}')
 
     @contextmanager
     def _asking(self, rows: ir.Table) -> Iterator[str]:
@@ -188,8 +188,11 @@ class Mart:
 
     def merge(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Insert the rows, or replace those with the same key. The rows' keys must be distinct."""
-        source, columns = self._incoming(name, rows)
-        if len(columns) == len(tables.stored(name)) and self._size(source) > _IN_PLACE_ROWS:
+        source, size = self._scratch("incoming_rows", rows)
+        columns = _written(name, rows)
+        if not size:  # what the engine would find out with ten times the work
+            return
+        if len(columns) == len(tables.stored(name)) and size > _IN_PLACE_ROWS:
             self.connection.execute(f'DELETE FROM "{name}" WHERE {_key(name)} IN (SELECT key FROM {source})')
             self._insert(name, columns, source)
             return
@@ -211,16 +214,18 @@ class Mart:
 
     def delete_keys(self, name: str, keys: ir.Table | pa.Table) -> None:
         """Delete the rows whose key is among `keys` (one column `key`)."""
-        source = self._scratch("incoming_rows", keys)
-        self.connection.execute(f'DELETE FROM "{name}" WHERE {_key(name)} IN (SELECT key FROM {source})')
+        source, size = self._scratch("incoming_rows", keys)
+        if size:
+            self.connection.execute(f'DELETE FROM "{name}" WHERE {_key(name)} IN (SELECT key FROM {source})')
 
     def replace_bucket(self, name: str, column: str, values: ir.Table | pa.Table, rows: ir.Table | pa.Table) -> None:
         """Replace all rows whose `column` is among `values` (their only column) by `rows`."""
         columns = _written(name, rows)
         source = self._source(name, rows)
-        buckets = self._scratch("bucket_values", values)
+        buckets, size = self._scratch("bucket_values", values)
         held = values.column_names[0] if isinstance(values, pa.Table) else values.columns[0]
-        self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{held}" FROM {buckets})')
+        if size:
+            self.connection.execute(f'DELETE FROM "{name}" WHERE "{column}" IN (SELECT "{held}" FROM {buckets})')
         self._insert(name, columns, source)
 
     def update(self, name: str, by: str, rows: ir.Table) -> None:
@@ -257,7 +262,7 @@ class Mart:
     def _source(self, name: str, rows: ir.Table | pa.Table) -> str:
         """Rows for a table, as a statement reads them."""
         if isinstance(rows, pa.Table) or self._is_kept_first(name, rows):
-            return self._scratch("incoming_rows", rows)
+            return self._scratch("incoming_rows", rows)[0]
         return f"({self._sql(statements.kept(self.backend, rows.op()))})"
 
     def _is_kept_first(self, name: str, rows: ir.Table) -> bool:
@@ -266,23 +271,20 @@ class Mart:
             return True
         return any(at.name == name and not bound.is_scratch(at) for at in rows.op().find(ops.DatabaseTable))
 
-    def _incoming(self, name: str, rows: ir.Table | pa.Table) -> tuple[str, list[str]]:
-        """Rows to write: the scratch table that holds them, and which columns of the table they have."""
-        return self._scratch("incoming_rows", rows), _written(name, rows)
-
-    def _scratch(self, name: str, rows: ir.Table | pa.Table) -> str:
-        """The scratch table of these rows, under `name` unless they are kept already."""
+    def _scratch(self, name: str, rows: ir.Table | pa.Table) -> tuple[str, int]:
+        """The scratch table of these rows, under `name` unless they are kept already, and how many they are."""
         at = None if isinstance(rows, pa.Table) else rows.op()
         if at is not None and bound.is_scratch(at):
-            return f'temp.main."{at.name}"'
+            return f'temp.main."{at.name}"', self._sizes[at.name]
         self.keep(name, rows)
-        return f'temp.main."{name}"'
+        return f'temp.main."{name}"', self._sizes[name]
 
     def _insert(self, name: str, columns: list[str], source: str) -> None:
         self.connection.execute(f'INSERT INTO "{name}" ({_listed(columns)}) SELECT {_listed(columns)} FROM {source}')
 
-    def _size(self, source: str) -> int:
-        found = self.connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+    def _told_by(self, statement: str) -> int:
+        """The number that is a statement's answer: of rows, where it makes a table."""
+        found = self.connection.execute(statement).fetchone()
         return int(found[0]) if found else 0
 
 
