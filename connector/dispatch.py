@@ -266,15 +266,19 @@ class Dispatch:
         ]
         if is_read:
             settlements = [replace(each, not_before_at=None) for each in settlements]
-        asides = [
-            settlement.aside(change, outcome, now)
-            for change, outcome, settled in zip(batch, outcomes, settlements, strict=True)
-            if settled.status == "quarantined"
-        ]
+        parts: list[attempts.Parted] = []
+        asides = []
+        for change, outcome, entry, settled in zip(batch, outcomes, entries, settlements, strict=True):
+            if settled.status != "quarantined":
+                continue
+            both = settlement.parted(change, outcome) if not entry.held_because else None
+            if both:
+                parts.append(attempts.Parted(entry, *((each.key, each.fields, each.before) for each in both)))
+            asides.append(settlement.aside(both[0] if both else change, outcome, now))
         for row in asides:
             row.access = self._access(row.stream)
         told = list(zip(entries, settlements, strict=True))
-        attempts.keep(self.state, told, run=self.run, now=now, asides=asides, begun=following)
+        attempts.keep(self.state, told, run=self.run, now=now, asides=asides, parted=parts, begun=following)
         self._count(batch, outcomes)
 
     def _access(self, object_type: str) -> str:

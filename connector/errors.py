@@ -126,13 +126,23 @@ class ProtocolError(SystemFailure):
 
 
 class RecordRejected(ConnectorError):
-    """The system refuses this record or value: quarantine with the cause. `code` is the vendor's."""
+    """The system refuses this record or value: quarantine with the cause. `code` is the vendor's, `fields` are what it names."""
 
     exit_code = 0
 
-    def __init__(self, message: str, *, code: str = "", hint: str = "", system: str = "", request_id: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        fields: tuple[str, ...] = (),
+        hint: str = "",
+        system: str = "",
+        request_id: str = "",
+    ) -> None:
         super().__init__(message, hint=hint, system=system, request_id=request_id)
         self.code = code
+        self.fields = fields
 
 
 class RecordConflict(RecordRejected):

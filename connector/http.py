@@ -200,9 +200,9 @@ def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", 
         case Verdict.FORBIDDEN:
             error = MissingPermission(message, **about)
         case Verdict.REJECTED:
-            error = RecordRejected(message, code=told.code, **about)
+            error = RecordRejected(message, code=told.code, fields=told.fields, **about)
         case Verdict.CONFLICT:
-            error = RecordConflict(message, code=told.code, **about)
+            error = RecordConflict(message, code=told.code, fields=told.fields, **about)
         case _:
             error = ProtocolError(message, body=_kept(body), **about)
     return error

@@ -249,7 +249,7 @@ class Result(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one change in one attempt. `native_id` is the id of a created or found task; `retry_after_s` is how long
-    the system asked to be left alone, where it did (for RETRY and WAIT), or is still at work on it (UNKNOWN)."""
+    the system asked to be left alone, where it did (RETRY, WAIT), or is at work on it (UNKNOWN); `fields` are what a refusal names."""
 
     key: str
     result: Result
@@ -259,6 +259,7 @@ class Outcome:
     hint: str = ""
     request_id: str = ""
     retry_after_s: float | None = None
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +368,7 @@ class Capabilities:
     has_unique_task_key: bool = False
     mixes_in_batch: bool = True  # fields and tasks of several types fit one call; else each needs batches of its own
     tells_deletes: bool = False
-    describes_what_it_reads: bool = (
-        False  # once a read has given its first page, `describe` of its objects makes no call
-    )
+    describes_what_it_reads: bool = False  # once a read gave its first page, `describe` of its objects makes no call
     cut: Callable[[Sequence[Change]], list[list[Change]]] | None = None
     count_calls: Callable[[Sequence[Sequence[Change]]], int] = len
     count_waiting: Callable[[Sequence[Sequence[Change]]], int] = lambda batches: 0

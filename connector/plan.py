@@ -271,7 +271,7 @@ def _field_change(record: str, fields: Sequence[Mapping[str, Any]]) -> Change:
     after = {row["field"]: as_value(row["output"], row["value"]) for row in fields}
     before = {row["field"]: as_value(row["output"], row["before"]) for row in fields}
     return Change(
-        key=_hash("fields", record, *[f"{name}={before[name]}>{after[name]}" for name in sorted(after)]),
+        key=field_key(record, before, after),
         system=first["system"],
         object_type=first["object_type"],
         native_id=first["native_id"],
@@ -282,6 +282,11 @@ def _field_change(record: str, fields: Sequence[Mapping[str, Any]]) -> Change:
         person=first["subject"],
         parent=first.get("parent") or "",
     )
+
+
+def field_key(record: str, before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
+    """The key of a change of fields of a record, by field what was observed and what is to be there."""
+    return _hash("fields", record, *[f"{name}={before[name]}>{after[name]}" for name in sorted(after)])
 
 
 def task_changes(drafts: pa.Table) -> Iterator[Change]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,8 +22,8 @@ from connector import tables
 from connector.expressions import built_once
 from connector.mart import Mart
 from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
-from connector.plan import as_text
-from connector.state import State, attempts
+from connector.plan import as_text, field_key
+from connector.state import State, attempts, outbox
 from connector.state.attempts import Applied, Entry, Settlement
 from connector.state.models import Outbox, Quarantine
 from connector.state.outbox import LONGEST_WAIT
@@ -94,6 +94,26 @@ def aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
         first_at=now,
         last_at=now,
     )
+
+
+def parted(change: Change, outcome: Outcome) -> tuple[Change, Change] | None:
+    """A refused change as two, where the system names which of its fields it refuses: what is refused, and what may go without it.
+
+    Both have the keys that a plan gives them: the next one knows what was set aside, and wants the rest no more once it is there.
+    None where the cause lies in all of it, and of what takes a run back.
+    """
+    refused = change.fields.keys() & set(outcome.fields)
+    if outcome.result is not Result.REJECTED or not refused or refused == change.fields.keys():
+        return None
+    if change.key.startswith(outbox.UNDO):
+        return None
+    return _only(change, refused), _only(change, change.fields.keys() - refused)
+
+
+def _only(change: Change, names: Set[str]) -> Change:
+    fields = {name: value for name, value in change.fields.items() if name in names}
+    before = {name: change.before.get(name) for name in fields}
+    return dataclasses.replace(change, key=field_key(record_key(change), before, fields), fields=fields, before=before)
 
 
 def fingerprint(schemas: Mapping[str, ObjectSchema]) -> str:

@@ -26,13 +26,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A verdict on one answer, with what the vendor said."""
+    """A verdict on one answer, with what the vendor said; `fields` are those that a refusal is about."""
 
     verdict: Verdict
     code: str = ""
     message: str = ""
     retry_after_s: float | None = None
     hint: str = ""
+    fields: tuple[str, ...] = ()
 
 
 Classify = Callable[[int, Mapping[str, str], Any], Classified]

@@ -24,7 +24,7 @@ from typing import Any
 
 from connector.errors import ConnectorError, MissingPermission, ProtocolError, RecordRejected, SystemUnavailable
 from connector.model import Change, Found, Outcome, Result, Value
-from connector.sources.hubspot_client import GONE, Api, Json, results, told
+from connector.sources.hubspot_client import GONE, Api, Json, named, results, told
 from connector.sources.hubspot_properties import field_schema
 from connector.sources.hubspot_search import instant_ms
 from connector.sources.hubspot_values import LIFECYCLE, Definitions, dated, goes_back, refusal
@@ -202,7 +202,8 @@ def failed(change: Change, error: ConnectorError) -> Outcome:
     code = error.code if isinstance(error, RecordRejected) else ""
     if isinstance(error, MissingPermission):
         code = MISSING_SCOPES
-    return Outcome(change.key, result, None, code, str(error), error.hint, error.request_id)
+    fields = error.fields if isinstance(error, RecordRejected) else ()
+    return Outcome(change.key, result, None, code, str(error), error.hint, error.request_id, fields=fields)
 
 
 def unread(change: Change, what: str, error: ConnectorError) -> Outcome:
@@ -224,6 +225,7 @@ def refused(change: Change, error: Json) -> Outcome:
         code=code,
         message=str(error.get("message") or code),
         hint=f"record {taken_by} has this value, which is unique: merge the two, or correct one" if taken_by else "",
+        fields=named(error),
     )
 
 
@@ -302,6 +304,7 @@ def _compared(change: Change, held: Mapping[str, Any]) -> Outcome:
         message=f"HubSpot accepted the call and did not change {', '.join(sorted(unlike))}",
         hint="a lifecycle stage moves backward only with `lifecycle_backward = true`, and a workflow or a rule of the portal may set"
         " a value back",
+        fields=tuple(unlike),
     )
 
 

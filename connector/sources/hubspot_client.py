@@ -110,7 +110,16 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
         verdict, wait_s = Verdict.TOO_FAST, wait_s or POLICY_WAIT_S.get(policy, 1.0)
     elif category == "LOCKED" or status == 423:
         wait_s = wait_s or LOCK_S
-    return Classified(verdict, _code(said, category, policy), message, wait_s, _hint(verdict, said))
+    return Classified(verdict, _code(said, category, policy), message, wait_s, _hint(verdict, said), named(said))
+
+
+def named(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """The properties that an error is about, by its context and those of its causes."""
+    inner = said.get("errors")
+    told = [said, *(inner if isinstance(inner, list) else ())]
+    contexts = [each.get("context") for each in told if isinstance(each, dict)]
+    names = [name for each in contexts if isinstance(each, dict) for name in each.get("propertyName") or ()]
+    return tuple(dict.fromkeys(map(str, names)))
 
 
 def _code(said: Mapping[str, Any], category: str, policy: str) -> str:

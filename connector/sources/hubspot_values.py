@@ -72,12 +72,14 @@ def refusal(change: Change, sent: Mapping[str, str], fields: Mapping[str, FieldS
     if unknown:
         message = f"{change.object_type} has no property {', '.join(unknown)}"
         mend = f"run `connector install {change.system}`, or correct the name in the configuration"
-        return Outcome(change.key, Result.REJECTED, code=UNKNOWN_PROPERTY, message=message, hint=mend)
+        return Outcome(
+            change.key, Result.REJECTED, code=UNKNOWN_PROPERTY, message=message, hint=mend, fields=tuple(unknown)
+        )
     for name, text in sent.items():
         code, cause = wrong(fields[name], text)
         if code:
             hint = "correct what is written there, or the property in HubSpot; it is released when either changes"
-            return Outcome(change.key, Result.REJECTED, code=code, message=f"{name} {cause}", hint=hint)
+            return Outcome(change.key, Result.REJECTED, code=code, message=f"{name} {cause}", hint=hint, fields=(name,))
     return None
 
 

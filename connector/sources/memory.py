@@ -180,7 +180,14 @@ class MemoryTarget:
         unknown = change.fields.keys() - set(self.store.fields.get(change.object_type, ()))
         if unknown:
             what = ", ".join(sorted(unknown))
-            return Outcome(change.key, Result.REJECTED, code="UNKNOWN_FIELD", message=what, hint="install it")
+            return Outcome(
+                change.key,
+                Result.REJECTED,
+                code="UNKNOWN_FIELD",
+                message=what,
+                hint="install it",
+                fields=tuple(unknown),
+            )
         self.store.put(change.object_type, change.native_id, change.fields)
         return Outcome(change.key, Result.ACCEPTED, change.native_id)
 

@@ -315,10 +315,14 @@ def _told(org: Org, job: str, said: Mapping[str, Any], changes: Sequence[Change]
 def _refused(change: Change, error: str) -> Outcome:
     """The outcome of a row from its `sf__Error`, `CODE:message:fields --`. What a duplicate rule stopped can go otherwise."""
     code, _, message = error.partition(":")
+    told = message.removesuffix("--").rpartition(":")[2].split(",") if message.endswith("--") else []
+    fields = tuple(name.strip() for name in told if name.strip() in change.fields)
     result, hint = outcomes.outcome_of(code, message)
     if code == DUPLICATES:
         result, hint = Result.RETRY, ""
-    return outcomes.outcome(change, result, change.fields.values(), code=code, message=message, hint=hint)
+    return outcomes.outcome(
+        change, result, change.fields.values(), code=code, message=message, hint=hint, fields=fields
+    )
 
 
 def _all(changes: Sequence[Change], result: Result, error: ConnectorError) -> dict[str, Outcome]:

@@ -43,6 +43,7 @@ from connector.sources.salesforce_rest import (
     Org,
     Subrequest,
     code_and_message,
+    fields_of,
 )
 from connector.verdicts import Verdict
 
@@ -231,7 +232,7 @@ def _row_outcome(row: _Row, said: Any) -> Outcome:
     result, hint = outcomes.outcome_of(code, message)
     if result is Result.REJECTED and str(row.body.get("OwnerId") or "").startswith(QUEUE):
         hint = _QUEUE_HINT
-    return _outcome(row, result, code=code, message=message, hint=hint)
+    return _outcome(row, result, code=code, message=message, hint=hint, fields=fields_of(said.get("errors")))
 
 
 def _outcome(row: _Row, result: Result, **told: Any) -> Outcome:

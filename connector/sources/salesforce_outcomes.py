@@ -80,11 +80,12 @@ def outcome(
     message: str = "",
     hint: str = "",
     request_id: str = "",
+    fields: tuple[str, ...] = (),
 ) -> Outcome:
     """An outcome without the `values` that were sent: the vendor quotes what it refuses."""
     if not message:
-        return Outcome(change.key, result, native_id, code, "", hint, request_id)
+        return Outcome(change.key, result, native_id, code, "", hint, request_id, fields=fields)
     for value in values:
         if isinstance(value, str) and len(value) > MAX_QUOTED:
             message = message.replace(value, "***")
-    return Outcome(change.key, result, native_id, code, redact(message), hint, request_id)
+    return Outcome(change.key, result, native_id, code, redact(message), hint, request_id, fields=fields)

@@ -121,6 +121,13 @@ def code_and_message(body: Any) -> tuple[str, str]:
     return str(code), str(message)
 
 
+def fields_of(body: Any) -> tuple[str, ...]:
+    """The fields that the first error of an error body is about."""
+    said = body[0] if isinstance(body, list) and body else body
+    names = said.get("fields") if isinstance(said, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
 def usage(headers: Mapping[str, str]) -> Usage | None:
     """The org's API calls of the last 24 hours, from `Sforce-Limit-Info: api-usage=10018/100000; api-bursts=1/750`."""
     told = Salesforce.parse_api_usage(headers.get("sforce-limit-info", "")).get("api-usage")

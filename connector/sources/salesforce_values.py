@@ -29,12 +29,9 @@ def misfit(change: Change, fields: Mapping[str, FieldSchema]) -> Outcome | None:
             code, what, mend = found
         else:
             continue
-        return _refused(change, code, f"{change.object_type}.{name} {what}", mend)
+        message = f"{change.object_type}.{name} {what}"
+        return Outcome(change.key, Result.REJECTED, code=code, message=message, hint=mend, fields=(name,))
     return None
-
-
-def _refused(change: Change, code: str, message: str, hint: str) -> Outcome:
-    return Outcome(change.key, Result.REJECTED, code=code, message=message, hint=hint)
 
 
 def _reason(schema: FieldSchema, value: Value) -> tuple[str, str, str] | None:

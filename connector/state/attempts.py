@@ -5,7 +5,7 @@ Each function is one transaction. What it means is `dispatch`'s and `settlement`
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -27,10 +27,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import select as columns
-from sqlmodel import SQLModel, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from connector.state.models import Outbox, Quarantine, Replan, TaskMade
-from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, TASK_LANE, is_due, parts
+from connector.state.outbox import IN_DOUBT, LONGEST_WAIT, OVER, REPLACEABLE, TASK_LANE, is_due, parts
 from connector.state.store import State, set_aside
 
 _STILL = ("held", "settled", "superseded", "withdrawn", "quarantined")  # not on their way
@@ -58,6 +58,14 @@ class Entry(NamedTuple):
     attempt: int
     not_before_at: datetime | None
     held_because: str
+
+
+class Parted(NamedTuple):
+    """A change of which some fields are refused: it gives way to two, each with its key, its fields and what was before."""
+
+    entry: Entry
+    refused: tuple[str, Mapping[str, Any], Mapping[str, Any]]
+    rest: tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
 class Applied(NamedTuple):
@@ -211,10 +219,12 @@ def keep(
     run: int,
     now: datetime,
     asides: Sequence[Quarantine] = (),
+    parted: Sequence[Parted] = (),
     begun: Sequence[Entry] = (),
 ) -> None:
-    """Keep what an attempt came to: one delivery for each change, its new status, the causes of those that are set aside, and the
-    tasks that were made; with the mark of those that are sent after them (`begun`), in the same transaction."""
+    """Keep what an attempt came to: one delivery for each change, its new status, the causes of those that are set aside, what gives
+    way to its parts, and the tasks that were made; with the mark of those that are sent after them (`begun`), in the same
+    transaction."""
     alike: dict[tuple[str, datetime | None, bool], list[int]] = {}
     with state.session() as session:
         connection = session.connection()
@@ -235,6 +245,8 @@ def keep(
                 session.merge(made)
         for (status, not_before_at, costs_attempt), ids in alike.items():
             _set(connection, ids, tries=0 if costs_attempt else -1, status=status, not_before_at=not_before_at)
+        for two in parted:
+            _part(session, two)
         if asides:
             set_aside(session, asides)
         if begun:
@@ -249,6 +261,18 @@ def _deliver(connection: Connection, settled: Sequence[tuple[Entry, Settlement]]
     told = [_delivery(row, each, run, now) for row, each in settled if not each.is_plain]
     if told:
         connection.execute(insert(_DELIVERIES), told)
+
+
+def _part(session: Session, parted: Parted) -> None:
+    """The refused fields of a change are set aside as one of their own, the others wait as another. One that is there already stays."""
+    whole = session.get_one(Outbox, parted.entry.id)
+    whole.status = "superseded"
+    for (key, fields, before), status in ((parted.refused, "quarantined"), (parted.rest, "pending")):
+        there = select(Outbox.id).where(Outbox.key == key, col(Outbox.status).in_(REPLACEABLE))
+        if session.exec(there).first() is None:
+            part = whole.model_dump(exclude={"id", "not_before_at"})
+            part |= {"key": key, "fields": dict(fields), "before": dict(before), "status": status}
+            session.add(Outbox(**part))
 
 
 def _delivery(row: Entry, each: Settlement, run: int, now: datetime) -> dict[str, Any]:

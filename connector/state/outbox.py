@@ -21,7 +21,7 @@ PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
 LONGEST_WAIT = timedelta(hours=1)  # of a change until it is tried again
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
-_REPLACEABLE = (*OPEN, *IN_DOUBT, "quarantined")
+REPLACEABLE = (*OPEN, *IN_DOUBT, "quarantined")
 TASK_LANE = "task"
 UNDO = "undo-"  # how the keys of changes begin that take a run back: no plan supersedes them
 #: Why a change that is in doubt is not sent again, should it not be in the system.
@@ -120,7 +120,7 @@ def _forget_held(session: Session, keys: Sequence[str], before: int) -> None:
 
 
 def _supersede(session: Session, fresh: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> None:
-    older = [row for row in _of_records(session, fresh) if row.status in _REPLACEABLE and row.key not in wanted]
+    older = [row for row in _of_records(session, fresh) if row.status in REPLACEABLE and row.key not in wanted]
     _end(session, [row.id for row in older])
     for part in parts([f"change|{row.key}" for row in older if row.status == "quarantined"]):
         session.execute(update(Quarantine).where(col(Quarantine.key).in_(part)).values(is_open=False))
@@ -230,7 +230,7 @@ def unwritten(state: State, run: int) -> list[Outbox]:
     """What a run wanted and did not bring into the systems yet: it waits, is held or set aside, or is in doubt. Without what takes
     another run back."""
     with state.session() as session:
-        query = select(Outbox).where(Outbox.run == run, col(Outbox.status).in_(_REPLACEABLE))
+        query = select(Outbox).where(Outbox.run == run, col(Outbox.status).in_(REPLACEABLE))
         return list(session.exec(query.where(~col(Outbox.key).startswith(UNDO)).order_by(col(Outbox.id))).all())
 
 

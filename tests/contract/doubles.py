@@ -311,6 +311,11 @@ def takes_a_gone_record_for_a_refused_one(bench: Bench) -> Bench:
 
 
 @breaks(promises.each_change_gets_one_outcome_in_order)
+def does_not_say_which_field_is_refused(bench: Bench) -> Bench:
+    return outcomes_changed(bench, lambda outcomes: [replace(each, fields=()) for each in outcomes])
+
+
+@breaks(promises.each_change_gets_one_outcome_in_order)
 def raises_for_one_bad_record(bench: Bench) -> Bench:
     def write(changes: Sequence[Change]) -> Sequence[Outcome]:
         outcomes = target_of(bench).write(changes)

@@ -252,7 +252,7 @@ def each_change_gets_one_outcome_in_order(bench: Bench) -> None:
     changes = [
         bench.change_of(first, {bench.text: "one"}),
         bench.change_of(gone, {bench.text: "two"}),
-        bench.change_of(last, {"no_such_field_anywhere": "three"}),
+        bench.change_of(last, {bench.text: "three", "no_such_field_anywhere": "three"}),
         bench.change_of(last, {bench.text: "four"}),
     ]
     outcomes = bench.write(*changes)
@@ -265,6 +265,7 @@ def each_change_gets_one_outcome_in_order(bench: Bench) -> None:
     ]
     assert outcomes[1].code
     assert outcomes[2].code
+    assert outcomes[2].fields == ("no_such_field_anywhere",), "the others of its record may go without it"
 
 
 @promise

@@ -196,3 +196,27 @@ def test_a_record_that_was_not_there_when_it_was_written_to_is_looked_for_by_the
     house.sync()
     assert house.mart(f"SELECT deleted_at IS NOT NULL FROM person_record WHERE native_id = '{gone}'") == [(True,)]
     assert house.sync()["planned"] == 0
+
+
+def test_a_field_that_does_not_take_its_value_holds_back_no_other_of_its_record(installed: World) -> None:
+    house, crms = installed.house, installed.crms
+    crms.add_field("Contact", "Short__c", {"type": "Text", "length": 40, "label": "Short"})
+    named = '\n[writeback.fields.salesforce.Contact]\nreasons = "Short__c"\n'
+    house.config.write_text(house.config.read_text() + named)
+    house.sync()
+    desired = house.desired()
+    held = {row["Id"]: row["Short__c"] for row in crms.query("SELECT Id, Short__c FROM Contact")}
+    long = {name for name, fields in desired.items() if len(fields.get("Short__c") or "") > 40}
+    assert long
+    for name, fields in desired.items():
+        if "Short__c" in fields:
+            assert held[name.split("|")[2]] == (None if name in long else fields.pop("Short__c") or None)
+            fields.pop("Short__c", None)
+    assert differing(desired, crms.written()) == [], "all else is written, also of those records"
+    aside = house.state("SELECT record, code FROM quarantine WHERE is_open")
+    assert set(aside) == {(name, "STRING_TOO_LONG") for name in long}
+    assert f"{len(long)} waiting, held or set aside already" in house.run("sync").out
+    house.edit(named, "")
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+    assert house.run("quarantine", "--json").json() == []

@@ -58,6 +58,7 @@ def test_a_wrong_value_costs_no_call_and_stops_nobody_else() -> None:
     told = updated(api, change("1", "a", lifecyclestage="buyer"), change("2", "b", lifecyclestage="lead"))
     assert (told["a"].result, told["a"].code) == (Result.REJECTED, "INVALID_OPTION")
     assert "customer" in told["a"].message
+    assert told["a"].fields == ("lifecyclestage",)
     assert told["b"].result is Result.ACCEPTED
     assert [len(body["inputs"]) for _, _, body in api.calls] == [1]
 

@@ -104,6 +104,7 @@ def test_a_value_that_was_silently_kept_is_a_refusal() -> None:
     told = updated(Scripted(answer), change("1", lifecyclestage="lead"))["k1"]
     assert (told.result, told.code) == (Result.REJECTED, batch.SILENT_NO_OP)
     assert "lifecyclestage" in told.message
+    assert told.fields == ("lifecyclestage",)
     assert "`lifecycle_backward = true`" in told.hint
 
 

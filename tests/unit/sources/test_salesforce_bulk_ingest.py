@@ -132,3 +132,16 @@ def test_a_rows_error_tells_its_code_its_message_and_what_it_means() -> None:
     told = bulk._refused(change(1), "UNABLE_TO_LOCK_ROW:unable to obtain: exclusive access:--")
     assert (told.code, told.message) == ("UNABLE_TO_LOCK_ROW", "unable to obtain: exclusive access:--")
     assert told.result is outcome_of("UNABLE_TO_LOCK_ROW", "")[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        ("STRING_TOO_LONG:Score__c: data value too large: x:y (max length=1):Score__c --", ("Score__c",)),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION:no, not so:Score__c, Name --", ("Score__c",)),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION:no:--", ()),
+        ("ENTITY_IS_DELETED:entity is deleted", ()),
+    ],
+)
+def test_a_rows_error_tells_the_fields_of_ours_that_it_is_about(error: str, fields: tuple[str, ...]) -> None:
+    assert bulk._refused(change(1), error).fields == fields

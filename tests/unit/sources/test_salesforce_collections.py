@@ -49,12 +49,12 @@ def accept(part: Part) -> Reply:
     return 200, [{"id": row.get("Id", f"00T{n}"), "success": True, "errors": []} for n, row in enumerate(rows)]
 
 
-def failing(code: str, message: str = "no") -> Any:
+def failing(code: str, message: str = "no", *fields: str) -> Any:
     def answer(part: Part) -> Reply:
         status, body = accept(part)
         if path_of(part).endswith("/describe"):
             return status, body
-        error = {"statusCode": code, "message": message, "fields": []}
+        error = {"statusCode": code, "message": message, "fields": list(fields)}
         return 200, [{"success": False, "errors": [error]} for _ in body]
 
     return answer
@@ -197,6 +197,13 @@ def test_a_rows_error_becomes_the_outcome_of_its_class(code: str) -> None:
     (outcome,) = write(Org(failing(code, "about ann@acme.com")), [change("1")])
     assert (outcome.result, outcome.hint, outcome.code) == (*OUTCOMES[code], code)
     assert "ann@acme.com" not in outcome.message
+
+
+@responses.activate
+def test_the_fields_that_a_row_was_refused_for_are_told() -> None:
+    org = Org(failing("FIELD_CUSTOM_VALIDATION_EXCEPTION", "no", "Score__c"))
+    (outcome,) = write(org, [change("1")])
+    assert outcome.fields == ("Score__c",)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_a_value_that_its_field_would_refuse_is_told_with_the_field_and_a_mend_b
     assert outcome is not None
     assert (outcome.result, outcome.code) == (Result.REJECTED, code)
     assert f"Lead.{name}" in outcome.message
+    assert outcome.fields == (name,)
     assert outcome.hint
     assert len(value) == 1 or value not in outcome.message + outcome.hint
 
