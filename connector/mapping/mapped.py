@@ -23,8 +23,8 @@ _NOT_JSON = "its native fields are not a JSON object"
 class Mapped:
     """What a group of rows says.
 
-    rows given = rows mapped + `filtered` (no activity, or superseded by a newer row of the same record in this group) +
-    `refused` (no record at all: the rows of `quarantined` whose field is "").
+    rows given = rows mapped + `filtered` (no activity) + `superseded` (the group has a newer row of the same record, or the same once
+    more) + `refused` (no record at all: the rows of `quarantined` whose field is "").
     `no_activities` are the native ids of rows that are no activity, be it that they were one before.
     The keys of `records` are distinct, and so are those of `identifiers`, which are not among their columns. `records` and `visitors`
     have `ingestion` and `run` null; `identifiers` have `component` null and hold those of visitors too; `observed` have
@@ -44,6 +44,7 @@ class Mapped:
     kept_out: Sequence[
         str
     ] = ()  # the keys of records that are of people who were purged, and are left out of all the above
+    superseded: int = 0
 
 
 def apply(
@@ -74,9 +75,10 @@ def apply(
             visitors=identities.first_of_each(found.visitors.sort_by("created_at"), "key"),
             observed=OBSERVED.empty_table(),
             quarantined=_noted(group),
-            filtered=superseded + len(found.none),
+            filtered=len(found.none),
             refused=refused,
             no_activities=found.none,
+            superseded=superseded,
         )
     group = _located(group, mapping, region)
     canonical = records.canonical(group, mapping)
@@ -89,9 +91,10 @@ def apply(
         visitors=person,
         observed=records.observed(group, outputs, is_first=is_first),
         quarantined=_noted(group),
-        filtered=superseded,
+        filtered=0,
         refused=refused,
         no_activities=nulls(0),
+        superseded=superseded,
     )
 
 

@@ -86,7 +86,8 @@ def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
             mart.merge("checkpoint", checkpoints({(group.system, group.stream): group.cursor}, run=run, now=now))
     filtered += sum(each.filtered for each in group.mapped)
     quarantined = group.malformed + sum(each.refused for each in group.mapped)
-    return Counts(group.pulled, applied, emitted - applied, filtered, quarantined)
+    unchanged = emitted - applied + sum(each.superseded for each in group.mapped)
+    return Counts(group.pulled, applied, unchanged, filtered, quarantined)
 
 
 def checkpoints(cursors: Mapping[tuple[str, str], str], *, run: int, now: datetime) -> pa.Table:

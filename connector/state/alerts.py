@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import case
-from sqlmodel import col, func, select
+from sqlalchemy import Subquery
+from sqlalchemy import select as columns
+from sqlmodel import SQLModel, col, func, select
 
-from connector.state.models import Alert, Quarantine, Run, RunStep
+from connector.state.models import Alert, Quarantine, Run
 from connector.state.store import State
 
 BEGAN, ENDED = "began", "ended"
+#: The Julian day on which 1970 began, by UTC.
+_JULIAN_OF_1970 = 2_440_587.5
+_LEAST_READ = 1 / 86_400  # days: a first read tells of its own second
 
 
 def standing(state: State) -> Sequence[Alert]:
@@ -92,23 +96,42 @@ def set_aside(state: State, since: datetime, until: datetime) -> dict[str, int]:
 def news_by_day(state: State, now: datetime, days: int) -> dict[tuple[str, str], list[int]]:
     """What each stream brought (pulled less unchanged) in each of the last whole days before `now`, newest first.
 
-    Days before the stream was first read are left out.
+    What a read brought came about since the read before it, and counts for the days in between, for each as much as it is of them:
+    where a day ends between two reads makes no difference. Days before the stream was first read are left out.
     """
-    begin = now - timedelta(days=days)
     edges = [now - timedelta(days=day) for day in range(days + 1)]
-    news = RunStep.pulled - RunStep.unchanged
-    windows = [
-        func.sum(case(((col(RunStep.ended_at) > since) & (col(RunStep.ended_at) <= until), news), else_=0))
-        for until, since in pairwise(edges)
-    ]
     with state.session() as session:
-        first = session.exec(select(func.min(Run.id)).where(col(Run.started_at) > begin)).one()
+        first = session.exec(select(func.min(Run.id)).where(col(Run.started_at) > edges[-1])).one()
         if first is None:
             return {}
-        query = select(RunStep.system, RunStep.stream, func.min(RunStep.ended_at), *windows)
-        query = query.where(col(RunStep.run) >= first, RunStep.step == "pull", RunStep.status == "done")
-        rows: Sequence[Any] = session.exec(query.group_by(RunStep.system, RunStep.stream)).all()
+        reads = _reads(first)
+        length = reads.c.until - reads.c.since
+        windows = [
+            func.sum(reads.c.news * func.max(0, func.min(reads.c.until, end) - func.max(reads.c.since, begin)) / length)
+            for end, begin in pairwise(map(_julian, edges))
+        ]
+        start = func.min(reads.c.until)
+        query = columns(reads.c.system, reads.c.stream, start, *windows).group_by(reads.c.system, reads.c.stream)
+        rows: Sequence[Any] = session.execute(query).all()
     return {
-        (system, stream): [int(count) for count, since in zip(counts, edges[1:], strict=True) if since >= start]
+        (system, stream): [
+            round(count) for count, since in zip(counts, edges[1:], strict=True) if _julian(since) >= start
+        ]
         for system, stream, start, *counts in rows
     }
+
+
+def _reads(first: int) -> Subquery:
+    """The reads of streams from a run on: since when and until when each tells (Julian days), and how much was new."""
+    step = SQLModel.metadata.tables["run_step"].c
+    until = func.julianday(step.ended_at)
+    before = func.lag(until).over(partition_by=[step.system, step.stream], order_by=[step.ended_at, step.id])
+    since = func.min(func.coalesce(before, until), until - _LEAST_READ)
+    told = {"since": since, "until": until, "news": step.pulled - step.unchanged}
+    query = columns(step.system, step.stream, *(each.label(name) for name, each in told.items()))
+    return query.where(step.run >= first, step.step == "pull", step.status == "done").subquery()
+
+
+def _julian(at: datetime) -> float:
+    """Days since noon of 24 November 4714 BC, as the store counts them."""
+    return at.timestamp() / 86_400 + _JULIAN_OF_1970

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import smtplib
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -225,6 +226,20 @@ def test_the_history_of_a_stream_is_its_news_by_day_since_it_was_first_read(stat
         step = RunStep(run=run, step="pull", system="crm", stream="deals", pulled=10 + day, unchanged=2, ended_at=at)
         state.add_steps([step])
     assert kept.news_by_day(state, NOW, 8) == {("crm", "deals"): [8, 9, 10, 11]}
+
+
+@pytest.mark.parametrize("every", [DAY / 96, DAY, 2 * DAY])
+def test_it_makes_no_difference_where_a_day_ends_between_two_reads(state: State, every: timedelta) -> None:
+    chance = random.Random(7)
+    for number in range(int(20 * DAY / every)):
+        at = NOW - number * every - timedelta(seconds=chance.uniform(0, 600))
+        run = state.start_run("sync", at, "")
+        brought = round(every / DAY * 960)
+        step = RunStep(run=run, step="pull", system="crm", stream="deals", pulled=brought, ended_at=at)
+        state.add_steps([step])
+    (days,) = kept.news_by_day(state, NOW, 15).values()
+    assert len(days) == 15
+    assert all(900 <= each <= 1_020 for each in days), days
 
 
 def test_a_stream_that_goes_quiet_against_its_history_is_told_until_it_brings_its_usual_again(

@@ -165,12 +165,12 @@ def test_of_two_rows_of_a_record_the_newer_one_counts() -> None:
         "hubspot", "contacts", {"_id": "1", "city": "new", "_modified_at": later}, {"_id": "1", "city": "old"}
     )
     assert values(mapped.records, "city") == [("new",)]
-    assert mapped.filtered == 1
+    assert (mapped.filtered, mapped.superseded) == (0, 1)
 
 
-def test_of_two_rows_of_an_activity_the_older_one_is_counted_as_filtered() -> None:
+def test_of_two_rows_of_an_activity_the_older_one_is_counted_as_superseded() -> None:
     mapped = applied("hubspot", "notes", {"_id": "1"}, {"_id": "1"}, {"_id": "2"})
-    assert (mapped.activities.num_rows, mapped.filtered) == (2, 1)
+    assert (mapped.activities.num_rows, mapped.filtered, mapped.superseded) == (2, 0, 1)
 
 
 def test_a_yes_from_any_of_several_fields_is_a_yes() -> None:
