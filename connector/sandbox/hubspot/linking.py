@@ -1,8 +1,9 @@
 """The links between records, stored in both directions.
 
 Rules of HubSpot that are kept: a primary company is also an ordinary one; a record's first company becomes its primary
-one; there is one primary company at a time.
-Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+one; there is one primary company at a time; a restored record has its links again.
+Sources: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide and
+https://knowledge.hubspot.com/privacy-and-consent/understand-restorable-and-permanent-contact-deletions
 """
 
 from __future__ import annotations
@@ -13,18 +14,22 @@ from typing import Any
 
 from connector.sandbox.hubspot.object_types import AssociationType, ObjectType
 from connector.sandbox.hubspot.portal_types import PortalTypes
-from connector.sandbox.hubspot.records import VARIABLES_AT_ONCE
+from connector.sandbox.hubspot.records import VARIABLES_AT_ONCE, fetch
 
 PRIMARY_COMPANY_OF_CONTACT = 1
 INLINE_MOST = 100
 """Links of one record in an answer of the objects API; more are said to exist by `paging`."""
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS hubspot_link (
+_TABLE = """
+CREATE TABLE IF NOT EXISTS {name} (
     from_type TEXT NOT NULL, from_id INTEGER NOT NULL, to_type TEXT NOT NULL, to_id INTEGER NOT NULL,
     type_id INTEGER NOT NULL, PRIMARY KEY (from_type, from_id, to_type, to_id, type_id)
 ) WITHOUT ROWID;
 """
+FORMER = "hubspot_former_link"
+"""The table of what archived records were linked to."""
+
+TABLES = _TABLE.format(name="hubspot_link") + _TABLE.format(name=FORMER)
 
 Link = tuple[str, int, str, int, int]
 """(from type, from id, to type, to id, type id)"""
@@ -110,16 +115,63 @@ def delete(database: sqlite3.Connection, links: Iterable[Link]) -> None:
 
 def disconnect(database: sqlite3.Connection, from_type: str, from_id: int, to_type: str, to_id: int) -> None:
     """Remove every link between two records."""
-    statement = "DELETE FROM hubspot_link WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ?"
-    database.execute(statement, (from_type, from_id, to_type, to_id))
-    database.execute(statement, (to_type, to_id, from_type, from_id))
+    _delete_all(database, "hubspot_link", (from_type, from_id), (to_type, to_id))
     recount(database, [(from_type, from_id), (to_type, to_id)])
     if "companies" in (from_type, to_type):
         _note_primary(database, (from_type, from_id), (to_type, to_id))
 
 
+def _delete_all(database: sqlite3.Connection, table: str, *ends: tuple[str, int]) -> None:
+    statement = f"DELETE FROM {table} WHERE from_type = ? AND from_id = ? AND to_type = ? AND to_id = ?"
+    database.executemany(statement, [(*one, *other) for one, other in (ends, ends[::-1])])
+
+
+def put_aside(database: sqlite3.Connection, object_type: str, record_id: int) -> None:
+    """Take every link of a record that is archived; `bring_back` makes them again."""
+    database.execute(
+        f"INSERT OR IGNORE INTO {FORMER} SELECT * FROM hubspot_link WHERE from_type = ? AND from_id = ?",
+        (object_type, record_id),
+    )
+    database.execute(
+        f"INSERT OR IGNORE INTO {FORMER} SELECT back.* FROM hubspot_link AS one JOIN hubspot_link AS back"
+        " ON (back.from_type, back.from_id, back.to_type, back.to_id)"
+        " = (one.to_type, one.to_id, one.from_type, one.from_id) WHERE one.from_type = ? AND one.from_id = ?",
+        (object_type, record_id),
+    )
+    _cut(database, object_type, record_id)
+
+
+def bring_back(database: sqlite3.Connection, types: PortalTypes, object_type: str, record_id: int) -> None:
+    """Link a restored record as it was linked; what is archived itself waits until it is restored, too.
+
+    What the other end was merged into takes its place; another company that became the primary one stays it.
+    """
+    rows = database.execute(
+        f"SELECT to_type, to_id, type_id FROM {FORMER} WHERE from_type = ? AND from_id = ?", (object_type, record_id)
+    ).fetchall()
+    ends: list[tuple[str, int]] = []
+    links: list[tuple[int, int]] = []
+    for to_type, to_id, type_id in rows:
+        other = types.find(to_type)
+        found = fetch(database, other, [to_id]).get(to_id) if other is not None else None
+        if found is not None and found.archived_ms is None:
+            ends.append((to_type, found.id))
+            links.append((type_id, found.id))
+            _delete_all(database, FORMER, (object_type, record_id), (to_type, to_id))
+    _relink(database, types, object_type, record_id, links)
+    recount(database, [(object_type, record_id), *ends])
+
+
 def forget(database: sqlite3.Connection, object_type: str, record_id: int) -> None:
-    """Remove every link of a record."""
+    """Remove every link of a record, for good."""
+    database.execute(
+        f"DELETE FROM {FORMER} WHERE (from_type = ?1 AND from_id = ?2) OR (to_type = ?1 AND to_id = ?2)",
+        (object_type, record_id),
+    )
+    _cut(database, object_type, record_id)
+
+
+def _cut(database: sqlite3.Connection, object_type: str, record_id: int) -> None:
     rows = database.execute(
         "SELECT DISTINCT to_type, to_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, record_id)
     ).fetchall()
@@ -132,12 +184,19 @@ def move(database: sqlite3.Connection, types: PortalTypes, object_type: str, old
     rows = database.execute(
         "SELECT to_type, to_id, type_id FROM hubspot_link WHERE from_type = ? AND from_id = ?", (object_type, old_id)
     ).fetchall()
-    forget(database, object_type, old_id)
-    known = [(types.link(object_type, row["type_id"]), row["to_id"]) for row in rows]
-    links = [(link, to_id) for link, to_id in known if link is not None]
-    for link, to_id in sorted(links, key=lambda each: not each[0].is_primary):
-        if not link.is_primary or _primary_company(database, link, new_id, to_id) is None:
-            connect(database, types, link, new_id, to_id)
+    _cut(database, object_type, old_id)
+    _relink(database, types, object_type, new_id, [(row["type_id"], row["to_id"]) for row in rows])
+
+
+def _relink(
+    database: sqlite3.Connection, types: PortalTypes, object_type: str, record_id: int, links: Iterable[tuple[int, int]]
+) -> None:
+    """Make these links (type id, to id) anew; a primary company takes no other one's place."""
+    known = [(types.link(object_type, type_id), to_id) for type_id, to_id in links]
+    made = [(link, to_id) for link, to_id in known if link is not None]
+    for link, to_id in sorted(made, key=lambda each: not each[0].is_primary):
+        if not link.is_primary or _primary_company(database, link, record_id, to_id) is None:
+            connect(database, types, link, record_id, to_id)
 
 
 COUNTS: tuple[tuple[str, str, str], ...] = (

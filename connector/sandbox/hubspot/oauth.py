@@ -34,6 +34,15 @@ ACCESS_TOKEN_S = 1_800
 CODE_S = 600
 REFRESH, REVOKED = "refresh", "revoked"
 USER = "admin@northwind.example"
+ERRORS: Mapping[str, str] = {
+    "BAD_CLIENT_ID": "invalid_client",
+    "BAD_CLIENT_SECRET": "invalid_client",
+    "BAD_GRANT_TYPE": "unsupported_grant_type",
+    "BAD_SCOPE": "invalid_scope",
+    "BAD_REDIRECT_URI": "invalid_request",
+    "BAD_CODE_CHALLENGE_METHOD": "invalid_request",
+}
+"""The `error` of RFC 6749, section 5.2, beside HubSpot's own `status`; all others are `invalid_grant`."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hubspot_code (
@@ -73,12 +82,16 @@ def authorize(call: Call) -> Answer:
 
 
 def token(call: Call) -> Answer:
-    """`POST /oauth/{v1,2026-03,2026-09}/token`, form encoded: an access token for a refresh token or a code.
+    """`POST /oauth/{v1,v3,2026-03,2026-09}/token`, form encoded: an access token for a refresh token or a code.
+
+    Version 1 takes the values from the query, too; the later ones do not, and say what the token is for.
 
     Raises:
-        Refused: 400 with HubSpot's older body, whose `status` says what is wrong.
+        Refused: 400, whose `status` and `error` say what is wrong.
     """
-    form: Mapping[str, str] = call.body if isinstance(call.body, dict) else {}
+    form = _form(call)
+    if _is_first(call):
+        form = {**{name: call.one(name) for name in call.query}, **form}
     grant = form.get("grant_type", "")
     if grant not in ("refresh_token", "authorization_code", "client_credentials"):
         raise _refused("BAD_GRANT_TYPE", "missing or unknown grant type")
@@ -103,7 +116,15 @@ def token(call: Call) -> Answer:
         "hub_id": PORTAL_ID,
         "scopes": list(scopes),
     }
-    return Answer(200, body)
+    return Answer(200, body if _is_first(call) else {**body, "token_use": "access_token"})
+
+
+def _form(call: Call) -> Mapping[str, str]:
+    return call.body if isinstance(call.body, dict) else {}
+
+
+def _is_first(call: Call) -> bool:
+    return call.path.startswith("/oauth/v1/")
 
 
 def _demand_client(call: Call, form: Mapping[str, str]) -> None:
@@ -126,7 +147,8 @@ def _token_of_the_app(call: Call, form: Mapping[str, str]) -> Answer:
     if wrong:
         raise _refused("BAD_SCOPE", f"unknown scope {wrong[0][:100]}")
     body = {"token_type": "bearer", "access_token": _access_token(call, scopes), "expires_in": ACCESS_TOKEN_S}
-    return Answer(200, {**body, "scopes": scopes})
+    use = {} if _is_first(call) else {"token_use": "client_credentials"}
+    return Answer(200, {**body, "scopes": scopes, **use})
 
 
 def _redeem(call: Call, form: Mapping[str, str]) -> list[str]:
@@ -194,7 +216,7 @@ def revoke(call: Call) -> Answer:
 
 
 def introspect(call: Call) -> Answer:
-    """`POST /oauth/{2026-03,2026-09}/token/introspect`: what a token of the app is; one that is no more is not `active`."""
+    """`POST /oauth/{v3,2026-03,2026-09}/token/introspect`: what a token of the app is; one that is no more is not `active`."""
     named = _named(call)
     for use, describe in (("access_token", describe_access_token), ("refresh_token", describe_refresh_token)):
         try:
@@ -207,14 +229,14 @@ def introspect(call: Call) -> Answer:
 
 
 def revoke_named(call: Call) -> Answer:
-    """`POST /oauth/{2026-03,2026-09}/token/revoke`."""
+    """`POST /oauth/{v3,2026-03,2026-09}/token/revoke`."""
     revoke(_named(call))
     return Answer(200, {})
 
 
 def _named(call: Call) -> Call:
     """The call about the token in its form; raises Refused where the client is not the app."""
-    form: Mapping[str, str] = call.body if isinstance(call.body, dict) else {}
+    form = _form(call)
     _demand_client(call, form)
     return replace(call, parts={"token": form.get("token", "")})
 
@@ -224,6 +246,5 @@ def _json(value: Any) -> str:
 
 
 def _refused(status: str, message: str) -> Refused:
-    return Refused(
-        400, message, None, fields={"status": status, "error": "invalid_grant", "error_description": message}
-    )
+    error = ERRORS.get(status, "invalid_grant")
+    return Refused(400, message, None, fields={"status": status, "error": error, "error_description": message})

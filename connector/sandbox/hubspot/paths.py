@@ -73,8 +73,8 @@ AREAS: Mapping[str, tuple[str, ...]] = {
     "consent": ("/oauth/authorize",),
     "access tokens": ("/oauth/v1/access-tokens",),
     "refresh tokens": ("/oauth/v1/refresh-tokens",),
-    "token work": ("/oauth/2026-09/token",),
-    "token": ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"),
+    "token work": ("/oauth/v3/token", "/oauth/2026-09/token"),
+    "token": ("/oauth/v1/token", "/oauth/v3/token", "/oauth/2026-09/token"),
 }
 
 

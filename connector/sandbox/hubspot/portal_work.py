@@ -1,5 +1,6 @@
 """What the people of the portal do at its screens, and no API call does: import a file, edit a pipeline, restore a record.
 
+Source: https://knowledge.hubspot.com/records/restore-deleted-records
 Each is done in bulk, so that many records get one and the same modified date, as they do in HubSpot.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.sandbox.hubspot import demands, records, webhooks
+from connector.sandbox.hubspot import demands, linking, records, webhooks
 from connector.sandbox.hubspot.access import APP_USER_ID
 from connector.sandbox.hubspot.answers import RowProblem
 from connector.sandbox.hubspot.drafting import draft
@@ -70,15 +71,29 @@ def edit_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The archived record `id` of type `objects` is live again; its links are not."""
+    """The archived record `id` of type `objects` is live again, and linked to what is still there.
+
+    Raises:
+        ValueError: it is not archived, or a live record holds what only one may, such as its e-mail address.
+    """
     kind = _kind(payload)
     record = _record(call, kind, payload)
     if record.archived_ms is None:
         raise ValueError("the record is not archived")
+    _refuse_held(call, kind, record)
     restored = records.stamped(kind, record.id, dict(record.properties), record.created_ms, call.now_ms)
     records.write(call.context.database, call.catalog, kind, [restored], now_ms=call.now_ms, lag=call.lag)
+    linking.bring_back(call.context.database, call.catalog.types, kind.name, record.id)
     webhooks.note(call, kind, "restore", {"objectId": record.id})
     return {"id": str(record.id)}
+
+
+def _refuse_held(call: Call, kind: ObjectType, record: Record) -> None:
+    names = [each.name for each in records.unique_definitions(call.catalog, kind)]
+    for name, value in sorted(records.unique_values(names, record.properties)):
+        holder = records.holder(call.context.database, kind, name, value)
+        if holder is not None:
+            raise ValueError(f"record {holder} has the same {name}; the archived record cannot be restored")
 
 
 def set_hidden(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from connector.sandbox.database import transaction
-from connector.sandbox.hubspot import records
+from connector.sandbox.hubspot import linking, records
 from connector.sandbox.hubspot.access import APP_USER_ID, PORTAL_ID
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.association_labels import add_links, remove_link
@@ -126,7 +126,7 @@ def _purge(call: Call) -> Answer:
             database.execute("DELETE FROM hubspot_custom_type WHERE number = ?", (row["number"],))
             for table in ("hubspot_property", "hubspot_property_group", "hubspot_unique"):
                 database.execute(f"DELETE FROM {table} WHERE object_type = ?", (kind.name,))
-            for table in ("hubspot_own_link", "hubspot_link"):
+            for table in ("hubspot_own_link", "hubspot_link", linking.FORMER):
                 database.execute(f"DELETE FROM {table} WHERE from_type = ?1 OR to_type = ?1", (kind.name,))
             records.drop_table(database, kind)
             call.catalog.reload(database)

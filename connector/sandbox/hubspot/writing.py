@@ -223,14 +223,14 @@ def _worst(problems: Sequence[RowProblem]) -> RowProblem:
 
 
 def archive(call: Call, kind: ObjectType, found: Sequence[Record]) -> None:
-    """Put records into the archive; their links and unique values are free again. Call it inside a transaction."""
+    """Put records into the archive, without their links and unique values. Call it inside a transaction."""
     live = [record for record in found if record.archived_ms is None]
     gone = [
         Record(record.id, record.properties, record.created_ms, call.now_ms, archived_ms=call.now_ms) for record in live
     ]
     records.write(call.context.database, call.catalog, kind, gone, now_ms=call.now_ms)
     for record in gone:
-        linking.forget(call.context.database, kind.name, record.id)
+        linking.put_aside(call.context.database, kind.name, record.id)
         webhooks.note(call, kind, "deletion", {"objectId": record.id, "changeFlag": "DELETED"})
 
 

@@ -7,6 +7,7 @@ import hashlib
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 import requests
 
 from connector.sandbox.hubspot import issue_private_token
@@ -48,7 +49,7 @@ def refresh(hub: Portal, path: str, **given: str) -> requests.Response:
 
 def test_a_refresh_token_gives_access_for_half_an_hour() -> None:
     with portal() as hub:
-        for path in ("/oauth/v1/token", "/oauth/2026-03/token", "/oauth/2026-09/token"):
+        for path in ("/oauth/v1/token", "/oauth/v3/token", "/oauth/2026-03/token", "/oauth/2026-09/token"):
             answer = refresh(hub, path).json()
             assert (answer["expires_in"], answer["token_type"]) == (1800, "bearer")
         headers = {"Authorization": f"Bearer {answer['access_token']}"}
@@ -63,6 +64,38 @@ def test_a_wrong_refresh_token_is_named() -> None:
         answer = refresh(hub, "/oauth/v1/token", refresh_token="revoked")
         assert (answer.status_code, answer.json()["status"]) == (400, "BAD_REFRESH_TOKEN")
         assert refresh(hub, "/oauth/v1/token", client_secret="wrong").json()["status"] == "BAD_CLIENT_SECRET"
+
+
+def test_only_the_first_version_takes_a_grant_from_the_query() -> None:
+    with portal() as hub:
+        given = OAUTH | {"refresh_token": "sandbox-refresh-token"}
+        assert hub.raw("POST", "/oauth/v1/token", params=given).json()["expires_in"] == 1800
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert hub.raw("POST", "/oauth/v1/token", params=given, headers=form).json()["expires_in"] == 1800
+        assert hub.raw("POST", "/oauth/v3/token", params=given).json()["status"] == "BAD_GRANT_TYPE"
+
+
+def test_a_refused_grant_says_in_the_words_of_oauth_what_is_wrong() -> None:
+    with portal() as hub:
+        for given, status, error in (
+            ({"client_id": "other"}, "BAD_CLIENT_ID", "invalid_client"),
+            ({"client_secret": "wrong"}, "BAD_CLIENT_SECRET", "invalid_client"),
+            ({"grant_type": "password"}, "BAD_GRANT_TYPE", "unsupported_grant_type"),
+            ({"refresh_token": "revoked"}, "BAD_REFRESH_TOKEN", "invalid_grant"),
+            ({"grant_type": "authorization_code"}, "BAD_AUTH_CODE", "invalid_grant"),
+            ({"grant_type": "client_credentials", "scope": "all"}, "BAD_SCOPE", "invalid_scope"),
+        ):
+            for path in ("/oauth/v1/token", "/oauth/v3/token", "/oauth/2026-03/token"):
+                answer = refresh(hub, path, **given)
+                assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (400, status, error)
+
+
+def test_later_versions_say_what_a_token_is_for() -> None:
+    with portal() as hub:
+        assert "token_use" not in refresh(hub, "/oauth/v1/token").json()
+        assert refresh(hub, "/oauth/v3/token").json()["token_use"] == "access_token"
+        app = refresh(hub, "/oauth/v3/token", grant_type="client_credentials").json()
+        assert app["token_use"] == "client_credentials"
 
 
 def test_the_burst_is_limited_per_token_and_its_headers_count_down() -> None:
@@ -181,10 +214,12 @@ def test_a_revoked_grant_gives_no_more_access() -> None:
         assert (refused.status_code, refused.json()["status"]) == (400, "BAD_REFRESH_TOKEN")
 
 
-def test_a_token_is_described_and_revoked_by_the_dated_paths() -> None:
+@pytest.mark.parametrize("version", ["v3", "2026-03", "2026-09"])
+def test_a_token_is_described_and_revoked_by_the_later_paths(version: str) -> None:
+    path = f"/oauth/{version}/token"
     with portal() as hub:
-        made = refresh(hub, "/oauth/2026-03/token").json()
-        for name, path in (("access_token", "/oauth/2026-03/token"), ("refresh_token", "/oauth/2026-09/token")):
+        made = refresh(hub, path).json()
+        for name in ("access_token", "refresh_token"):
             form = {**OAUTH, "token": made[name]}
             told = hub.raw("POST", f"{path}/introspect", data=form).json()
             assert (told["active"], told["token_use"], told["hub_id"]) == (True, name, 4711)

@@ -134,6 +134,87 @@ def test_what_is_archived_is_read_only_where_it_is_asked_for(hub: Portal) -> Non
     assert hub.call("GET", f"{CONTACTS}/a@x.com?idProperty=email", status=200)["id"] == record_id
 
 
+def test_a_contact_whose_address_somebody_has_now_cannot_be_restored(hub: Portal) -> None:
+    gone = hub.create(email="A@x.com")
+    hub.raw("DELETE", f"{CONTACTS}/{gone}")
+    successor = hub.create(email="a@x.com")
+    restore = {"system": "hubspot", "action": "restore", "objects": "contacts", "id": gone}
+    assert successor in hub.call("POST", "/_sandbox/act", restore, 400)["error"]
+    assert ids(hub) == [successor]
+    hub.call("PATCH", f"{CONTACTS}/{successor}", {"properties": {"email": "b@x.com"}}, 200)
+    hub.call("POST", "/_sandbox/act", restore, 200)
+    assert hub.call("GET", f"{CONTACTS}/a@x.com?idProperty=email", status=200)["id"] == gone
+
+
+def linked(hub: Portal, kind: str, record_id: str, other: str) -> list[str]:
+    found = hub.call("GET", f"/crm/v4/objects/{kind}/{record_id}/associations/{other}", status=200)["results"]
+    return [str(each["toObjectId"]) for each in found]
+
+
+def link(hub: Portal, contact: str, kind: str, *to_ids: str) -> None:
+    for each in to_ids:
+        hub.call("PUT", f"/crm/v4/objects/contacts/{contact}/associations/default/{kind}/{each}", {}, 200)
+
+
+def company_of(hub: Portal, contact: str) -> str | None:
+    found = hub.properties("contacts", contact, "associatedcompanyid")["associatedcompanyid"]
+    return None if found is None else str(found)
+
+
+def test_a_restored_record_has_its_links_again_unless_the_other_end_is_gone(hub: Portal) -> None:
+    contact, friend = hub.create(email="a@x.com"), hub.create(email="b@x.com")
+    first, second, merged = (hub.create("companies", name=each) for each in ("first", "second", "third"))
+    kept, erased = hub.create("deals", dealname="kept"), hub.create("deals", dealname="erased")
+    note = hub.create("notes", hs_timestamp="2026-01-01T00:00:00Z")
+    link(hub, contact, "companies", first, second, merged)
+    link(hub, contact, "deals", kept, erased)
+    link(hub, contact, "notes", note)
+    link(hub, friend, "deals", kept)
+    hub.raw("DELETE", f"{CONTACTS}/{contact}")
+    assert hub.properties("deals", kept, "num_associated_contacts")["num_associated_contacts"] == "1"
+    hub.raw("POST", "/crm/v3/objects/deals/gdpr-delete", json={"objectId": erased})
+    body = {"primaryObjectId": hub.create("companies", name="fourth"), "objectIdToMerge": merged}
+    new = hub.call("POST", "/crm/v3/objects/companies/merge", body, 200)["id"]
+    act(hub, "restore", objects="contacts", id=contact)
+    assert sorted(linked(hub, "contacts", contact, "companies")) == sorted([first, second, new])
+    assert linked(hub, "contacts", contact, "deals") == [kept]
+    assert linked(hub, "notes", note, "contacts") == [contact]
+    assert company_of(hub, contact) == first
+    assert hub.properties("deals", kept, "num_associated_contacts")["num_associated_contacts"] == "2"
+
+
+def test_two_linked_records_that_were_archived_are_linked_once_both_are_restored(hub: Portal) -> None:
+    contact, company = hub.create(email="a@x.com"), hub.create("companies", name="first")
+    link(hub, contact, "companies", company)
+    hub.raw("DELETE", f"{CONTACTS}/{contact}")
+    hub.raw("DELETE", f"/crm/v3/objects/companies/{company}")
+    act(hub, "restore", objects="contacts", id=contact)
+    assert linked(hub, "contacts", contact, "companies") == []
+    act(hub, "restore", objects="companies", id=company)
+    assert (linked(hub, "contacts", contact, "companies"), company_of(hub, contact)) == ([company], company)
+
+
+def test_a_restored_company_takes_no_other_ones_place(hub: Portal) -> None:
+    contact = hub.create(email="a@x.com")
+    first, second = (hub.create("companies", name=each) for each in ("first", "second"))
+    link(hub, contact, "companies", first)
+    hub.raw("DELETE", f"/crm/v3/objects/companies/{first}")
+    assert company_of(hub, contact) is None
+    link(hub, contact, "companies", second)
+    act(hub, "restore", objects="companies", id=first)
+    assert sorted(linked(hub, "contacts", contact, "companies")) == sorted([first, second])
+    assert company_of(hub, contact) == second
+
+
+def test_links_of_what_is_erased_come_back_with_nobody(hub: Portal) -> None:
+    contact, company = hub.create(email="a@x.com"), hub.create("companies", name="first")
+    link(hub, contact, "companies", company)
+    hub.raw("DELETE", f"{CONTACTS}/{contact}")
+    hub.raw("POST", f"{CONTACTS}/gdpr-delete", json={"objectId": contact})
+    for table in ("hubspot_link", "hubspot_former_link"):
+        assert hub.context.database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
+
+
 def test_an_erased_person_takes_events_and_submissions_along_and_may_come_back(hub: Portal) -> None:
     made = act(hub, "page_view", email="a@x.com")["contact_id"]
     act(hub, "email_click", email="a@x.com")
