@@ -113,6 +113,9 @@ class _Merge:
         self.mart, self.group, self.run = mart, group, run
         self.seen_first: list[Any] = []  # keys of the records that this group brings for the first time
         self.is_new = False  # all its records are
+        self.merged = pa.table(
+            {"record": pa.array([], tables.TEXT)}
+        )  # the persons' records that it says were merged away
 
     def _all(self, part: str) -> pa.Table:
         return pa.concat_tables([getattr(mapped, part) for mapped in self.group.mapped])
@@ -151,8 +154,8 @@ class _Merge:
         """What was done by records that were merged away is the survivors'."""
         if not merged.num_rows:
             return
-        records = merged.select(["key"]).rename_columns(["record"])
-        old, new = merges.moved(self.mart, records)
+        self.merged = merged.select(["key"]).rename_columns(["record"])
+        old, new = merges.moved(self.mart, self.merged)
         self._dirty("event", old.select("record").union(new.select("record"), distinct=True))
         self.mart.merge("activity", old)
         self.mart.merge("activity", new)
@@ -314,12 +317,14 @@ class _Merge:
         if len(self.group.mapped) > 1:
             rows = fresh.one_for_each_key(rows, ("observed_at", "descending"))
         new, others = self._parted_by_record(rows)
+        if self.merged.num_rows:  # a new one may be the survivor of others
+            new, others = rows.slice(0, 0), rows
         new = new.filter(fresh.pc.is_valid(new["value"]))
         if new.num_rows:
             self.mart.append("observed", fresh.observed(new, self.run))
         if others.num_rows:
             incoming = self.mart.keep("incoming_observed", others)
-            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(), RUN)
+            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(incoming), RUN)
             written = self.mart.keep("written_observed", found)
             if self.mart.count(known.edited(written)):
                 natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
@@ -327,9 +332,14 @@ class _Merge:
                 self.mart.merge("drift", edits)
             self.mart.merge("observed", written.drop("edited_at_before"))
 
-    def _in_doubt(self) -> ir.Table | None:
+    def _in_doubt(self, incoming: ir.Table) -> ir.Table | None:
+        """Values that may be ours: those on their way, and those that a record had which was merged away."""
         sent = self.group.in_doubt
-        return self.mart.keep("in_doubt", sent) if sent is not None and sent.num_rows else None
+        told = self.mart.keep("in_doubt", sent.select(["key", "value"])) if sent is not None and sent.num_rows else None
+        if not self.merged.num_rows:
+            return told
+        given = self.mart.keep("given_before", merges.ours(self.mart, self.merged, incoming))
+        return given if told is None else told.union(given.anti_join(told, "key"))
 
     # ------------------------------------------------------------------------------------------------------ dirty
 

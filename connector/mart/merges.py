@@ -17,6 +17,7 @@ from connector.expressions import NOW, RUN, among, built_once
 from connector.mart.engine import Mart
 from connector.mart.known import INSTANT
 from connector.model import Kind
+from connector.ownership import is_held_as
 
 #: A record that is merged into one that is merged into another, and so on; a ring ends, too.
 _MOST_MERGES = 20
@@ -44,6 +45,21 @@ def moved(mart: Mart, merged: pa.Table) -> tuple[ir.Table, ir.Table]:
     living = _living(mart.table("activity"))
     old = mart.keep("merged_activities", among(living, "record", pairs))
     return _ended(old), mart.keep("inherited_activities", _inherited(old, pairs, living))
+
+
+def ours(mart: Mart, merged: pa.Table, incoming: ir.Table) -> ir.Table:
+    """Which `incoming` values of survivors are ours, since a record (`record`) that was merged into them had got it from us: the key of
+    each, with the `value` as we wrote it."""
+    return _given_before(_survivors(mart, merged), incoming, mart.table("observed"))
+
+
+@built_once
+def _given_before(pairs: ir.Table, incoming: ir.Table, observed: ir.Table) -> ir.Table:
+    before = observed.filter(observed.ours.notnull()).select("record", "field", "ours")
+    theirs = before.inner_join(pairs, "record").select("field", "ours", record="survivor")
+    joined = incoming.select("key", "record", "field", "value").inner_join(theirs, ["record", "field"])
+    given = joined.filter(is_held_as(joined.value, joined.ours))
+    return given.group_by("key").agg(value=given.ours.min())
 
 
 @built_once

@@ -261,6 +261,18 @@ def test_a_visitor_of_several_pages_in_one_group_began_with_the_earliest_of_thei
     assert visitor["created_at"] == datetime(2026, 10, 2, tzinfo=UTC)
 
 
+def test_a_value_of_ours_that_a_survivor_has_from_who_was_merged_into_it_is_no_edit_of_somebody(mart: Mart) -> None:
+    scores_that_we_wrote(mart, "12")
+    pull(mart, "contacts", row("1"), row("2"))
+    later = NOW + timedelta(minutes=1)
+    merged = [row(one, later, is_deleted=True, merged_into=into) for one, into in (("1", "3"), ("2", "4"))]
+    pull(
+        mart, "contacts", *merged, row("3", later, connector_score="12.0"), row("4", later, connector_score="99"), run=2
+    )
+    edits = {each["native_id"]: each["edited_at"] for each in table(mart, "observed") if each["native_id"] in "34"}
+    assert edits == {"3": None, "4": later}
+
+
 def page_view(native_id: str, contact: str) -> dict[str, Any]:
     return row(native_id, eventType="e_visited_page", occurredAt="2026-10-30T10:00:00Z", objectId=contact)
 
