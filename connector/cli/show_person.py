@@ -210,7 +210,7 @@ def _more(count: int) -> None:
 
 def _score(told: Explained) -> None:
     score = told.score
-    tell("\n[bold]Score[/bold]")
+    tell("\n[bold]Score[/bold]" + (f"  [dim]as of {_moment(score['scored_at'])}[/dim]" if score else ""))
     if score is None:
         tell("  not scored yet")
         return

@@ -30,6 +30,9 @@ def _told(key: str, name: str, points: int | None, **more: Any) -> Explained:
     return Explained(**plain | more)
 
 
+SCORED_AT, SCORED = datetime(2026, 11, 24, 14, 44, tzinfo=UTC), "Score  as of 24 Nov 14:44"
+
+
 def _shown(capsys: pytest.CaptureFixture[str], section: str, **more: Any) -> list[str]:
     """The lines of one section of a person's screen."""
     show_few([_told("P1", "Ann Meyer", None, **more)])
@@ -167,8 +170,8 @@ def test_the_lines_that_are_shown_add_up_to_the_score_that_is_shown(capsys: pyte
     points = [("fit", 45.0), ("engagement", 5.44), ("engagement", 2.03), ("engagement", 1.345), ("engagement", -0.01)]
     lines = [{"half": half, "points": round(each * POINT), "text": "x", "rule": "r"} for half, each in points]
     score = {"score": round(53.8 * POINT), "fit": 45 * POINT, "engagement": round(8.8 * POINT), "grade": "B",
-             "coverage_known": 4, "coverage_of": 4}  # fmt: skip
-    head, *shown, total = _shown(capsys, "Score", score=score, lines=lines)
+             "coverage_known": 4, "coverage_of": 4, "scored_at": SCORED_AT}  # fmt: skip
+    head, *shown, total = _shown(capsys, SCORED, score=score, lines=lines)
     assert head == "53.8 · grade B · fit 45.0 (4 of 4 inputs known) · engagement 8.8"
     assert [line.split()[0] for line in shown] == ["+45.0", "+5.4", "+2.0", "+1.4", "-0.0"]
     assert total == "= 53.8"
@@ -176,10 +179,18 @@ def test_the_lines_that_are_shown_add_up_to_the_score_that_is_shown(capsys: pyte
 
 def test_a_rule_that_holds_because_a_field_is_empty_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{"half": "fit", "points": -POINT, "text": "little known", "rule": "r"}]
-    score = {"score": -POINT, "fit": -POINT, "engagement": 0, "grade": "D", "coverage_known": 0, "coverage_of": 1}
+    score: dict[str, Any] = {
+        "score": -POINT,
+        "fit": -POINT,
+        "engagement": 0,
+        "grade": "D",
+        "coverage_known": 0,
+        "coverage_of": 1,
+    }
+    score["scored_at"] = SCORED_AT
     read = {"r": [{"field": "person.phone", "value": None, "record": None}]}
     assert (
-        _shown(capsys, "Score", score=score, lines=lines, inputs=read)[1]
+        _shown(capsys, SCORED, score=score, lines=lines, inputs=read)[1]
         == "-1.0  little known  fit: person phone empty"
     )
 
