@@ -53,13 +53,13 @@ def tell(story: list[tuple[Any, ...]]) -> Store:
     return store
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(stories)
 def test_the_laws_hold_after_every_resolve(story: list[tuple[Any, ...]]) -> None:
     assert set(tell(story).membership) <= set(KEYS), "nobody is in a person who was never put"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(puts, min_size=3, max_size=8),
     st.lists(decisions, max_size=2),
@@ -86,7 +86,7 @@ def test_neither_order_nor_batches_change_persons_or_ids(
     assert one.refused == other.refused
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(puts, min_size=2, max_size=7), puts)
 @example(  # who is deleted again had a name that contradicts
     facts=[
@@ -108,7 +108,7 @@ def test_evidence_that_comes_and_goes_leaves_persons_and_ids_as_they_were(
     assert store.membership == before
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(puts, min_size=2, max_size=6), st.lists(puts, min_size=1, max_size=3))
 def test_a_new_arrival_renames_nobody(old: list[tuple[Any, ...]], arriving: list[tuple[Any, ...]]) -> None:
     store = Store()

@@ -131,7 +131,7 @@ def scores(world: World, *, now: datetime = NOW, is_capped: bool = False, person
     return rows
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.randoms(use_true_random=False))
 def test_days_do_not_depend_on_the_order_of_arrival(world: World, shuffler: Any) -> None:
     arrived = world.activities()
@@ -139,7 +139,7 @@ def test_days_do_not_depend_on_the_order_of_arrival(world: World, shuffler: Any)
     assert fold(arrived).equals(fold(world.activities()))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.integers(0, 5))
 def test_folding_some_records_gives_their_rows_of_folding_all(world: World, record: int) -> None:
     some = [activity for activity in world.activities() if activity["record"] == f"r{record}"]
@@ -147,14 +147,14 @@ def test_folding_some_records_gives_their_rows_of_folding_all(world: World, reco
     assert fold(some).to_pylist() == [row for row in whole if row["record"] == f"r{record}"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.integers(0, 3))
 def test_scoring_some_persons_gives_their_rows_of_scoring_all(world: World, person: int) -> None:
     some = scores(world, persons=[PERSONS[person]])
     assert some == [row for row in scores(world) if row["subject"] == f"p{person}"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.booleans())
 def test_a_score_is_the_sum_of_its_lines(world: World, is_capped: bool) -> None:
     sums: dict[tuple[str, str], int] = defaultdict(int)
@@ -168,14 +168,14 @@ def test_a_score_is_the_sum_of_its_lines(world: World, is_capped: bool) -> None:
         assert row["score"] == row["fit"] + row["engagement"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds)
 def test_merging_persons_adds_their_engagement_to_the_billionth(world: World) -> None:
     apart = sum(row["engagement"] for row in scores(world))
     assert scores(World(world.events, [0] * len(world.owners)))[0]["engagement"] == apart
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds)
 def test_engagement_is_what_the_formula_says(world: World) -> None:
     expected: dict[str, float] = defaultdict(float)
@@ -211,7 +211,7 @@ def test_threads_do_not_change_a_billionth() -> None:
     assert answers[0] == answers[1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.booleans())
 def test_the_forecast_counts_as_the_ledger_does(world: World, is_capped: bool) -> None:
     model = CAPPED if is_capped else MODEL

@@ -78,7 +78,7 @@ def golden(rows: list[dict[str, Any]], changes: list[dict[str, Any]], statement:
     return {row["key"]: row for row in ENGINE.con.sql(statement).to_arrow_table().to_pylist()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     records,
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from(FIELDS), st.integers(0, 3)), max_size=3),
