@@ -106,7 +106,8 @@ class Mart:
     def tell(self, **givens: Any) -> None:
         """What this run's instant (`now`) and number (`run`) are, for all that is asked from here on."""
         for name, value in givens.items():
-            self.connection.execute(f"SET VARIABLE {name} = ?::{_ENGINES_TYPES[name]}", [value])
+            if self._told.get(name) != value:
+                self.connection.execute(f"SET VARIABLE {name} = ?::{_ENGINES_TYPES[name]}", [value])
         self._told.update(givens)
 
     def table(self, name: str) -> ir.Table:

@@ -104,12 +104,10 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 def version(connection: duckdb.DuckDBPyConnection) -> int:
     """The number of the last migration that this file has seen; 0 for a new file."""
-    exists = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'pair' AND NOT temporary"
-    ).fetchone()
-    if not exists or not exists[0]:
+    try:
+        row = connection.execute("SELECT schema_version FROM pair").fetchone()
+    except duckdb.CatalogException:  # there is no such table
         return 0
-    row = connection.execute("SELECT schema_version FROM pair").fetchone()
     return int(row[0]) if row else 0
 
 
