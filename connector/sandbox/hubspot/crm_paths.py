@@ -12,6 +12,7 @@ from connector.sandbox.hubspot import (
     association_labels,
     merging,
     older_associations,
+    older_properties,
     property_api,
     reading,
     schemas,
@@ -20,7 +21,7 @@ from connector.sandbox.hubspot import (
 )
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.limits import ASSOCIATIONS, BURST, SEARCH
-from connector.sandbox.hubspot.serving import Answer, Call, Endpoint, Scopes, Work
+from connector.sandbox.hubspot.serving import Endpoint, Scopes, Work
 
 
 def reads(catalog: Catalog, parts: Mapping[str, str]) -> Sequence[str]:
@@ -159,15 +160,42 @@ def _property_endpoints() -> Iterator[Endpoint]:
             ("DELETE", one, property_api.archive_property, writes_properties),
         ],
     )
-    yield from area("old properties", [("GET", "/{type}/properties", property_api.list_legacy, reads_properties)])
-    companies = any_of("crm.objects.companies.read", "crm.schemas.companies.read")
-    yield from area("old company properties", [("GET", "", _old_company_properties, companies)])
 
 
-def _old_company_properties(call: Call) -> Answer:
-    return property_api.list_legacy(
-        Call(call.context, call.catalog, call.path, call.url, {"type": "companies"}, call.query)
+def _older_property_endpoints() -> Iterator[Endpoint]:
+    """Of any type below `/properties`, and of the three oldest ones below paths of their own."""
+    one, group = "/properties/named/{name}", "/groups/named/{name}"
+    rows: tuple[tuple[str, str, Work], ...] = (
+        ("GET", "/properties", older_properties.list_properties),
+        ("POST", "/properties", older_properties.create_property),
+        ("GET", one, older_properties.get_property),
+        ("DELETE", one, property_api.archive_property),
+        ("GET", "/groups", older_properties.list_groups),
+        ("POST", "/groups", older_properties.create_group),
+        ("GET", group, older_properties.get_group),
+        ("PUT", group, older_properties.update_group),
+        ("DELETE", group, property_api.archive_group),
     )
+    first = (*rows, ("PUT", one, older_properties.update_property))
+    second = (
+        *rows,
+        ("PATCH", one, older_properties.update_property),
+        ("PATCH", group, older_properties.update_group),
+    )
+    for version, works in (("first properties", first), ("second properties", second)):
+        for method, suffix, work in works:
+            scopes = reads_properties if method == "GET" else writes_properties
+            yield Endpoint(method, version, f"/{{type}}{suffix}", work, scopes)
+    for name in ("contacts", "companies", "deals"):
+        for method, suffix, work in first:
+            scopes = reads_properties if method == "GET" else writes_properties
+            yield Endpoint(
+                method, f"old {name} properties", suffix, older_properties.of_type(name, work), _fixed(name, scopes)
+            )
+
+
+def _fixed(name: str, scopes: Scopes) -> Scopes:
+    return lambda catalog, _: scopes(catalog, {"type": name})
 
 
 def _schema_endpoints() -> Iterator[Endpoint]:
@@ -192,5 +220,6 @@ GROUPS: tuple[Callable[[], Iterator[Endpoint]], ...] = (
     _newer_record_endpoints,
     _older_association_endpoints,
     _property_endpoints,
+    _older_property_endpoints,
     _schema_endpoints,
 )

@@ -1,4 +1,4 @@
-"""The properties API: definitions, groups, batches, and the older lists that some clients still read.
+"""The properties API: definitions, groups and batches; `older_properties` has those of v1 and v2.
 
 Source: https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guide
 """
@@ -12,7 +12,7 @@ from typing import Any
 from connector.sandbox.context import Context
 from connector.sandbox.database import read_setting, transaction, write_setting
 from connector.sandbox.hubspot.answers import NOT_FOUND, Refused
-from connector.sandbox.hubspot.catalog import Definition, default_properties, group_body, property_body
+from connector.sandbox.hubspot.catalog import Definition, group_body, property_body
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import ObjectType
 from connector.sandbox.hubspot.reading import batch_inputs, envelope
@@ -81,15 +81,6 @@ def list_properties(call: Call) -> Answer:
     found = call.catalog.properties(kind.name).values()
     results = [each.body for each in found if each.is_archived == is_archived]
     return Answer(200, {"results": results}, len(results))
-
-
-def list_legacy(call: Call) -> Answer:
-    """The bare array of the v1 and v2 paths; forms have such a path too, though they are no records here."""
-    if call.parts["type"].lower() in ("form", "forms"):
-        bodies = default_properties("forms", "forminformation")
-        return Answer(200, bodies, len(bodies))
-    answer = list_properties(call)
-    return Answer(200, answer.body["results"], answer.records)
 
 
 def get_property(call: Call) -> Answer:
@@ -261,7 +252,9 @@ def create_group(call: Call) -> Answer:
     found = call.catalog.groups(kind.name).get(name)
     if found is not None and not found["archived"]:
         raise _exists("property group", name, "Properties.PROPERTY_GROUP_WITH_NAME_EXISTS")
-    body = group_body(name, str(given["label"]), int(given.get("displayOrder", -1)))
+    body = group_body(
+        name, str(given["label"]), -1 if given.get("displayOrder") is None else int(given["displayOrder"])
+    )
     with transaction(call.context.database) as database:
         call.catalog.save_group(database, kind.name, body)
     return Answer(201, body)

@@ -40,6 +40,9 @@ PATHS = (
     ("PATCH", f"{PROPERTIES}/mine"),
     ("PATCH", f"{PROPERTIES}/groups/contactinformation"),
     ("POST", "/oauth/v1/token"),
+    *(("POST", f"/properties/v1/contacts/{each}") for each in ("properties", "groups")),
+    ("PUT", "/properties/v1/contacts/properties/named/mine"),
+    ("PUT", "/properties/v1/contacts/groups/named/contactinformation"),
 )
 ROWS = {"createdAt": 0, "updatedAt": 0}
 WORLD = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from connector.sandbox.hubspot import issue_private_token
 from tests.unit.sandbox.hubspot_portal import Portal, portal
 
 WHEN = "2026-11-01T10:00:00Z"
@@ -172,6 +173,53 @@ def test_the_paths_of_v4_read_records_too(hub: Portal) -> None:
 def test_connectors_find_properties_of_every_standard_type(hub: Portal, kind: str) -> None:
     found = hub.call("GET", f"/properties/v2/{kind}/properties", status=200)
     assert {"hs_object_id", "hs_lastmodifieddate"} <= {each["name"] for each in found}
+
+
+FIRST = ("/properties/v1/companies", "/companies/v2")
+OLDER = (*((path, "PUT", "PUT") for path in FIRST), ("/properties/v2/company", "PATCH", "PATCH"))
+
+
+@pytest.mark.parametrize(("path", "change", "change_group"), OLDER)
+def test_properties_and_groups_are_read_and_written_by_their_older_paths(
+    hub: Portal, path: str, change: str, change_group: str
+) -> None:
+    [name] = [each for each in hub.call("GET", f"{path}/properties", status=200) if each["name"] == "name"]
+    assert name == hub.call("GET", f"{path}/properties/named/name", status=200)
+    assert (name["readOnlyValue"], name["readOnlyDefinition"], name["deleted"]) == (False, True, False)
+    assert isinstance(name["createdAt"], int)
+
+    group = {"name": "mine", "displayName": "Mine", "displayOrder": 3}
+    made = hub.call("POST", f"{path}/groups", group, 200)
+    assert made == {**group, "hubspotDefined": False, "properties": []}
+    hub.call("POST", f"{path}/groups", group, 409)
+    options = [{"label": "A", "value": "a", "displayOrder": 0}]
+    given = {"name": "tier", "label": "Tier", "groupName": "mine", "type": "enumeration", "fieldType": "select"}
+    tier = hub.call("POST", f"{path}/properties", {**given, "options": options}, 200)
+    assert (tier["label"], tier["options"][0]["value"], tier["readOnlyDefinition"]) == ("Tier", "a", False)
+    hub.call("POST", f"{path}/properties", {**given, "options": options}, 409)
+    changed = hub.call(change, f"{path}/properties/named/tier", {**given, "label": "Level"}, 200)
+    assert changed["label"] == hub.call("GET", "/crm/v3/properties/companies/tier", status=200)["label"] == "Level"
+
+    hub.call(change_group, f"{path}/groups/named/mine", {"displayName": "Ours"}, 200)
+    whole = hub.call("GET", f"{path}/groups/named/mine?includeProperties=true", status=200)
+    assert (whole["displayName"], [each["name"] for each in whole["properties"]]) == ("Ours", ["tier"])
+    everything = {each["name"]: each for each in hub.call("GET", f"{path}/groups?includeProperties=true", status=200)}
+    assert (everything["mine"], everything["companyinformation"]["hubspotDefined"]) == (whole, True)
+
+    for kind, one in (("properties", "tier"), ("groups", "mine")):
+        assert hub.raw("DELETE", f"{path}/{kind}/named/{one}").status_code == 204
+        hub.call("GET", f"{path}/{kind}/named/{one}", status=404)
+    assert "tier" not in {each["name"] for each in hub.call("GET", f"{path}/properties", status=200)}
+
+
+def test_an_older_path_of_properties_needs_the_scopes_of_its_type(hub: Portal) -> None:
+    issue_private_token(hub.context.database, "pat-narrow", ["crm.schemas.deals.read"])
+    headers = {"Authorization": "Bearer pat-narrow"}
+    for path in ("/deals/v1/properties", "/properties/v1/deals/properties"):
+        assert hub.raw("GET", path, headers=headers).status_code == 200
+        assert hub.raw("POST", path, headers=headers, json={}).status_code == 403
+    for path in ("/contacts/v2/properties", "/properties/v2/contact/groups"):
+        assert hub.raw("GET", path, headers=headers).status_code == 403
 
 
 def test_what_is_sold_is_written_and_linked_to_its_deal(hub: Portal) -> None:
