@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot.webhooks import Webhooks, now_ms, webhooks_of
@@ -93,7 +94,7 @@ class Delivery:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(url, data=body, headers=headers) as answer,
+                session.post(URL(url, encoded=True), data=body, headers=headers) as answer,
             ):
                 return answer.status < 400
         except (aiohttp.ClientError, TimeoutError):

@@ -98,6 +98,7 @@ def gdpr_delete(call: Call) -> Answer:
     """`POST .../gdpr-delete` with `objectId` (and `idProperty: email`) -> 204; the record is nowhere afterwards.
 
     What hangs on it goes too: links, events, form submissions. An unknown address is accepted (HubSpot notes it).
+    It is told as the deletion that it is, too.
     """
     kind = call.catalog.types.get(call.parts["type"])
     body = json_object(call.body)
@@ -115,6 +116,8 @@ def gdpr_delete(call: Call) -> Answer:
         records.remove(database, kind, record.id)
         database.execute("DELETE FROM hubspot_merged WHERE object_type = ? AND new_id = ?", (kind.name, record.id))
         addresses = records.unique_values(["email"], record.properties) if kind is CONTACTS else set()
+        if record.archived_ms is None:
+            webhooks.note(call, kind, "deletion", {"objectId": record.id, "changeFlag": "DELETED"})
         webhooks.note(call, kind, "privacyDeletion", {"objectId": record.id})
         marketing.forget(database, kind.name, record.id, [address for _, address in addresses])
     return Answer(204, None, 1)

@@ -135,6 +135,7 @@ def _webhook_endpoints() -> Iterator[Endpoint]:
         ("DELETE", "/{app}/settings", webhooks.delete_settings),
         ("GET", "/{app}/subscriptions", webhooks.list_subscriptions),
         ("POST", "/{app}/subscriptions", webhooks.create_subscription),
+        ("POST", "/{app}/subscriptions/batch/update", webhooks.update_subscriptions),
         ("GET", "/{app}/subscriptions/{id}", webhooks.get_subscription),
         ("PATCH", "/{app}/subscriptions/{id}", webhooks.update_subscription),
         ("DELETE", "/{app}/subscriptions/{id}", webhooks.delete_subscription),

@@ -45,6 +45,8 @@ def import_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
         for n in range(1, count + 1)
     ]
     records.write(call.context.database, call.catalog, kind, made)
+    for each in made:
+        webhooks.note_written(call, kind, each.id, {}, each.properties)
     return {"first_id": str(made[0].id), "last_id": str(last_id), "at": iso(at_ms), "count": count}
 
 

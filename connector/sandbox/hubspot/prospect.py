@@ -16,20 +16,30 @@ import orjson
 from connector.sandbox.context import Context
 from connector.sandbox.database import transaction
 from connector.sandbox.hubspot import linking, marketing, portal_work, records
-from connector.sandbox.hubspot.access import issue_private_token
+from connector.sandbox.hubspot.access import APP_USER_ID, issue_private_token
 from connector.sandbox.hubspot.catalog import catalog_of
 from connector.sandbox.hubspot.drafting import Draft
 from connector.sandbox.hubspot.instants import iso
 from connector.sandbox.hubspot.object_types import BY_NAME, CONTACTS
 from connector.sandbox.hubspot.property_api import allow_unique_on_activities
 from connector.sandbox.hubspot.records import Record
-from connector.sandbox.hubspot.serving import Call
+from connector.sandbox.hubspot.serving import Call, Source
 from connector.sandbox.hubspot.values import normalised
 from connector.sandbox.hubspot.writing import save
 
 PAGE_VIEW_EVENT = "e_visited_page"
 LOGIN_EVENT = "pe4711_product_login"
 SITE = "https://www.harbourline.example"
+
+CHANGE_SOURCES: Mapping[str, Source] = {
+    "submit_form": Source("FORM"),
+    "page_view": Source("ANALYTICS"),
+    "login": Source("ANALYTICS"),
+    "email_click": Source("EMAIL"),
+    "book_meeting": Source("MEETINGS"),
+    "import": Source("IMPORT"),
+}
+"""What webhooks say of the actions; of all others, that a user did it at the screen."""
 
 Action = Callable[[Call, Mapping[str, Any]], dict[str, Any]]
 
@@ -44,10 +54,12 @@ def act(context: Context, payload: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no such action or form, or no e-mail.
     """
-    action = ACTIONS.get(str(payload.get("action")))
+    name = str(payload.get("action"))
+    action = ACTIONS.get(name)
     if action is None:
         raise ValueError(f"action must be one of {', '.join(ACTIONS)}")
-    call = Call(context, catalog_of(context), path="", url="", parts={}, query={}, body=None)
+    source = CHANGE_SOURCES.get(name) or Source("CRM_UI", f"userId:{int(payload.get('user') or APP_USER_ID)}")
+    call = Call(context, catalog_of(context), path="", url="", parts={}, query={}, source=source)
     with transaction(context.database):
         return action(call, payload)
 

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from connector.sandbox.context import BUCKET, COST, RECORDS, Context
-from connector.sandbox.hubspot.access import Token, authenticated, demand
+from connector.sandbox.hubspot.access import APP_ID, Token, authenticated, demand
 from connector.sandbox.hubspot.answers import Refused, not_found
 from connector.sandbox.hubspot.catalog import Catalog
 from connector.sandbox.hubspot.instants import to_ms
@@ -23,6 +23,17 @@ from connector.sandbox.hubspot.shapes import OF_SCHEMAS, SHAPES, demand_shape
 JSON = "application/json;charset=utf-8"
 MOST_PATH_CHARACTERS = 15_000
 """Characters of path and query that are still answered; public clients report 414 somewhere between 8,000 and 16,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who changes something, in HubSpot's words: its `changeSource`, and the `sourceId` where there is one."""
+
+    kind: str = "INTEGRATION"
+    id: str = ""
+
+
+THE_APP = Source(id=str(APP_ID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class Call:
     query: Mapping[str, Sequence[str]]
     body: Any = None
     method: str = ""
+    source: Source = THE_APP
 
     def one(self, name: str, default: str = "") -> str:
         """The last value of a query parameter."""

@@ -7,6 +7,7 @@ Source: https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/g
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,14 +17,17 @@ import orjson
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot import journal
 from connector.sandbox.hubspot.access import APP_ID, PORTAL_ID
-from connector.sandbox.hubspot.answers import Refused, not_found
+from connector.sandbox.hubspot.answers import NOT_FOUND, Refused, not_found
 from connector.sandbox.hubspot.instants import iso, to_ms
 from connector.sandbox.hubspot.object_types import ObjectType
-from connector.sandbox.hubspot.serving import Answer, Call, json_object
+from connector.sandbox.hubspot.reading import BATCH_SIZE, batch_inputs, envelope
+from connector.sandbox.hubspot.serving import Answer, Call, Source, json_object
 
 PART = "hubspot_webhooks"
 _JOURNAL_ACTIONS = {"deletion": "DELETE", "merge": "MERGE", "restore": "RESTORE", "privacyDeletion": ""}
 KINDS = ("creation", "deletion", "merge", "propertyChange", "privacyDeletion", "restore", "associationChange")
+
+_ADDRESS = re.compile(r"https?://[!-~]+")
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hubspot_webhook (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -50,7 +54,7 @@ class Webhooks:
         rows = self._database.execute("SELECT id, body FROM hubspot_webhook ORDER BY id")
         self.subscriptions = {row["id"]: orjson.loads(row["body"]) for row in rows}
 
-    def note(self, kind: ObjectType, event: str, at_ms: int, fields: Mapping[str, Any]) -> None:
+    def note(self, kind: ObjectType, event: str, at_ms: int, source: Source, fields: Mapping[str, Any]) -> None:
         """Something happened to a record: an event for every active subscription that wants it."""
         if self.target is None:
             return
@@ -70,7 +74,8 @@ class Webhooks:
                     "occurredAt": at_ms,
                     "subscriptionType": wanted,
                     "attemptNumber": 0,
-                    "changeSource": "INTEGRATION",
+                    "changeSource": source.kind,
+                    **({"sourceId": source.id} if source.id else {}),
                     **fields,
                 }
             )
@@ -97,10 +102,10 @@ def note_written(
     action = "UPDATE" if before else "CREATE"
     kept.note(kind, journal.OBJECT, action, call.now_ms, {"objectId": record_id, "propertyChanges": changes})
     if not before:
-        webhooks.note(kind, "creation", call.now_ms, {"objectId": record_id, "changeFlag": "CREATED"})
+        webhooks.note(kind, "creation", call.now_ms, call.source, {"objectId": record_id, "changeFlag": "CREATED"})
     for name, text in changes.items():
         change = {"objectId": record_id, "propertyName": name, "propertyValue": text}
-        webhooks.note(kind, "propertyChange", call.now_ms, change)
+        webhooks.note(kind, "propertyChange", call.now_ms, call.source, change)
 
 
 def note(call: Call, kind: ObjectType, event: str, fields: Mapping[str, Any]) -> None:
@@ -108,7 +113,7 @@ def note(call: Call, kind: ObjectType, event: str, fields: Mapping[str, Any]) ->
     topic = journal.ERASURE if event == "privacyDeletion" else journal.OBJECT
     told = {name: value for name, value in fields.items() if name != "changeFlag"}
     journal.journal_of(call.context).note(kind, topic, _JOURNAL_ACTIONS[event], call.now_ms, told)
-    webhooks_of(call.context).note(kind, event, call.now_ms, fields)
+    webhooks_of(call.context).note(kind, event, call.now_ms, call.source, fields)
 
 
 def note_link(call: Call, ends: tuple[ObjectType, ObjectType], ids: tuple[int, int], *, is_removed: bool) -> None:
@@ -124,7 +129,7 @@ def note_link(call: Call, ends: tuple[ObjectType, ObjectType], ids: tuple[int, i
             "associationRemoved": is_removed,
             "isPrimaryAssociation": False,
         }
-        webhooks_of(call.context).note(source, "associationChange", call.now_ms, fields)
+        webhooks_of(call.context).note(source, "associationChange", call.now_ms, call.source, fields)
 
 
 def _demand_developer(call: Call) -> None:
@@ -148,7 +153,7 @@ def put_settings(call: Call) -> Answer:
     _demand_developer(call)
     body = json_object(call.body)
     url = str(body.get("targetUrl") or "")
-    if not url.startswith(("http://", "https://")):
+    if not _ADDRESS.fullmatch(url):
         raise Refused(400, "targetUrl is not a valid URL.")
     throttling = {"maxConcurrentRequests": 10, **(body.get("throttling") or {})}
     now = iso(call.now_ms)
@@ -226,6 +231,23 @@ def update_subscription(call: Call) -> Answer:
     found = _subscription(call)
     active = bool(json_object(call.body).get("active"))
     return _saved(call, {**found, "active": active, "updatedAt": iso(call.now_ms)})
+
+
+def update_subscriptions(call: Call) -> Answer:
+    """`POST /webhooks/v3/{app}/subscriptions/batch/update`: `active` of each `id` -> 200, or 207 where there is none."""
+    _demand_developer(call)
+    started, rows = iso(call.now_ms), batch_inputs(json_object(call.body), BATCH_SIZE)
+    held = {str(number): each for number, each in webhooks_of(call.context).subscriptions.items()}
+    known = [(held[str(row.get("id"))], row) for row in rows if str(row.get("id")) in held]
+    results = [
+        _saved(call, {**each, "active": bool(row.get("active")), "updatedAt": iso(call.now_ms)}).body
+        for each, row in known
+    ]
+    missing = [str(row.get("id")) for row in rows if str(row.get("id")) not in held]
+    message = "Some subscriptions do not exist. Check that ids are valid."
+    error = {"status": "error", "category": NOT_FOUND, "message": message, "context": {"ids": missing}}
+    body = envelope(results, [error] if missing else [], started, iso(call.now_ms))
+    return Answer(207 if missing else 200, body, len(results))
 
 
 def delete_subscription(call: Call) -> Answer:

@@ -33,7 +33,7 @@ def listener(*statuses: int) -> Iterator[tuple[str, queue.Queue[tuple[dict[str, 
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(waiting.pop(0) if waiting else 200)
             self.end_headers()
-            arrived.put((dict(self.headers), body))
+            arrived.put(({**self.headers, "path": self.path}, body))
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -41,7 +41,7 @@ def listener(*statuses: int) -> Iterator[tuple[str, queue.Queue[tuple[dict[str, 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/hooks?kind=%21crm", arrived
+        yield f"http://127.0.0.1:{server.server_port}/hooks?kind=%21crm&x=%7Ea", arrived
     finally:
         server.shutdown()
         server.server_close()
@@ -67,6 +67,7 @@ def test_events_arrive_signed_as_the_vendors_own_client_checks_it() -> None:
         assert {change["portalId"], change["appId"], change["attemptNumber"]} == {4711, APP, 0}
         text = body.decode()
         assert Signature.is_valid(headers["X-HubSpot-Signature"], SECRET, text, signature_version="v1")
+        assert url.endswith(headers["path"]), "it is requested as it is signed"
         decoded = url.replace("%21", "!")
         assert Signature.is_valid(
             headers["X-HubSpot-Signature-v3"],
@@ -84,15 +85,48 @@ def test_events_arrive_signed_as_the_vendors_own_client_checks_it() -> None:
 
 def test_merges_and_erasures_are_told() -> None:
     with portal() as hub, listener() as (url, arrived):
-        subscribe(hub, url, "contact.merge", "contact.privacyDeletion")
+        subscribe(hub, url, "contact.merge", "contact.deletion", "contact.privacyDeletion")
         pair = [int(hub.create(email=f"{each}@x.com")) for each in "ab"]
         merge = {"primaryObjectId": str(pair[0]), "objectIdToMerge": str(pair[1])}
         new_id = int(hub.call("POST", f"{CONTACTS}/merge", merge, 200)["id"])
         [told] = json.loads(arrived.get(timeout=10)[1])
         assert (told["primaryObjectId"], told["mergedObjectIds"], told["newObjectId"]) == (pair[0], pair, new_id)
         hub.raw("POST", f"{CONTACTS}/gdpr-delete", json={"objectId": str(new_id)})
+        told = json.loads(arrived.get(timeout=10)[1])
+        assert {each["subscriptionType"]: each["objectId"] for each in told} == {
+            "contact.deletion": new_id,
+            "contact.privacyDeletion": new_id,
+        }
+        gone = hub.create(email="c@x.com")
+        hub.raw("DELETE", f"{CONTACTS}/{gone}")
+        assert json.loads(arrived.get(timeout=10)[1])[0]["subscriptionType"] == "contact.deletion"
+        hub.raw("POST", f"{CONTACTS}/gdpr-delete", json={"objectId": gone})
         [erased] = json.loads(arrived.get(timeout=10)[1])
-        assert (erased["subscriptionType"], erased["objectId"]) == ("contact.privacyDeletion", new_id)
+        assert erased["subscriptionType"] == "contact.privacyDeletion", "it was deleted before"
+
+
+def test_an_event_says_whether_a_user_an_app_an_import_or_a_form_changed_the_record() -> None:
+    with portal(world={"forms": [{"guid": "f", "name": "Demo"}]}) as hub, listener() as (url, arrived):
+        subscribe(hub, url, "contact.creation", "contact.propertyChange", "contact.restore", name="city")
+
+        def told() -> set[tuple[str, str, str | None]]:
+            events = json.loads(arrived.get(timeout=10)[1])
+            return {(each["subscriptionType"], each["changeSource"], each.get("sourceId")) for each in events}
+
+        def act(action: str, **given: Any) -> Any:
+            return hub.call("POST", "/_sandbox/act", {"system": "hubspot", "action": action, **given}, 200)
+
+        record_id = hub.create(email="a@x.com")
+        assert told() == {("contact.creation", "INTEGRATION", str(APP))}
+        act("edit", id=record_id, properties={"city": "Rome"}, user=11_203)
+        assert told() == {("contact.propertyChange", "CRM_UI", "userId:11203")}
+        act("import", count=2, properties={"email": "p{n}@x.com", "city": "Oslo"})
+        assert told() == {("contact.creation", "IMPORT", None), ("contact.propertyChange", "IMPORT", None)}
+        act("submit_form", email="b@x.com", form="Demo", values={})
+        assert told() == {("contact.creation", "FORM", None)}
+        hub.raw("DELETE", f"{CONTACTS}/{record_id}")
+        act("restore", objects="contacts", id=record_id)
+        assert told() == {("contact.restore", "CRM_UI", "userId:1")}
 
 
 def test_what_is_not_taken_is_sent_again_with_its_attempt() -> None:
@@ -122,6 +156,16 @@ def test_subscriptions_take_the_developers_key_and_make_sense_or_are_refused() -
             hub.call("POST", keyed, body, 400)
         made = hub.call("POST", keyed, {"eventType": "contact.creation"}, 201)
         hub.call("POST", keyed, {"eventType": "contact.creation"}, 409)
+        many, inputs = keyed.replace("?", "/batch/update?"), [{"id": int(made["id"]), "active": True}]
+        [changed] = hub.call("POST", many, {"inputs": inputs}, 200)["results"]
+        assert (changed["id"], changed["active"]) == (made["id"], True)
+        mixed = hub.call(
+            "POST", many, {"inputs": [{"id": made["id"], "active": False}, {"id": 99, "active": True}]}, 207
+        )
+        assert (mixed["results"][0]["active"], mixed["errors"][0]["context"]) == (False, {"ids": ["99"]})
+        hub.call("POST", many.partition("?")[0], {"inputs": inputs}, 401)
+        for address in ("ftp://x.example", "https://x.example/a b", "https://"):
+            hub.call("PUT", f"/webhooks/v3/{APP}/settings?hapikey=sandbox-developer-key", {"targetUrl": address}, 400)
         one = keyed.replace("?", f"/{made['id']}?")
         assert hub.call("PATCH", one, {"active": True}, 200)["active"] is True
         assert hub.raw("DELETE", one).status_code == 204
