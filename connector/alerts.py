@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from connector import channels, clock
 from connector.channels import AlertsSection
-from connector.errors import AuthError, ConnectorError, QuotaExhausted
+from connector.errors import AuthError, ConnectorError, Interrupted, QuotaExhausted
 from connector.log import get
 from connector.state import State, alerts, outbox
 from connector.state.models import Alert
@@ -60,7 +60,9 @@ def after_run(
         if not _is_configured(setup, alert):
             return True
         if alert.kind in ("system_down", "credentials_refused") or (alert.kind == STALLED and not alert.stream):
-            return alert.system in tried and bool(summary.pulled.calls or summary.delivered or summary.errors)
+            is_cut_off = isinstance(summary.errors.get(alert.system), Interrupted)
+            is_tried = alert.system in tried and not is_cut_off
+            return is_tried and bool(summary.pulled.calls or summary.delivered or summary.errors)
         is_seen = not alert.stream or (alert.system, alert.stream) in streams
         return is_seen and not (alert.kind in (STALLED, QUIET) and alert.system in summary.errors)
 
@@ -136,7 +138,7 @@ def _systems(errors: dict[str, ConnectorError]) -> Iterator[Alert]:
     for system, error in errors.items():
         if isinstance(error, AuthError):
             yield _alert("credentials_refused", f"{system} refuses our credentials", error.hint, system)
-        elif not isinstance(error, QuotaExhausted):
+        elif not isinstance(error, QuotaExhausted | Interrupted):
             yield _alert("system_down", f"{system} cannot be used: {error}", error.hint, system)
 
 

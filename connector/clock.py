@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 _STARTED = time.monotonic()
+_WISHES: list[threading.Event] = []  # to end, the innermost last
 
 
 def now() -> datetime:
@@ -39,6 +43,29 @@ def sleep(seconds: float) -> None:
     """Wait; a negative wait is none."""
     if seconds > 0:
         time.sleep(seconds)
+
+
+@contextmanager
+def ended_by(wish: threading.Event) -> Iterator[None]:
+    """Within the block the process is ending once this is set."""
+    _WISHES.append(wish)
+    try:
+        yield
+    finally:
+        _WISHES.remove(wish)
+
+
+def is_ending() -> bool:
+    """Whether somebody told the process to end."""
+    return any(wish.is_set() for wish in tuple(_WISHES))
+
+
+def wait(seconds: float) -> None:
+    """As `sleep`, for what need not be waited for any more once the process is told to end: then it is over at once."""
+    if not _WISHES:
+        sleep(seconds)
+    elif seconds > 0:
+        _WISHES[-1].wait(seconds)
 
 
 def token(size_bytes: int = 16) -> str:

@@ -117,6 +117,12 @@ class SystemUnavailable(SystemFailure):
         self.sent = sent
 
 
+class Interrupted(SystemUnavailable):
+    """We were told to end while we waited for the system: the call is not made, or not again. It says nothing of the system."""
+
+    exit_code = 0
+
+
 class ProtocolError(SystemFailure):
     """An answer that we do not understand: the system is stopped and the redacted body kept."""
 

@@ -27,6 +27,7 @@ from connector import clock
 from connector.errors import (
     AuthError,
     ConnectorError,
+    Interrupted,
     MissingPermission,
     ProtocolError,
     QuotaExhausted,
@@ -39,7 +40,7 @@ from connector.errors import (
 )
 from connector.log import redact
 from connector.pacing import Pacing
-from connector.retries import Retries, Tries
+from connector.retries import Retries, Tries, pause
 from connector.verdicts import Classified, Classify, Verdict
 
 POOL_SIZE = 16
@@ -99,7 +100,8 @@ def session(
     above, the body: parsed JSON, or text. `on_answer` sees every answer before it is judged.
 
     Calls raise AuthError, MissingPermission, QuotaExhausted, ProtocolError, RecordRejected, RecordConflict, or
-    SystemUnavailable when retries are used up or the call may have taken effect and must not be sent again.
+    SystemUnavailable when retries are used up or the call may have taken effect and must not be sent again, and its kind
+    Interrupted once the process is told to end: then nothing is sent again.
     """
     made = Session()
     made.transport = _Transport(
@@ -171,11 +173,11 @@ def download(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(retries.attempts),
             wait=tenacity.wait_random_exponential(multiplier=retries.first_wait_s, max=retries.max_wait_s),
-            sleep=clock.sleep,
+            sleep=pause,
             reraise=True,
         )(copy)
-    except TransientError as error:
-        raise SystemUnavailable(str(error), sent=True, hint=error.hint, system=system) from error
+    except (TransientError, Interrupted) as error:
+        raise _unavailable(error, system, sent=True) from error
 
 
 def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", request_id: str = "") -> ConnectorError:
@@ -286,15 +288,13 @@ class _Transport(HTTPAdapter):
                 retry=tenacity.retry_if_exception(tries.may_repeat),
                 stop=tries.is_enough,
                 wait=tries.wait_s,
-                sleep=clock.sleep,
+                sleep=pause,
                 reraise=True,
             )(self._exchange, request, timeout or self._to.timeout_s, {**options, "stream": stream})
         except (TransientError, QuotaExhausted, SystemFailure) as error:
-            if not isinstance(error, TransientError) and not tries.is_in_doubt:
+            if not isinstance(error, TransientError | Interrupted) and not tries.is_in_doubt:
                 raise
-            raise SystemUnavailable(
-                str(error), sent=tries.is_in_doubt, hint=error.hint, system=self._to.system, request_id=error.request_id
-            ) from error
+            raise _unavailable(error, self._to.system, sent=tries.is_in_doubt) from error
 
     def _exchange(
         self, request: requests.PreparedRequest, timeout_s: Any, options: dict[str, Any]
@@ -328,7 +328,7 @@ class _Transport(HTTPAdapter):
         try:
             return fetch()
         except SystemUnavailable as error:
-            raise SystemUnavailable(str(error), sent=False, hint=error.hint, system=self._to.system) from error
+            raise type(error)(str(error), sent=False, hint=error.hint, system=self._to.system) from error
 
     def _send_once(
         self, request: requests.PreparedRequest, token: str | None, bucket: str, timeout_s: Any, options: dict[str, Any]
@@ -380,6 +380,12 @@ def _body(response: requests.Response, body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return response.text[:BODY_KEPT_CHARACTERS]
+
+
+def _unavailable(error: ConnectorError, system: str, *, sent: bool) -> SystemUnavailable:
+    """What stands for a call that is not sent again: the system does not answer, or we were told to end."""
+    made = Interrupted if clock.is_ending() else SystemUnavailable
+    return made(str(error), sent=sent, hint=error.hint, system=system, request_id=error.request_id)
 
 
 def _kept(text: str) -> str:

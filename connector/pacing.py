@@ -19,7 +19,7 @@ import orjson
 
 from connector import clock
 from connector.budget import READ, Budget, Quota
-from connector.errors import ConnectorError, QuotaExhausted
+from connector.errors import ConnectorError, Interrupted, QuotaExhausted
 from connector.model import Window
 
 #: With the budget used up, one call in this many seconds goes out to learn whether that is still so.
@@ -29,6 +29,8 @@ PROBE_EVERY_S = 300.0
 _SLOWER_BY, _SLOWEST, _FASTER_AFTER_S = 1.5, 32.0, 60.0
 #: How often threads look whether the call that asks for all of them was answered, and when it counts as lost.
 _LOOK_S, _LOST_S = 0.1, 120.0
+#: So long a call of what is in flight still waits once the process is told to end.
+_SETTLING_S = 2.0
 DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
@@ -90,9 +92,11 @@ class Pacing:
     def wait(self, bucket: str) -> None:
         """Wait until a call of this bucket may be made, and take its place.
 
-        Raises QuotaExhausted when the budget has no room for what calls are made for now.
+        Raises QuotaExhausted when the budget has no room for what calls are made for now, and Interrupted when the process is told
+        to end and that would be long.
         """
         self._ask_whether_used(self._purpose, 1)
+        until_s = math.inf
         while True:
             with self._lock:
                 now_s = self._monotonic_s()
@@ -108,7 +112,14 @@ class Pacing:
                     self._since_usage += 1
                     self._hours[_hour(clock.now())] += 1
                     return
-            clock.sleep(free_at_s - now_s)
+            if clock.is_ending():
+                until_s = min(until_s, now_s + _SETTLING_S)
+            if free_at_s > until_s:
+                raise Interrupted(
+                    "it was waited for when this process was told to end", sent=False, system=self._system
+                )
+            wait = clock.wait if until_s == math.inf else clock.sleep
+            wait(free_at_s - now_s)
 
     def pause(self, bucket: str, seconds: float) -> None:
         """No call of this bucket for so many seconds: the system said so to one of them."""

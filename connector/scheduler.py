@@ -126,21 +126,21 @@ def _day(name: str) -> int:
 
 @dataclass
 class Stop:
-    """The wish to end: asked for by a signal, looked at between batches."""
+    """The wish to end: asked for by a signal, looked at between batches, and heeded by what waits for a system."""
 
-    _event: threading.Event = field(default_factory=threading.Event)
+    event: threading.Event = field(default_factory=threading.Event)
 
     def ask(self) -> None:
         """End as soon as what is in flight is settled."""
-        self._event.set()
+        self.event.set()
 
     def is_asked(self) -> bool:
         """Whether somebody asked."""
-        return self._event.is_set()
+        return self.event.is_set()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until somebody asks, so long at most; whether somebody did."""
-        return self._event.wait(timeout_s)
+        return self.event.wait(timeout_s)
 
 
 @contextmanager
@@ -160,7 +160,8 @@ def stopping_on_signals() -> Iterator[Stop]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             former[number] = signal.signal(number, ask)
     try:
-        yield stop
+        with clock.ended_by(stop.event):
+            yield stop
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.dispatch import Delivered
-from connector.errors import ConnectorError, ConservationError, QuotaExhausted, SystemFailure, UnsafePlan
+from connector.errors import ConnectorError, ConservationError, Interrupted, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.plan import Plan, Totals
 from connector.state.models import Freeze, Pause
 from connector.steps.pulled import Pulled
@@ -48,7 +48,9 @@ class Summary:
         errors = [*self.failures.values(), *self.pulled.failures.values(), *self.pulled.stream_failures.values()]
         errors += [each.error for each in self.delivered if each.error is not None]
         codes = [
-            max(error.exit_code, SystemFailure.exit_code) for error in errors if not isinstance(error, QuotaExhausted)
+            max(error.exit_code, SystemFailure.exit_code)
+            for error in errors
+            if not isinstance(error, QuotaExhausted | Interrupted)
         ]
         if not all(counts.is_conserved for counts in self.pulled.counts.values()):
             codes.append(ConservationError.exit_code)

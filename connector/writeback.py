@@ -19,7 +19,7 @@ from connector import clock
 from connector.budget import CONSENT, Governor
 from connector.cost import Meter, urgency
 from connector.dispatch import Delivered, Dispatch, access_of
-from connector.errors import ConnectorError, Problem, QuotaExhausted
+from connector.errors import ConnectorError, Interrupted, Problem, QuotaExhausted, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, System
 from connector.ownership import Fights, Owner
 from connector.plan import OUTPUTS, Brakes, Plan
@@ -212,14 +212,17 @@ def deliver(
     try:
         if governor is not None:
             governor.admit(CONSENT, 0)  # what was begun is settled, whatever it is
-        release_mended(state, system, section)
-        dispatch.reconcile()
+        if not is_stopping():
+            release_mended(state, system, section)
+            dispatch.reconcile()
         while (waiting := dispatch.take(capabilities.window)) and not is_stopping():
             going = takewhile(lambda _: not is_stopping(), dispatch.batches(waiting, capabilities))
             dispatch.send(going, admit, on_progress)
         error = dispatch.silence
     except ConnectorError as problem:
         error = _dated(problem, governor)
+    if isinstance(error, SystemUnavailable) and is_stopping():  # not waited for long enough to say that
+        error = Interrupted(str(error), sent=error.sent, hint=error.hint, system=system.name)
     _note_wait(state, system.name, error)
     return dispatch.result(system.calls() - calls, error)
 

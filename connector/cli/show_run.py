@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from connector.cli.screen import escape, ok, tell, when
 from connector.dispatch import Delivered
-from connector.errors import ConnectorError, QuotaExhausted
+from connector.errors import ConnectorError, Interrupted, QuotaExhausted
 from connector.summary import Summary
 
 _FEW = 3  # of what helps with changes that are set aside
@@ -33,7 +33,9 @@ def show_summary(summary: Summary, *, has_refused: bool = False) -> None:
                 }
             ),
         )
-    elif set(summary.pulled.calls) - set(summary.pulled.failures):
+    elif set(summary.pulled.calls) - set(summary.pulled.failures) and not (
+        summary.is_stopped and summary.totals is None
+    ):
         _line("pull", "nothing changed")
     if summary.resolved.records:
         found = ", ".join(_resolved(kind, counts) for kind, counts in summary.resolved.counts.items())
@@ -93,6 +95,8 @@ def show_failures(summary: Summary) -> dict[str, ConnectorError]:
             tell(
                 f"[yellow]![/yellow] {name} was not read to the end: {escape(str(problem))}\n  it goes on, {when(problem.resets_at)}"
             )
+        elif isinstance(problem, Interrupted):
+            tell(f"[yellow]![/yellow] {name} was not read to the end: {escape(str(problem))}")
         else:
             _trouble(f"{name} was left out: {problem}", problem.hint)
     for (system, stream), problem in summary.pulled.stream_failures.items():
@@ -123,7 +127,7 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
         _wait_for_reading(each)
         if isinstance(each.error, QuotaExhausted):
             _waits_for_quota(each, each.error)
-        elif each.error is not None and each.system not in left_out:
+        elif each.error is not None and each.system not in left_out and not isinstance(each.error, Interrupted):
             _trouble(f"{each.system} stopped taking changes: {each.error}; {each.waiting:,} wait", each.error.hint)
     _lost(summary)
     for reason, count in summary.held.items():

@@ -143,7 +143,7 @@ def _awaited(org: Org, job: str) -> Generator[None, None, int | None]:
                 system=org.system,
             )
         yield
-        clock.sleep(wait_s)
+        clock.wait(wait_s)
         waited_s += wait_s
         wait_s = min(waited_s * POLL_GROWTH, MAX_POLL_S)
 

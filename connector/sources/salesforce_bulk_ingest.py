@@ -268,10 +268,10 @@ def _awaited(org: Org, job: str, rows: int) -> dict[str, Any]:
             left_s = max((rows - done) / rows_per_s, EARLIEST_S) if rows_per_s > 0 and early else rest_s
             early -= left_s < rest_s
             pause_s = min(left_s, rest_s)
-            clock.sleep(pause_s)
+            clock.wait(pause_s)
             rest_s -= pause_s
             said = _state(org, job)
-            if said.get("state") in _ENDED:
+            if said.get("state") in _ENDED or clock.is_ending():  # else it is asked again by the next run
                 return said
             before, done = done, int(said.get("numberRecordsProcessed") or 0)
             rows_per_s = (done - before) / pause_s

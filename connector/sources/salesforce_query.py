@@ -41,6 +41,7 @@ from connector.errors import (
     TransientError,
 )
 from connector.model import Page, Request, StreamFailure
+from connector.retries import pause
 from connector.sources import salesforce_bulk as bulk
 from connector.sources import salesforce_probe as probe
 from connector.sources.salesforce_reading import (
@@ -295,7 +296,7 @@ def _refused(org: Org, reading: Reading, answer: Answer, object_types: Sequence[
     if told.verdict in (Verdict.AUTH, Verdict.REFRESH, Verdict.QUOTA):
         raise error
     if isinstance(error, TransientError) and reading.attempts < ATTEMPTS - 1:
-        clock.sleep(FIRST_WAIT_S * 2**reading.attempts)
+        pause(FIRST_WAIT_S * 2**reading.attempts)
         reading.attempts += 1
         return None
     if told.code == TOO_SLOW and (begun := _begun_in_bulk(org, reading, None)):

@@ -30,9 +30,9 @@ def hold(state: State, *, wait_s: float = 0.0) -> Iterator[str]:
     deadline = clock.monotonic_s() + wait_s
     still = _standing_still(state)
     while not _take(state, holder, still):
-        if clock.monotonic_s() >= deadline:
+        if clock.monotonic_s() >= deadline or clock.is_ending():
             raise _busy(state)
-        clock.sleep(_POLL_S)
+        clock.wait(_POLL_S)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(state, holder, stop), name="lease", daemon=True)
     beat.start()

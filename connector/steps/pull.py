@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from connector import clock, mapping, settlement, tables
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Interrupted
 from connector.log import get
 from connector.mart import Mart
 from connector.mart.files import ROW_GROUP_ROWS
@@ -276,12 +276,14 @@ def _arriving(inbox: _Inbox, waiting: int) -> Iterator[_Read]:
 
 
 def _note_failure(read: _Read, pulled: Pulled) -> None:
+    if isinstance(read.failure, Interrupted):  # whatever it was reading: that is no failure of a stream
+        pulled.failures.setdefault(read.system, read.failure)
+    elif read.stream is not None and read.failure is not None:
+        pulled.stream_failures[(read.system, read.stream.name)] = read.failure
     if read.stream is not None:
-        if read.failure is not None:
-            pulled.stream_failures[(read.system, read.stream.name)] = read.failure
         return
     pulled.calls[read.system] = read.calls
-    if read.failure is not None:
+    if read.failure is not None and not isinstance(read.failure, Interrupted):
         pulled.failures[read.system] = read.failure
         _LOG.info("pull.failed", system=read.system, error=type(read.failure).__name__)
 
@@ -374,6 +376,8 @@ def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:
         steps.append(step)
     failed = {**pulled.stream_failures, **{(system, ""): error for system, error in pulled.failures.items()}}
     for (system, stream), error in sorted(failed.items()):
+        if isinstance(error, Interrupted):
+            continue
         failure = RunStep(run=moment.run, step="pull", system=system, stream=stream, status="failed")
         failure.message, failure.ended_at = str(error)[:500], clock.now()
         steps.append(failure)

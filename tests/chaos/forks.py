@@ -117,7 +117,7 @@ def _in_child(place: Path, work: Callable[[], int]) -> None:
 def _command(house: House, words: tuple[str, ...], now: str) -> int:
     started_s, real_sleep = time.monotonic(), time.sleep
     clock.monotonic_s = lambda: started_s + (time.monotonic() - started_s) * SPEED
-    clock.sleep = lambda seconds: real_sleep(max(seconds, 0) / SPEED)
+    clock.sleep = clock.wait = lambda seconds: real_sleep(max(seconds, 0) / SPEED)
     schedulers.datetime = date.datetime = _Clock
     scheduler._MOVED = timedelta(days=1)  # a second and ten go apart here, and nobody has moved the clock
     done = house.run(*words, now=now)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
+
+import pytest
 
 from tests.e2e.crm import SECRETS, differing, eventually
 from tests.e2e.world import World
@@ -36,6 +39,28 @@ def test_a_service_that_is_told_to_stop_settles_what_is_in_flight_and_ends_with_
     assert "stopped after settling" in done.out
     assert house.state("SELECT count(*) FROM outbox WHERE status IN ('in_flight', 'unknown')") == [(0,)]
     assert house.state("SELECT status FROM run") == [("stopped",)]
+    house.sync()
+    assert differing(house.desired(), crms.written()) == []
+
+
+@pytest.mark.parametrize(("system", "what"), [("hubspot", "batch/update"), ("salesforce", "")])
+def test_a_service_that_is_told_to_stop_while_a_system_answers_429_ends_soon_and_calls_it_neither_down_nor_refused(
+    installed: World, system: str, what: str
+) -> None:
+    house, crms = installed.house, installed.crms
+    crms.tell("faults", system=system, kind="status", status=429, match=what)
+    service = house.start("run", is_fresh=True)
+    eventually(lambda: crms.look("faults")[0]["hits"] > 1, "no 429 yet")
+    service.process.send_signal(signal.SIGTERM)
+    asked_s = time.monotonic()
+    done = service.end()
+    assert time.monotonic() - asked_s < 20
+    assert done.code == 0, str(done)
+    assert "stopped; what waits goes with the next run" in done.out
+    assert house.state("SELECT count(*) FROM outbox WHERE status IN ('in_flight', 'unknown')") == [(0,)]
+    assert house.state("SELECT status, exit_code FROM run") == [("stopped", 0)]
+    assert house.state("SELECT kind FROM alert") == house.state("SELECT kind FROM pause") == []
+    crms.mend()
     house.sync()
     assert differing(house.desired(), crms.written()) == []
 

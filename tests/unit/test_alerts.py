@@ -17,7 +17,7 @@ from connector import alerts
 from connector.alerts import after_run, is_quiet
 from connector.channels import AlertsSection
 from connector.dispatch import Delivered
-from connector.errors import AuthError, MissingPermission, QuotaExhausted, SystemUnavailable
+from connector.errors import AuthError, Interrupted, MissingPermission, QuotaExhausted, SystemUnavailable
 from connector.mart.ingest import Counts
 from connector.state import State, StateSection, open_state
 from connector.state import alerts as kept
@@ -68,6 +68,18 @@ def test_a_system_that_is_down_is_told_once_and_so_is_its_return(state: State, h
         ended(state)
     assert heard == ["began system_down crm", "ended system_down crm"]
     assert not kept.standing(state)
+
+
+def test_a_run_that_was_cut_off_says_of_its_system_neither_that_it_is_down_nor_that_it_is_back(
+    state: State, heard: list[str]
+) -> None:
+    ended(state, failures={"crm": Interrupted("waited for")})
+    assert not heard
+    ended(state, failures={"crm": SystemUnavailable("gone")})
+    ended(state, failures={"crm": Interrupted("waited for")})
+    ended(state, delivered=[Delivered("crm", error=Interrupted("waited for"))])
+    assert heard == ["began system_down crm"]
+    assert Summary(1, failures={"crm": Interrupted("waited for")}).exit_code == 0
 
 
 def test_what_a_channel_did_not_take_is_told_after_the_next_run(state: State, heard: list[str]) -> None:

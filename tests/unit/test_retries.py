@@ -26,8 +26,10 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
 
 @pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was waited; only waiting moves the clock."""
     waits: list[float] = []
     monkeypatch.setattr(clock, "sleep", waits.append)
+    monkeypatch.setattr(clock, "monotonic_s", lambda: sum(waits))
     return waits
 
 
@@ -67,7 +69,21 @@ def test_a_system_that_only_ever_says_too_fast_is_given_up_after_its_time_and_no
         pacing.slow_down = lambda bucket, seconds: None  # type: ignore[method-assign]
         made(pacing=pacing, retries=http.Retries(slowed_s=100)).post(URL)
     assert not caught.value.sent
-    assert sum(slept) == pytest.approx(sum(10 * 1.2**n for n in range(6)))
+    assert sum(slept) == pytest.approx(sum(10 * 1.2**n for n in range(7)))
+
+
+@responses.activate
+def test_the_time_of_a_system_that_says_too_fast_runs_by_the_clock_whoever_waits(slept: list[float]) -> None:
+    responses.post(URL, status=425, headers={"Retry-After": "10"})
+    pacing = Pacing(monotonic_s=lambda: sum(slept))
+    with pytest.raises(SystemUnavailable):
+        made(pacing=pacing, retries=http.Retries(slowed_s=100)).post(URL)
+    assert 100 <= sum(slept) < 100 + http.Retries().max_wait_s
+    slept.clear()
+    pacing.wait = lambda bucket: slept.append(30.0)  # type: ignore[method-assign]
+    with pytest.raises(SystemUnavailable):
+        made(pacing=pacing, retries=http.Retries(slowed_s=100)).post(URL)
+    assert 100 <= sum(slept) < 100 + 2 * http.Retries().max_wait_s
 
 
 @responses.activate

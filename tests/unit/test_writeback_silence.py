@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from connector import writeback
 from connector.dispatch import NO_ANSWER, Delivered
-from connector.errors import SystemUnavailable
+from connector.errors import Interrupted, SystemUnavailable
 from connector.model import Capabilities, Change, Found, Keep, Outcome, Result, System
 from connector.state import State, StateSection, open_state, replans
 from connector.state.models import Outbox, Quarantine
@@ -38,10 +38,12 @@ def state(tmp_path: Path) -> State:
     return open_state(StateSection(), tmp_path)
 
 
-def deliver(state: State, crm: Crm, *, is_readable: bool = False) -> Delivered:
+def deliver(
+    state: State, crm: Crm, *, is_readable: bool = False, is_stopping: Callable[[], bool] = lambda: False
+) -> Delivered:
     system = System("crm", "crm", source=Described(), target=crm, calls=lambda: len(crm.writes), close=lambda: None)  # type: ignore[arg-type]
     return writeback.deliver(
-        state, system, LIMITS, WritebackSection(), run=1, is_stopping=lambda: False, is_readable=is_readable
+        state, system, LIMITS, WritebackSection(), run=1, is_stopping=is_stopping, is_readable=is_readable
     )
 
 
@@ -156,3 +158,16 @@ def test_a_system_that_answers_nobody_is_not_asked_part_by_part_and_sets_nothing
     deliver(state, crm)
     deliver(state, crm)
     assert left(state) == {}
+
+
+def test_a_system_that_gives_no_answer_while_we_are_told_to_stop_is_not_called_down(state: State) -> None:
+    crm = Choking()
+    crm.is_deaf = True
+    enqueue(state, *map(update, range(2)))
+    error = deliver(state, crm, is_stopping=lambda: bool(crm.writes)).error
+    assert isinstance(error, Interrupted)
+    assert set(left(state).values()) == {"unknown"}
+    enqueue(state, *map(update, range(2, 4)), run=2)
+    error = deliver(state, crm).error
+    assert isinstance(error, SystemUnavailable)
+    assert not isinstance(error, Interrupted)
