@@ -242,9 +242,7 @@ STAGE_INTERVAL = _schema(
 )
 
 #: key = subject|trigger. A trigger is armed, fires once (an episode), and is armed again below its rearm level.
-TRIGGER = _schema(
-    key=TEXT, subject=TEXT, trigger=TEXT, is_armed=BOOL, episode=INT, fired_at=INSTANT, anchor=TEXT, why=TEXT, run=INT
-)
+TRIGGER = _schema(key=TEXT, subject=TEXT, trigger=TEXT, is_armed=BOOL, episode=INT, fired_at=INSTANT, why=TEXT, run=INT)
 
 # ---------------------------------------------------------------------------------------------------- desired, observed
 
@@ -268,7 +266,7 @@ DRIFT = _schema(
     seen_at=INSTANT, editor=TEXT, run=INT,
 )  # fmt: skip
 
-#: key = the task's dedupe key (trigger, anchor record, episode).
+#: key = the task's dedupe key (trigger, person, episode).
 DESIRED_TASK = _schema(
     key=TEXT, trigger=TEXT, subject=TEXT, record=TEXT, system=TEXT, object_type=TEXT, native_id=TEXT, title=TEXT, body=TEXT,
     due_at=INSTANT, priority=TEXT, owner=TEXT, reason=TEXT, revision=INT,

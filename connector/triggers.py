@@ -121,7 +121,6 @@ def fire(
     *,
     current: ir.Table,
     triggers: ir.Table,
-    issued: ir.Table,
     now: Instant,
     run: Number,
     is_whole: bool = True,
@@ -129,13 +128,11 @@ def fire(
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
 
     `facts` holds the persons to look at (all of them, on the first run of a trigger), `current` their open stage intervals
-    after `advance`, `triggers` the table as it was, `issued` says which record is a person's anchor. A row with subject ""
-    marks that a trigger had its baseline; where the persons come in portions (not `is_whole`), that it began, until `baselined`.
+    after `advance`, `triggers` the table as it was. A row with subject "" marks that a trigger had its baseline; where the
+    persons come in portions (not `is_whole`), that it began, until `baselined`.
     """
     stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
-    anchors = issued.filter(issued.kind == "person").select(minted="key", minted_by="anchor")
     rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
-    rows = rows.left_join(anchors, rows.subject == anchors.minted).drop("minted")
     parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
     return _as_triggers(
         reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run, is_whole)])
@@ -146,9 +143,8 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     trigger = compiled(task)
     had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
     had = had.select(
-        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_anchor="anchor",
-        was_run="run",
-    )  # fmt: skip
+        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_run="run"
+    )
     rows = rows.left_join(had, rows.subject == had.whose)
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
     begun = marks.filter(~marks.is_armed).run.max().as_scalar()
@@ -172,7 +168,6 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
             is_armed=moved.is_armed,
             episode=moved.was_episode.fill_null(0) + moved.fires.cast("int64"),
             fired_at=ibis.ifelse(moved.fires, instant_of(now), moved.was_fired_at),
-            anchor=ibis.coalesce(moved.was_anchor, moved.minted_by, moved.subject),
             why=ibis.literal(trigger.when.words),
             run=number_of(run),
         )
@@ -180,7 +175,7 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
 
 
 def _baselines(tasks: Mapping[str, TaskSection], triggers: ir.Table, run: Number, is_whole: bool) -> ir.Table:
-    empty = {"fired_at": ibis.null(), "anchor": ibis.null(), "run": number_of(run)}
+    empty = {"fired_at": ibis.null(), "run": number_of(run)}
     rows = [
         ibis.literal(f"|{name}").name("key").as_table().mutate(
             subject=ibis.literal(""), trigger=ibis.literal(name), is_armed=ibis.literal(is_whole),
@@ -208,18 +203,16 @@ def _as_triggers(rows: ir.Table) -> ir.Table:
 def carried(triggers: ir.Table, merged: ir.Table) -> ir.Table:
     """What triggers remember of persons whose records went into others (`merged`: subject, into), as rows of these.
 
-    A trigger that fired for either has fired, so that neither a merge nor a split makes a second task. To be merged by key before
-    `fire`, which arms those again for whom it does not hold.
+    A trigger that fired for either has fired, so that neither a merge nor a split makes a second task; the next one is each
+    person's own. To be merged by key before `fire`, which arms those again for whom it does not hold.
     """
     survivors = merged.select(subject="into", into="into").distinct()
     both = merged.select("subject", "into").union(survivors)
     rows = triggers.inner_join(both, "subject")
-    own = rows.subject == rows.into
     kept = rows.group_by("into", "trigger").agg(
         is_armed=rows.is_armed.all(),
         episode=rows.episode.max(),
         fired_at=rows.fired_at.max(),
-        anchor=ibis.coalesce(rows.anchor.min(where=own), rows.anchor.min()),
         why=rows.why.max(),
         run=rows.run.max(),
     )
@@ -259,9 +252,7 @@ def targets(
     ).select(record="key", system="system", object_type="object_type", native_id="native_id", owner="owner")
     mine = places.membership.select(of="key", belongs_to="owner_id")
     held = live.inner_join(mine, live.record == mine.of)
-    rows = fired.select("subject", "trigger", "episode", "anchor", "why").inner_join(
-        held, fired.subject == held.belongs_to
-    )
+    rows = fired.select("subject", "trigger", "episode", "why").inner_join(held, fired.subject == held.belongs_to)
     worded, selling = _worded(facts, current, places), _selling(places)
     rows = rows.left_join(worded, rows.subject == worded.whose).drop("whose")
     rows = rows.left_join(selling, rows.record == selling.sold_to)
@@ -307,7 +298,7 @@ def draft(tasks: Mapping[str, TaskSection], chosen: pa.Table, now: datetime, run
 
 def _drafted(task: TaskSection, row: Mapping[str, Any], now: datetime, run: int) -> dict[str, Any]:
     words = _context(row)
-    said = hashlib.blake2b(f"{row['trigger']}|{row['anchor']}|{row['episode']}".encode(), digest_size=12).hexdigest()
+    said = hashlib.blake2b(f"{row['trigger']}|{row['subject']}|{row['episode']}".encode(), digest_size=12).hexdigest()
     title = " ".join(templates.rendered(task.subject, words).split())
     same = ("trigger", "subject", "record", "system", "object_type", "native_id")
     return {

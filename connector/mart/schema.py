@@ -82,13 +82,19 @@ def _write_anew(connection: duckdb.DuckDBPyConnection) -> None:
     for name in tables.TABLES:
         connection.execute(f'ALTER TABLE "{name}" RENAME TO "{name}_before"')
         connection.execute(f'CREATE TABLE "{name}" ({_columns(tables.stored(name))})')
-        connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM "{name}_before"')
+        kept = f"COLUMNS(each -> each IN {tuple(tables.stored(name).names)})"
+        connection.execute(f'INSERT INTO "{name}" BY NAME SELECT {kept} FROM "{name}_before"')
         connection.execute(f'DROP TABLE "{name}_before"')
 
 
 def _add_backup(connection: duckdb.DuckDBPyConnection) -> None:
     """A backup tells with which state it was made."""
     connection.execute("ALTER TABLE pair ADD COLUMN IF NOT EXISTS backup VARCHAR")
+
+
+def _drop_anchors(connection: duckdb.DuckDBPyConnection) -> None:
+    """What a trigger remembers is its person's: by which record they were called when it fired is no matter."""
+    connection.execute("ALTER TABLE trigger DROP COLUMN IF EXISTS anchor")
 
 
 #: Numbered from 1; a migration is never changed once released, only followed by another. A new file gets the newest tables at once.
@@ -99,6 +105,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _drop_derived_keys,
     _write_anew,
     _add_backup,
+    _drop_anchors,
 )
 
 

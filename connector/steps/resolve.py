@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.compute
 
 from connector import identity, survivorship, tables
 from connector.expressions import among, only
@@ -16,6 +18,7 @@ from connector.state import State
 from connector.steps.portions import dirty_rows
 from connector.steps.setup import Moment, Setup
 
+pc: Any = pyarrow.compute
 RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
 GOLDEN = 10_000  # persons whose golden values are found at once: all their values are sorted side by side
 
@@ -45,8 +48,8 @@ def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) 
     """Resolve the accounts and persons of the scratch table `work` (dirty rows), and give them their golden values.
 
     Leaves three more scratch tables: `resolved_records`, `subjects` (person ids), and `parted` (persons of whom a record went
-    `into` another). Unless it `is_whole`, it is widened by what is dirty and touched anyway, and persons whose accounts changed
-    are queued instead of being computed at once.
+    `into` another, or came back as another). Unless it `is_whole`, it is widened by what is dirty and touched anyway, and persons
+    whose accounts changed are queued instead of being computed at once.
     """
     work = mart.kept("work")
     mart.keep("resolved_records", work.filter(ibis.literal(False)).select("record"))
@@ -101,12 +104,13 @@ def _resolve_kind(
     record = mart.table(tables.record_table(kind))
     former = membership.filter(membership.kind == kind.value).semi_join(touched, membership.key == touched.record)
     known = mart.keep("former_membership", former)
+    issued_before = mart.arrow(identity.issued_of(kind, touched, issued))
     resolution = identity.resolve(
         kind,
         mart.arrow(identity.evidence(kind, touched, identifier)),
         mart.arrow(identity.facts(kind, touched, record)),
         mart.arrow(known),
-        mart.arrow(identity.issued_of(kind, touched, issued)),
+        issued_before,
         judgements(setup.state),
         setup.identity,
         moment.now,
@@ -124,7 +128,8 @@ def _resolve_kind(
         changed = ibis.union(left, moved.select("key"), dirty.select("key"), distinct=True)
         mart.keep("resolved_records", changed.select(record="key"))
         parted = moved.select("key", into="owner_id").inner_join(owners, "key").select(subject="owner_id", into="into")
-        mart.keep("parted", parted.filter(parted.subject != parted.into).distinct())
+        back = mart.keep("came_back", _came_back(issued_before, resolution.issued))
+        mart.keep("parted", parted.filter(parted.subject != parted.into).union(back, distinct=True))
     mart.delete_keys("membership", left)
     mart.merge("membership", moved)
     mart.merge("issued", resolution.issued)
@@ -132,6 +137,15 @@ def _resolve_kind(
     mart.replace_bucket("refused", "component", components, resolution.refused)
     _label(mart, kind, touched, resolution.components)
     return concerned, dict(resolution.counts)
+
+
+def _came_back(before: pa.Table, issued: pa.Table) -> pa.Table:
+    """The persons whose first record is called anew, as it was gone for a while: `subject`, and whom it went `into`."""
+    new = issued.filter(pc.invert(pc.is_in(issued["key"], value_set=before["key"])))
+    new = new.filter(pc.is_in(new["minted_by"], value_set=before["minted_by"]))
+    into = new.select(["minted_by", "key"]).rename_columns(["minted_by", "into"])
+    known = before.select(["minted_by", "key"]).rename_columns(["minted_by", "subject"])
+    return known.join(into, "minted_by", join_type="inner").select(["subject", "into"])
 
 
 def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> None:

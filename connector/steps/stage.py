@@ -107,7 +107,6 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
             facts,
             current=interval,
             triggers=mart.table("trigger"),
-            issued=mart.table("issued"),
             now=NOW,
             run=RUN,
             is_whole=is_whole,

@@ -1,4 +1,5 @@
-"""Two who were one person part: neither is called on again for what already made a task, and no stay in a stage begins anew."""
+"""Two who were one person part: neither is called on again for what already made a task, no stay in a stage begins anew, and from
+then on each has tasks of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ path = "{crm}"
 
 [scoring.default]
 fit = [{{ when = "person.title is not null", points = 30 }}]
-engagement = [{{ on = "form_submitted", points = 40, half_life_days = 300 }}]
+engagement = [{{ on = "form_submitted", points = 40, half_life_days = 300, cap = 40 }}]
 
 [tasks.call]
 when = "score crosses 60"
@@ -54,19 +55,67 @@ def _crm(house: House) -> tuple[list[dict[str, Any]], list[str]]:
     return contacts, [each["subject"] for each in activities if each.get("type") == "task"]
 
 
+def _change(house: House, *which: int, **values: str | None) -> None:
+    """The same new values for these contacts (0: the first), and a sync."""
+    store = Store(house.directory / "crm.json")
+    store.load()
+    contacts = sorted(store.records["contacts"])
+    for each in which:
+        store.put("contacts", contacts[each], values)
+    store.save()
+    house.sync()
+
+
+def _rise_again(house: House) -> None:
+    """Everybody falls below the line, and rises over it."""
+    _change(house, 0, 1, title=None)
+    _change(house, 0, 1, title="CFO")
+
+
 def test_no_second_task_and_the_same_stage_since(house: House) -> None:
     before, tasks = _crm(house)
     assert tasks == ["Call Ida"]
     assert len({contact["person_id"] for contact in before}) == 1
-    store = Store(house.directory / "crm.json")
-    store.load()
-    second = max(store.records["contacts"])
-    store.put("contacts", second, {"mobile": "+14155550912"})
-    store.save()
-    house.sync()
+    _change(house, 1, mobile="+14155550912")
     after, tasks = _crm(house)
     assert len({contact["person_id"] for contact in after}) == 2, "they have not parted"
     assert tasks == ["Call Ida"]
     stayed = [contact for contact, former in zip(after, before, strict=True) if contact["stage"] == former["stage"]]
     assert stayed, "nobody is in the stage of before"
     assert {contact["stage_since"] for contact in stayed} == {before[0]["stage_since"]}
+
+
+def test_each_has_a_task_of_their_own_when_both_rise_again(house: House) -> None:
+    store = Store(house.directory / "crm.json")
+    store.load()
+    form = {"kind": "form_submitted", "contact": min(store.records["contacts"]), "happened_at": "2026-11-20T10:00:00Z"}
+    store.put("activities", None, form)
+    store.save()
+    _change(house, 1, mobile="+14155550912")
+    assert _crm(house)[1] == ["Call Ida"]
+    _rise_again(house)
+    assert _crm(house)[1] == ["Call Ida"] * 3
+    _change(house, 1, mobile="+14155550911")
+    assert len({contact["person_id"] for contact in _crm(house)[0]}) == 1, "they are not one again"
+    assert _crm(house)[1] == ["Call Ida"] * 3
+    _rise_again(house)
+    assert _crm(house)[1] == ["Call Ida"] * 4
+    _change(house, 1, mobile="+14155550912")
+    _rise_again(house)
+    assert _crm(house)[1] == ["Call Ida"] * 6
+
+
+def test_who_is_deleted_and_comes_back_is_called_on_again_only_when_they_rise_again(house: House) -> None:
+    _change(house, 1, mobile="+14155550912")
+    before, _ = _crm(house)
+    for is_deleted in (True, False):
+        store = Store(house.directory / "crm.json")
+        store.load()
+        store.records["contacts"][max(store.records["contacts"])].is_deleted = is_deleted
+        store.save()
+        _change(house, 1)
+    after, tasks = _crm(house)
+    assert before[1]["person_id"] != after[1]["person_id"]
+    assert tasks == ["Call Ida"]
+    _rise_again(house)
+    assert _crm(house)[1] == ["Call Ida"] * 2

@@ -67,7 +67,6 @@ for name, schema in (
     ("facts", pa.schema(FACTS)),
     ("stage_interval", tables.STAGE_INTERVAL),
     ("trigger", tables.TRIGGER),
-    ("issued", tables.ISSUED),
 ):
     store(name, schema, [])
 
@@ -82,8 +81,7 @@ def step(name: str) -> ir.Table:
     facts, intervals = BACKEND.table("facts"), BACKEND.table("stage_interval")
     if name == "advance":
         return lifecycle.advance(SECTION, facts, intervals, NOW, RUN)
-    triggers, issued = BACKEND.table("trigger"), BACKEND.table("issued")
-    return lifecycle.fire(TASKS, facts, current=intervals, triggers=triggers, issued=issued, now=NOW, run=RUN)
+    return lifecycle.fire(TASKS, facts, current=intervals, triggers=BACKEND.table("trigger"), now=NOW, run=RUN)
 
 
 def made(name: str, run: int) -> Rows:

@@ -59,17 +59,18 @@ class House:
         {"key": "sf|Contact|1", "system": "sf", "object_type": "Contact", "native_id": "1", "owner": "005"},
     )
     named: Mapping[str, str] = field(default_factory=lambda: {"name": "Ann Meyer", "first_name": "Ann"})
+    whose: str = "ann"
     runs: int = 0
     seen: Any = None
 
     def facts(self, score: float, now: datetime) -> ir.Table:
         known = Known(
-            persons=kept(self.mart, "person", [{"key": "ann", "account": "acme"} | self.named]),
+            persons=kept(self.mart, "person", [{"key": self.whose, "account": "acme"} | self.named]),
             accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
             scores=kept(
                 self.mart,
                 "score",
-                [{"subject": "ann", "score": round(score * POINT), "grade": "B", "reasons": REASONS}],
+                [{"subject": self.whose, "score": round(score * POINT), "grade": "B", "reasons": REASONS}],
             ),
             membership=self.membership(),
             days=kept(self.mart, "engagement_day", self.days),
@@ -82,7 +83,9 @@ class House:
 
     def membership(self) -> ir.Table:
         return kept(
-            self.mart, "membership", [{"key": row["key"], "kind": "person", "owner_id": "ann"} for row in self.records]
+            self.mart,
+            "membership",
+            [{"key": row["key"], "kind": "person", "owner_id": self.whose} for row in self.records],
         )
 
     def current(self) -> ir.Table:
@@ -105,7 +108,6 @@ class House:
             self.seen,
             current=self.current(),
             triggers=kept(self.mart, "trigger", list(self.triggers.values())),
-            issued=kept(self.mart, "issued", [{"key": "ann", "kind": "person", "anchor": "sf|Contact|1"}]),
             now=given.NOW,
             run=given.RUN,
         )
@@ -116,7 +118,7 @@ class House:
             return []
         fresh = kept(self.mart, "fired", fired, tables.TRIGGER)
         places = Places(
-            persons=kept(self.mart, "person", [{"key": "ann", "account": "acme"} | self.named]),
+            persons=kept(self.mart, "person", [{"key": self.whose, "account": "acme"} | self.named]),
             accounts=kept(self.mart, "account", [{"key": "acme", "name": "Acme"}]),
             records=kept(self.mart, "person_record", self.records),
             membership=self.membership(),
@@ -365,7 +367,6 @@ def test_a_trigger_that_fired_for_either_of_merged_persons_has_fired(mart: Mart)
         "trigger": "call",
         "is_armed": False,
         "episode": 1,
-        "anchor": "a",
         "why": "w",
     }
     merged = kept(

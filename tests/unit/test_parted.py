@@ -51,6 +51,20 @@ def test_who_was_somebody_before_begins_a_stage_when_it_begins(mart: Mart) -> No
     assert (risen["stage"], risen["entered_at"]) == ("Buy", NOW)
 
 
+def test_who_parted_and_whom_they_parted_from_have_no_task_in_common_from_then_on(mart: Mart) -> None:
+    """The same score for both and the same record, which went over, in the same runs."""
+    one = House(mart, whose="old", tasks=HOT)
+    assert [len(one.fired(score, NOW + at * DAY)) for at, score in enumerate((0, 70))] == [0, 1]
+    parted = kept(mart, "parted", [{"subject": "old", "into": "ann"}], PARTED)
+    went = mart.arrow(lifecycle.carried(kept(mart, "trigger", list(one.triggers.values())), parted)).to_pylist()
+    other = House(mart, tasks=HOT, triggers=one.triggers | {row["key"]: row for row in went}, runs=2)
+    rises = [(70, NOW + 2 * DAY), (0, NOW + 3 * DAY), (70, NOW + 4 * DAY), (0, NOW + 5 * DAY), (70, NOW + 6 * DAY)]
+    theirs, mine = ([task for rise in rises for task in house.fired(*rise)] for house in (one, other))
+    assert {row["key"]: row["episode"] for row in other.triggers.values() if row["subject"] == "ann"} == {"ann|call": 3}
+    assert (len(theirs), len(mine)) == (2, 2), "what had fired before they parted is one task"
+    assert len({task["key"] for task in (*theirs, *mine)}) == 4
+
+
 def test_a_changed_trigger_makes_no_task_for_whom_it_had_fired_but_for_those_whom_it_passed_over(mart: Mart) -> None:
     seen = {
         "record": "sf|Contact|1",

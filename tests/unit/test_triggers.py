@@ -57,9 +57,7 @@ def test_a_field_that_a_reason_does_not_have_is_refused(body: str, told: str) ->
 
 
 def test_a_score_that_is_next_to_nothing_is_no_negative_zero() -> None:
-    row = dict.fromkeys(
-        ("trigger", "subject", "record", "system", "object_type", "native_id", "anchor", "why", "owner"), "x"
-    )
+    row = dict.fromkeys(("trigger", "subject", "record", "system", "object_type", "native_id", "why", "owner"), "x")
     row |= {f"person_{name}": None for name in PERSON.names} | {f"account_{name}": None for name in ACCOUNT.names}
     numbers = {
         "episode": 1,

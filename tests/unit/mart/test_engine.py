@@ -346,6 +346,19 @@ def test_a_store_of_an_older_program_is_written_anew_as_texts_are_kept_now(tmp_p
         assert connection.execute("SELECT count(*) FROM owner_record").fetchone() == (20_000,)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_triggers_of_an_older_store_keep_all_but_the_record_that_they_named(tmp_path: Path, version: int) -> None:
+    with open_mart(MartSection(), tmp_path) as mart:
+        mart.connection.execute("ALTER TABLE trigger ADD COLUMN anchor VARCHAR")
+        mart.connection.execute("INSERT INTO trigger (key, episode, anchor) VALUES ('ann|call', 2, 'sf|Contact|1')")
+        mart.connection.execute("UPDATE pair SET schema_version = ?", [version])
+    with open_mart(MartSection(), tmp_path) as mart:
+        (row,) = mart.arrow(mart.table("trigger")).to_pylist()
+        columns = mart.connection.execute("SELECT column_name FROM (DESCRIBE trigger)").fetchall()
+    assert (row["key"], row["episode"]) == ("ann|call", 2)
+    assert [column for (column,) in columns] == tables.TRIGGER.names
+
+
 def _compressions(connection: duckdb.DuckDBPyConnection) -> set[str]:
     found = connection.execute(
         "SELECT compression FROM pragma_storage_info('owner_record') WHERE column_name = 'native'"
