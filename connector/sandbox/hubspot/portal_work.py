@@ -20,6 +20,9 @@ from connector.sandbox.hubspot.serving import Call
 from connector.sandbox.hubspot.values import as_text
 from connector.sandbox.hubspot.writing import save
 
+RESTORABLE_MS = 90 * 86_400_000
+"""How long an archived record can be restored."""
+
 
 def import_records(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     """A file of `count` records of type `objects` (contacts), all created and modified in one millisecond (`at`: now).
@@ -76,12 +79,14 @@ def restore_record(call: Call, payload: Mapping[str, Any]) -> dict[str, Any]:
     """The archived record `id` of type `objects` is live again, and linked to what is still there.
 
     Raises:
-        ValueError: it is not archived, or a live record holds what only one may, such as its e-mail address.
+        ValueError: it is not archived, or too long ago, or a live record holds what only one may, such as its e-mail address.
     """
     kind = _kind(payload)
     record = _record(call, kind, payload)
     if record.archived_ms is None:
         raise ValueError("the record is not archived")
+    if call.now_ms - record.archived_ms > RESTORABLE_MS:
+        raise ValueError("the record was archived more than 90 days ago")
     _refuse_held(call, kind, record)
     restored = records.stamped(kind, record.id, dict(record.properties), record.created_ms, call.now_ms)
     records.write(call.context.database, call.catalog, kind, [restored], now_ms=call.now_ms, lag=call.lag)
@@ -142,5 +147,5 @@ ACTIONS = {
     "demand": demand_property,
 }
 """The actions of `POST /_sandbox/act`: import (`objects`, `count`, `at`, `properties`), touch (`objects`), edit (`objects`,
-`id`, `properties`, `user`), restore (`objects`, `id`), set_hidden (`objects`, `id`, `properties`), demand (`objects`,
+`id`, `properties`, `user`), restore (`objects`, `id`, `user`), set_hidden (`objects`, `id`, `properties`), demand (`objects`,
 `property`, `when`)."""

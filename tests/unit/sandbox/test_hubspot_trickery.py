@@ -146,6 +146,17 @@ def test_a_contact_whose_address_somebody_has_now_cannot_be_restored(hub: Portal
     assert hub.call("GET", f"{CONTACTS}/a@x.com?idProperty=email", status=200)["id"] == gone
 
 
+def test_a_record_can_be_restored_for_ninety_days(hub: Portal) -> None:
+    early, late = hub.create(email="a@x.com"), hub.create(email="b@x.com")
+    for each in (early, late):
+        hub.raw("DELETE", f"{CONTACTS}/{each}")
+    hub.context.clock.shift(89 * 86_400)
+    act(hub, "restore", objects="contacts", id=early)
+    hub.context.clock.shift(2 * 86_400)
+    given = {"system": "hubspot", "action": "restore", "objects": "contacts", "id": late}
+    assert "90 days" in hub.call("POST", "/_sandbox/act", given, 400)["error"]
+
+
 def linked(hub: Portal, kind: str, record_id: str, other: str) -> list[str]:
     found = hub.call("GET", f"/crm/v4/objects/{kind}/{record_id}/associations/{other}", status=200)["results"]
     return [str(each["toObjectId"]) for each in found]
