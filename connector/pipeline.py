@@ -63,12 +63,15 @@ def sync(
         return summary
     _after_pull(setup, systems, summary)
     with setup.mart() as mart:
-        compute(setup, mart, moment, progress, summary)
+        if not compute(setup, mart, moment, progress, summary):
+            return summary
         remember(setup, mart, moment)
         progress.say("plan", "comparing with what the systems hold")
         anew = standing.anew(setup, moment)
         for portion in plans(setup, mart, moment, anew, full=full):
             summary.add(portion, writeback.enqueue(setup.state, portion, run=moment.run, now=clock.now()))
+            if progress.is_stopping():  # the next run compares with what the last one that came so far had planned
+                return summary
     standing.mark_planned(setup, moment, anew)
     summary.held = Counter(outbox.held(setup.state))
     summary.frozen = [row for row in freezes.active(setup.state, moment.now) if row.since_at == moment.now]
@@ -80,16 +83,19 @@ def sync(
 
 def compute(
     setup: Setup, mart: Mart, moment: Moment, progress: Progress, summary: Summary, *, is_in_one: bool = False
-) -> None:
+) -> bool:
     """Resolve, score, stage, and what every record should hold. Quiet when nothing is new.
 
-    One transaction, or one for each portion where there is much to do; none of its own when `is_in_one` of the caller's.
+    One transaction, or one for each portion where there is much to do; none of its own when `is_in_one` of the caller's. Returns
+    whether all of it was done: asked to stop it ends between two portions, and the next run goes on with the rest.
     """
     mart.tell(now=moment.now, run=moment.run)
     if not is_anything_to_do(setup, mart):
-        return
+        return True
     work = Work(setup, mart)
     while not work.is_done():
+        if progress.is_stopping():
+            return False
         with nullcontext() if is_in_one else mart.transaction():
             place = work.take()
             progress.say("resolve", "who is who" + place)
@@ -105,6 +111,7 @@ def compute(
             pair.advance(mart, moment.run)
         if not (work.is_whole or is_in_one):
             mart.checkpoint()
+    return True
 
 
 def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: Progress, summary: Summary) -> None:
@@ -115,17 +122,19 @@ def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: 
     is_latest = not setup.state.is_computed_since(planned.run) and planned.now <= moment.now
     then = Moment(moment.run, planned.now) if is_latest else moment
     with setup.mart() as mart:
-        compute(setup, mart, then, progress, summary)
-        remember(setup, mart, then)
+        if compute(setup, mart, then, progress, summary):
+            remember(setup, mart, then)
 
 
-def weigh_held(setup: Setup, moment: Moment, progress: Progress, summary: Summary) -> None:
-    """Before what is held is let go: with what was just read, some of it may not be wanted any more."""
+def weigh_held(setup: Setup, moment: Moment, progress: Progress, summary: Summary) -> bool:
+    """Before what is held is let go: with what was just read, some of it may not be wanted any more. Returns whether that is known."""
     with setup.mart() as mart:
-        compute(setup, mart, moment, progress, summary)
+        if not compute(setup, mart, moment, progress, summary):
+            return False
         remember(setup, mart, moment)
         stale.withdraw(setup, mart)
         stale.let_go(setup, mart)
+    return True
 
 
 def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
@@ -177,8 +186,8 @@ def let_go(setup: Setup, systems: Mapping[str, System], moment: Moment, progress
     """Write what a brake holds, as far as it is still wanted. Returns how much of it was let go, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
-    weigh_held(setup, moment, progress, summary)
-    lifted = writeback.lift(setup.state)
+    is_weighed = weigh_held(setup, moment, progress, summary)
+    lifted = writeback.lift(setup.state) if is_weighed else 0
     summary.held = Counter(outbox.held(setup.state))
     summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
     return summary, lifted

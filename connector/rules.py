@@ -209,10 +209,11 @@ def compile_trigger(text: str, known: Scope) -> Trigger:
         when = compile_condition(f"{becomes[1]} = {becomes[2]}", known)
         return Trigger(when, becomes[1].lower(), value=becomes[2][1:-1].replace("''", "'"))
     if meant := _MEANT.match(text):
-        form = (
-            "a number and nothing else (with a condition beside it: score >= 60 and …): score crosses 60"
+        form, mend = (
+            ("a number and nothing else", "such as score crosses 60; with a condition beside it: score >= 60 and …")
             if meant[1].lower() == "crosses"
-            else "a text in quotes: stage becomes 'Engage'"
+            else ("a text in quotes", "such as stage becomes 'Engage'")
         )
-        raise ConditionError(f"`{meant[1]}` needs {form}")
+        given = text[meant.end() :].strip()
+        raise ConditionError(f"`{meant[1]}` needs {form}, and is given {f'`{given}`' if given else 'nothing'}", mend)
     return Trigger(compile_condition(text, known))

@@ -137,7 +137,8 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     _asides(summary)
     _fights(summary)
     if summary.is_stopped:
-        tell("[yellow]![/yellow] stopped; what waits goes with the next run")
+        rest = ", which computes what is left" if summary.resolved.records and summary.totals is None else ""
+        tell(f"[yellow]![/yellow] stopped; what waits goes with the next run{rest}")
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
     elif left_out or summary.paused or _is_left(summary) or summary.frozen or _is_busy(summary.delivered):

@@ -351,7 +351,12 @@ def test_a_system_of_no_kind_hides_no_other_wrong_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "words"), [("score crosses", "a number and nothing else"), ("stage becomes Buy", "a text in quotes")]
+    ("when", "words"),
+    [
+        ("score crosses", "a number and nothing else, and is given nothing"),
+        ("score crosses sixty", "a number and nothing else, and is given `sixty`"),
+        ("stage becomes Buy", "a text in quotes, and is given `Buy`"),
+    ],
 )
 def test_a_trigger_that_is_nearly_one_is_told_how_it_is_written(tmp_path: Path, when: str, words: str) -> None:
     found = said(tmp_path, STARTER.replace('"score crosses 60"', f'"{when}"').replace("rearm_below = 50\n", ""))

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.cli.show_run import show_summary
-from connector.errors import RecordRejected, SystemUnavailable
+from connector.errors import Interrupted, RecordRejected, SystemUnavailable
 from connector.plan import Totals
 from connector.state.models import Freeze
 from connector.steps.pulled import Pulled
+from connector.steps.resolve import Resolved
 from connector.summary import Summary
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -103,3 +104,18 @@ def test_a_run_that_was_stopped_says_so_and_what_becomes_of_the_rest(capsys: pyt
     assert "stopped; what waits goes with the next run" in said
     assert "ours to write" not in said
     assert stopped.as_json()["stopped"] is True
+
+
+def test_a_run_that_was_stopped_says_nothing_of_what_it_did_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = Summary(1, pulled=Pulled(calls={"crm": 3}, failures={"erp": Interrupted("too fast")}), is_stopped=True)
+    show_summary(summary)
+    said = capsys.readouterr().out
+    assert "nothing changed" not in said
+    assert "erp was not read to the end: too fast" in said
+    assert "left out" not in said
+    assert "stopped; what waits goes with the next run\n" in said
+    summary.resolved = Resolved(records=3)
+    show_summary(summary)
+    assert "goes with the next run, which computes what is left" in capsys.readouterr().out
+    show_summary(Summary(1, pulled=Pulled(calls={"crm": 3}), totals=Totals(), is_stopped=True))
+    assert "nothing changed" in capsys.readouterr().out

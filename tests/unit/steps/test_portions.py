@@ -12,12 +12,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from sqlmodel import select
 
 from connector import app, config, lifecycle, mapping, pipeline, tables
 from connector.cli import starter
 from connector.mart import Mart
 from connector.mart.ingest import Group, ingest
 from connector.model import Kind
+from connector.state.models import Outbox
+from connector.steps import plan as planning
 from connector.steps import portions, resolve
 from connector.steps.setup import Moment, Progress, Setup
 from connector.summary import Summary
@@ -178,6 +181,58 @@ def test_killed_between_portions_the_next_run_goes_on_and_nothing_is_done_twice(
         assert len(told(mart)["person"]) > 0
         computed(setup, mart, run=2)
         assert told(mart) == at_once
+
+
+def test_asked_to_stop_it_ends_between_portions_and_the_next_run_goes_on(
+    setup: Setup, at_once: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portions, "RECORDS", 30)
+    said: list[str] = []
+    progress = Progress(say=lambda step, _: said.append(step), is_stopping=lambda: said.count("stage") == 2)
+    run = setup.state.start_run("sync", NOW, "")
+    stopped = pipeline.sync(setup, {}, Moment(run, NOW), progress)
+    assert said[-1] == "stage"
+    assert said.count("stage") == 2
+    assert stopped.totals is None
+    assert not setup.state.outbox_counts()
+    assert not setup.state.is_computed_since(run - 1)
+    following = setup.state.start_run("sync", NOW, "")
+    summary = pipeline.sync(setup, {}, Moment(following, NOW), Progress())
+    assert 0 < summary.resolved.records < 60, "it began anew"
+    assert summary.planned
+    with setup.mart() as mart:
+        assert told(mart) == at_once
+
+
+def test_asked_to_stop_while_it_plans_it_ends_between_portions_and_the_next_run_plans_the_rest(
+    setup: Setup, settled: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "PORTION", 10)
+    whole = pipeline.sync(setup, {}, Moment(setup.state.start_run("sync", NOW, ""), NOW), Progress())
+    said: list[str] = []
+    progress = Progress(say=lambda step, _: said.append(step), is_stopping=lambda: "plan" in said)
+    stopped = pipeline.sync(settled, {}, Moment(settled.state.start_run("sync", NOW, ""), NOW), progress)
+    assert 0 <= stopped.enqueued < whole.enqueued
+    assert said[-1] == "plan"
+    rest = pipeline.sync(settled, {}, Moment(settled.state.start_run("sync", NOW, ""), NOW), Progress())
+    assert stopped.enqueued + rest.enqueued == whole.enqueued
+    assert settled.state.outbox_counts() == setup.state.outbox_counts()
+
+
+def test_what_a_brake_holds_is_not_let_go_by_a_run_that_was_stopped_before_it_knew_whether_it_is_wanted(
+    setup: Setup,
+) -> None:
+    pipeline.sync(setup, {}, Moment(setup.state.start_run("sync", NOW, ""), NOW), Progress())
+    with setup.state.session() as session:
+        for row in session.exec(select(Outbox)).all():
+            row.status, row.held_because = "held", "too many"
+    with setup.mart() as mart:
+        mart.tell(now=NOW, run=2)
+        mart.append("dirty", mart.arrow(portions.dirty_rows(mart.table("membership").select(record="key"), "person")))
+    progress = Progress(is_stopping=lambda: True)
+    _, lifted = pipeline.let_go(setup, {}, Moment(setup.state.start_run("apply", NOW, ""), NOW), progress)
+    assert lifted == 0
+    assert {status for status, _, _ in setup.state.outbox_counts()} == {"held"}
 
 
 def test_a_changed_setting_is_computed_for_everybody_in_portions(
