@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import jwt
@@ -22,11 +23,14 @@ from pydantic import SecretStr
 from connector import clock, http
 from connector.errors import AuthError, ProtocolError
 from connector.pacing import Pacing
-from connector.verdicts import Classified, Verdict
+from connector.verdicts import Classified, Classify, Verdict
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: An assertion lives three minutes; Salesforce refuses one that lives longer than five.
 ASSERTION_LIFE = timedelta(minutes=3)
+#: One that is refused is refused for our clock when that is off by so much: it has expired there, or lives too long. Ten seconds are for
+#: the way of the answer that tells.
+CLOCK_OFF = timedelta(minutes=5) - ASSERTION_LIFE - timedelta(seconds=10)
 #: A token with a known life is renewed when this part of it has passed.
 RENEW_AT = 0.8
 
@@ -111,7 +115,7 @@ def jwt_bearer(
     system: str, token_url: str, *, client_id: str, username: str, private_key: SecretStr, audience: str
 ) -> TokenSource:
     """OAuth JWT bearer: an assertion signed with our private key (PEM, RSA) stands for the user."""
-    ask = _endpoint(system, token_url)
+    ask = _endpoint(system, token_url, of_signed)
 
     def fetch() -> Grant:
         claims = {"iss": client_id, "sub": username, "aud": audience, "exp": clock.now() + ASSERTION_LIFE}
@@ -190,12 +194,31 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
     return Classified(Verdict.AUTH, code, message, hint=hint)
 
 
+def of_signed(status: int, headers: Mapping[str, str], body: Any) -> Classified:
+    """As `classify`, of an assertion: one that is refused while the server's clock and ours differ says nothing of our credentials."""
+    told = classify(status, headers, body)
+    if told.verdict is not Verdict.AUTH or told.code != "invalid_grant":
+        return told
+    try:
+        answered_at = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
+    except ValueError:
+        return told
+    ahead = clock.now() - answered_at
+    if abs(ahead) < CLOCK_OFF:
+        return told
+    way = "ahead of" if ahead > timedelta() else "behind"
+    text = f"this machine's clock is {abs(ahead).total_seconds():,.0f} s {way} the system's, which refuses what is signed by it"
+    return Classified(Verdict.PROTOCOL, told.code, text, hint="synchronise this machine's clock (NTP)")
+
+
 def _seconds(headers: Mapping[str, str]) -> float | None:
     told = headers.get("retry-after", "")
     return float(told) if told.isdigit() else None
 
 
-def _endpoint(system: str, token_url: str) -> Callable[[Mapping[str, str]], dict[str, Any]]:
+def _endpoint(
+    system: str, token_url: str, classify: Classify = classify
+) -> Callable[[Mapping[str, str]], dict[str, Any]]:
     session = http.session(
         system,
         token_url,

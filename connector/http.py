@@ -47,6 +47,7 @@ POOL_SIZE = 16
 _FIRST_NOT_OK, _FIRST_ERROR = 300, 400
 _DOWNLOAD_BYTES = 1 << 18
 _BODY_BYTES = 1 << 20
+_NEW_TOKEN_S = 2.0  # until a token that was just issued should be known everywhere in the system
 TIMEOUT_S = (3.05, 60.0)  # to connect, between two bytes of the answer
 BODY_KEPT_CHARACTERS = 2000
 #: Where vendors put the id that their support asks for.
@@ -299,7 +300,7 @@ class _Transport(HTTPAdapter):
     def _exchange(
         self, request: requests.PreparedRequest, timeout_s: Any, options: dict[str, Any]
     ) -> requests.Response:
-        """Send once, or twice with a refreshed token between."""
+        """Send once, and with a refreshed token where the one before is refused; that one, too, gets a second chance."""
         is_ours = self._aim(request)
         bucket = self._to.bucket_of(request)
         bearer = self._to.token if is_ours else None
@@ -308,6 +309,9 @@ class _Transport(HTTPAdapter):
         if told.verdict is Verdict.REFRESH and bearer and token:
             token = self._fetched(partial(bearer.refresh, token))
             response, told = self._send_once(request, token, bucket, timeout_s, options)
+            if told.verdict is Verdict.REFRESH:
+                pause(_NEW_TOKEN_S)
+                response, told = self._send_once(request, token, bucket, timeout_s, options)
         if told.verdict is Verdict.OK:
             return response
         held_s = min(told.retry_after_s or 0.0, self._to.retries.max_wait_s)

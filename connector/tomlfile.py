@@ -213,16 +213,25 @@ class TomlFile:
                 return None
             return self._filled(value, path, f"file {name} is empty")
         service, _, user = name.partition("/")
+        if not (service and user):
+            self._leads_nowhere(
+                path, f"keyring:{name} names no {'user' if service else 'service'}", "write keyring:SERVICE/USER"
+            )
+            return None
         return self._from_keyring(service, user, path)
 
     def _from_keyring(self, service: str, user: str, path: str) -> str | None:
         import keyring
-        from keyring.errors import KeyringError
+        from keyring.errors import NoKeyringError
 
+        mend = "use env: or file: here"
         try:
             value: str | None = keyring.get_password(service, user)
-        except KeyringError as problem:
-            self._leads_nowhere(path, f"the keyring cannot be used ({type(problem).__name__})")
+        except NoKeyringError:
+            self._leads_nowhere(path, "this machine has no keyring", mend)
+            return None
+        except Exception as problem:  # noqa: BLE001  # whatever its backend raises, and may say of what it keeps
+            self._leads_nowhere(path, f"the keyring cannot be used ({type(problem).__name__})", mend)
             return None
         return self._filled(value, path, f"the keyring has nothing under {service}/{user}")
 
@@ -233,8 +242,8 @@ class TomlFile:
             self._leads_nowhere(path, why_not)
         return value or None
 
-    def _leads_nowhere(self, path: str, why: str) -> None:
-        self.unresolved[path] = Problem(path, why)
+    def _leads_nowhere(self, path: str, why: str, mend: str = "") -> None:
+        self.unresolved[path] = Problem(path, why, mend)
 
     # ------------------------------------------------------------------------------------------------------ problems
 

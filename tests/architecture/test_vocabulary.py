@@ -100,7 +100,7 @@ def test_instants_end_in_at() -> None:
     assert not found
 
 
-def test_a_broad_except_stands_in_one_place() -> None:
+def test_a_broad_except_stands_around_a_system_and_around_the_keyring_alone() -> None:
     broad = []
     for file in _files(*FOLDERS):
         for node in source.nodes(file):
@@ -108,7 +108,7 @@ def test_a_broad_except_stands_in_one_place() -> None:
                 node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
             ):
                 broad.append(str(file.relative_to(ROOT)))
-    assert broad == ["connector/steps/boundary.py"]
+    assert sorted(broad) == ["connector/steps/boundary.py", "connector/tomlfile.py"]
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "tests"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -118,6 +119,35 @@ def test_a_jwt_says_who_asks_for_whom_and_lives_three_minutes(monkeypatch: pytes
     )
     assert sent["grant_type"] == auth.JWT_BEARER
     assert (claims["iss"], claims["sub"], claims["exp"]) == ("id", "sync@acme.com", int(now.timestamp()) + 180)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "code", "text"),
+    [
+        (412, "invalid_grant", "this machine's clock is 412 s ahead of the system's"),
+        (-200, "invalid_grant", "this machine's clock is 200 s behind the system's"),
+        (60, "invalid_grant", None),
+        (412, "inactive_user", None),
+        (None, "invalid_grant", None),
+    ],
+)
+@responses.activate
+def test_what_is_signed_by_a_wrong_clock_is_refused_for_that_and_not_for_our_credentials(
+    monkeypatch: pytest.MonkeyPatch, ahead_s: int | None, code: str, text: str | None
+) -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: now)
+    dated = {} if ahead_s is None else {"Date": format_datetime(now - timedelta(seconds=ahead_s), usegmt=True)}
+    responses.post(URL, status=400, json={"error": code, "error_description": "invalid assertion"}, headers=dated)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    source = auth.jwt_bearer("crm", URL, client_id="id", username="u", private_key=SecretStr(pem), audience="a")
+    with pytest.raises(ProtocolError if text else AuthError, match=text or "invalid assertion") as caught:
+        source.token()
+    assert ("NTP" in caught.value.hint) is (text is not None)
+    assert len(responses.calls) == 1
 
 
 def test_a_key_that_cannot_sign_is_an_error_that_does_not_show_it() -> None:

@@ -353,7 +353,6 @@ def test_a_system_of_no_kind_hides_no_other_wrong_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "words"),
     [
-        ("score crosses", "a number and nothing else, and is given nothing"),
         ("score crosses sixty", "a number and nothing else, and is given `sixty`"),
         ("stage becomes Buy", "a text in quotes, and is given `Buy`"),
     ],

@@ -315,12 +315,23 @@ def test_an_old_token_is_refreshed_once_and_the_call_keeps_its_headers_and_body(
 
 
 @responses.activate
-def test_a_token_refused_twice_is_an_auth_error() -> None:
+def test_a_new_token_that_is_refused_is_tried_once_more_after_a_moment(slept: list[float]) -> None:
+    for _ in range(2):
+        responses.get(URL, status=401)
+    responses.get(URL, json={})
+    tokens = Tokens()
+    assert made(token=tokens).get(URL).status_code == 200
+    assert responses.calls[2].request.headers["Authorization"] == "Bearer t2"
+    assert (slept, tokens.refreshed) == ([2.0], 1)
+
+
+@responses.activate
+def test_a_new_token_that_stays_refused_is_an_auth_error() -> None:
     responses.get(URL, status=401, json={"code": "EXPIRED", "message": "expired"})
     tokens = Tokens()
     with pytest.raises(AuthError, match="expired") as caught:
         made(token=tokens).get(URL)
-    assert len(responses.calls) == 2
+    assert len(responses.calls) == 3
     assert "connector check crm" in caught.value.hint
 
 

@@ -219,6 +219,8 @@ def test_crosses_and_becomes_are_triggers() -> None:
     assert (plain.field, plain.level) == ("", None)
     with pytest.raises(rules.ConditionError, match='did you mean "score"'):
         rules.compile_trigger("skore crosses 60", SCOPE)
+    with pytest.raises(rules.ConditionError, match="a number and nothing else, and is given nothing"):
+        rules.compile_trigger("score crosses", SCOPE)
 
 
 def test_names_that_stand_twice_are_offered_once() -> None:
