@@ -129,8 +129,8 @@ def golden_persons(
 ) -> ir.Table:
     """Golden persons (tables.PERSON) of the given person records.
 
-    `membership` says whose they are, `accounts` is the membership of account records (for the account's id), `versions`
-    the rows of record_version that tell when a field changed (unknown: when its record was created).
+    `membership` says whose they are, `accounts` in which account (`owner_id`) each account record (`key`) is that they may name,
+    `versions` the rows of record_version that tell when a field changed (unknown: when its record was created).
     """
     members = _members("person", records, membership, accounts.select(account="key", account_id="owner_id"), "account")
     golden = _golden("person", members, versions, section)
@@ -142,11 +142,10 @@ def golden_persons(
 
 @built_once
 def golden_accounts(
-    records: ir.Table, membership: ir.Table, versions: ir.Table, section: SurvivorshipSection
+    records: ir.Table, membership: ir.Table, accounts: ir.Table, versions: ir.Table, section: SurvivorshipSection
 ) -> ir.Table:
-    """Golden accounts (tables.ACCOUNT) of the given account records; `membership` may hold those of other accounts too,
-    and should, since `parent` is looked up in it."""
-    members = _members("account", records, membership, membership.select(parent="key", parent_id="owner_id"), "parent")
+    """Golden accounts (tables.ACCOUNT) of the given account records; the arguments are those of `golden_persons`."""
+    members = _members("account", records, membership, accounts.select(parent="key", parent_id="owner_id"), "parent")
     members = members.mutate(parent=members.parent.nullif(members.owner_id))
     return _finished(_golden("account", members, versions, section), tables.ACCOUNT)
 

@@ -1,6 +1,6 @@
-"""What somebody did counts for the record that is left of them: activities of a record that was merged away are its survivor's.
+"""What is said of a record that was merged away is said of its survivor: activities of a person, employees and children of an account.
 
-Not every system tells such activities again once it has merged their records; and one may be told with a record that is gone by then.
+Not every system tells again, once it has merged records, what hung on them; and something may be told with a record that is gone by then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from connector import tables
-from connector.expressions import NOW, RUN, among, built_once
+from connector.expressions import NOW, RUN, among, built_once, missing, together
 from connector.mart.engine import Mart
 from connector.mart.known import INSTANT
 from connector.model import Kind
@@ -27,7 +27,7 @@ pc: Any = pyarrow.compute
 def redirected(mart: Mart, rows: pa.Table) -> pa.Table:
     """ACTIVITY rows with the survivor in place of each record that was merged away."""
     named = pc.drop_null(rows["record"].unique())
-    pairs = mart.arrow(_survivors(mart, pa.table({"record": named}))) if len(named) else None
+    pairs = mart.arrow(survivors(mart, Kind.PERSON, pa.table({"record": named}))) if len(named) else None
     if not pairs:
         return rows
     at = pc.index_in(rows["record"], value_set=pairs["record"].combine_chunks())
@@ -41,7 +41,7 @@ def redirected(mart: Mart, rows: pa.Table) -> pa.Table:
 
 def moved(mart: Mart, merged: pa.Table) -> tuple[ir.Table, ir.Table]:
     """ACTIVITY rows to merge: the living ones of the records (`record`) that were merged away, ended, and as the survivors'."""
-    pairs = _survivors(mart, merged)
+    pairs = survivors(mart, Kind.PERSON, merged)
     living = _living(mart.table("activity"))
     old = mart.keep("merged_activities", among(living, "record", pairs))
     return _ended(old), mart.keep("inherited_activities", _inherited(old, pairs, living))
@@ -50,7 +50,7 @@ def moved(mart: Mart, merged: pa.Table) -> tuple[ir.Table, ir.Table]:
 def ours(mart: Mart, merged: pa.Table, incoming: ir.Table) -> ir.Table:
     """Which `incoming` values of survivors are ours, since a record (`record`) that was merged into them had got it from us: the key of
     each, with the `value` as we wrote it."""
-    return _given_before(_survivors(mart, merged), incoming, mart.table("observed"))
+    return _given_before(survivors(mart, Kind.PERSON, merged), incoming, mart.table("observed"))
 
 
 @built_once
@@ -80,31 +80,46 @@ def _inherited(old: ir.Table, pairs: ir.Table, living: ir.Table) -> ir.Table:
     return new.distinct(on="key").anti_join(living, "key").select(*tables.ACTIVITY.names)
 
 
-def _survivors(mart: Mart, records: pa.Table) -> ir.Table:
+def survivors(mart: Mart, kind: Kind, records: ir.Table | pa.Table) -> ir.Table:
     """Those of the records (`record`) that were merged away, each with the record that is left of it (`survivor`)."""
-    person = mart.table(tables.record_table(Kind.PERSON))
-    pairs = mart.keep("survivors", _first(mart.keep("asked_survivors", records), person))
+    known = mart.table(tables.record_table(kind))
+    pairs = mart.keep("survivors", _first(mart.keep("asked_survivors", records), known))
     for _ in range(_MOST_MERGES):
-        further = mart.keep("further_merges", _further(pairs, person))
+        further = mart.keep("further_merges", _further(pairs, known))
         if not mart.count(further):
             break
         pairs = mart.keep("survivors", _followed(pairs, further))
     return pairs
 
 
-def _merged(person: ir.Table) -> ir.Table:
-    return person.filter(person.merged_into.notnull()).select(former="key", into="merged_into")
+def absorbed(mart: Mart, kind: Kind, records: ir.Table) -> ir.Table:
+    """The records (`key`) that were merged into these (`key`), directly or by way of others."""
+    known = mart.table(tables.record_table(kind))
+    newest = found = mart.keep("absorbed", _absorbed(records, known))
+    while mart.count(newest):
+        newest = mart.keep("newly_absorbed", missing(_absorbed(newest, known), "key", found))
+        found = mart.keep("absorbed", together(found, newest))
+    return found
 
 
 @built_once
-def _first(asked: ir.Table, person: ir.Table) -> ir.Table:
-    merged = _merged(person)
+def _absorbed(survivors: ir.Table, known: ir.Table) -> ir.Table:
+    return among(known, "merged_into", survivors, "key").select("key")
+
+
+def _merged(known: ir.Table) -> ir.Table:
+    return known.filter(known.merged_into.notnull()).select(former="key", into="merged_into")
+
+
+@built_once
+def _first(asked: ir.Table, known: ir.Table) -> ir.Table:
+    merged = _merged(known)
     return asked.inner_join(merged, asked.record == merged.former).select("record", survivor="into")
 
 
 @built_once
-def _further(pairs: ir.Table, person: ir.Table) -> ir.Table:
-    merged = _merged(person)
+def _further(pairs: ir.Table, known: ir.Table) -> ir.Table:
+    merged = _merged(known)
     return pairs.inner_join(merged, pairs.survivor == merged.former).drop("former")
 
 

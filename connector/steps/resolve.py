@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from connector import identity, survivorship, tables
-from connector.expressions import among, only
-from connector.mart import Mart
+from connector.expressions import among, built_once, missing, only, together
+from connector.mart import Mart, merges
 from connector.model import Kind
 from connector.state import State
 from connector.steps.portions import dirty_rows
@@ -58,6 +58,7 @@ def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) 
     records = 0
     nobody = mart.keep("nobody", work.filter(ibis.literal(False)).select(owner_id="record"))
     owners = dict.fromkeys(RESOLVED, nobody)
+    mart.keep("moved_accounts", nobody.select(key="owner_id"))
     accounts = work.filter(work.kind == Kind.ACCOUNT.value).select(key="record")
     exposed = mart.keep("exposed", identity.exposed(accounts, mart.table("identifier")))
     for kind in RESOLVED:
@@ -71,8 +72,7 @@ def resolve(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) 
             dirty, touched = _closed(setup, mart, kind, touched)
         owners[kind], counts[kind] = _resolve_kind(setup, mart, kind, dirty, touched, moment)
         records += mart.count(touched)
-    _keep_accounts(setup, mart, owners[Kind.ACCOUNT])
-    employees = _employees(mart, owners[Kind.ACCOUNT])
+    employees = _employees(mart, _keep_accounts(setup, mart, owners[Kind.ACCOUNT]))
     if not is_whole:
         mart.merge("dirty", dirty_rows(exposed.union(employees.select(record="key"), distinct=True), Kind.PERSON))
         employees = employees.limit(0)
@@ -130,6 +130,9 @@ def _resolve_kind(
         parted = moved.select("key", into="owner_id").inner_join(owners, "key").select(subject="owner_id", into="into")
         back = mart.keep("came_back", _came_back(issued_before, resolution.issued))
         mart.keep("parted", parted.filter(parted.subject != parted.into).union(back, distinct=True))
+    else:
+        nowhere = missing(dirty, "key", now)
+        mart.keep("moved_accounts", together(left, moved.select("key"), nowhere, distinct=True))
     mart.delete_keys("membership", left)
     mart.merge("membership", moved)
     mart.merge("issued", resolution.issued)
@@ -158,26 +161,57 @@ def _label(mart: Mart, kind: Kind, touched: ir.Table, components: pa.Table) -> N
     mart.update("identifier", "record", touched.left_join(labels, "record").select("record", "component"))
 
 
-def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> None:
-    members = only(mart.table("membership"), kind=Kind.ACCOUNT)
-    mine = among(members, "owner_id", owners)
-    records = among(mart.table(tables.record_table(Kind.ACCOUNT)), "key", mine)
+def _keep_accounts(setup: Setup, mart: Mart, owners: ir.Table) -> ir.Table:
+    """Golden accounts of everybody who is concerned: by their records, or because their parent is another. Returns who that is."""
+    members, record = _of_accounts(mart), mart.table(tables.record_table(Kind.ACCOUNT))
+    moved = mart.kept("moved_accounts")
+    parents = mart.keep("moved_parents", together(moved, merges.absorbed(mart, Kind.ACCOUNT, moved)))
+    children = among(members, "key", among(record, "parent", parents, "key")).select("owner_id")
+    owners = mart.keep("kept_accounts", together(owners.select("owner_id"), children, distinct=True))
+    mine = mart.keep("kept_members", among(members, "owner_id", owners))
+    records = among(record, "key", mine)
     versions = among(mart.table("record_version"), "record", mine, "key")
-    golden = survivorship.golden_accounts(records, members, versions, setup.survivorship)
-    mart.replace_bucket("account", "key", owners.select("owner_id"), golden)
+    placed = _placed(mart, _named(records, "parent"))
+    golden = survivorship.golden_accounts(records, mine, placed, versions, setup.survivorship)
+    mart.replace_bucket("account", "key", owners, golden)
+    return owners
+
+
+def _of_accounts(mart: Mart) -> ir.Table:
+    return only(mart.table("membership"), kind=Kind.ACCOUNT).select("key", "owner_id")
+
+
+@built_once
+def _named(records: ir.Table, column: str) -> ir.Table:
+    """The account records (`record`) that others name in a column."""
+    return records.filter(records[column].notnull()).select(record=column).distinct()
+
+
+def _placed(mart: Mart, named: ir.Table) -> ir.Table:
+    """The account (`owner_id`) of each account record (`key`): of those among the named that were merged away, their survivor's."""
+    members = _of_accounts(mart)
+    unplaced = mart.keep("unplaced", missing(named, "record", members, "key"))
+    if not mart.count(unplaced):
+        return members
+    pairs = merges.survivors(mart, Kind.ACCOUNT, unplaced)
+    theirs = pairs.inner_join(members, pairs.survivor == members.key).select(key="record", owner_id="owner_id")
+    return together(members, mart.keep("placed_by_merge", theirs))
 
 
 def _employees(mart: Mart, accounts: ir.Table) -> ir.Table:
-    """The records (`key`) of persons that name a record of these accounts."""
+    """The records (`key`) of persons that name a record of these accounts, one that is in no account any more, or one that was merged
+    into any of these."""
     members, record = mart.table("membership"), mart.table(tables.record_table(Kind.PERSON))
-    of_accounts = among(only(members, kind=Kind.ACCOUNT), "owner_id", accounts)
-    return among(among(record, "account", of_accounts, "key"), "key", members).select("key")
+    theirs = among(_of_accounts(mart), "owner_id", accounts).select("key")
+    known = mart.keep("employers", together(theirs, mart.kept("moved_accounts"), distinct=True))
+    employers = mart.keep("all_employers", together(known, merges.absorbed(mart, Kind.ACCOUNT, known)))
+    return among(among(record, "account", employers, "key"), "key", members).select("key")
 
 
 def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, employees: ir.Table) -> None:
     """Golden persons of everybody who is concerned: by their records, or because their account is."""
     members = mart.table("membership")
-    persons, of_accounts = only(members, kind=Kind.PERSON), only(members, kind=Kind.ACCOUNT)
+    persons = only(members, kind=Kind.PERSON)
     record = mart.table(tables.record_table(Kind.PERSON))
     by_accounts = persons.semi_join(employees, "key").select("owner_id")
     subjects = owners.select("owner_id").union(by_accounts, distinct=True).select(subject="owner_id")
@@ -189,7 +223,8 @@ def _keep_persons(setup: Setup, mart: Mart, owners: ir.Table, employees: ir.Tabl
         mine = among(persons, "owner_id", here, "subject")
         records = among(record, "key", mine)
         known = among(mart.table("record_version"), "record", mine, "key")
-        golden = survivorship.golden_persons(records, mine, of_accounts, known, setup.survivorship)
+        placed = _placed(mart, _named(records, "account"))
+        golden = survivorship.golden_persons(records, mine, placed, known, setup.survivorship)
         mart.replace_bucket("person", "key", here, golden)
 
 

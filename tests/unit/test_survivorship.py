@@ -44,7 +44,7 @@ def compiled(kind: str, section: str) -> str:
             ENGINE.table("person_record"), members, ENGINE.table("account_membership"), versions, rules
         )
     else:
-        golden_rows = survivorship.golden_accounts(ENGINE.table("account_record"), members, versions, rules)
+        golden_rows = survivorship.golden_accounts(ENGINE.table("account_record"), members, members, versions, rules)
     assert golden_rows.schema().to_pyarrow().equals(tables.PERSON if kind == "person" else tables.ACCOUNT)
     return str(ENGINE.compile(golden_rows))
 
