@@ -13,8 +13,19 @@ from typing import Any
 
 from connector import tables
 from connector.errors import ConfigError, Problem
-from connector.mapping.section import ActivitySection, FieldRule, IdentifierRule, MappingSection, RoleSection
+from connector.mapping.section import (
+    ActivitySection,
+    FieldRule,
+    IdentifierRule,
+    LinkRule,
+    MappingSection,
+    RoleSection,
+)
+from connector.mapping.transforms import usual
 from connector.model import ObjectSchema
+from connector.tables import TEXT
+
+PHONE = "phone"  # identifier type, and transform
 
 #: Fields of an activity that a rule gives.
 ACTIVITY_FIELDS = ("happened_at", "subject", "campaign", "amount", "account", "opportunity")
@@ -44,6 +55,19 @@ class StreamMapping:
         """What the mapping is now: when it is another one, its stream has to be read again."""
         parts = (self.fields, self.identifiers, self.activity, self.roles, self.traces)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+    @property
+    def has_phones(self) -> bool:
+        """Whether numbers are read from it that may stand there without their country: `[mapping] region` says which that is."""
+        rules = dict(self.fields)
+        links: tuple[LinkRule, ...] = ()
+        if self.activity:
+            named = {target: getattr(self.activity, target) for target in ACTIVITY_FIELDS}
+            named |= {f"properties.{target}": rule for target, rule in self.activity.properties.items()}
+            rules |= {target: rule for target, rule in named.items() if rule}
+            links = self.activity.links
+        are_read = (rule.from_ and PHONE in (rule.transform or (usual(name, TEXT),)) for name, rule in rules.items())
+        return bool(self.identifiers.get(PHONE)) or any(are_read) or any(link.identifier == PHONE for link in links)
 
     def places(self, native: str) -> tuple[str, ...]:
         """Where in the mapping a native field is named (`fields.email`)."""

@@ -18,13 +18,20 @@ from connector.steps.held import Held
 from connector.steps.setup import Connected, Setup
 
 Opened = Callable[[], AbstractContextManager[Mart]]
+_IN_REGION = "@"
 
 
 def anew(setup: Setup, connected: Connected, *, is_full: bool) -> set[str]:
-    """The streams that are to be read from the beginning: all of them, or those whose mapping changed."""
+    """The streams that are to be read from the beginning: all of them, or those that are mapped otherwise than when they were read."""
     known = setup.state.notes(f"mapping:{connected.name}|")
-    present = _fingerprints(connected)
-    return {name for name, mapped in present.items() if is_full or known.get(name, mapped) != mapped}
+    present = _fingerprints(setup, connected)
+    return {name for name, mapped in present.items() if is_full or _is_other(known.get(name, mapped), mapped)}
+
+
+def _is_other(known: str, mapped: str) -> bool:
+    """Whether a stream was read by another mapping. What was kept without a region tells only the rest."""
+    told = mapped if _IN_REGION in known else mapped.partition(_IN_REGION)[0]
+    return known != told
 
 
 def forget(setup: Setup, connected: Connected, streams: Collection[str]) -> None:
@@ -35,13 +42,18 @@ def forget(setup: Setup, connected: Connected, streams: Collection[str]) -> None
             mart.delete_keys("checkpoint", pa.table({"key": keys}))
         setup.state.forget_polls(keys)
     known = setup.state.notes(f"mapping:{connected.name}|")
-    for name, mapped in _fingerprints(connected).items():
+    for name, mapped in _fingerprints(setup, connected).items():
         if known.get(name) != mapped:
             setup.state.set_note(f"mapping:{connected.name}|{name}", mapped)
 
 
-def _fingerprints(connected: Connected) -> dict[str, str]:
-    return {stream.name: connected.mappings[stream.name].fingerprint for stream in connected.streams()}
+def _fingerprints(setup: Setup, connected: Connected) -> dict[str, str]:
+    """How each stream is mapped: by its rules, and where numbers are read, in which region."""
+    mapped = {stream.name: connected.mappings[stream.name] for stream in connected.streams()}
+    return {
+        name: each.fingerprint + (f"{_IN_REGION}{setup.region}" if each.has_phones else "")
+        for name, each in mapped.items()
+    }
 
 
 def requests(
