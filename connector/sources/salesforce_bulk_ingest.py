@@ -315,8 +315,11 @@ def _told(org: Org, job: str, said: Mapping[str, Any], changes: Sequence[Change]
 def _refused(change: Change, error: str) -> Outcome:
     """The outcome of a row from its `sf__Error`, `CODE:message:fields --`. What a duplicate rule stopped can go otherwise."""
     code, _, message = error.partition(":")
-    told = message.removesuffix("--").rpartition(":")[2].split(",") if message.endswith("--") else []
-    fields = tuple(name.strip() for name in told if name.strip() in change.fields)
+    said, colon, named = message.removesuffix("--").rpartition(":")
+    if not (colon and message.endswith("--")):
+        said, named = message, ""
+    message = said
+    fields = tuple(name.strip() for name in named.split(",") if name.strip() in change.fields)
     result, hint = outcomes.outcome_of(code, message)
     if code == DUPLICATES:
         result, hint = Result.RETRY, ""

@@ -130,7 +130,7 @@ def test_a_value_is_written_so_that_it_is_read_the_same(value: Value, text: str)
 
 def test_a_rows_error_tells_its_code_its_message_and_what_it_means() -> None:
     told = bulk._refused(change(1), "UNABLE_TO_LOCK_ROW:unable to obtain: exclusive access:--")
-    assert (told.code, told.message) == ("UNABLE_TO_LOCK_ROW", "unable to obtain: exclusive access:--")
+    assert (told.code, told.message) == ("UNABLE_TO_LOCK_ROW", "unable to obtain: exclusive access")
     assert told.result is outcome_of("UNABLE_TO_LOCK_ROW", "")[0]
 
 
