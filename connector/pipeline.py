@@ -15,7 +15,7 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
 from connector.planfile import Saved
-from connector.state import freezes, lease, outbox, quarantine, quotas, replans
+from connector.state import freezes, lease, outbox, quarantine, quotas, replans, restoring
 from connector.steps import pair, pauses, stale, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
@@ -77,7 +77,7 @@ def sync(
     summary.frozen = [row for row in freezes.active(setup.state, moment.now) if row.since_at == moment.now]
     going = outbox.going(setup.state)
     progress.say("deliver", f"{going:,} change{'' if going == 1 else 's'}")
-    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    _send(setup, systems, summary, moment, progress)
     return summary
 
 
@@ -178,7 +178,7 @@ def apply(
         summary.add(kept, entered)
         compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
     summary.held = Counter(outbox.held(setup.state))
-    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    _send(setup, systems, summary, moment, progress)
     return summary, refused
 
 
@@ -189,7 +189,7 @@ def let_go(setup: Setup, systems: Mapping[str, System], moment: Moment, progress
     is_weighed = weigh_held(setup, moment, progress, summary)
     lifted = writeback.lift(setup.state) if is_weighed else 0
     summary.held = Counter(outbox.held(setup.state))
-    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+    _send(setup, systems, summary, moment, progress)
     return summary, lifted
 
 
@@ -205,8 +205,17 @@ def take_back(
         undo.freeze(setup.state, found, run, since=moment.now, until=moment.now + setup.writeback.fights.freeze_for)
         undo.withdraw(setup.state, found, moment.now)
         summary.add(found.plan, writeback.enqueue(setup.state, found.plan, run=moment.run, now=moment.now))
-        summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
+        _send(setup, systems, summary, moment, progress)
+        found = undo.told(setup.state, found)
     return summary, found
+
+
+def _send(setup: Setup, systems: Mapping[str, System], summary: Summary, moment: Moment, progress: Progress) -> None:
+    """Deliver what waits. What was to take a run back, and what somebody else did since the pull before it, ends first."""
+    if waiting := restoring.unfinished(setup.state, before=moment.run):
+        with setup.mart() as mart:
+            summary.overtaken = undo.overtaken(setup.state, mart, waiting)
+    summary.delivered = deliver(setup, systems, summary.pulled, moment, progress)
 
 
 def _after_pull(setup: Setup, systems: Mapping[str, System], summary: Summary) -> None:

@@ -32,6 +32,9 @@ class Summary:
     enqueued: int = 0
     delivered: list[Delivered] = field(default_factory=list)
     frozen: Sequence[Freeze] = ()  # fields over which a fight was found to have begun
+    overtaken: Sequence[
+        str
+    ] = ()  # what was to take a run back and is left as somebody else made it since, each with why
     aside: int = 0  # changes that the systems refused, those of earlier runs too
     doubtful: Counter[str] = field(
         default_factory=Counter
@@ -76,6 +79,7 @@ class Summary:
             "left": dict(self.totals.left) if self.totals else {},
             "enqueued": self.enqueued, "aside": self.aside, "doubtful": self.doubtful.total(),
             "values_aside": self.pulled.values_aside, "hidden": list(self.hidden), "frozen": len(self.frozen),
+            "overtaken": len(self.overtaken),
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}

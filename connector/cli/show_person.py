@@ -314,6 +314,8 @@ def _write(write: Mapping[str, Any]) -> str:
     else:
         what = " · ".join(f"{name} {value}" for name, value in list(write["fields"].items())[:3] if value is not None)
     how = write["result"] + (f" ({write['code']})" if write["code"] else "")
+    if write["status"] == "withdrawn":
+        how = "withdrawn" + (f": {write['held_because']}" if write["held_because"] else "")
     how += f", {len(write['tries'])} tries" if len(write["tries"]) > 1 else ""
     went = f", {write['how']} {_record(write['into'])}" if write["into"] else ""
     return (

@@ -136,12 +136,20 @@ def _troubles(summary: Summary, *, has_refused: bool) -> None:
     show_doubtful(summary)
     _asides(summary)
     _fights(summary)
+    _overtaken(summary)
     if summary.is_stopped:
         rest = ", which computes what is left" if summary.resolved.records and summary.totals is None else ""
         tell(f"[yellow]![/yellow] stopped; what waits goes with the next run{rest}")
     if summary.exit_code:
         tell(f"exit code {summary.exit_code}")
-    elif left_out or summary.paused or _is_left(summary) or summary.frozen or _is_busy(summary.delivered):
+    elif (
+        left_out
+        or summary.paused
+        or _is_left(summary)
+        or summary.frozen
+        or summary.overtaken
+        or _is_busy(summary.delivered)
+    ):
         return
     elif summary.totals and not (summary.planned or has_refused):
         tell(ok("all that is ours to write is there"))
@@ -170,6 +178,21 @@ def _fights(summary: Summary) -> None:
         _trouble(left_alone, f"`connector unfreeze '{row.record}'` lets the next sync write it again")
     if len(summary.frozen) > _FEW:
         tell(f"  [dim]… {len(summary.frozen) - _FEW:,} more with `connector status`[/dim]")
+
+
+def _overtaken(summary: Summary) -> None:
+    if summary.overtaken:
+        many = len(summary.overtaken)
+        what = (
+            "1 value that an undo was to restore is"
+            if many == 1
+            else f"{many:,} values that an undo was to restore are"
+        )
+        tell(f"[yellow]![/yellow] {what} left alone:")
+        for line in summary.overtaken[:_FEW]:
+            tell(f"  {escape(line)}")
+        if many > _FEW:
+            tell(f"  [dim]… {many - _FEW:,} more; `connector explain` tells of each person[/dim]")
 
 
 def _lost(summary: Summary) -> None:

@@ -72,6 +72,8 @@ def _said(run: Run, *, is_cut: bool) -> str:
     accepted = sum(each["accepted"] for each in said.get("delivered", ()))
     if accepted and not said.get("enqueued"):
         parts.append(f"{accepted:,} that waited written")
+    if said.get("overtaken"):
+        parts.append(f"{said['overtaken']:,} left as others made them, though an undo was to restore them")
     if failures := list(said.get("failures", ())):
         parts.append(f"[red]left out: {escape(', '.join(failures[:3]))}{', …' if len(failures) > 3 else ''}[/red]")
     return " · ".join(parts) or "nothing new"

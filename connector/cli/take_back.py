@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -52,7 +53,12 @@ def undo_run(
         summary.failures = failures
         pipeline.finish(setup, summary, is_stopped=stop.is_asked())
     if as_json:
-        counts = {"restored": len(found.fields), "withdrawn": len(found.withdrawn)}
+        restored = (
+            {"restored": len(found.fields)}
+            if dry_run
+            else {"restored": len(found.restored), "waiting": len(found.waiting)}
+        )
+        counts = restored | {"withdrawn": len(found.withdrawn)}
         print_json({"run": moment.run, "undone": run} | counts | {"kept": found.kept} | summary.as_json())
     else:
         _show(found, run, setup, is_dry=dry_run)
@@ -65,11 +71,12 @@ def undo_run(
 
 
 def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
-    records, fields = len(found.plan.changes), len(found.fields)
-    verb = "would be restored" if is_dry else "to be restored"
-    tell(
-        f"run {run}: {fields:,} value{'' if fields == 1 else 's'} of {records:,} record{'' if records == 1 else 's'} {verb}"
-    )
+    keys, verb = (found.fields, "would be restored") if is_dry else (found.restored, "restored")
+    tell(f"run {run}: {_values(keys)} {verb}")
+    if found.waiting:
+        tell(
+            f"  {_values(found.waiting)} still to be restored: the next runs do it, unless somebody changes them first"
+        )
     if waits := len(found.withdrawn):
         verb = "would be" if is_dry else "are" if waits > 1 else "is"
         tell(f"  {waits:,} change{'' if waits == 1 else 's'} that it has not written yet {verb} withdrawn")
@@ -77,6 +84,14 @@ def _show(found: Undoing, run: int, setup: Setup, *, is_dry: bool) -> None:
         tell(f"  [yellow]stays[/yellow]  {escape(line)}")
     if len(found.kept) > _FEW:
         tell(f"  [dim]… {len(found.kept) - _FEW:,} more that stay with --json[/dim]")
+    if found.thawed:
+        tell(f"  what it froze {'would be' if is_dry else 'is'} no longer frozen")
     if found.frozen and not is_dry:
         days = setup.writeback.fights.freeze_for.days
         tell(f"  these fields are frozen for {days} days; `connector unfreeze` lets the next sync write them")
+
+
+def _values(keys: Sequence[str]) -> str:
+    """So many values of so many records."""
+    fields, records = len(keys), len({key.rpartition("|")[0] for key in keys})
+    return f"{fields:,} value{'' if fields == 1 else 's'} of {records:,} record{'' if records == 1 else 's'}"

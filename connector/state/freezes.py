@@ -8,10 +8,12 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from connector.state import replans
-from connector.state.models import Freeze, Outbox
-from connector.state.outbox import IN_DOUBT, OPEN, OVER, TASK_LANE, UNDO, parts
+from connector.state.models import Freeze, Outbox, Run
+from connector.state.outbox import IN_DOUBT, OPEN, OVER, TASK_LANE, parts
+from connector.state.outbox import UNDO as UNDO_KEY
 from connector.state.store import State
 
+UNDO = "connector undo"  # the writer of what is frozen because a run was taken back
 DRIFT = "drift"  # the note that holds what others made of our fields, as JSON, for `status`
 
 
@@ -26,7 +28,7 @@ def add(state: State, rows: Sequence[Freeze]) -> None:
             session.merge(row)
         for part in parts(sorted(record.rsplit("|", 1)[1] for record in fields)):
             query = select(Outbox).where(col(Outbox.native_id).in_(part), col(Outbox.status).in_((*OPEN, *IN_DOUBT)))
-            query = query.where(Outbox.lane != TASK_LANE, ~col(Outbox.key).startswith(UNDO))
+            query = query.where(Outbox.lane != TASK_LANE, ~col(Outbox.key).startswith(UNDO_KEY))
             for change in session.exec(query).all():
                 record = f"{change.system}|{change.object_type}|{change.native_id}"
                 if fields.get(record, set()) & change.fields.keys():
@@ -72,6 +74,23 @@ def named(state: State, asked: str, now: datetime) -> list[str]:
         for record, native_id in ids.items()
         if record == key or native_id == asked or (len(asked) == 15 and native_id.startswith(asked))
     ]
+
+
+def of_undo(state: State, run: int) -> list[str]:
+    """The keys of what a run froze because it took another one back, also of what is not frozen any more."""
+    with state.session() as session:
+        query = select(Freeze.key).join(Run, col(Run.started_at) == Freeze.since_at)
+        query = query.where(Run.id == run, Freeze.writer == UNDO)
+        return list(session.exec(query.order_by(col(Freeze.key))).all())
+
+
+def thaw(state: State, keys: Sequence[str], now: datetime) -> None:
+    """Release these fields where they are frozen; the next plan compares their records."""
+    with state.session() as session:
+        for part in parts(keys):
+            for row in session.exec(select(Freeze).where(col(Freeze.key).in_(part), Freeze.until_at > now)).all():
+                row.until_at = now
+                replans.add(session, [row.record], replans.THAWED, now)
 
 
 def end(state: State, records: Sequence[str] | None, now: datetime) -> int:

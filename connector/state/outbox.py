@@ -227,11 +227,10 @@ def accepted(state: State, run: int) -> list[Outbox]:
 
 
 def unwritten(state: State, run: int) -> list[Outbox]:
-    """What a run wanted and did not bring into the systems yet: it waits, is held or set aside, or is in doubt. Without what takes
-    another run back."""
+    """What a run wanted and did not bring into the systems yet: it waits, is held or set aside, or is in doubt."""
     with state.session() as session:
         query = select(Outbox).where(Outbox.run == run, col(Outbox.status).in_(REPLACEABLE))
-        return list(session.exec(query.where(~col(Outbox.key).startswith(UNDO)).order_by(col(Outbox.id))).all())
+        return list(session.exec(query.order_by(col(Outbox.id))).all())
 
 
 def unmade(state: State) -> dict[int, str]:

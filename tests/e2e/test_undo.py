@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from tests.e2e import instant
 from tests.e2e.crm import eventually
 from tests.e2e.world import World
 
@@ -73,6 +76,51 @@ def test_what_a_refusal_kept_from_being_taken_back_waits_for_it_whatever_a_sync_
     house.sync()
     assert [record for record, fields in crms.written().items() if any(fields.values())] == []
     assert house.run("quarantine", "--json").json() == []
+
+
+def test_what_undo_could_not_restore_at_once_gives_way_to_who_changes_it_meanwhile(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    run = _first(synced)
+    locked, refused = (row["Id"] for row in crms.query("SELECT Id FROM Contact ORDER BY Id LIMIT 2"))
+    lead = crms.query("SELECT Id FROM Lead WHERE IsConverted = false AND Email != null ORDER BY Id LIMIT 1")[0]["Id"]
+    crms.tell("act", system="salesforce", action="convert_lead", id=lead)
+    crms.tell("faults", system="salesforce", kind="row_lock", match=f"Contact {locked}")
+    crms.tell("faults", system="salesforce", kind="reject_record", match=f"Contact {refused}")
+    values = {record: sum(value is not None for value in fields.values()) for record, fields in crms.written().items()}
+    undone = house.run("undo", str(run), "--json").json()
+    assert undone["waiting"] == values[f"salesforce|Contact|{locked}"]
+    kept = [line for line in undone["kept"] if f"salesforce Lead {lead}" in line]
+    assert kept
+    assert all(line.endswith("the record was converted, and takes nothing any more") for line in kept)
+    assert [refused in line and "set aside" in line for line in undone["kept"] if line not in kept] == (
+        [True] * values[f"salesforce|Contact|{refused}"]
+    )
+    crms.mend()
+    for contact in (locked, refused):
+        crms.tell("act", system="salesforce", action="update", id=contact, values={"Score__c": 99.5})
+    assert house.run("quarantine", "retry").code == 0
+    later = instant.now(timedelta(minutes=10)).isoformat()
+    told = house.run("sync", now=later)
+    assert f"salesforce Contact {locked} Score__c: somebody changed it since" in told.out, str(told)
+    left = {record.split("|")[2]: fields for record, fields in crms.written().items() if any(fields.values())}
+    assert [left[contact].pop("Score__c") for contact in (locked, refused)] == [99.5, 99.5]
+    assert not any(left[locked].values())
+    assert not any(left[refused].values())
+    [person] = house.run("explain", locked, "--json").json()
+    withdrawn = [each["held_because"] for each in person["writes"] if each["status"] == "withdrawn"]
+    assert withdrawn == ["somebody changed it since"]
+
+
+def test_an_undo_that_is_taken_back_leaves_nothing_frozen_and_what_was_there(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    before = crms.written()
+    undone = house.run("undo", str(_first(synced)), "--json").json()
+    again = house.run("undo", str(undone["run"]), "--json").json()
+    assert (again["restored"], again["waiting"], again["kept"]) == (undone["restored"], 0, [])
+    assert crms.written() == before
+    assert house.run("status", "--json").json()["frozen"] == []
+    assert house.sync()["planned"] == 0
+    assert crms.written() == before
 
 
 def test_what_undo_could_not_read_it_leaves_alone_and_says_so(synced: World) -> None:
