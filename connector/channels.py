@@ -6,8 +6,10 @@ A failure of a channel never fails a run, and whatever the other side does holds
 from __future__ import annotations
 
 import platform
+import re
 import smtplib
 import ssl
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -33,7 +35,11 @@ _WEBHOOK, _EMAIL = "webhook", "email"
 #: For each step of a conversation; for all of it; and for what is left of it once somebody waits for the process to end.
 _TIMEOUT_S, _LONGEST_S, _LONGEST_STOPPING_S = 10, 20, 2
 _GLANCE_S = 0.1
+_SUBJECT = 80  # characters of an alert
 _HEADERS = HeaderRegistry()
+#: What a mail server says of an address that it will not take the next time either (RFC 5321, 4.2.1).
+_FOR_GOOD = re.compile(r"^answered 5\d\d$")
+_REFUSED_NOTE = "alert_refused:"
 #: An option, and those without which it is of no use.
 _NEEDS = (("email_to", "email_from", "smtp_host"), ("smtp_user", "smtp_password"), ("smtp_password", "smtp_user"))
 #: What a channel has still to hear: (began or ended, alert).
@@ -117,9 +123,19 @@ def tell(section: AlertsSection, state: State, is_stopping: Callable[[], bool]) 
         for channel in channels:
             if channel not in refused:
                 alerts.mark_told(state, channel, told)
-        if refused:
+        news = [channel for channel in channels if _is_news(state, channel, refused.get(channel, ""))]
+        if news:
             why = ", ".join(sorted(set(refused.values())))
             _LOG.warning("alert.unsent", channel=way, receivers=len(refused), waiting=len(told), error=why)
+
+
+def _is_news(state: State, channel: str, why: str) -> bool:
+    """Whether the log is to say why a channel did not take what it has to hear: an address that is refused for good, once."""
+    note = f"{_REFUSED_NOTE}{channel}"
+    before, now = state.note(note), why if channel.startswith(_EMAIL) and _FOR_GOOD.match(why) else ""
+    if now != before:
+        state.set_note(note, now)
+    return bool(why) and (not now or now != before)
 
 
 def _letters(section: AlertsSection, state: State) -> Sequence[tuple[Sequence[str], Told]]:
@@ -228,13 +244,19 @@ def _message(sender: str, receivers: str, told: Told) -> EmailMessage:
     word, first = told[0]
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     begins = "over" if word == alerts.ENDED else "alert"
-    message["Subject"] = " ".join(f"connector {begins}: {first.text[:80]}{more}".split())
+    message["Subject"] = " ".join(f"connector {begins}: {_cut(first.text)}{more}".split())
     message["From"], message["To"] = sender, receivers
     message["Date"], message["Message-ID"] = format_datetime(clock.now()), f"<{clock.token()}@{platform.node()}>"
     message.set_content(
         "\n\n".join(_line(each, alert) for each, alert in told) + f"\n\nconnector on {platform.node()}\n"
     )
     return message
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text, in whole words where it has any."""
+    cut = textwrap.shorten(text, _SUBJECT, placeholder=" …")
+    return cut if cut.strip() != "…" else f"{text[: _SUBJECT - 1]}…"
 
 
 def _connected(section: AlertsSection) -> smtplib.SMTP:

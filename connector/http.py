@@ -135,6 +135,9 @@ def parse(response: requests.Response, system: str = "", *, hint: str = _BETWEEN
         ) from None
 
 
+_TOO_FAST_HINT = "see what else uses this system's calls; its limit may be lower than it is known to be"
+
+
 class Sink(Protocol):
     """What takes bytes, and takes them from the beginning again; a file is one."""
 
@@ -193,6 +196,7 @@ def error_of(told: Classified, system: str, *, status: int = 0, body: str = "", 
             sent = told.verdict is Verdict.RETRY_IF_IDEMPOTENT
             error: ConnectorError = TransientError(message, retry_after_s=told.retry_after_s, sent=sent, **about)
         case Verdict.TOO_FAST:
+            about["hint"] = told.hint or _TOO_FAST_HINT
             error = TooFast(message, retry_after_s=told.retry_after_s, sent=False, **about)
         case Verdict.REFRESH | Verdict.AUTH:
             about["hint"] = told.hint or f"renew the credentials, then run `connector check {system}`"

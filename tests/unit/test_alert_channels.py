@@ -180,7 +180,38 @@ def test_an_address_that_the_server_refuses_is_told_and_tried_again_and_who_took
         ["TO:<night@acme.com>"],
     ]
     unsent = [each for each in logged if each["event"] == "alert.unsent"]
-    assert [(each["receivers"], each["error"]) for each in unsent] == [(1, "answered 550")] * 2
+    assert [(each["receivers"], each["error"]) for each in unsent] == [(1, "answered 550")], "it is said once"
+
+
+def test_an_address_that_is_refused_again_after_it_was_taken_and_one_that_is_put_off_are_said_in_the_log(
+    state: State,
+) -> None:
+    refused = {"ops@acme.com"}
+    to = {"email_to": ["ops@acme.com"], "email_from": "c@acme.com", "smtp_host": "127.0.0.1", "smtp_security": "none"}
+    with served(smtp(Mails([], refused=refused))) as port, capture_logs() as logged:
+        section, broken = (AlertsSection.model_validate(to | {"smtp_port": each}) for each in (port, 1))
+        for _ in range(3):
+            ended(state, section, crm=SystemUnavailable("gone"))
+        refused.clear()
+        ended(state, section)
+        refused.add("ops@acme.com")
+        ended(state, section, crm=SystemUnavailable("gone"))
+        for _ in range(2):
+            ended(state, broken, crm=SystemUnavailable("gone"))
+    unsent = [each["error"] for each in logged if each["event"] == "alert.unsent"]
+    assert unsent == ["answered 550", "answered 550", "ConnectionRefusedError", "ConnectionRefusedError"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("hubspot has gone", "hubspot has gone"),
+        (f"{'word ' * 15}and_a_long_one more", f"{'word ' * 15}…"),
+        ("x" * 100, f"{'x' * 79}…"),
+    ],
+)
+def test_a_subject_is_not_cut_inside_a_word(text: str, cut: str) -> None:
+    assert channels._cut(text) == cut
 
 
 @pytest.mark.parametrize("code", [302, 404, 500])

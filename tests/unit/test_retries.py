@@ -69,6 +69,7 @@ def test_a_system_that_only_ever_says_too_fast_is_given_up_after_its_time_and_no
         pacing.slow_down = lambda bucket, seconds: None  # type: ignore[method-assign]
         made(pacing=pacing, retries=http.Retries(slowed_s=100)).post(URL)
     assert not caught.value.sent
+    assert "what else uses" in caught.value.hint
     assert sum(slept) == pytest.approx(sum(10 * 1.2**n for n in range(7)))
 
 
