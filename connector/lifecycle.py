@@ -148,7 +148,7 @@ def conditions(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> l
 
 def levels(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> dict[str, list[float]]:
     """The scores and engagements whose crossing matters: what `scoring.scores` takes as `levels`."""
-    found: dict[str, list[float]] = {"score": [], "engagement": []}
+    found: dict[str, list[float]] = {name: [] for name in rules.FADING}
     for condition in conditions(section, tasks):
         for name in found:
             if any(field.name == name for field in condition.fields):
@@ -204,7 +204,9 @@ def _placed(section: LifecycleSection, facts: ir.Table, current: ir.Table) -> ir
 
 def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Number) -> ir.Table:
     left = moved.filter(moved.from_key.notnull() & (moved.from_entered_at != instant_of(now)))
-    why = ibis.ifelse(left.at < 0, "the stage is no longer defined", ibis.ifelse(left.is_up, "moved up", "fell back"))
+    why = ibis.ifelse(
+        left.at < 0, "no longer defined: placed anew in ", ibis.ifelse(left.is_up, "moved up to ", "fell back to ")
+    )
     return left.select(
         key=left.from_key,
         subject=left.subject,
@@ -214,7 +216,7 @@ def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Numbe
         entered_at=ibis.least(left.from_entered_at, instant_of(now)),
         left_at=instant_of(now),
         why=left.from_why,
-        left_why=why + " to " + _named(section, left.to),
+        left_why=why + _named(section, left.to),
         run=number_of(run),
     ).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
 

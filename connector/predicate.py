@@ -49,6 +49,7 @@ _COMPARISONS: Mapping[type[exp.Expression], tuple[Callable[[Any, Any], Any], str
     exp.LT: (operator.lt, "below"),
     exp.LTE: (operator.le, "at most"),
 }
+_WEIGHING: tuple[type[exp.Expression], ...] = (*_COMPARISONS, exp.Between, exp.In)
 _ARITHMETIC: Mapping[type[exp.Expression], tuple[Callable[[Any, Any], Any], str]] = {
     exp.Add: (operator.add, "+"),
     exp.Sub: (operator.sub, "-"),
@@ -129,6 +130,9 @@ class Compiler:
             raise ConditionError("a condition cannot read the stage, which is decided from it", _STAGE)
         else:
             raise ConditionError(f'unknown field "{name}"', self._nearest(name))
+        if found.is_fading and not _is_plain(node):
+            mend = f"such as {name} >= 40: of nothing else is known when time alone changes it"
+            raise ConditionError(f"{name} must be compared with a number, as it is", mend)
         self.fields.append(found)
         return Term(found.type, lambda table: read(found, table), field_words(name), name=name)
 
@@ -353,3 +357,19 @@ def _is_compared_with_literals(node: exp.Expression) -> bool:
     is_compared = isinstance(node.parent, (*_COMPARISONS, exp.Between, exp.In, exp.Is))
     others = [part for part in (node.parent.iter_expressions() if is_compared else ()) if part is not node]
     return is_compared and all(isinstance(part, exp.Literal | exp.Null) for part in others)
+
+
+def _is_plain(node: exp.Expression) -> bool:
+    """Whether what is compared is the value itself, or what stands in for it, and with nothing but what is written there."""
+    while isinstance(node.parent, exp.Paren | exp.Coalesce):
+        node = node.parent
+    asked = node.parent
+    if isinstance(asked, _WEIGHING):
+        return all(_is_written(part) for part in asked.iter_expressions() if part is not node)
+    return not isinstance(asked, (*_ARITHMETIC, *_FUNCTIONS, exp.Neg))
+
+
+def _is_written(node: exp.Expression) -> bool:
+    while isinstance(node, exp.Paren | exp.Neg):
+        node = node.this
+    return isinstance(node, exp.Literal | exp.Boolean | exp.Null)

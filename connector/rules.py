@@ -41,6 +41,8 @@ __all__ = [
 
 MAX_LENGTH = 4_000
 
+#: The points that time alone changes: a condition compares them with numbers, and so tells when they matter.
+FADING = ("score", "engagement")
 #: What people and we do, in the words of every system: what rules, count_of and days_since accept.
 ACTIVITY_KINDS = (
     "email_sent", "email_delivered", "email_opened", "email_clicked", "email_bounced", "email_replied",
@@ -132,7 +134,7 @@ def scope(
     are keys of the JSON object in `activity_properties`, `keys` names that stand for the text under one of them; `kinds` are what
     count_of and days_since accept.
     """
-    fields = {name: Field(name, Type.NUMBER, name, is_points=True) for name in points}
+    fields = {name: Field(name, Type.NUMBER, name, is_points=True, is_fading=name in FADING) for name in points}
     for prefix, schema in schemas.items():
         for column in schema:
             name = f"{prefix}.{column.name}" if prefix else column.name

@@ -147,7 +147,11 @@ def problems(model: ScoringModel, path: str, gone: Set[str] = frozenset()) -> li
         if rule.id in seen:
             found.append(Problem(place, f"says the same as {seen[rule.id]}", "remove one, or give it a name"))
         seen.setdefault(rule.id, place)
-    if model.lowest_grade in model.grades:
+    if not all(map(str.strip, model.grades)):
+        found.append(Problem(f"{path}.grades", "a grade has no name", "name it as the CRM is to show it"))
+    if not model.lowest_grade.strip():
+        found.append(Problem(f"{path}.lowest_grade", "must not be empty", "name the grade of everybody below"))
+    elif model.lowest_grade in model.grades:
         found.append(Problem(f"{path}.lowest_grade", f'"{model.lowest_grade}" is one of the grades', "name another"))
     if len(set(model.grades.values())) < len(model.grades):
         found.append(Problem(f"{path}.grades", "two grades begin at the same score"))

@@ -10,6 +10,7 @@ from copy import copy
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import (
@@ -79,6 +80,8 @@ def _why_not(value: Any, kinds: tuple[type, ...]) -> str:
     """What is wrong with a plain value that should be of one of these kinds; "" when nothing is."""
     if isinstance(value, str | bool | int | float) and kinds and not any(_fits(value, kind) for kind in kinds):
         return f"must be {_WORDS[next(iter(kinds))]}, is {_WORDS[type(value)]}"
+    if kinds and isinstance(value, float) and not isfinite(value):
+        return f"must be a number, is {value}"
     if isinstance(value, int) and abs(value) > _LARGEST:
         return "is too large a number"
     return "must be without NUL characters" if isinstance(value, str) and "\0" in value else ""

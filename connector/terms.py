@@ -44,13 +44,15 @@ class Type(StrEnum):
 class Field:
     """A name that conditions may use, and the column it is read from.
 
-    `is_points`: the column holds billionths of a point. `key`: the key in the column's JSON object, for properties.
+    `is_points`: the column holds billionths of a point. `is_fading`: time alone changes it. `key`: the key in the column's JSON
+    object, for properties.
     """
 
     name: str
     type: Type
     column: str
     is_points: bool = False
+    is_fading: bool = False
     key: str = ""
 
 

@@ -204,7 +204,7 @@ def test_a_stage_that_is_no_longer_defined_is_left_for_the_best_that_lets_in(mar
     stages = [{"name": "New"}, {"name": "Hot", "enter": "score > 50", "exit": "score < 9"}]
     house.section = LifecycleSection.model_validate({"stages": stages})
     assert house.step(70, NOW + DAY) == "Hot"
-    assert "the stage is no longer defined to Hot" in {row["left_why"] for row in house.intervals.values()}
+    assert "no longer defined: placed anew in Hot" in {row["left_why"] for row in house.intervals.values()}
 
 
 def test_windows_of_counts_end_at_midnight_and_are_due_then(mart: Mart) -> None:
@@ -443,8 +443,8 @@ def test_stages_that_are_right_have_no_problems() -> None:
     "leave",
     [
         "score > 30 and score < 30.2",
-        "engagement * 10 < 5 and engagement > 0",
-        "fit > engagement + 10",
+        "fit * 10 < 5 and fit > 0",
+        "fit > account.employees + 10",
         "days_since('meeting_held') is null and days_since('meeting_held') is null and score < 9",
         "person.country is null and person.country <> 'US' or person.country is null",
         "lower(person.country) = 'us' and person.country = 'US'",

@@ -110,7 +110,7 @@ def test_a_condition_means_what_its_sql_says(backend: Backend, text: str, row: d
         ("account.employees > 'many'", "compares a number with text; write the number without quotes"),
         ("person.title > 5", "compares text with a number; write the text in quotes"),
         ("person.title", "is text, not a condition"),
-        ("score + 1", "is a number, not a condition"),
+        ("account.employees + 1", "is a number, not a condition"),
         ("person.title and score > 1", "is text, not a condition"),
         ("person.email_is_free > false", "a yes or no has no order"),
         ("person.birth_date > 'soon'", "'soon' is not a date"),
@@ -131,6 +131,41 @@ def test_what_is_wrong_is_said_by_name(text: str, said: str) -> None:
     with pytest.raises(rules.ConditionError) as caught:
         rules.compile_condition(text, SCOPE)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "score / 2 >= 20",
+        "score >= 80 / 2",
+        "-score < 5",
+        "abs(score) >= 40",
+        "(coalesce(score, 0) + 1) > 3",
+        "score > account.employees",
+        "account.employees < score",
+        "score >= 10 * count_of('form_submitted')",
+        "score between 10 and account.employees",
+        "score in (1, account.employees)",
+    ],
+)
+def test_what_time_changes_is_compared_with_a_number_or_nobody_knows_when_the_condition_does(text: str) -> None:
+    with pytest.raises(
+        rules.ConditionError, match=r"score must be compared with a number, as it is; such as score >= 40"
+    ):
+        rules.compile_condition(text, SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("not 40 <= score", {40}),
+        ("(score) >= (-5)", {5, -5}),
+        ("score between -1 and 30 or score in (50, 60) or score is null", {1, -1, 30, 50, 60}),
+        ("coalesce(score, 0) >= 40", {0, 40}),
+    ],
+)
+def test_whatever_time_can_cross_is_among_the_numbers_of_a_condition(text: str, levels: set[float]) -> None:
+    assert set(rules.compile_condition(text, SCOPE).numbers) == levels
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf, nan
 from typing import Any
 
 import ibis
@@ -292,6 +293,8 @@ def test_an_event_that_is_still_to_happen_makes_its_person_due(backend: Any) -> 
         ({"engagement": [CLICK, CLICK]}, "scoring.m.engagement[1]", "says the same as scoring.m.engagement[0]"),
         ({"lowest_grade": "A"}, "scoring.m.lowest_grade", "is one of the grades"),
         ({"grades": {"A": 10, "B": 10}}, "scoring.m.grades", "begin at the same score"),
+        ({"grades": {" ": 10}}, "scoring.m.grades", "a grade has no name"),
+        ({"lowest_grade": ""}, "scoring.m.lowest_grade", "must not be empty; name the grade of everybody below"),
     ],
 )
 def test_what_is_wrong_with_a_model_has_a_place(options: dict[str, Any], path: str, said: str) -> None:
@@ -306,6 +309,9 @@ def test_what_is_wrong_with_a_model_has_a_place(options: dict[str, Any], path: s
         ({"fit": [{"when": "person.titel = 'x'", "points": 1}]}, ("fit", 0, "when"), 'did you mean "person.title"'),
         ({"fit": [{"when": "score > 1", "points": 1}]}, ("fit", 0, "when"), 'unknown field "score"'),
         ({"fit": [{"when": " ", "points": 1}]}, ("fit", 0, "when"), "is empty"),
+        ({"fit": [{"when": "person.title = 'x'", "points": nan}]}, ("fit", 0, "points"), "must be a number, is nan"),
+        ({"engagement": [CLICK | {"cap": inf}]}, ("engagement", 0, "cap"), "must be a number, is inf"),
+        ({"grades": {"A": nan}}, ("grades", "A"), "must be a number, is nan"),
         ({"engagement": [CLICK | {"on": "email_click"}]}, ("engagement", 0, "on"), 'did you mean "email_clicked"'),
         ({"engagement": [CLICK | {"where": "person.title = 'x'"}]}, ("engagement", 0, "where"), '"record.title"'),
     ],
