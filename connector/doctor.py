@@ -159,7 +159,7 @@ def _output_findings(setup: Setup, connected: Connected, schemas: Mapping[str, O
         elif found is not None and not found.is_writable:
             locked.setdefault(spec.object_type, []).append(spec.name)
         elif found is not None and (why := misfit(spec, found)):
-            unfit.append(Finding("error", f"{spec.object_type}.{spec.name} {why}", _refit(connected, spec)))
+            unfit.append(Finding("error", f"{spec.object_type}.{spec.name} {why}", _refit(connected, spec, found)))
     absent = [
         Finding("error", f"{name}: no {_listed(fields)} to write to", _made(setup, connected, schemas[name], fields))
         for name, fields in missing.items()
@@ -198,13 +198,17 @@ def misfit(spec: FieldSpec, found: FieldSchema) -> str:
     return ""
 
 
-def _refit(connected: Connected, spec: FieldSpec) -> str:
+def _refit(connected: Connected, spec: FieldSpec, found: FieldSchema) -> str:
+    """What to do about a field that is there and does not hold what we write."""
     outputs = connected.outputs.get(spec.object_type, {})
     output = next((output for output, native in outputs.items() if native == spec.name), "")
     if not output:
         return "give it the type that we need, or rename it, so that `connector install` makes ours"
     option = f"writeback.fields.{connected.name}.{spec.object_type}.{output}"
-    return f'change the field, or name another one in {option} ("" leaves it out)'
+    otherwise = f'name another one in {option} ("" leaves it out)'
+    if spec.type == found.type == "picklist":  # it only lacks values, which not every system lets us add
+        return f"run `connector install {connected.name}`; if it says that the field differs, add them yourself, or {otherwise}"
+    return f"change the field, or {otherwise}"
 
 
 def unready(setup: Setup, systems: Mapping[str, System], changes: Sequence[Change]) -> Sequence[tuple[str, Finding]]:

@@ -94,6 +94,16 @@ def test_an_output_on_a_field_of_another_type_is_a_problem_with_the_option_to_ch
     assert "writeback.fields.crm.Lead.stage_since" in finding.mend
 
 
+def test_a_renamed_stage_is_added_by_install_as_the_mend_of_a_field_that_lacks_it_says() -> None:
+    natives = mapping.load("salesforce", {})["leads"].native_fields
+    shown = [FieldSchema(name, "text") for name in (*natives, "LastModifiedById")]
+    stage = FieldSchema("Stage__c", "picklist", options=("Former",), is_restricted=True)
+    (finding,) = checked(_Shown(*shown, stage), outputs={"stage": "Stage__c"})
+    assert finding.what == "Lead.Stage__c lacks the values Known"
+    assert finding.mend.startswith("run `connector install crm`; ")
+    assert "writeback.fields.crm.Lead.stage" in finding.mend
+
+
 def test_an_output_that_is_nearly_a_field_that_takes_it_may_mean_that_field() -> None:
     natives = mapping.load("salesforce", {})["leads"].native_fields
     shown = [FieldSchema(name, "text") for name in (*natives, "LastModifiedById", "Grade__c", "Stages__c")]
