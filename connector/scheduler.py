@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
@@ -31,6 +32,7 @@ JOBS = ("sync", "full")
 _WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS = re.compile(rf"^(\*|\d|{'|'.join(_WEEK)})(?:-(\d|{'|'.join(_WEEK)}))?(?:/(\d+))?$")
 _LEAP_YEAR = datetime(2024, 1, 1, tzinfo=UTC)  # before any day that there is
+_NEXT = timedelta(microseconds=1)
 _MOVED = timedelta(seconds=10)  # a clock that goes by more at once was put right, or wrong, or the machine slept
 
 
@@ -77,15 +79,14 @@ def trigger_of(text: str, timezone: str, jitter_s: int) -> Any:
     if len(text.split()) == 5 and not text.startswith("every"):
         try:
             *others, days = text.split()
-            trigger = CronTrigger.from_crontab(" ".join([*others, _days_of_week(days)]), timezone=timezone)
-            if trigger.get_next_fire_time(None, _LEAP_YEAR) is None:
+            cron = CronTrigger.from_crontab(" ".join([*others, _days_of_week(days)]), timezone=timezone)
+            if cron.get_next_fire_time(None, _LEAP_YEAR) is None:
                 raise ValueError("there is no such day")
         except ValueError as problem:
             raise ValueError(
                 f'is not a cron line of five fields such as "*/5 6-20 * * mon-fri": {problem}'
             ) from problem
-        trigger.jitter = jitter_s or None
-        return trigger
+        return _CronTimes(cron, jitter_s, is_at_fixed_hours=not any(each.startswith("*") for each in others[:2]))
     try:
         every = duration(text)
     except ValueError as problem:
@@ -94,7 +95,31 @@ def trigger_of(text: str, timezone: str, jitter_s: int) -> Any:
         ) from problem
     if every < timedelta(seconds=1):
         raise ValueError("an interval must be at least one second")
-    return IntervalTrigger(seconds=int(every.total_seconds()), timezone=timezone, jitter=jitter_s or None)
+    # in UTC: the library's jitter takes a time in the hour that a clock goes through twice back into the first
+    return IntervalTrigger(seconds=int(every.total_seconds()), timezone=UTC, jitter=jitter_s or None)
+
+
+class _CronTimes(BaseTrigger):  # type: ignore[misc]
+    """The times of a cron line, each moved by some seconds at random. Of an hour that a clock goes through twice, as summer time ends,
+    a line of fixed hours and minutes means the first, as cron has it; one with a `*` there means both."""
+
+    def __init__(self, cron: CronTrigger, jitter_s: int, *, is_at_fixed_hours: bool) -> None:
+        self._cron, self._jitter_s, self._is_at_fixed_hours = cron, jitter_s, is_at_fixed_hours
+
+    def __str__(self) -> str:
+        return str(self._cron)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first time after the previous one, or from now on; in UTC, where every instant is there once."""
+        after = now.astimezone(UTC)
+        if previous_fire_time is not None:
+            after = min(after, previous_fire_time.astimezone(UTC) + _NEXT)
+        while found := self._cron.get_next_fire_time(None, after):
+            at: datetime = found.astimezone(UTC)
+            if not (self._is_at_fixed_hours and at.astimezone(self._cron.timezone).fold):
+                return cast(datetime, self._apply_jitter(at, self._jitter_s, now))
+            after = at + _NEXT
+        return None
 
 
 def _days_of_week(field: str) -> str:

@@ -48,6 +48,40 @@ def test_a_nightly_job_that_was_missed_while_the_machine_was_off_is_overdue() ->
     assert not is_overdue(nightly, NOW - timedelta(hours=2), NOW)
 
 
+def starts(line: str, *, first: datetime, hours: float, jitter_s: int) -> list[str]:
+    """When a job in Berlin starts from an instant on, to the minute, in UTC."""
+    trigger, end = trigger_of(line, "Europe/Berlin", jitter_s), first + timedelta(hours=hours)
+    at, found = trigger.get_next_fire_time(first, first), []
+    while at <= end:
+        found.append(at.astimezone(UTC).strftime("%d %H:%M"))
+        assert len(found) < 100, "it never comes to an end"
+        at = trigger.get_next_fire_time(at, end)
+    return found
+
+
+@pytest.mark.parametrize("jitter_s", [0, 5])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("30 2 * * *", ["25 00:30"]),
+        ("0,30 1-3 * * *", ["24 23:00", "24 23:30", "25 00:00", "25 00:30", "25 02:00", "25 02:30"]),
+        ("30 * * * *", ["24 22:30", "24 23:30", "25 00:30", "25 01:30", "25 02:30"]),
+        ("*/30 2 * * *", ["25 00:00", "25 00:30", "25 01:00", "25 01:30"]),
+        ("every 1 hour", ["24 23:15", "25 00:15", "25 01:15", "25 02:15"]),
+    ],
+)
+def test_in_the_hour_that_comes_twice_a_line_of_fixed_hours_starts_once_and_what_recurs_goes_on(
+    line: str, expected: list[str], jitter_s: int
+) -> None:
+    first = datetime(2026, 10, 24, 22, 15, tzinfo=UTC)
+    assert starts(line, first=first, hours=4.75, jitter_s=jitter_s) == expected
+
+
+@pytest.mark.parametrize(("line", "expected"), [("30 2 * * *", ["29 01:30"]), ("0 3 * * *", ["29 01:00"])])
+def test_in_the_hour_that_is_left_out_a_job_starts_once(line: str, expected: list[str]) -> None:
+    assert starts(line, first=datetime(2026, 3, 28, 22, tzinfo=UTC), hours=12, jitter_s=5) == expected
+
+
 def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: object) -> None:
     serve(lambda: section, jobs, stop=stop, last_at={"sync": None}, on_error=lambda *_: None, **more)  # type: ignore[arg-type]
 
