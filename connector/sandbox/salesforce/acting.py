@@ -13,7 +13,7 @@ from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.instants import instant_text
 from connector.sandbox.salesforce.lateness import commit_due, postpone
 from connector.sandbox.salesforce.org import Org
-from connector.sandbox.salesforce.recycling import empty_old, undelete
+from connector.sandbox.salesforce.recycling import empty_old, gone_with, undelete
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.seeding import ADMINISTRATOR_ID, INTEGRATION_USER_ID
@@ -42,8 +42,11 @@ def act(org: Org, payload: Mapping[str, Any]) -> dict[str, Any]:
         if lag_s > 0 and payload["action"] in _LATE_ACTIONS:
             return postpone(org, payload, lag_s, action)
         return action(org, payload)
-    except RefusedError as error:
-        raise ValueError(f"{error.code}: {error.message}") from None
+    except (RefusedError, ValueError, KeyError) as error:
+        org.look_again_at(org.now())  # what time brought is undone with the rest
+        if isinstance(error, RefusedError):
+            raise ValueError(f"{error.code}: {error.message}") from None
+        raise
 
 
 def settle(org: Org) -> None:
@@ -90,11 +93,13 @@ def _stamped(org: Org, one: SObject, native: str, payload: Mapping[str, Any]) ->
     if payload.get("late_s"):
         stamp = instant_text(org.now() - timedelta(seconds=float(payload["late_s"])))
     if stamp is not None:
-        org.database.execute(f"UPDATE {one.table} SET SystemModstamp = ? WHERE Id = ?", (stamp, native))
-    if payload.get("stamp"):
-        names = ("LastModifiedDate", "CreatedDate") if payload["action"] == "create" else ("LastModifiedDate",)
-        for name in names:
-            org.database.execute(f"UPDATE {one.table} SET {name} = ? WHERE Id = ?", (stamp, native))
+        names = ["SystemModstamp"]
+        if payload.get("stamp"):
+            names += ["LastModifiedDate", "CreatedDate"] if payload["action"] == "create" else ["LastModifiedDate"]
+        assignments = ", ".join(f"{name} = ?" for name in names)
+        for kind, each in [(one, native), *((org.object(row["object"]), row["id"]) for row in gone_with(org, native))]:
+            statement = f"UPDATE {kind.table} SET {assignments} WHERE Id = ?"
+            org.database.execute(statement, (*[stamp] * len(names), each))
     return {"id": native}
 
 

@@ -32,9 +32,10 @@ from connector.sandbox.salesforce.jobs import ABORTED, ENDED, OPEN, RUNNING, UPL
 from connector.sandbox.salesforce.multipart import multipart
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.records import object_body
+from connector.sandbox.salesforce.recycling import erase
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import Field, SObject
-from connector.sandbox.salesforce.writing import Author, delete, erase, matches, update
+from connector.sandbox.salesforce.writing import Author, delete, matches, update
 from connector.sandbox.salesforce.writing import create as create_record
 
 OPERATIONS = ("insert", "update", "upsert", "delete", "hardDelete")

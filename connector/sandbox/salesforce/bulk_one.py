@@ -19,10 +19,10 @@ from connector.sandbox.salesforce.bulk_query import checked, columns
 from connector.sandbox.salesforce.calls import Answer, Call
 from connector.sandbox.salesforce.ids import native_id
 from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.recycling import erase
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.soql_parser import parse
 from connector.sandbox.salesforce.soql_sql import Compiler
-from connector.sandbox.salesforce.writing import erase
 
 HARD_DELETE = "hardDelete"
 OPERATIONS = ("insert", "update", "upsert", "delete", "hardDelete", "query", "queryAll")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from connector.sandbox.salesforce.cascades import is_cascade, is_restriction
 from connector.sandbox.salesforce.org import Access
 from connector.sandbox.salesforce.schema import (
     MINE,
@@ -117,14 +118,14 @@ def object_describe(schema: Schema, access: Access, one: SObject, base: str) -> 
 
 def _child(child: SObject, field: Field) -> dict[str, Any]:
     return {
-        "cascadeDelete": not child.is_undeletable,
+        "cascadeDelete": is_cascade(child, field),
         "childSObject": child.name,
         "deprecatedAndHidden": False,
         "field": field.name,
         "junctionIdListNames": [],
         "junctionReferenceTo": [],
         "relationshipName": field.children,
-        "restrictedDelete": False,
+        "restrictedDelete": is_restriction(child, field),
     }
 
 

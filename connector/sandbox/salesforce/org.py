@@ -180,6 +180,9 @@ _ORG_TABLES = """
 CREATE TABLE IF NOT EXISTS sf_sequence (prefix TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sf_deleted (object TEXT NOT NULL, id TEXT NOT NULL, deleted_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS sf_deleted_at ON sf_deleted (object, deleted_at);
+CREATE TABLE IF NOT EXISTS sf_gone_with (parent TEXT NOT NULL, object TEXT NOT NULL, id TEXT NOT NULL, row TEXT);
+CREATE INDEX IF NOT EXISTS sf_gone_with_parent ON sf_gone_with (parent);
+CREATE INDEX IF NOT EXISTS sf_gone_with_id ON sf_gone_with (id);
 CREATE TABLE IF NOT EXISTS sf_locator (
     id TEXT PRIMARY KEY, query TEXT NOT NULL, is_all INTEGER NOT NULL, page_rows INTEGER NOT NULL,
     user_id TEXT NOT NULL, created_at TEXT NOT NULL, row_numbers BLOB NOT NULL

@@ -16,11 +16,11 @@ from connector.sandbox.database import transaction
 from connector.sandbox.salesforce import auth, conversion
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.org import Org
-from connector.sandbox.salesforce.recycling import undelete
+from connector.sandbox.salesforce.recycling import erase, is_in_bin, undelete
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import SObject
 from connector.sandbox.salesforce.seeding import ORGANIZATION_ID
-from connector.sandbox.salesforce.writing import Author, erase
+from connector.sandbox.salesforce.writing import Author
 
 NO_LOGIN_FROM = 65.0
 MOST_IDS = 200
@@ -231,8 +231,7 @@ def _undelete(asked: Asked) -> list[Said]:
 def _empty(asked: Asked) -> list[Said]:
     def remove(asked: Asked, given: Any) -> Said:
         one, native = _record(asked.org, given)
-        row = asked.org.database.execute(f"SELECT IsDeleted FROM {one.table} WHERE Id = ?", (native,)).fetchone()
-        if row is None or not row["IsDeleted"]:
+        if not is_in_bin(asked.org, one, native):
             raise RefusedError("INVALID_ID_FIELD", "entity is not in the recycle bin")
         erase(asked.org, one, native)
         return {"id": native}

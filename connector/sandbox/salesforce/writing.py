@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.sandbox.context import SALESFORCE
+from connector.sandbox.salesforce.cascades import departure
 from connector.sandbox.salesforce.derived import derive
 from connector.sandbox.salesforce.duplicates import check_duplicates
 from connector.sandbox.salesforce.ids import full_id
 from connector.sandbox.salesforce.org import GRANTING_OBJECTS, Access, Org
+from connector.sandbox.salesforce.recycling import keep_with
 from connector.sandbox.salesforce.refusal import RefusedError
 from connector.sandbox.salesforce.schema import Field, SObject
 from connector.sandbox.salesforce.validation import check_unique, clean
@@ -117,17 +119,27 @@ def relate(
 
 
 def delete(org: Org, author: Author, one: SObject, native: str) -> None:
-    """Delete a live record: into the recycle bin, or for good where the object has none."""
+    """Delete a live record with what goes with it: into the recycle bin, or for good where the object has none.
+
+    Raises DELETE_FAILED when something keeps it."""
     row = live_row(org, one, native)
     if not one.is_deletable:
         raise RefusedError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {one.name} does not support delete")
     org.locks.take(one.name, native, row)
-    for child, reference in org.schema.children_of(one.name):
-        if not child.is_undeletable:
-            key = f'SELECT Id FROM {child.table} WHERE "{reference.name}" = ?'
-            for orphan in org.database.execute(key, (native,)).fetchall():
-                _remove(org, author, child, orphan["Id"])
-    _remove(org, author, one, native)
+    leaving = departure(org, one, native)
+    for each, kind in leaving.gone.items():
+        org.locks.take(kind.name, each, {})
+    for each, (activity, person) in leaving.staying.items():
+        now = org.now_text()
+        org.database.execute(
+            f"UPDATE {activity.table} SET WhoId = ?, LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ? "
+            "WHERE Id = ?",
+            (person, now, author.access.user_id, now, each),
+        )
+    for each, kind in leaving.gone.items():
+        if each != native:
+            keep_with(org, native, kind, each)
+        _remove(org, author, kind, each)
     _forget(org, one)
 
 
@@ -142,11 +154,6 @@ def _remove(org: Org, author: Author, one: SObject, native: str) -> None:
         )
     else:
         org.database.execute(f"DELETE FROM {one.table} WHERE Id = ?", (native,))
-
-
-def erase(org: Org, one: SObject, native: str) -> None:
-    """Remove a deleted record for good, past the recycle bin."""
-    org.database.execute(f"DELETE FROM {one.table} WHERE Id = ?", (native,))
 
 
 def live_row(org: Org, one: SObject, native: str) -> dict[str, Any]:
