@@ -2,7 +2,8 @@
 
 Every record has an ingestion number from when it was first seen. A person is called by the oldest id among those that
 its members carry or could mint: an id is minted by the member with the lowest number, its *anchor*. So a merge keeps the
-older id, a split gives the other side its former id back, and a new arrival, whose number is the highest, renames nobody.
+older id, a split gives the other side its former id back, and a new arrival, whose number is the highest, renames nobody. An
+id whose last record is deleted is retired until that record comes back.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def assign(kind: str, members: Members, former: pa.Table, issued: pa.Table, now:
     """
     issued = issued.cast(tables.ISSUED).combine_chunks()
     anchor = _places(issued["anchor"], members.keys)
-    is_open = np.asarray(pc.is_null(issued["retired_at"]).to_numpy(), dtype=bool)
+    was_open = np.asarray(pc.is_null(issued["retired_at"]).to_numpy(), dtype=bool)
+    is_back = ~was_open & (anchor != _NONE) & members.is_live[anchor]
+    is_open = was_open | is_back
     heir = anchor.copy()
     stranded = np.flatnonzero(is_open & (anchor != _NONE) & ~members.is_live[anchor])
     if len(stranded):
@@ -74,7 +77,7 @@ def assign(kind: str, members: Members, former: pa.Table, issued: pa.Table, now:
     minted = _minted(kind, members, minters, serials)
     names = pa.concat_arrays([_array(issued["key"]), _array(minted["key"])])
     of_record = names.take(pa.array(chosen[members.person], mask=~members.is_live))
-    changed = _changed(issued, members, heir, is_handed=heir != anchor, is_retired=is_retired, now=now)
+    changed = _changed(issued, members, heir, is_handed=(heir != anchor) | is_back, is_retired=is_retired, now=now)
     return Ids(of_record, pa.concat_tables([minted, changed]))
 
 
@@ -177,7 +180,7 @@ def mint(kind: str, keys: Column, serials: Ints) -> Column:
 def _changed(
     issued: pa.Table, members: Members, heir: Ints, *, is_handed: Bools, is_retired: Bools, now: datetime
 ) -> pa.Table:
-    """The issued rows that went to another record or were retired."""
+    """The issued rows that went to another record, were retired, or are in use again."""
     rows = np.flatnonzero(is_handed)
     kept = issued.take(rows)
     heirs = members.keys.take(pa.array(heir[rows], mask=is_retired[rows]))

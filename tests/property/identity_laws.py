@@ -34,6 +34,8 @@ def an_id_names_one_person_and_resolves(store: Store) -> None:
     for row in store.issued.values():
         assert row["ingestion"] == store.records[row["minted_by"]]["ingestion"]
         assert (row["anchor"] in store.membership) == (row["retired_at"] is None)
+    retired = {key for key, row in store.issued.items() if row["retired_at"] is not None}
+    assert not retired & {store.former.get(key) for key in store.live()}, "whoever is left keeps the id"
     for owner, members in store.persons().items():
         carried = [row for row in store.issued.values() if row["anchor"] in members]
         assert store.issued[owner]["ingestion"] == min(row["ingestion"] for row in carried), "the oldest id is kept"

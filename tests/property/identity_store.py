@@ -82,6 +82,7 @@ class Store:
     dirty: set[str] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
     was_touched: set[str] = field(default_factory=set)
+    former: dict[str, str] = field(default_factory=dict)  # record -> whose it was before the last resolve
 
     def do(self, operation: tuple[Any, ...]) -> None:
         """One operation: put, delete, merge, judge or resolve."""
@@ -132,6 +133,7 @@ class Store:
 
     def _resolve(self, touched: set[str], evidence: pa.Table) -> None:
         self.was_touched = touched
+        self.former = {key: row["owner_id"] for key, row in self.membership.items()}
         self.dirty.clear()
         mine = self.was_touched
         facts = pa.Table.from_pylist([row for key, row in self.records.items() if key in mine], schema=FACTS)

@@ -248,6 +248,9 @@ MOTIFS: dict[str, list[tuple[Any, ...]]] = {
     "an anchor that is deleted": [
         ("put", A, None, (MAIL,)), ("put", B, None, (MAIL,)), ("resolve",), ("delete", A), ("resolve",), ("put", A, None, ()),
     ],
+    "the last record of a person that is deleted and comes back": [
+        ("put", A, None, ()), ("put", B, None, ()), ("resolve",), ("delete", A), ("resolve",), ("put", A, None, ()),
+    ],
     "a record that is merged away": [
         ("put", A, None, (MAIL,)), ("put", B, None, ()), ("put", C, None, (("crm_id", A),)), ("resolve",), ("merge", A, B),
     ],

@@ -309,13 +309,17 @@ def test_the_id_of_a_merged_record_goes_to_its_survivor() -> None:
     assert owner(after, B) not in {owner(before, A), owner(before, C)}
 
 
-def test_the_id_of_an_emptied_person_is_retired_and_never_used_again() -> None:
+def test_the_id_of_an_emptied_person_is_retired_until_their_last_record_comes_back() -> None:
     before = resolve({A: []})
     emptied = resolve({A: []}, before=before, gone={A: None})
     assert emptied.issued["retired_at"].to_pylist() == [NOW]
     assert (emptied.counts["retired"], emptied.counts["persons"]) == (1, 0)
-    back = resolve({A: []}, before=emptied)
-    assert owner(back, A) == owner(before, A) + "-2"
+    another = resolve({A: [], B: []}, before=emptied, gone={A: None})
+    assert owner(another, B) != owner(before, A)
+    back = resolve({A: [], B: []}, before=emptied)
+    assert owner(back, A) == owner(before, A)
+    assert owner(back, B) != owner(before, A)
+    assert [row["retired_at"] for row in back.issued.to_pylist() if row["anchor"] == A] == [None]
 
 
 def test_an_id_is_made_of_its_anchor_and_says_its_kind() -> None:
