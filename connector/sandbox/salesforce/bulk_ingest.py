@@ -159,10 +159,10 @@ def change(call: Call, job_id: str) -> Answer:
 
 
 def remove(call: Call, job_id: str) -> Answer:
-    """`DELETE /jobs/ingest/{id}`: not while it runs."""
+    """`DELETE /jobs/ingest/{id}`: not while it takes content, and not while it runs."""
     job = job_of(call, job_id, is_query=False)
-    if job.state == RUNNING:
-        raise jobs.wrong_state("A job that is InProgress can't be deleted")
+    if job.state in (OPEN, RUNNING):
+        raise jobs.wrong_state(f"A job that is {job.state} can't be deleted")
     jobs.remove(call.org, job.number)
     return Answer(204)
 

@@ -166,7 +166,9 @@ def _subrequest(
         with transaction(call.org.database):
             return dispatch(inner)
     except RefusedError as error:
-        return Answer(error.status, [error.as_rest()])
+        is_undone = all_or_none and any(_has_failed(answer) for answer in answers.values())
+        told = HALTED if is_undone and error.code == HALTED.code else error
+        return Answer(told.status, [told.as_rest()])
 
 
 def _all_or_none(inner: Call) -> Call:
@@ -215,16 +217,12 @@ def _referenced(match: re.Match[str], answers: dict[str, Answer]) -> Any:
     if name not in answers:
         raise RefusedError("INVALID_INPUT", f"Invalid reference specified. No reference ID {name}")
     found: Any = answers[name].body
-    if answers[name].status >= 400:
-        raise HALTED
     for key, index in _STEP.findall(match.group(2)):
         try:
             found = found[int(index)] if index else found[key]
         except (KeyError, IndexError, TypeError):
-            step = index or key
-            raise RefusedError(
-                "INVALID_INPUT", f"Invalid reference specified. No value for {step} found in {name}"
-            ) from None
+            text = f"Invalid reference specified. No value for {name}{match.group(2)} found in {name}."
+            raise RefusedError(HALTED.code, text) from None
     return found
 
 

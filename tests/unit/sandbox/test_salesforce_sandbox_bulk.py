@@ -274,6 +274,13 @@ def test_references_are_found_by_the_external_id_of_their_target(server: OrgClie
     assert server.field("Contact", created, "ReportsToId") == contact
 
 
+def test_an_ingest_job_is_deleted_once_it_is_open_no_more(server: OrgClient) -> None:
+    job = server.call("POST", "/jobs/ingest", {"object": "Campaign", "operation": "insert"})["id"]
+    assert server.call("DELETE", f"/jobs/ingest/{job}", status=400)[0]["errorCode"] == "INVALIDJOBSTATE"
+    server.call("PATCH", f"/jobs/ingest/{job}", {"state": "Aborted"})
+    server.call("DELETE", f"/jobs/ingest/{job}", status=204)
+
+
 def test_deletes_go_to_the_recycle_bin_and_hard_deletes_need_a_permission(server: OrgClient) -> None:
     native = server.create("Campaign", Name="Bin")
     job = ingest_job(server, "delete", f"Id\n{native}\n{native}\n701\n")

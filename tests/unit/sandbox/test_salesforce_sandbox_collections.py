@@ -178,6 +178,25 @@ def test_an_all_or_none_composite_undoes_its_parts(client: OrgClient) -> None:
     assert client.field("Lead", native, "Title") is None
 
 
+@pytest.mark.parametrize("is_all_or_none", [False, True])
+def test_a_part_that_refers_to_nothing_says_so_and_only_all_or_none_speaks_of_undoing(
+    client: OrgClient, is_all_or_none: bool
+) -> None:
+    bad = {"method": "PATCH", "url": f"{BASE}/sobjects/Lead/{client.lead()}", "body": {"Nope__c": 1}}
+    after = {"method": "GET", "url": f"{BASE}/sobjects/Lead/@{{r0.id}}"}
+    answers = composite(client, bad, after, allOrNone=is_all_or_none)
+    [error] = answers[1]["body"]
+    assert (answers[1]["httpStatusCode"], error["errorCode"]) == (400, "PROCESSING_HALTED")
+    undone = "The transaction was rolled back since another operation in the same transaction failed."
+    unknown = "Invalid reference specified. No value for r0.id found in r0."
+    assert error["message"] == (undone if is_all_or_none else unknown)
+    query = {"method": "GET", "url": f"{BASE}/query?q=SELECT Id FROM Lead WHERE Name = 'nobody'"}
+    record = {"method": "GET", "url": f"{BASE}/sobjects/Lead/@{{r0.records[0].Id}}"}
+    [error] = composite(client, query, record, allOrNone=is_all_or_none)[1]["body"]
+    told = "Invalid reference specified. No value for r0.records[0].Id found in r0."
+    assert (error["errorCode"], error["message"]) == ("PROCESSING_HALTED", told)
+
+
 @pytest.mark.parametrize("what", ["26 parts", "6 queries", "id twice", "bad id", "no list", "inherited header"])
 def test_a_composite_that_breaks_a_rule_is_refused_whole(client: OrgClient, what: str) -> None:
     limits = {"method": "GET", "url": f"{BASE}/limits"}
