@@ -154,8 +154,7 @@ def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: 
         plan = joined(plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True))
         found = preview(setup, mart, systems, plan, moment)
         summary.add(found.plan, 0)
-        if not standing.is_changed(setup):
-            summary.held.update(outbox.held(setup.state))
+        summary.held = Counter(found.held)
         shown = Looked(found, details(setup, mart, found.plan), owners(mart))
     return summary, shown
 

@@ -61,6 +61,7 @@ class Totals:
     existing: Mapping[str, int] = field(default_factory=dict)
     suppressed: int = 0  # records whose score changed by too little to be written
     left: Mapping[str, int] = field(default_factory=dict)  # values that are not ours to write, by why
+    stopped: Mapping[str, str] = field(default_factory=dict)  # lanes of which something is held already -> why
 
     def share(self, lane: str) -> float:
         """The share of a lane's existing values that would change."""
@@ -252,15 +253,14 @@ def _is_same(pairs: ir.Table) -> ir.Value:
 
 def field_changes(differing: Iterable[Mapping[str, Any]], braked: Collection[str] = ()) -> Iterator[Change]:
     """One change for each record, from the material rows of `diff` (those of a record together; `parent` where it has one): its
-    fields travel together, in the lane of the most urgent of them. Of a record of which something is written over in a `braked`
-    lane, the fields of that lane are a change of their own, for the brake to hold without the others."""
+    fields travel together, in the lane of the most urgent of them. Of a record of which something is written over in `braked`
+    lanes, the fields of each of them are a change of their own, for the brake to hold without the others."""
     places = {output: place for place, output in enumerate(OUTPUTS)}
     for record, rows in groupby(differing, key=lambda row: row["record"]):
         fields = sorted(rows, key=lambda row: places[row["output"]])
         stopped = {row["lane"] for row in fields if row["lane"] in braked and row["before"]}
-        for is_stopped in (False, True):
-            part = [row for row in fields if (row["lane"] in stopped) is is_stopped]
-            if part:
+        for lane in ("", *sorted(stopped)):
+            if part := [row for row in fields if (row["lane"] if row["lane"] in stopped else "") == lane]:
                 yield _field_change(record, part)
 
 
@@ -344,7 +344,7 @@ def make(
 
 
 def braked(brakes: Brakes, totals: Totals) -> dict[str, str]:
-    """The lanes of which too many existing values would change, with why. Never the consent lane."""
+    """The lanes of which too many existing values would change, or something is held already, with why. Never the consent lane."""
     limit = brakes.max_overwritten_share
     return {
         lane.value: f"{totals.share(lane.value):.0%} of the existing values of the {lane.value} lane would change (limit {limit:.0%})"
@@ -352,7 +352,7 @@ def braked(brakes: Brakes, totals: Totals) -> dict[str, str]:
         if lane is not Lane.CONSENT
         and totals.overwritten.get(lane.value, 0) >= brakes.min_overwritten
         and totals.share(lane.value) > limit
-    }
+    } | dict(totals.stopped)
 
 
 def _held_overwrites(changes: Sequence[Change], brakes: Brakes, totals: Totals) -> dict[str, str]:

@@ -17,7 +17,7 @@ from connector.state.models import Delivery, Outbox, Quarantine, Replan, TaskMad
 from connector.state.store import State
 
 PLANNED_THROUGH = "planned_through"
-PLANNED_WITH = "planned_with"  # the fingerprint of [writeback] at the last plan
+PLANNED_WITH = "planned_with"  # the fingerprints of what decides what is written at the last plan
 LONGEST_WAIT = timedelta(hours=1)  # of a change until it is tried again
 OPEN = ("pending", "held")
 IN_DOUBT = ("in_flight", "unknown")
@@ -270,6 +270,17 @@ def braked(state: State) -> list[Outbox]:
     """The changes that are held."""
     with state.session() as session:
         return list(session.exec(select(Outbox).where(Outbox.status == "held").order_by(col(Outbox.id))).all())
+
+
+def stopped(state: State, systems: Collection[str], but: Collection[int] = ()) -> dict[str, str]:
+    """The lanes of fields of which a change to one of these systems is held, each with why it first was; `but`: numbers of changes
+    that do not count."""
+    change, passed = _CHANGES.c, set(but)
+    query = columns(change.id, change.lane, change.held_because)
+    query = query.where(change.status == "held", change.lane != TASK_LANE, change.system.in_(systems))
+    with state.engine.connect() as connection:
+        rows = connection.execute(query.order_by(change.id.desc())).all()
+    return {lane: why for number, lane, why in rows if number not in passed}
 
 
 def held(state: State) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import ibis
@@ -89,8 +90,10 @@ def plans(
 ) -> Iterator[Plan]:
     """The changes that are not in the outbox yet, in portions: the tasks that fired since the last plan, then what differs.
 
-    The portions share their totals, which the brakes weigh. anew: records to compare although nothing new is known of them.
-    is_dry: nothing is kept, not even a freeze. The mart's connection is busy until the last portion is taken.
+    The portions share their totals, which the brakes weigh: a lane of which something is held is held until somebody has decided
+    about that, or the configuration is another (`standing.is_changed`), which weighs all of it anew. anew: records to compare
+    although nothing new is known of them. is_dry: nothing is kept, not even a freeze. The mart's connection is busy until the last
+    portion is taken.
     """
     through = writeback.planned_through(setup.state)
     mart.tell(now=moment.now, run=moment.run, since=through, planned_at=standing.planned_at(setup, moment))
@@ -98,12 +101,15 @@ def plans(
     if not is_dry:
         stale.withdraw(setup, mart)
     if is_changed and not is_dry:
-        outbox.weigh_anew(setup.state)
+        standing.weigh_anew(setup)
     if not is_dry:
         standing.redirect(setup, mart)
     differing, totals = _differing(
         setup, mart, moment, anew, since=None if full or is_changed else SINCE, is_dry=is_dry
     )
+    if not is_changed:
+        over = standing.unwanted(setup, mart) if is_dry else ()
+        totals = replace(totals, stopped=outbox.stopped(setup.state, _written(setup), but=over))
     out_of_sight = unseen.left(setup)
     drafts = mart.table("desired_task")
     held_before = outbox.tasks_to_weigh(setup.state, is_held_too=is_changed)
@@ -192,5 +198,10 @@ def joined(portions: Iterable[Plan]) -> Plan:
 
 
 def _writable(setup: Setup, changes: Iterable[Change]) -> Iterator[Change]:
-    names = setup.writeback.systems or tuple(setup.systems)
+    names = _written(setup)
     return (change for change in changes if change.system in names)
+
+
+def _written(setup: Setup) -> Sequence[str]:
+    """The systems that are written to."""
+    return setup.writeback.systems or tuple(setup.systems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,12 +38,14 @@ class Again:
 class Preview:
     """`plan`: what would enter the outbox. `again`: what goes besides, or in it again. `aside`: what stays set aside.
 
-    `costs`: the calls by system; `let_go`: how many more it takes once the brakes let go what they hold.
+    `held`: how many changes are held then, by why. `costs`: the calls by system; `let_go`: how many more it takes once the brakes let
+    go what they hold.
     """
 
     plan: Plan
     again: Sequence[Again]
     aside: int
+    held: Mapping[str, int]
     costs: Mapping[str, Cost]
     let_go: Mapping[str, int]
 
@@ -92,7 +95,8 @@ def preview(setup: Setup, mart: Mart, systems: Mapping[str, System], plan: Plan,
     let_go = {name: each.total - costs[name].total for name, each in _costs(setup, systems, [*going, *held]).items()}
     aside = {f"change|{each.change.key}" for each in moved}
     stays = sum(row.key not in aside for row in replans.refused(setup.state))
-    return Preview(fresh, [*moved, *released, *waiting], stays, costs, let_go)
+    stopping = Counter([*(row.held_because for row in braked), *fresh.held.values()])
+    return Preview(fresh, [*moved, *released, *waiting], stays, stopping, costs, let_go)
 
 
 def _staying(rows: Iterable[Outbox], plan: Plan, fresh: Plan) -> list[Outbox]:

@@ -24,6 +24,7 @@ from connector.steps.setup import Moment, Setup
 
 pc: Any = pyarrow.compute
 _PLANNED_AT = "planned_at"
+_DECIDING = ("identity", "scoring", "lifecycle", "writeback")  # parts of the configuration that say what is written
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 #: How far apart two tasks of one trigger are due that may be the same one, made once before a restore and drafted again after it.
 _DUE_ABOUT = ibis.interval(days=7)
@@ -37,8 +38,19 @@ def rules(setup: Setup) -> Rules:
 
 
 def is_changed(setup: Setup) -> bool:
-    """Whether what is written where is configured otherwise than when the last plan was made."""
-    return setup.state.note(outbox.PLANNED_WITH) not in ("", setup.fingerprints.get("writeback", ""))
+    """Whether what is written where, or the rules that it comes from, are configured otherwise than when the last plan was made:
+    somebody has decided, and what is held is weighed anew."""
+    return setup.state.note(outbox.PLANNED_WITH) not in ("", _configured(setup))
+
+
+def weigh_anew(setup: Setup) -> None:
+    """Have all that is held planned anew. Killed before that, the next run does it, however it is configured."""
+    setup.state.set_note(outbox.PLANNED_WITH, "weighing anew")
+    outbox.weigh_anew(setup.state)
+
+
+def _configured(setup: Setup) -> str:
+    return " ".join(setup.fingerprints.get(part, "") for part in _DECIDING)
 
 
 def planned_at(setup: Setup, moment: Moment) -> datetime:
@@ -50,7 +62,7 @@ def planned_at(setup: Setup, moment: Moment) -> datetime:
 
 def mark_planned(setup: Setup, moment: Moment, anew: Sequence[str]) -> None:
     """All differences up to this run are in the outbox, those of the records `anew` too."""
-    notes = {_PLANNED_AT: moment.now.isoformat(), outbox.PLANNED_WITH: setup.fingerprints.get("writeback", "")}
+    notes = {_PLANNED_AT: moment.now.isoformat(), outbox.PLANNED_WITH: _configured(setup)}
     replans.mark_planned(setup.state, moment.run, anew, notes)
 
 

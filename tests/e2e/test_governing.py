@@ -13,6 +13,10 @@ from tests.e2e.crm import differing
 from tests.e2e.world import World
 
 BRAKES = "\n[writeback.brakes]\nmax_overwritten_share = 0.1\nmin_overwritten = 2\n"
+#: What takes points from everybody: where it goes into the configuration, and it.
+FIT = "[scoring.default]\nfit = ["
+BAD_RULE = (FIT, FIT + '\n  { when = "person.email is not null", points = -7, text = "oops" },')
+SCORED = ("Score__c", "Grade__c", "Score_Reasons__c", "connector_score", "connector_grade", "connector_reasons")
 
 
 def _later(days: float) -> str:
@@ -36,6 +40,12 @@ def _owner(world: World, contact: str) -> str:
 
 def _edits(world: World, contact: str, **values: Any) -> None:
     world.crms.tell("act", system="salesforce", action="update", id=contact, values=values)
+
+
+def _scores(world: World) -> dict[str, dict[str, Any]]:
+    """What the systems hold of our lane of scores, by record."""
+    written = world.crms.written()
+    return {record: {name: values.get(name) for name in SCORED} for record, values in written.items()}
 
 
 def _held(world: World) -> int:
@@ -90,6 +100,33 @@ def test_a_service_that_brakes_goes_on_with_its_other_lanes_and_says_so_until_so
     house.sync()
     assert differing(house.desired(), crms.written()) == []
     assert house.run("status", "--json").json()["alerts"] == []
+
+
+def test_what_a_brake_holds_stays_held_as_days_pass_and_people_edit_until_the_rule_is_mended(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    before = _scores(synced)
+    good = house.config.read_text()
+    house.edit(*BAD_RULE)
+    assert house.run("sync").code == 3
+    held = _held(synced)
+    assert held > 100
+    assert _scores(synced) == before
+    _edits(synced, _prospects(synced, "salesforce", "Contact"), Title="Chief Executive Officer")
+    crms.pass_second()
+    week = _later(7)
+    looked = house.run("plan", now=week)
+    ran = house.run("sync", now=week)
+    assert ran.code == 3, str(ran)
+    assert _held(synced) >= held
+    assert len(house.state("SELECT DISTINCT native_id FROM outbox WHERE status = 'held' AND run > 3")) > 5, "news came"
+    assert f"{_held(synced)} changes held: 54% of the existing values of the score lane" in ran.out, str(ran)
+    assert f"held {_held(synced)} changes: 54% of the" in " ".join(looked.out.split()), str(looked)
+    assert _scores(synced) == before, "nobody has decided"
+    house.config.write_text(good)
+    assert house.run("sync", now=week).code == 0, "who mends the rule has decided"
+    assert _held(synced) == 0
+    changed = [record for record, values in _scores(synced).items() if values != before[record]]
+    assert 0 < len(changed) < 50, "what a week changed, and no more"
 
 
 def test_a_held_task_is_made_once_and_only_while_what_asked_for_it_holds(synced: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -274,6 +275,24 @@ def test_a_change_of_a_lane_that_goes_leaves_behind_the_fields_of_a_lane_that_is
         (Lane.SCORE, {"score__c", "grade__c", "reasons__c"})
     ]
     assert list(made.held.values()) == ["83% of the existing values of the score lane would change (limit 30%)"]
+
+
+def test_a_lane_of_which_something_is_held_goes_on_being_held_however_little_is_new() -> None:
+    latched = replace(totals(overwritten=1, existing=1000), stopped={"score": "too many"})
+    made = make([change(1, before=1), change(2), change(3, before=1, lane=Lane.STAGE)], BRAKES, latched)
+    assert made.held == {"k1": "too many"}, "what fills an empty field goes, and so do other lanes"
+
+
+def test_what_is_held_of_two_lanes_of_a_record_is_held_for_each_by_itself() -> None:
+    rows = [
+        {**row, "before": before}
+        for row, before in zip(desired(stage="Buy", score="66", person_id="P1"), ("Engage", "41", None), strict=True)
+    ]
+    found = list(field_changes(rows, ("stage", "score")))
+    assert [(each.lane, set(each.fields)) for each in found] == [
+        (Lane.SCORE, {"score__c", "person_id__c"}),
+        (Lane.STAGE, {"stage__c"}),
+    ]
 
 
 def test_the_consent_lane_is_never_held() -> None:

@@ -31,13 +31,14 @@ def enqueue(
     run: int = 1,
     record: str = "",
     status: str = "pending",
+    because: str = "",
     weighed_by: int = 0,
 ) -> None:
     rows = [
         {
             "key": key, "run": run, "system": "crm", "object_type": "Contact", "native_id": record or key, "person": "P", "lane": lane,
             "fields": {"Score": 1}, "before": {}, "task": {}, "reason": "", "parent": "", "expected_version": None,
-            "status": status, "held_because": "", "attempt": 0, "created_at": NOW,
+            "status": status, "held_because": because, "attempt": 0, "created_at": NOW,
         }
         for key, lane in keys.items()
     ]  # fmt: skip
@@ -166,6 +167,19 @@ def test_a_task_whose_run_is_taken_back_is_not_made_and_not_planned_again(state:
     assert outbox.tasks_to_weigh(state) == []
     with state.engine.connect() as connection:
         assert connection.execute(text("SELECT status FROM outbox")).all() == [("withdrawn",)]
+
+
+def test_a_lane_is_stopped_while_a_change_of_fields_of_it_is_held_and_for_its_first_cause(state: State) -> None:
+    enqueue(state, {"first": "score", "second": "score"}, status="held", because="54%")
+    enqueue(state, {"third": "score", "stage": "stage"}, run=2, status="held", because="31%")
+    enqueue(state, {"call": "task"}, status="held", because="10 a day")
+    enqueue(state, {"going": "consent"})
+    assert outbox.stopped(state, ["crm"]) == {"score": "54%", "stage": "31%"}
+    assert outbox.stopped(state, ["another"]) == {}
+    numbers = {row.key: row.id for row in outbox.braked(state)}
+    assert outbox.stopped(state, ["crm"], but=[numbers["stage"], numbers["first"]]) == {"score": "54%"}
+    outbox.lift(state, ["score"])
+    assert outbox.stopped(state, ["crm"]) == {"stage": "31%"}
 
 
 def test_a_plan_lets_go_what_was_held_before_it_weighed_that_anew_and_not_what_is_held_since(state: State) -> None:
