@@ -114,27 +114,30 @@ def compute(
     return True
 
 
-def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: Progress, summary: Summary) -> None:
+def compute_as_planned(setup: Setup, planned: Moment, moment: Moment, progress: Progress, summary: Summary) -> bool:
     """What the run `planned` had computed and let go of, now that it is written: at its instant, unless another one computed since.
 
-    What fires with it, or with what was read since, is in the next plan.
+    What fires with it, or with what was read since, is in the next plan. Returns whether all of it was done, as `compute`.
     """
     is_latest = not setup.state.is_computed_since(planned.run) and planned.now <= moment.now
     then = Moment(moment.run, planned.now) if is_latest else moment
     with setup.mart() as mart:
-        if compute(setup, mart, then, progress, summary):
+        is_computed = compute(setup, mart, then, progress, summary)
+        if is_computed:
             remember(setup, mart, then)
+    return is_computed
 
 
-def weigh_held(setup: Setup, moment: Moment, progress: Progress, summary: Summary) -> bool:
-    """Before what is held is let go: with what was just read, some of it may not be wanted any more. Returns whether that is known."""
+def lift(setup: Setup, moment: Moment) -> tuple[int, list[str]]:
+    """Let go what is held, as far as a plan would make it as it is, with all that was just read. Returns how much, and what is left
+    out of it, a line each."""
     with setup.mart() as mart:
-        if not compute(setup, mart, moment, progress, summary):
-            return False
-        remember(setup, mart, moment)
         stale.withdraw(setup, mart)
-        stale.let_go(setup, mart)
-    return True
+        others = stale.let_go(setup, mart, moment)
+    refused = [
+        f"{record}: what was held of it is not wanted as it was; the next sync plans it anew" for record in others
+    ]
+    return writeback.lift(setup.state), refused
 
 
 def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
@@ -175,21 +178,30 @@ def apply(
         unknown = unread(setup, systems, summary.pulled)
         kept, entered, refused = take(setup, saved, moment.run, unknown, is_forced=is_forced)
         summary.add(kept, entered)
-        compute_as_planned(setup, Moment(saved.run, saved.made_at), moment, progress, summary)
+        planned = Moment(saved.run, saved.made_at)
+        if compute_as_planned(setup, planned, moment, progress, summary) and is_forced:
+            refused += lift(setup, moment)[1]
     summary.held = Counter(outbox.held(setup.state))
     _send(setup, systems, summary, moment, progress)
     return summary, refused
 
 
-def let_go(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, int]:
-    """Write what a brake holds, as far as it is still wanted. Returns how much of it was let go, too."""
+def let_go(
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress
+) -> tuple[Summary, int, list[str]]:
+    """Write what a brake holds, as far as it is still wanted. Returns how much of it was let go, and what is left out, too."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
-    is_weighed = weigh_held(setup, moment, progress, summary)
-    lifted = writeback.lift(setup.state) if is_weighed else 0
+    lifted, refused = 0, list[str]()
+    with setup.mart() as mart:
+        is_computed = compute(setup, mart, moment, progress, summary)
+        if is_computed:
+            remember(setup, mart, moment)
+    if is_computed:
+        lifted, refused = lift(setup, moment)
     summary.held = Counter(outbox.held(setup.state))
     _send(setup, systems, summary, moment, progress)
-    return summary, lifted
+    return summary, lifted, refused
 
 
 def take_back(

@@ -191,7 +191,7 @@ def apply(
     ):
         progress = replace(hooks, is_stopping=stop.is_asked)
         if saved is None:
-            summary, lifted = pipeline.let_go(setup, systems, moment, progress)
+            summary, lifted, refused = pipeline.let_go(setup, systems, moment, progress)
         else:
             summary, refused = pipeline.apply(setup, systems, saved, moment, progress, is_forced=force)
         summary.failures = failures

@@ -1,6 +1,6 @@
 """What waits although it is over. A task that is not made yet (drafted, held, waiting or set aside) and that nothing asks for any
-more: nobody wants to call a lead that has cooled down since, or write to somebody who has opted out. A held value of a record that is to
-hold another by now."""
+more: nobody wants to call a lead that has cooled down since, or write to somebody who has opted out. What is held of a record that
+holds, or is to hold, something else by now."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute
 
-from connector import tables
-from connector.expressions import built_once
+from connector import ownership, settlement, tables
+from connector import plan as planning
+from connector.expressions import NOW, built_once
 from connector.mart import Mart
+from connector.plan import as_text
 from connector.state import outbox
-from connector.steps.setup import Setup
+from connector.steps import standing
+from connector.steps.setup import Moment, Setup
 
 pc: Any = pyarrow.compute
 NO_TASK = "the configuration has no such task any more"
 OVER = "its condition holds no longer"
 ANEW = "it fired anew for this person"
+_HELD = pa.schema([("number", pa.int64())] + [(name, tables.TEXT) for name in ("record", "field", "planned", "seen")])
 
 
 def withdraw(setup: Setup, mart: Mart) -> None:
@@ -33,22 +37,35 @@ def withdraw(setup: Setup, mart: Mart) -> None:
         outbox.withdraw_tasks(setup.state, numbers, reason)
 
 
-def let_go(setup: Setup, mart: Mart) -> None:
-    """Let go of held changes of fields whose record is to hold something else since: the next plan wants that."""
+def let_go(setup: Setup, mart: Mart, moment: Moment) -> list[str]:
+    """Let go of held changes of fields that a plan would not make as they are: something else is wanted since, the system holds
+    something else, or the field is not ours to write by now. The next plan compares their records anew. Returns these."""
     rows = [
-        (row.id, f"{row.system}|{row.object_type}|{row.native_id}", row.run)
+        {"number": row.id, "record": settlement.record_key(row), "field": name, "planned": as_text(value),
+         "seen": as_text(row.before.get(name))}
         for row in outbox.braked(setup.state)
         if not row.task
-    ]
+        for name, value in row.fields.items()
+    ]  # fmt: skip
     if not rows:
-        return
-    asked = mart.keep(
-        "asked_held", pa.table(dict(zip(("number", "record", "run"), zip(*rows, strict=True), strict=True)))
+        return []
+    asked = mart.keep("asked_held", pa.Table.from_pylist(rows, schema=_HELD))
+    mart.tell(now=moment.now, run=moment.run)
+    differing = planning.diff(
+        mart.table("desired").semi_join(asked.select("record").distinct(), "record"),
+        mart.table("observed"),
+        since=None,
+        min_points=setup.writeback.min_points,
+        now=NOW,
+        rules=standing.rules(setup),
+        frozen=standing.frozen(setup, mart, moment, is_dry=True),
     )
-    desired = mart.table("desired").select(of="record", revision="revision")
-    newer = asked.inner_join(desired, (asked.record == desired.of) & (desired.revision > asked.run))
-    numbers = mart.arrow(newer.select("number").distinct())["number"].to_pylist()
-    outbox.let_go(setup.state, [number for number in numbers if number is not None])
+    wanted = differing.filter(differing.is_material & differing.left_because.isnull())
+    both = asked.left_join(wanted.select("key", "value", "before"), asked.record + "|" + asked.field == wanted.key)
+    is_same = ownership.is_same_value(both.planned, both.value) & ownership.is_held_as(both.before, both.seen)
+    over = mart.arrow(both.filter(both.key.isnull() | ~is_same).select("number", "record").distinct()).to_pylist()
+    outbox.let_go(setup.state, [row["number"] for row in over])
+    return sorted({row["record"] for row in over})
 
 
 def without(setup: Setup, mart: Mart, drafts: pa.Table) -> pa.Table:

@@ -24,8 +24,6 @@ def take(
             saved, mart, unread=unread, frozen=frozen, written=written, is_forced=is_forced
         )
     kept, strange = _ours(setup, kept)
-    if is_forced:
-        writeback.lift(setup.state)
     entered = writeback.enqueue(setup.state, kept, run=run, now=now, weighed_by=saved.run)
     return kept, entered, sorted([*refused, *strange])
 

@@ -16,6 +16,11 @@ BRAKES = "\n[writeback.brakes]\nmax_overwritten_share = 0.1\nmin_overwritten = 2
 #: What takes points from everybody: where it goes into the configuration, and it.
 FIT = "[scoring.default]\nfit = ["
 BAD_RULE = (FIT, FIT + '\n  { when = "person.email is not null", points = -7, text = "oops" },')
+#: Two contacts of which something is held.
+HELD_PAIRS = (
+    "SELECT min(native_id), max(native_id) FROM outbox WHERE status = 'held' AND object_type = 'Contact'"
+    " AND fields LIKE '%Score__c%oops%'"
+)
 SCORED = ("Score__c", "Grade__c", "Score_Reasons__c", "connector_score", "connector_grade", "connector_reasons")
 
 
@@ -127,6 +132,31 @@ def test_what_a_brake_holds_stays_held_as_days_pass_and_people_edit_until_the_ru
     assert _held(synced) == 0
     changed = [record for record, values in _scores(synced).items() if values != before[record]]
     assert 0 < len(changed) < 50, "what a week changed, and no more"
+
+
+@pytest.mark.parametrize("word", ["--held", "--force"])
+def test_what_is_held_is_let_go_but_for_what_somebody_has_edited_since(synced: World, word: str) -> None:
+    house, crms = synced.house, synced.crms
+    house.config.write_text(house.config.read_text() + '\n[writeback]\nownership = { score = "defer" }\n')
+    house.edit(*BAD_RULE)
+    assert house.run("sync").code == 3
+    (edited, other), *_ = house.state(HELD_PAIRS)
+    assert house.run("plan").code == 0
+    _edits(synced, edited, Score__c=99.5)
+    crms.pass_second()
+    done = house.run("apply", word)
+    assert done.code == 0, str(done)
+    assert f"salesforce|Contact|{edited}: what was held of it is not wanted as it was" in done.err, str(done)
+    assert done.err.count("planned anew") + done.err.count("plans it anew") == 1, str(done)
+    now = crms.written()
+    assert now[f"salesforce|Contact|{edited}"]["Score__c"] == 99.5
+    assert "oops" not in now[f"salesforce|Contact|{edited}"]["Score_Reasons__c"]
+    assert "oops" in now[f"salesforce|Contact|{other}"]["Score_Reasons__c"]
+    assert _held(synced) == 0
+    assert house.run("sync").code == 0
+    now = crms.written()
+    assert now[f"salesforce|Contact|{edited}"]["Score__c"] == 99.5, "a person's for now"
+    assert "oops" in now[f"salesforce|Contact|{edited}"]["Score_Reasons__c"], "the rest was planned anew"
 
 
 def test_a_held_task_is_made_once_and_only_while_what_asked_for_it_holds(synced: World) -> None:

@@ -230,7 +230,7 @@ def test_what_a_brake_holds_is_not_let_go_by_a_run_that_was_stopped_before_it_kn
         mart.tell(now=NOW, run=2)
         mart.append("dirty", mart.arrow(portions.dirty_rows(mart.table("membership").select(record="key"), "person")))
     progress = Progress(is_stopping=lambda: True)
-    _, lifted = pipeline.let_go(setup, {}, Moment(setup.state.start_run("apply", NOW, ""), NOW), progress)
+    _, lifted, _ = pipeline.let_go(setup, {}, Moment(setup.state.start_run("apply", NOW, ""), NOW), progress)
     assert lifted == 0
     assert {status for status, _, _ in setup.state.outbox_counts()} == {"held"}
 
