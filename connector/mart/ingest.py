@@ -159,6 +159,8 @@ class _Merge:
         self._dirty("event", old.select("record").union(new.select("record"), distinct=True))
         self.mart.merge("activity", old)
         self.mart.merge("activity", new)
+        for kind in (Kind.CONTACT_ROLE, Kind.CASE):
+            self.mart.merge(tables.record_table(kind), merges.taken_part(self.mart, kind, self.merged))
 
     def _merge_records(self, kind: str, rows: pa.Table) -> int:
         rows = fresh.one_for_each_key(rows, ("modified_at", "descending"))

@@ -1,4 +1,5 @@
-"""What is said of a record that was merged away is said of its survivor: activities of a person, employees and children of an account.
+"""What is said of a record that was merged away is said of its survivor: activities, roles and cases of a person, employees and
+children of an account.
 
 Not every system tells again, once it has merged records, what hung on them; and something may be told with a record that is gone by then.
 """
@@ -45,6 +46,17 @@ def moved(mart: Mart, merged: pa.Table) -> tuple[ir.Table, ir.Table]:
     living = _living(mart.table("activity"))
     old = mart.keep("merged_activities", among(living, "record", pairs))
     return _ended(old), mart.keep("inherited_activities", _inherited(old, pairs, living))
+
+
+def taken_part(mart: Mart, kind: Kind, merged: pa.Table) -> ir.Table:
+    """`key` and survivor (`person`) of the records of this kind, roles or cases, whose person was merged away (`record`)."""
+    return _taken_part(mart.table(tables.record_table(kind)), survivors(mart, Kind.PERSON, merged))
+
+
+@built_once
+def _taken_part(known: ir.Table, pairs: ir.Table) -> ir.Table:
+    theirs = known.inner_join(pairs, known.person == pairs.record)
+    return theirs.select("key", person="survivor").mutate(run=RUN)
 
 
 def ours(mart: Mart, merged: pa.Table, incoming: ir.Table) -> ir.Table:

@@ -300,6 +300,16 @@ def test_what_a_record_did_that_was_merged_away_is_its_survivors(mart: Mart) -> 
     assert living() == [("v1", "hubspot|contacts|4"), ("v2", "hubspot|contacts|2"), ("v3", "hubspot|contacts|4")]
 
 
+def test_a_deal_of_a_record_that_was_merged_away_is_its_survivors(mart: Mart) -> None:
+    pull(mart, "contacts", row("1"), row("2"))
+    deal = {"dealname": "D", "associations.contacts": ["1", "2"]}
+    pull(mart, "deals", row("9", **deal))
+    later = NOW + timedelta(hours=1)
+    pull(mart, "contacts", row("1", later, is_deleted=True, merged_into="3"), row("3", later), run=2)
+    people = sorted(each["person"] for each in table(mart, "contact_role_record"))
+    assert people == ["hubspot|contacts|2", "hubspot|contacts|3"]
+
+
 def test_who_survived_a_merge_stays_known_when_the_deletion_is_told_again_without(mart: Mart) -> None:
     """What has left the recycle bin is told by another question than the merge was."""
     pull(mart, "contacts", row("1", email="a@b.example"), row("3", email="a@b.example"))
