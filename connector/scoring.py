@@ -387,7 +387,8 @@ def _decayed(points: ir.Value, days: ir.Value, rule: EngagementRule) -> ir.Value
 
 
 def _by_rule(column: ir.Value, given: Iterable[FitRule | EngagementRule], make: Callable[..., ir.Value]) -> ir.Value:
-    return ibis.cases(*((column == rule.id, make(rule)) for rule in given))
+    cases = [(column == rule.id, make(rule)) for rule in given]
+    return ibis.cases(*cases) if cases else ibis.null()
 
 
 def _union(parts: Sequence[ir.Table]) -> ir.Table:

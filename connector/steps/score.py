@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis.expr.types as ir
@@ -52,7 +53,7 @@ def score(setup: Setup, mart: Mart) -> Scored:
         )
         for name, model in setup.models.items()
     ]
-    kept = mart.keep("new_lines", together(*lines))
+    kept = mart.keep("new_lines", _together(mart, "score_line", lines))
     mart.replace_bucket("score_line", "subject", subjects, kept)
     made = [
         scoring.scores(
@@ -67,11 +68,16 @@ def score(setup: Setup, mart: Mart) -> Scored:
         )
         for name, model in setup.models.items()
     ]
-    mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", together(*made)))
+    mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", _together(mart, "score", made)))
     ahead = among(events(mart), "record", mine, "key")
     fresh = scoring.due(mart.kept("new_scores"), ahead, mine, NOW)
     mart.replace_bucket("due", "subject", subjects, mart.keep("new_due", fresh))
     return Scored(mart.count(subjects), mart.count(records))
+
+
+def _together(mart: Mart, name: str, parts: Sequence[ir.Table]) -> ir.Table:
+    """The rows of all models for a table; none where there is no model."""
+    return together(*parts) if parts else mart.table(name).limit(0)
 
 
 def _widen(mart: Mart) -> ir.Table:
@@ -108,7 +114,9 @@ def _fold(setup: Setup, mart: Mart) -> ir.Table:
         scoring.fold(name, model, theirs, people, NOW, with_kinds=place == 0)
         for place, (name, model) in enumerate(setup.models.items())
     ]
-    mart.replace_bucket("engagement_day", "record", records, mart.keep("new_days", together(*days)))
+    mart.replace_bucket(
+        "engagement_day", "record", records, mart.keep("new_days", _together(mart, "engagement_day", days))
+    )
     return records
 
 

@@ -111,3 +111,12 @@ def test_half_a_year_of_quiet_let_scores_fall_stages_go_back_and_tasks_be_made_a
     _asks_for_a_demo(synced)
     house.sync(now=_later(200.01))
     assert len({task["key"] for task in crms.tasks()}) == len(crms.tasks()) == 2
+
+
+def test_a_house_without_any_scoring_model_goes_on_and_leaves_the_scores_as_they_are(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    text, before = house.config.read_text(), crms.written()
+    begin = text.index("[scoring.default]")
+    house.config.write_text(text[:begin] + text[text.index("\n[", begin) :])
+    assert house.sync()["planned"] == 0
+    assert crms.written() == before

@@ -329,3 +329,9 @@ def test_a_half_life_that_is_not_positive_is_refused(half_life_days: float) -> N
     with pytest.raises(ValidationError) as caught:
         a_model(engagement=[CLICK | {"half_life_days": half_life_days}])
     assert caught.value.errors()[0]["loc"] == ("engagement", 0, "half_life_days")
+
+
+def test_a_model_without_rules_gives_everybody_nothing_for_nothing(backend: Any) -> None:
+    store = ann(backend, an_activity("email_clicked", timedelta(days=1)))
+    assert store.lines(a_model()) == {}
+    assert store.scores(a_model())["ann"]["score"] == 0
