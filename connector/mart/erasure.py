@@ -63,10 +63,7 @@ def erase(connection: duckdb.DuckDBPyConnection, records: Sequence[str], subject
         for table, column in chosen:
             if (table, column) in known:
                 _delete(connection, table, column, values, counts)
-    if (
-        "trigger",
-        "anchor",
-    ) in known:  # in a copy of an older version: whoever is left was once called by such a record
+    if ("trigger", "anchor") in known:  # a copy of an older version: who is left was once called by such a record
         connection.execute('UPDATE "trigger" SET anchor = subject WHERE anchor IN (SELECT value FROM erased_record)')
     return {name: count for name, count in sorted(counts.items()) if count}
 
