@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +15,28 @@ from sqlmodel import select
 from connector import settlement
 from connector.mart import MartSection, open_mart
 from connector.model import Change, Outcome, Result
-from connector.state import StateSection, freezes, open_state, replans
+from connector.state import State, StateSection, freezes, open_state, replans
 from connector.state.models import Freeze, Outbox
 from tests.unit.test_writeback import NOW, Crm, call, deliver, enqueue, statuses, update
 from tests.unit.test_writeback import _all_due as all_due
+
+
+@contextmanager
+def killed_before_commit(state: State, number: int) -> Iterator[None]:
+    """The block ends, as by a kill, before the transaction of this number (from 0) is kept."""
+    left = [number]
+
+    def killed(_: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    listen(state.engine, "commit", killed)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        remove(state.engine, "commit", killed)
 
 
 def test_killed_between_any_two_transactions_what_is_set_aside_has_its_cause(tmp_path: Path) -> None:
@@ -27,17 +46,8 @@ def test_killed_between_any_two_transactions_what_is_set_aside_has_its_cause(tmp
         state, crm = open_state(StateSection(), tmp_path / str(number)), Crm()
         enqueue(state, update(1), call(2), update(3))
         crm.answer = lambda c: Outcome(c.key, Result.REJECTED, code="STRING_TOO_LONG")
-        left = [number]
-
-        def killed(_: Any, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-
-        listen(state.engine, "commit", killed)
-        with suppress(KeyboardInterrupt):
+        with killed_before_commit(state, number):
             deliver(state, crm)
-        remove(state.engine, "commit", killed)
         with state.session() as session:
             changes = session.exec(select(Outbox.key).where(Outbox.status == "quarantined")).all()
         assert sorted(row.key for row in replans.refused(state)) == sorted(f"change|{key}" for key in changes)

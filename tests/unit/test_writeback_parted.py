@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.event import listen, remove
 from sqlmodel import select
 
 from connector.model import Change, Outcome, Result
@@ -16,6 +14,7 @@ from connector.plan import field_key
 from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox
 from tests.unit.test_writeback import Crm, deliver, enqueue, statuses, update
+from tests.unit.test_writeback_kept import killed_before_commit
 
 RECORD = "crm|Contact|1"
 
@@ -108,17 +107,8 @@ def test_killed_between_any_two_transactions_nothing_is_lost_and_the_refused_one
         state, crm = open_state(StateSection(), tmp_path / str(number)), Crm()
         crm.answer = refusing("Reasons")
         enqueue(state, change(Score=50, Reasons="long"))
-        left = [number]
-
-        def killed(_: Any, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-
-        listen(state.engine, "commit", killed)
-        with suppress(KeyboardInterrupt):
+        with killed_before_commit(state, number):
             deliver(state, crm)
-        remove(state.engine, "commit", killed)
         deliver(state, crm)
         assert crm.fields == {"1": {"Score": 50}}
         assert [row.key for row in replans.refused(state)] == [f"change|{change(Reasons='long').key}"]
