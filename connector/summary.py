@@ -34,7 +34,7 @@ class Summary:
     frozen: Sequence[Freeze] = ()  # fields over which a fight was found to have begun
     overtaken: Sequence[
         str
-    ] = ()  # what was to take a run back and is left as somebody else made it since, each with why
+    ] = ()  # what an undo was to restore and is left as somebody else made it since, each with why
     aside: int = 0  # changes that the systems refused, those of earlier runs too
     doubtful: Counter[str] = field(
         default_factory=Counter

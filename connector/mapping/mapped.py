@@ -41,9 +41,7 @@ class Mapped:
     filtered: int
     refused: int
     no_activities: Column  # native ids of an activity stream's rows that are none
-    kept_out: Sequence[
-        str
-    ] = ()  # the keys of records that are of people who were purged, and are left out of all the above
+    kept_out: Sequence[str] = ()  # the records' keys of people who were purged, left out of all the above
     superseded: int = 0
 
 
