@@ -332,8 +332,8 @@ def _context(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def due_at(text: str, now: datetime) -> datetime:
     """When a task made now is due: so many hours, days or weeks on, or as many days that are not Saturday or Sunday (UTC)."""
-    count, unit = text.split(maxsplit=1)
-    if unit.startswith("working"):
+    count, *unit = text.split()
+    if unit[0] == "working":
         at = now
         for _ in range(int(count)):
             at += timedelta(days={4: 3, 5: 2}.get(at.weekday(), 1))
@@ -341,5 +341,5 @@ def due_at(text: str, now: datetime) -> datetime:
     return (
         now
         + int(count)
-        * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit.rstrip("s")]
+        * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit[0].rstrip("s")]
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from connector.tables import ACCOUNT, PERSON, POINT
-from connector.triggers import TaskSection, draft
+from connector.triggers import TaskSection, draft, due_at
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,20 @@ def test_a_score_that_is_next_to_nothing_is_no_negative_zero() -> None:
     task = TaskSection(when="score < 0", subject="{{ score }} of {{ fit }}")
     drafted = draft({"x": task}, pa.Table.from_pylist([row | numbers]), datetime(2026, 11, 24, tzinfo=UTC), 1)
     assert drafted["title"].to_pylist() == ["0.0 of 0.0"]
+
+
+@pytest.mark.parametrize(
+    ("due", "later"),
+    [
+        ("4 hours", timedelta(hours=4)),
+        ("1 day", timedelta(days=1)),
+        ("2 weeks", timedelta(weeks=2)),
+        ("1 working day", timedelta(days=1)),
+        ("3 working days", timedelta(days=3)),
+    ],
+)
+@pytest.mark.parametrize("written", ["{}", "{} ", "  {}", " {}\n"])
+def test_a_blank_before_or_after_a_due_time_means_nothing(due: str, later: timedelta, written: str) -> None:
+    tuesday = datetime(2026, 11, 24, tzinfo=UTC)
+    task = TaskSection(when="score > 60", subject="Call", due=written.format(due))
+    assert due_at(task.due, tuesday) == tuesday + later
