@@ -112,8 +112,8 @@ class _CronTimes(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """The first time after the previous one, or from now on; in UTC, where every instant is there once."""
         after = now.astimezone(UTC)
-        if previous_fire_time is not None:
-            after = min(after, previous_fire_time.astimezone(UTC) + _NEXT)
+        if previous_fire_time is not None and (previous := previous_fire_time.astimezone(UTC)) <= after:
+            after = previous + _NEXT
         while found := self._cron.get_next_fire_time(None, after):
             at: datetime = found.astimezone(UTC)
             if not (self._is_at_fixed_hours and at.astimezone(self._cron.timezone).fold):

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 
 from connector import clock
@@ -80,6 +81,16 @@ def test_in_the_hour_that_comes_twice_a_line_of_fixed_hours_starts_once_and_what
 @pytest.mark.parametrize(("line", "expected"), [("30 2 * * *", ["29 01:30"]), ("0 3 * * *", ["29 01:00"])])
 def test_in_the_hour_that_is_left_out_a_job_starts_once(line: str, expected: list[str]) -> None:
     assert starts(line, first=datetime(2026, 3, 28, 22, tzinfo=UTC), hours=12, jitter_s=5) == expected
+
+
+@pytest.mark.parametrize("line", ["*/15 * * * *", "every 15 minutes"])
+def test_a_job_that_is_looked_at_in_the_very_instant_of_its_start_starts_once(line: str) -> None:
+    trigger = trigger_of(line, "UTC", 0)
+    assert trigger.get_next_fire_time(NOW, NOW) == NOW + timedelta(minutes=15)  # else what follows never ends
+    job = BackgroundScheduler(timezone=UTC).add_job(print, trigger)
+    job.next_run_time = NOW
+    assert job._get_run_times(NOW) == [NOW]
+    assert not is_overdue(trigger, NOW, NOW)
 
 
 def run(section: ScheduleSection, jobs: dict[str, object], stop: Stop, **more: object) -> None:
