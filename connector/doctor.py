@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,19 +89,9 @@ def check(setup: Setup, connected: Connected, system: System) -> Checked:
 
 def left_behind(setup: Setup) -> list[Checked]:
     """Systems of which the stores hold something and that are not in the configuration any more."""
-    held: Counter[str] = Counter()
-    for key, rows in holdings.rows(setup.state).items():
-        held[key.partition("|")[0]] += rows
-    mend = "its name again, if it was renamed: under another one its people and events count twice"
     return [
-        Checked(
-            name,
-            "",
-            None,
-            (Finding("warning", f"not configured any more; the {rows:,} rows held of it count on", mend),),
-        )
-        for name, rows in sorted(held.items())
-        if rows and name not in setup.systems
+        Checked(each.system, "", None, (Finding("warning", each.what, each.mend),))
+        for each in holdings.left_behind(setup.state, setup.systems)
     ]
 
 

@@ -15,7 +15,7 @@ from connector.mart import Mart
 from connector.model import System
 from connector.plan import Plan
 from connector.planfile import Saved
-from connector.state import freezes, lease, outbox, quarantine, quotas, replans, restoring
+from connector.state import freezes, holdings, lease, outbox, quarantine, quotas, replans, restoring
 from connector.steps import pair, pauses, stale, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
@@ -296,6 +296,7 @@ def finish(setup: Setup, summary: Summary, *, is_stopped: bool = False, is_learn
         summary.doubtful[system] += count if status in outbox.IN_DOUBT else 0
     unseen_fields = quarantine.causes(setup.state, kind="field")
     summary.hidden = {f"{each.system}: {each.reason}": each.hint for each in unseen_fields}
+    summary.left_behind = holdings.left_behind(setup.state, setup.systems)
     summary.paused, unwelcome = pauses.left_out(setup, clock.now())
     if is_learning:
         pauses.keep(setup, summary.errors, set(setup.systems) - set(summary.paused) - set(unwelcome), clock.now())

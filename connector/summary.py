@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, ConservationError, Interrupted, QuotaExhausted, SystemFailure, UnsafePlan
 from connector.plan import Plan, Totals
+from connector.state.holdings import LeftBehind
 from connector.state.models import Freeze, Pause
 from connector.steps.pulled import Pulled
 from connector.steps.resolve import Resolved
@@ -41,6 +42,7 @@ class Summary:
     )  # system -> changes of which nobody knows yet whether they are there
     mends: Sequence[str] = ()  # what to do about them, what helps most first
     hidden: Mapping[str, str] = field(default_factory=dict)  # what the systems do not show us -> what to do about it
+    left_behind: Sequence[LeftBehind] = ()  # systems that are not configured any more
     failures: dict[str, ConnectorError] = field(default_factory=dict)  # system -> why it was left out
     paused: dict[str, Pause] = field(default_factory=dict)  # system -> who paused it, and when
     is_stopped: bool = False  # somebody asked it to end before it was done
@@ -80,6 +82,7 @@ class Summary:
             "enqueued": self.enqueued, "aside": self.aside, "doubtful": self.doubtful.total(),
             "values_aside": self.pulled.values_aside, "hidden": list(self.hidden), "frozen": len(self.frozen),
             "overtaken": len(self.overtaken),
+            "left_behind": [asdict(each) for each in self.left_behind],
             "delivered": [_delivered_json(each) for each in self.delivered],
             "calls": self._calls(),
             "failures": {name: str(error) for name, error in {**self.pulled.failures, **self.failures}.items()}

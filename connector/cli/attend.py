@@ -37,7 +37,7 @@ def whoami() -> str:
 def status(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """How the service is: runs, streams, what waits, what is held, what is set aside."""
     books = open_books(config)
-    told = reporting.status(books.state, clock.now())
+    told = reporting.status(books.state, clock.now(), books.systems)
     if as_json:
         print_json(reporting.as_json(told))
     else:

@@ -155,7 +155,7 @@ def plan(
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
     if as_json:
         values = planfile.as_json(looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)
-        print_json(values | as_json_besides(looked, unready))
+        print_json(values | as_json_besides(summary, looked, unready))
     else:
         show_plan(summary, looked, unready, show_all=show_all)
     if summary.exit_code not in (0, 3):

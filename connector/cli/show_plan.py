@@ -8,6 +8,7 @@ from typing import Any
 
 from connector.cli.screen import escape, tell, when
 from connector.cli.show_run import show_doubtful, show_hidden, show_left_out
+from connector.cli.show_status import show_left_behind
 from connector.cost import Cost
 from connector.model import Change, Finding
 from connector.pipeline import Looked
@@ -64,6 +65,7 @@ def show_plan(summary: Summary, looked: Looked, unready: Unready, *, show_all: b
     show_left_out(summary)
     show_doubtful(summary)
     show_hidden(summary)
+    show_left_behind(summary.left_behind)
     for system, finding in unready:
         tell(f"[red]✗[/red] {system} {escape(finding.what)}\n  {escape(finding.mend)}")
     _end(summary, looked, is_ready=not unready)
@@ -126,8 +128,8 @@ def _cost(name: str, told: Cost, looked: Looked, summary: Summary) -> str:
     return f"{text}; [yellow]do not fit: {waiting} wait[/yellow], {when(told.budget.resets_at)}"
 
 
-def as_json_besides(looked: Looked, unready: Unready) -> dict[str, Any]:
-    """What a script sees besides the plan itself: its calls, their cost of the budget, what goes again, and what is missing."""
+def as_json_besides(summary: Summary, looked: Looked, unready: Unready) -> dict[str, Any]:
+    """What a script sees besides the plan itself: its calls, their cost of the budget, what goes again, and what is wrong."""
     found = looked.preview
     return {
         "calls": {name: each.total for name, each in found.costs.items()},
@@ -136,6 +138,7 @@ def as_json_besides(looked: Looked, unready: Unready) -> dict[str, Any]:
         "again": [_again_json(each) for each in found.again],
         "aside": found.aside,
         "unready": [{"system": system, "what": each.what, "mend": each.mend} for system, each in unready],
+        "left_behind": summary.as_json()["left_behind"],
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from connector.cli.screen import escape, ok, tell, when
+from connector.cli.show_status import show_left_behind
 from connector.dispatch import Delivered
 from connector.errors import ConnectorError, Interrupted, QuotaExhausted
 from connector.summary import Summary
@@ -165,11 +166,12 @@ def _asides(summary: Summary) -> None:
         what = "1 change is" if summary.aside == 1 else f"{summary.aside:,} changes are"
         _set_aside(what, "refused by the system", summary.mends[:_FEW])
     show_hidden(summary)
+    show_left_behind(summary.left_behind)
 
 
 def _is_left(summary: Summary) -> bool:
     aside = summary.pulled.total.quarantined or summary.aside
-    return bool(aside or summary.hidden or summary.doubtful.total() or summary.is_stopped)
+    return bool(aside or summary.hidden or summary.left_behind or summary.doubtful.total() or summary.is_stopped)
 
 
 def _fights(summary: Summary) -> None:

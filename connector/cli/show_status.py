@@ -8,6 +8,7 @@ from datetime import datetime
 from connector.cli.screen import Column, escape, ok, table, tell, when
 from connector.report.status import Status
 from connector.state import pauses
+from connector.state.holdings import LeftBehind
 from connector.state.models import Run, RunStep
 
 _COUNTS = ("applied", "unchanged", "filtered", "quarantined")
@@ -35,10 +36,17 @@ def show_status(told: Status, systems: Sequence[str]) -> None:
     table([Column(), Column(is_number=True), *[Column()] * 2, Column(is_number=True), Column()], _runs(told))
     _alerts(told)
     _pauses(told)
+    show_left_behind(told.left_behind)
     _streams(told, systems)
     _quotas(told, systems)
     _outbox(told)
     _others(told)
+
+
+def show_left_behind(systems: Sequence[LeftBehind]) -> None:
+    """The systems that are not configured any more, and what to do about each."""
+    for each in systems:
+        tell(f"[yellow]![/yellow] {escape(f'{each.system}: {each.what}')}\n  {escape(each.mend)}")
 
 
 def _runs(told: Status) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from connector.state import State, alerts, freezes, holdings, lease, outbox, pauses, quotas
+from connector.state.holdings import LeftBehind
 from connector.state.models import Alert, Freeze, Lease, Pause, Poll, Run, RunStep
 from connector.state.quotas import Wait
 
@@ -46,14 +47,15 @@ class Status:
     waits: Mapping[str, Wait] = field(default_factory=dict)  # systems with changes that wait for calls
     rows: Mapping[str, int] = field(default_factory=dict)  # system|stream -> live rows in the mart
     changed_at: Mapping[str, datetime] = field(default_factory=dict)  # system|stream -> when something last came
+    left_behind: Sequence[LeftBehind] = ()  # systems that are not configured any more
 
     def is_cut(self, run: Run) -> bool:
         """Whether a run was cut off, and none has gone on since."""
         return run.status == "running" and (self.at_work is None or self.at_work.run != run.id)
 
 
-def status(state: State, now: datetime, *, runs: int = 5) -> Status:
-    """Read the state."""
+def status(state: State, now: datetime, systems: Collection[str], *, runs: int = 5) -> Status:
+    """Read the state, of which these systems are configured."""
     newest = state.last_runs(runs)
     pulled = next((run for run in newest if state.steps(run.id or 0)), None)
     asides: dict[tuple[str, str, str], int] = {}
@@ -82,6 +84,7 @@ def status(state: State, now: datetime, *, runs: int = 5) -> Status:
         quotas.waits(state),
         holdings.rows(state),
         holdings.changed_at(state, now),
+        holdings.left_behind(state, systems),
     )
 
 
@@ -135,6 +138,7 @@ def as_json(told: Status) -> dict[str, Any]:
         ],
         "quotas": {s: {k: q[k] for k in ("limit", "others", "ours", "budget", "left", "at")} for s, q in told.quotas.items()},
         "waits_for_calls": {s: {"why": w.why, "until": w.until_at.isoformat() if w.until_at else None} for s, w in told.waits.items()},
+        "left_behind": [asdict(each) for each in told.left_behind],
         "drift": [asdict(each) for each in told.drift],
         "quarantine": [{"system": s, "where": f, "reason": r, "count": c} for s, f, r, c in told.quarantine],
     }  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
@@ -15,10 +18,32 @@ NOTE = "holdings"  # rows by system|stream, as JSON
 SEARCHED = timedelta(days=28)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """A system that is not configured any more and of which something is held: what is to be said, and what a person can do."""
+
+    system: str
+    what: str
+    mend: str
+
+
 def rows(state: State) -> dict[str, int]:
     """Live rows in the mart by `system|stream`, as they were after the last pull that brought something."""
     held: dict[str, int] = orjson.loads(state.note(NOTE) or "{}")
     return held
+
+
+def left_behind(state: State, systems: Collection[str]) -> list[LeftBehind]:
+    """The systems that the mart holds something of and that are not among the configured `systems` any more."""
+    held: Counter[str] = Counter()
+    for key, count in rows(state).items():
+        held[key.partition("|")[0]] += count
+    mend = "its name again, if it was renamed: under another one its people and events count twice"
+    return [
+        LeftBehind(name, f"not configured any more; the {count:,} rows held of it count on", mend)
+        for name, count in sorted(held.items())
+        if count and name not in systems
+    ]
 
 
 def changed_at(state: State, now: datetime) -> dict[str, datetime]:

@@ -42,6 +42,20 @@ def test_a_paused_system_is_left_out_and_said_so_until_it_is_resumed(synced: Wor
     assert house.run("pause", "salesfroce").code == 2
 
 
+def test_a_system_that_was_renamed_is_named_by_every_command_that_counts_what_is_held_of_it(pulled: World) -> None:
+    house = pulled.house
+    house.edit("hubspot", "marketing")
+    house.edit('kind = "marketing"', 'kind = "hubspot"')
+    house.edit("file:marketing_token", "file:hubspot_token")
+    for verb in ("check", "plan", "status", "sync"):
+        said = house.run(verb).out
+        assert "rows held of it count on" in said, (verb, said)
+        assert "its name again, if it was renamed" in said, (verb, said)
+    told = [house.run(verb, "--json").json()["left_behind"] for verb in ("plan", "status", "sync")]
+    assert [each["system"] for each in told[0]] == ["hubspot"]
+    assert told == [told[0]] * 3
+
+
 def test_a_purged_person_is_gone_from_everything_and_neither_a_back_fill_nor_a_restore_brings_them_back(
     synced: World,
 ) -> None:

@@ -149,12 +149,12 @@ def test_status_says_what_is_over_and_not_yet_sent_until_it_is_or_its_channel_is
     for last in (works, AlertsSection()):
         ended(state, works, crm=SystemUnavailable("gone"))
         ended(state, broken)
-        told = status(state, clock.now())
+        told = status(state, clock.now(), ())
         assert not told.alerts
         assert [each.untold for each in told.unsent] == [["ended:email:ops@acme.com"]]
         assert [each["untold"] for each in as_json(told)["unsent"]] == [["ended:email:ops@acme.com"]]
         ended(state, last)
-        assert not status(state, clock.now()).unsent
+        assert not status(state, clock.now(), ()).unsent
     assert len(taken) == 3
 
 
@@ -170,7 +170,9 @@ def test_an_address_that_the_server_refuses_is_told_and_tried_again_and_who_took
         )
         for _ in range(2):
             ended(state, section, crm=SystemUnavailable("gone"))
-        assert [each.untold for each in status(state, clock.now()).alerts] == [["began:email:Night <night@acme.com>"]]
+        assert [each.untold for each in status(state, clock.now(), ()).alerts] == [
+            ["began:email:Night <night@acme.com>"]
+        ]
         refused.clear()
         for _ in range(2):
             ended(state, section, crm=SystemUnavailable("gone"))

@@ -10,6 +10,7 @@ import pytest
 from connector.cli.show_run import show_summary
 from connector.errors import Interrupted, RecordRejected, SystemUnavailable
 from connector.plan import Totals
+from connector.state.holdings import LeftBehind
 from connector.state.models import Freeze
 from connector.steps.pulled import Pulled
 from connector.steps.resolve import Resolved
@@ -95,6 +96,17 @@ def test_a_field_that_a_system_does_not_show_is_told_by_every_run_until_it_is_sh
     said = capsys.readouterr().out
     assert "! crm: Contact does not show us Title\n  run `connector check crm`" in said
     assert "ours to write" not in said
+
+
+def test_a_system_that_is_not_configured_any_more_is_told_by_every_run_while_something_is_held_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left = Summary(1, totals=Totals(), left_behind=[LeftBehind("old", "not configured any more", "its name")])
+    show_summary(left)
+    said = capsys.readouterr().out
+    assert "! old: not configured any more\n  its name" in said
+    assert "ours to write" not in said
+    assert left.as_json()["left_behind"] == [{"system": "old", "what": "not configured any more", "mend": "its name"}]
 
 
 def test_a_run_that_was_stopped_says_so_and_what_becomes_of_the_rest(capsys: pytest.CaptureFixture[str]) -> None:

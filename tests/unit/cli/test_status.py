@@ -30,7 +30,7 @@ def test_a_quiet_stream_says_when_it_was_read_when_it_last_changed_and_what_it_h
         state.end_run(run, at, status="done", exit_code=0, summary={"pulled": applied + 2, "applied": applied})
         state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=at, run=run))
     state.set_note(holdings.NOTE, orjson.dumps({"crm|deals": 1_234}).decode())
-    told = status(state, NOW)
+    told = status(state, NOW, ["crm"])
     [stream] = as_json(told)["streams"]
     assert (stream["rows"], stream["changed_at"]) == (1_234, (NOW - timedelta(hours=5)).isoformat())
     assert stream["last_run"] == {"pulled": 2, "applied": 0, "unchanged": 2, "filtered": 0, "quarantined": 0}
@@ -49,7 +49,7 @@ def test_a_stream_without_news_says_whether_it_was_read_and_a_dead_run_that_it_w
     state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 0})
     for name, at_run in (("deals", run), ("owners", killed)):
         state.set_poll(Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=at_run))
-    show_status.show_status(status(state, NOW), ["crm"])
+    show_status.show_status(status(state, NOW, ["crm"]), ["crm"])
     lines = capsys.readouterr().out.splitlines()
     [dead] = [line for line in lines if "cut off" in line]
     assert dead.split()[:6] == ["✗", str(killed), "sync", "9", "min", "ago"]
@@ -66,7 +66,7 @@ def test_a_stream_of_a_system_that_could_not_be_reached_was_not_read(
     state.add_steps([RunStep(**failed)])
     state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW, run=before))
     state.set_poll(Poll(key="other|deals", system="other", stream="deals", polled_at=NOW, run=before))
-    show_status.show_status(status(state, NOW), ["crm", "other"])
+    show_status.show_status(status(state, NOW, ["crm", "other"]), ["crm", "other"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("–")[-1].strip() for line in lines if "deals" in line] == ["not read", "not due"]
 
@@ -79,7 +79,7 @@ def test_a_run_whose_process_is_dead_is_not_at_work(tmp_path: Path, capsys: pyte
             session.merge(
                 Lease(name=lease.NAME, holder="elsewhere/a", run=run, since_at=NOW, heartbeat_at=heartbeat_at)
             )
-        told = status(state, NOW)
+        told = status(state, NOW, ["crm"])
         assert (as_json(told)["at_work"] is not None) == (mark == "…")
         assert [each["status"] for each in as_json(told)["runs"]] == ["running" if mark == "…" else "dead"]
         show_status.show_status(told, ["crm"])
@@ -93,7 +93,7 @@ def test_one_change_is_no_changes(tmp_path: Path, capsys: pytest.CaptureFixture[
     state = open_state(StateSection(), tmp_path)
     run = state.start_run("sync", NOW, "")
     state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 2, "enqueued": 1})
-    show_status.show_status(status(state, NOW), ["crm"])
+    show_status.show_status(status(state, NOW, ["crm"]), ["crm"])
     assert "2 pulled · 1 change\n" in capsys.readouterr().out
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_only_delivers_what_was_held_says_so(tmp_path: Path, capsys: 
     run = state.start_run("apply", NOW, "")
     delivered = [{"system": "crm", "accepted": 9}, {"system": "other", "accepted": 0}]
     state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 0, "enqueued": 0, "delivered": delivered})
-    show_status.show_status(status(state, NOW), ["crm"])
+    show_status.show_status(status(state, NOW, ["crm"]), ["crm"])
     said = capsys.readouterr().out
     assert "9 that waited written" in said
     assert "nothing new" not in said
