@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -170,6 +170,10 @@ REFRESH_HINT = (
     "authorise again and give the new refresh token; where the app rotates them, each is good once: switch that off"
 )
 
+#: What to do about an assertion that is refused by one who knows neither its key nor its user (docs/connectors/salesforce.md, step 3).
+SIGNED_HINT = "upload the certificate of `private_key` to the app, and pre-authorise `username` there, by profile or permission set"
+_UNKNOWN_TO_THEM = ("invalid_grant", "invalid_app_access")
+
 ADDRESS_HINT = "what answers there is no token endpoint of this system; see its `url`"
 _NOT_HERE = (404, 405)
 
@@ -197,6 +201,8 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Classified:
 def of_signed(status: int, headers: Mapping[str, str], body: Any) -> Classified:
     """As `classify`, of an assertion: one that is refused while the server's clock and ours differ says nothing of our credentials."""
     told = classify(status, headers, body)
+    if told.verdict is Verdict.AUTH and told.code in _UNKNOWN_TO_THEM and "audience" not in told.message:
+        told = replace(told, hint=SIGNED_HINT)
     if told.verdict is not Verdict.AUTH or told.code != "invalid_grant":
         return told
     try:

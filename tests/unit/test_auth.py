@@ -121,6 +121,14 @@ def test_a_jwt_says_who_asks_for_whom_and_lives_three_minutes(monkeypatch: pytes
     assert (claims["iss"], claims["sub"], claims["exp"]) == ("id", "sync@acme.com", int(now.timestamp()) + 180)
 
 
+def signing() -> auth.TokenSource:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return auth.jwt_bearer("crm", URL, client_id="id", username="u", private_key=SecretStr(pem), audience="a")
+
+
 @pytest.mark.parametrize(
     ("ahead_s", "code", "text"),
     [
@@ -139,15 +147,29 @@ def test_what_is_signed_by_a_wrong_clock_is_refused_for_that_and_not_for_our_cre
     monkeypatch.setattr(clock, "now", lambda: now)
     dated = {} if ahead_s is None else {"Date": format_datetime(now - timedelta(seconds=ahead_s), usegmt=True)}
     responses.post(URL, status=400, json={"error": code, "error_description": "invalid assertion"}, headers=dated)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    source = auth.jwt_bearer("crm", URL, client_id="id", username="u", private_key=SecretStr(pem), audience="a")
+    source = signing()
     with pytest.raises(ProtocolError if text else AuthError, match=text or "invalid assertion") as caught:
         source.token()
     assert ("NTP" in caught.value.hint) is (text is not None)
     assert len(responses.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "hint"),
+    [
+        ("invalid_grant", "user hasn't approved this consumer", "pre-authorise"),
+        ("invalid_grant", "invalid assertion", "upload the certificate"),
+        ("invalid_app_access", "user is not admin approved to access this app", "pre-authorise"),
+        ("invalid_grant", "audience is invalid", "renew the credentials"),
+        ("inactive_user", "user is inactive", "renew the credentials"),
+    ],
+)
+@responses.activate
+def test_who_signs_and_is_not_known_is_told_to_make_key_and_user_known(code: str, text: str, hint: str) -> None:
+    responses.post(URL, status=400, json={"error": code, "error_description": text})
+    with pytest.raises(AuthError, match=text) as caught:
+        signing().token()
+    assert hint in caught.value.hint
 
 
 def test_a_key_that_cannot_sign_is_an_error_that_does_not_show_it() -> None:
