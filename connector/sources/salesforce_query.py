@@ -50,7 +50,6 @@ from connector.sources.salesforce_reading import (
     SETTLED_AFTER,
     SHARED,
     TOLD_DELETED,
-    WITHOUT_BIN,
     Habits,
     Reading,
     begin,
@@ -216,10 +215,11 @@ def _unknown(org: Org, readings: Sequence[Reading]) -> list[str]:
 
 
 def _losing(new: Sequence[Reading], probed: Sequence[Reading], most: int, room: int) -> list[Reading]:
-    """Whose deletions are asked for now, `most` at most: more than `room` only of those that no query tells. The others wait."""
-    losing = [reading for reading in (*new, *probed) if reading.deleted_low and reading.deletions is None]
-    sure = [one for one in losing if one not in probed or one.object_type in WITHOUT_BIN]
-    return [*sure, *(one for one in losing if one not in sure)][: min(most, max(room, len(sure)))]
+    """Whose deletions are asked for now, `most` at most. More than `room`, which descriptions leave, only of those that are queried
+    and of half of the others: they take turns, who has waited longest first, so that none waits for longer than one read."""
+    due, others = ([one for one in each if one.deleted_low and one.deletions is None] for each in (new, probed))
+    others.sort(key=lambda one: one.deletions_asked)
+    return [*due, *others][: min(most, max(room, len(due) + (len(others) + 1) // 2))]
 
 
 def _path(reading: Reading) -> str:
@@ -378,6 +378,7 @@ def _deleted_path(org: Org, reading: Reading) -> str:
 
 def _take_deletions(org: Org, reading: Reading, answer: Answer, asked_at: datetime) -> None:
     """Deletions become rows of the first page. Where they were not told, they are asked for again by the next read."""
+    reading.deletions_asked = literal(asked_at)
     if answer.told.verdict is not Verdict.OK or not isinstance(answer.body, dict):
         if answer.told.code == TOO_MANY_DELETED:
             keep_held(reading)

@@ -1,8 +1,8 @@
 """One Salesforce stream on its way to its present end: what it asks for, and the cursor that it goes on from.
 
 The cursor is a JSON object. Between two reads: `low`, the SystemModstamp to go on from (instants are SOQL literals);
-`reconciled`, when a read last went back a day; `deleted_low`, from when deletions are still to be asked for; `hidden`,
-the fields that were asked for and not shown; `formulas`, that some are read, all of them last at
+`reconciled`, when a read last went back a day; `deleted_low`, from when deletions are still to be asked for; `deletions_asked`,
+when they last were; `hidden`, the fields that were asked for and not shown; `formulas`, that some are read, all of them last at
 `refreshed`; `whole`, that the next read is to read everything; `sweep`, that it is to look which records are gone. In the
 middle of a read also `at`, the instant of its first page, `of`, a fingerprint of its query, `mode`, and where it is:
 `next`, a page's address, or `job`, a place in the results of a bulk query. `absent_at`: there was no such object then.
@@ -37,7 +37,7 @@ WITHOUT_DELETION = ("User",)
 SHARED: Mapping[str, str] = {"TaskRelation": "Task", "EventRelation": "Event", "EmailMessageRelation": "EmailMessage"}
 #: No stream reads these by themselves.
 ONLY_SHARED = ("EmailMessage",)
-#: Their deletions are asked for at every read: they know no recycle bin, or (the others) are not queried at every read.
+#: Their deletions are asked for at every read that has room: they know no recycle bin, or (the others) are not queried then.
 WITHOUT_BIN = ("CampaignMember", "OpportunityContactRole", *SHARED)
 TOLD_DELETED = ("Opportunity", "Case", "Campaign", *WITHOUT_BIN)
 #: An object that is not there (an edition, a feature, a permission) is looked for again after this.
@@ -100,6 +100,7 @@ class Reading:
     low: str | None = None  # SystemModstamp from which we read; None: from the beginning
     first_page_at: str | None = None
     deleted_low: str | None = None  # from when deletions that queryAll does not show are asked for
+    deletions_asked: str = ""  # when they last were
     deletions: pa.Table | None = None  # to go out with the first page
     quiet_at: str | None = None  # nothing has changed up to then
     total: int | None = None  # how many rows the first page told
@@ -172,7 +173,7 @@ def begin(org: Org, request: Request, habits: Habits) -> Reading:
     saved: dict[str, Any] = orjson.loads(request.cursor) if request.cursor else {}
     absent_at = saved.pop("absent_at", None)
     now = clock.now() + timedelta(seconds=org.clock_skew_s)
-    reading = Reading(request, habits, saved)
+    reading = Reading(request, habits, saved, deletions_asked=saved.get("deletions_asked", ""))
     if absent_at and clock.is_within(ABSENT_FOR, datetime.fromisoformat(absent_at), now):
         reading.absent_at = absent_at
         return reading
@@ -303,6 +304,8 @@ def cursor(org: Org, reading: Reading) -> str:
         said["sweep"] = True
     if reading.deleted_low:
         said["deleted_low"] = reading.deleted_low
+    if reading.deletions_asked:
+        said["deletions_asked"] = reading.deletions_asked
     if reading.is_swept and "deleted_low" in said:
         said["deleted_low"] = said["low"]
     if still := [name for name in reading.hidden if not is_over or not _is_shown(org, reading, name)]:

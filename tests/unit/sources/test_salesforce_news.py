@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -13,7 +15,7 @@ import responses
 from connector import clock
 from connector.model import Page, Request
 from connector.sources.salesforce import STREAMS
-from connector.sources.salesforce_reading import WITHOUT_BIN
+from connector.sources.salesforce_reading import TOLD_DELETED, WITHOUT_BIN
 from tests.unit.sources.salesforce_double import (
     Org,
     Part,
@@ -31,6 +33,7 @@ BY_NAME = {stream.name: stream for stream in STREAMS}
 #: A cursor of a read that was not the first.
 LATER = '{"low":"2026-11-24T12:00:00Z"}'
 POLLED = [stream for stream in STREAMS if not stream.every]
+QUERIED = ("leads", "contacts", "accounts", "tasks", "events")
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,10 @@ def told(*changed: str) -> Callable[[Part], Reply]:
         return records(row(f"{name}1")) if name in changed else records()
 
     return answer
+
+
+def asked_deletions(org: Org) -> set[str]:
+    return {path.split("/")[1] for call in org.asked() for path in call if "/deleted/" in path}
 
 
 @pytest.fixture
@@ -142,19 +149,46 @@ def test_what_was_deleted_in_a_stream_without_other_news_comes_without_a_query(n
 
 @responses.activate
 @pytest.mark.usefixtures("noon")
-def test_where_a_call_has_no_room_for_all_deletions_those_that_a_query_tells_wait_for_the_next_read() -> None:
+def test_where_a_call_has_no_room_for_all_deletions_those_asked_for_last_wait_for_the_next_read() -> None:
     """Those of the five that are queried go back a day, too, and what others hide is looked at."""
     org = Org(told())
     day = '{"low":"2026-11-24T12:00:00Z","reconciled":"2026-11-23T12:00:00Z"}'
     hidden = '{"low":"2026-11-24T12:00:00Z","deleted_low":"2026-11-24T11:00:00Z","hidden":["Name"]}'
-    queried = ("leads", "contacts", "accounts", "tasks", "events")
-    cursors = {stream.name: day if stream.name in queried else hidden for stream in POLLED}
+    asked_last = hidden.replace("{", '{"deletions_asked":"2026-11-24T13:45:00Z",')
+    last = {stream.name for stream in POLLED if stream.object_type in WITHOUT_BIN}
+    cursors = {name: asked_last if name in last else hidden for name in BY_NAME} | dict.fromkeys(QUERIED, day)
     read = pages(org, *[Request(stream, ("Name",), cursors[stream.name]) for stream in POLLED])
     assert [len(call) for call in org.calls] == [25]
-    asked = {path.split("/")[1] for path in org.asked()[0] if "/deleted/" in path}
-    assert asked == {"Lead", "Contact", "Account", "Task", "Event", *WITHOUT_BIN}
+    assert {"Lead", "Contact", "Account", "Task", "Event", "Opportunity", "Campaign", "Case"} < asked_deletions(org)
     lows = {page.stream.name: orjson.loads(page.cursor or "")["deleted_low"] for page in read if isinstance(page, Page)}
-    assert (lows["cases"], lows["contact_roles"]) == ("2026-11-24T11:00:00Z", "2026-11-24T13:50:00Z")
+    assert {low for name, low in lows.items() if name not in last} == {"2026-11-24T13:50:00Z"}
+    assert "2026-11-24T11:00:00Z" in {lows[name] for name in last}, (
+        "what was not asked is asked for from the same bound"
+    )
+
+
+@pytest.mark.parametrize("others", ["", "cases", "campaigns cases opportunities", "*"])
+@pytest.mark.parametrize("reply", [None, refused("UNKNOWN_EXCEPTION")])
+@responses.activate
+def test_deletions_that_descriptions_leave_no_room_for_wait_for_one_read_and_never_the_same_ones_for_ever(
+    others: str, reply: Reply | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether /deleted says up to when it is complete, always the same here, or nothing at all."""
+    org = Org(lambda part: reply if reply and "/deleted/" in path_of(part) else told()(part))
+    hide = {*QUERIED, *(BY_NAME if others == "*" else others.split())}
+    cursors = {name: LATER[:-1] + (',"hidden":["Name"]}' if name in hide else "}") for name in BY_NAME}
+    asked = []
+    for quarter in range(6):
+        at = datetime(2026, 11, 24, 14, tzinfo=UTC) + quarter * timedelta(minutes=15)
+        monkeypatch.setattr(clock, "now", lambda at=at: at)
+        org.headers["Date"] = format_datetime(at, usegmt=True)
+        org.calls.clear()
+        for each in pages(org, *[Request(stream, ("Name",), cursors[stream.name]) for stream in POLLED]):
+            assert isinstance(each, Page)
+            cursors[each.stream.name] = each.cursor or ""
+        asked.append(asked_deletions(org))
+        assert [len(call) for call in org.calls] == [25]
+    assert [one | following for one, following in pairwise(asked)] == [{*TOLD_DELETED}] * 5
 
 
 @responses.activate
