@@ -1,9 +1,9 @@
 """Tasks: a condition that becomes true for a person makes one task for a salesperson, on one record in one system.
 
 A trigger is armed for everybody. When its condition holds it fires once (an episode) and is armed again when the condition no
-longer holds, or below `rearm_below`. The first run of a trigger, and of a changed one, is a baseline: those for whom it
-already holds are disarmed without a task, unless their last event is younger than `first_run_days` and it had not fired
-for them as it was before.
+longer holds, or below `rearm_below`. The first run of a trigger, of a changed one, and of one that was taken out and put
+back, is a baseline: those for whom it already holds are disarmed without a task, unless their last event is younger than
+`first_run_days` and it had not fired for them before.
 """
 
 from __future__ import annotations
@@ -143,7 +143,12 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     trigger = compiled(task)
     had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
     had = had.select(
-        whose="subject", was_armed="is_armed", was_episode="episode", was_fired_at="fired_at", was_run="run"
+        whose="subject",
+        was_armed="is_armed",
+        was_episode="episode",
+        was_fired_at="fired_at",
+        was_why="why",
+        was_run="run",
     )
     rows = rows.left_join(had, rows.subject == had.whose)
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
@@ -154,9 +159,10 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
     youngest = earlier(now, timedelta(days=task.first_run_days))
     is_young = (rows.last_event_at > youngest).fill_null(False)
+    is_other = (rows.was_why != trigger.when.words).fill_null(False)
     rows = rows.mutate(
         fires=holds & ibis.ifelse(is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed),
-        is_armed=ibis.ifelse(is_first, ~holds, ~holds & (was_armed | rearms)),
+        is_armed=~holds & (was_armed | rearms | (is_first & is_other)),
         was=was_armed,
     )
     moved = rows.filter(rows.fires | (rows.is_armed != rows.was))
@@ -193,6 +199,15 @@ def baselined(triggers: ir.Table, run: Number) -> ir.Table:
     """The marks of baselines that had begun, complete, as rows to merge by key: everybody was looked at."""
     begun = triggers.filter((triggers.subject == "") & ~triggers.is_armed)
     return _as_triggers(begun.mutate(is_armed=True, run=number_of(run)))
+
+
+@built_once
+def forgotten(tasks: Mapping[str, TaskSection], triggers: ir.Table) -> ir.Table:
+    """The keys of the marks of triggers that there are no more: put back, they have a baseline again.
+
+    What they remember of persons stays, so that what fired does not fire again.
+    """
+    return triggers.filter((triggers.subject == "") & triggers.trigger.notin(list(tasks))).select("key")
 
 
 def _as_triggers(rows: ir.Table) -> ir.Table:

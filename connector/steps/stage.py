@@ -33,6 +33,7 @@ def stage(setup: Setup, mart: Mart, moment: Moment, *, is_whole: bool = True) ->
 
     Unless they are all there is to do (`is_whole`), `finish` has to follow the last of them.
     """
+    mart.delete_keys("trigger", lifecycle.forgotten(setup.tasks, mart.table("trigger")))
     subjects = mart.kept("subjects")
     if not mart.count(subjects):
         return Staged()

@@ -84,3 +84,42 @@ def test_a_changed_trigger_makes_no_task_for_whom_it_had_fired_but_for_those_who
     assert passed_over.fired(70, NOW) == []
     passed_over.tasks = lower
     assert len(passed_over.fired(70, NOW + DAY)) == 1
+
+
+def _taken_out(house: House) -> None:
+    """A run without the tasks of the house."""
+    marks = lifecycle.forgotten({}, kept(house.mart, "trigger", list(house.triggers.values())))
+    for key in house.mart.arrow(marks)["key"].to_pylist():
+        del house.triggers[key]
+
+
+def test_a_task_that_was_taken_out_and_is_put_back_passes_over_what_happened_meanwhile(mart: Mart) -> None:
+    house = House(mart, tasks=HOT)
+    assert house.fired(10, NOW) == []
+    _taken_out(house)
+    assert house.fired(70, NOW + DAY) == []
+    made = [len(house.fired(score, NOW + (2 + at) * DAY)) for at, score in enumerate((70, 10, 70))]
+    assert made == [0, 0, 1], "from then on it is as it was"
+
+
+def test_a_task_that_was_taken_out_and_is_put_back_is_not_made_a_second_time_until_it_is_armed_again(
+    mart: Mart,
+) -> None:
+    house = House(mart, tasks=HOT)
+    assert house.fired(10, NOW) == []
+    (first,) = house.fired(70, NOW + DAY)
+    _taken_out(house)
+    scores = [70, 55, 65]
+    assert [house.fired(score, NOW + (2 + at) * DAY) for at, score in enumerate(scores)] == [[]] * 3
+    _taken_out(house)
+    scores = [55, 65, 49]
+    assert [house.fired(score, NOW + (5 + at) * DAY) for at, score in enumerate(scores)] == [[]] * 3
+    (second,) = house.fired(65, NOW + 8 * DAY)
+    assert second["key"] != first["key"]
+
+
+def test_only_a_task_that_is_taken_out_is_forgotten(mart: Mart) -> None:
+    house = House(mart, tasks=HOT | {"call_again": HOT["call"]})
+    house.fired(70, NOW)
+    triggers = kept(mart, "trigger", list(house.triggers.values()))
+    assert mart.arrow(lifecycle.forgotten(HOT, triggers))["key"].to_pylist() == ["|call_again"]

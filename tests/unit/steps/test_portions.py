@@ -353,3 +353,22 @@ def test_what_is_wanted_follows_its_person_though_it_stays_the_same_and_is_no_ne
     same = {key for key, row in after.items() if row["value"] == before[key]["value"]}
     assert any(after[key]["subject"] != before[key]["subject"] for key in same)
     assert all(after[key]["revision"] == before[key]["revision"] for key in same)
+
+
+@pytest.mark.parametrize("portion", [portions.RECORDS, PORTION], ids=["at once", "in portions"])
+def test_a_task_that_a_run_was_without_makes_none_for_what_had_become_true_when_it_is_back(
+    settled: Setup, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    quiet = lifecycle.TaskSection.model_validate({"when": "days_since('call_made') > 9", "subject": "Call"})
+
+    def fired(how: str, run: int, days: int) -> int:
+        fingerprints = settled.fingerprints | {"lifecycle": how}
+        setup = replace(settled, tasks={"quiet": quiet} if how == "with" else {}, fingerprints=fingerprints)
+        return computed(setup, mart, run=run, now=NOW + timedelta(days=days)).staged.fired
+
+    monkeypatch.setattr(portions, "RECORDS", portion)
+    with settled.mart() as mart:
+        assert [fired("with", 2, 0), fired("without", 3, 1), fired("with", 4, 20), fired("with", 5, 21)] == [0, 0, 0, 0]
+        trigger = mart.table("trigger").filter(mart.table("trigger").trigger == "quiet")
+        assert mart.count(trigger.filter(trigger.subject != "")) > 0, "it became true for nobody"
+        assert mart.arrow(trigger.filter(trigger.subject == ""))["is_armed"].to_pylist() == [True]
