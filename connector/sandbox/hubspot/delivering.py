@@ -81,8 +81,9 @@ class Delivery:
                 return
 
     async def _send(self, events: list[dict[str, Any]], url: str) -> bool:
-        body, at_ms = orjson.dumps(events), now_ms(self._context)
-        made = signatures(self._context.settings.hubspot_client_secret, "POST", url, body, at_ms)
+        body, at_ms, to = orjson.dumps(events), now_ms(self._context), URL(url, encoded=True)
+        requested = f"{to.origin()}{to.raw_path_qs}"  # an address without a path is asked for `/`
+        made = signatures(self._context.settings.hubspot_client_secret, "POST", requested, body, at_ms)
         headers = {
             "Content-Type": "application/json",
             "X-HubSpot-Signature": made["v1"],
@@ -94,7 +95,7 @@ class Delivery:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(URL(url, encoded=True), data=body, headers=headers) as answer,
+                session.post(to, data=body, headers=headers) as answer,
             ):
                 return answer.status < 400
         except (aiohttp.ClientError, TimeoutError):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+from yarl import URL
 
 from connector.sandbox.context import Context
 from connector.sandbox.hubspot import journal
@@ -148,16 +149,23 @@ def get_settings(call: Call) -> Answer:
     return Answer(200, target)
 
 
+def _has_host(url: str) -> bool:
+    try:
+        return bool(URL(url, encoded=True).host)
+    except ValueError:
+        return False
+
+
 def put_settings(call: Call) -> Answer:
     """`PUT /webhooks/v3/{app}/settings`: `targetUrl`, and `throttling` with `maxConcurrentRequests`."""
     _demand_developer(call)
     body = json_object(call.body)
     url = str(body.get("targetUrl") or "")
-    if not _ADDRESS.fullmatch(url):
+    if not _ADDRESS.fullmatch(url) or not _has_host(url):
         raise Refused(400, "targetUrl is not a valid URL.")
     throttling = {"maxConcurrentRequests": 10, **(body.get("throttling") or {})}
-    now = iso(call.now_ms)
-    target = {"targetUrl": url, "throttling": throttling, "createdAt": now, "updatedAt": now}
+    now, before = iso(call.now_ms), webhooks_of(call.context).target or {}
+    target = {"targetUrl": url, "throttling": throttling, "createdAt": before.get("createdAt", now), "updatedAt": now}
     call.context.database.execute(
         "INSERT OR REPLACE INTO hubspot_webhook_target (app_id, body) VALUES (?, ?)",
         (APP_ID, orjson.dumps(target).decode()),

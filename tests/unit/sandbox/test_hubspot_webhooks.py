@@ -83,6 +83,29 @@ def test_events_arrive_signed_as_the_vendors_own_client_checks_it() -> None:
         assert gone["subscriptionType"] == "contact.deletion"
 
 
+@pytest.mark.parametrize("query", ["", "?kind=crm"])
+def test_an_address_without_a_path_is_signed_with_the_slash_that_is_requested(query: str) -> None:
+    with portal() as hub, listener() as (url, arrived):
+        host = url.partition("/hooks")[0]
+        subscribe(hub, host + query, "contact.creation")
+        hub.create(email="a@x.com")
+        headers, body = arrived.get(timeout=10)
+        assert headers["path"] == f"/{query}"
+        at_ms = int(headers["X-HubSpot-Request-Timestamp"])
+        signed = signatures(SECRET, "POST", f"{host}/{query}", body, at_ms)["v3"]
+        assert headers["X-HubSpot-Signature-v3"] == signed
+
+
+def test_settings_that_are_put_again_stay_as_old_as_they_are() -> None:
+    with portal() as hub:
+        path = f"/webhooks/v3/{APP}/settings?hapikey=sandbox-developer-key"
+        first = hub.call("PUT", path, {"targetUrl": "https://x.example"}, 200)
+        hub.call("POST", "/_sandbox/clock", {"shift_s": 60}, 200)
+        again = hub.call("PUT", path, {"targetUrl": "https://y.example"}, 200)
+        assert (again["createdAt"], again["updatedAt"] > first["updatedAt"]) == (first["createdAt"], True)
+        assert hub.call("GET", path, status=200) == again
+
+
 def test_merges_and_erasures_are_told() -> None:
     with portal() as hub, listener() as (url, arrived):
         subscribe(hub, url, "contact.merge", "contact.deletion", "contact.privacyDeletion")
@@ -164,7 +187,14 @@ def test_subscriptions_take_the_developers_key_and_make_sense_or_are_refused() -
         )
         assert (mixed["results"][0]["active"], mixed["errors"][0]["context"]) == (False, {"ids": ["99"]})
         hub.call("POST", many.partition("?")[0], {"inputs": inputs}, 401)
-        for address in ("ftp://x.example", "https://x.example/a b", "https://"):
+        for address in (
+            "ftp://x.example",
+            "https://x.example/a b",
+            "https://",
+            "https:///a",
+            "https://[",
+            "https://x:y",
+        ):
             hub.call("PUT", f"/webhooks/v3/{APP}/settings?hapikey=sandbox-developer-key", {"targetUrl": address}, 400)
         one = keyed.replace("?", f"/{made['id']}?")
         assert hub.call("PATCH", one, {"active": True}, 200)["active"] is True
