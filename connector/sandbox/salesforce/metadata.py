@@ -25,6 +25,8 @@ FIELD_TYPES = {
     "Picklist": "picklist", "LongTextArea": "textarea", "TextArea": "textarea", "Email": "email", "Phone": "phone",
     "Url": "url", "Percent": "percent", "Currency": "currency",
 }  # fmt: skip
+_FORMULA_LENGTH = 1_300
+"""What a formula that gives text is described with; its metadata carries no length."""
 _LENGTHS = {"Email": 80, "Phone": 40, "Url": 255, "TextArea": 255, "Picklist": 255}
 
 
@@ -201,7 +203,9 @@ def _custom_field(data: dict[str, Any]) -> Field:
         raise DeploymentError(name, "Required field is missing: label")
     type_name = FIELD_TYPES[kind]
     length = _LENGTHS.get(kind, 0)
-    if kind in ("Text", "LongTextArea"):
+    if kind == "Text" and data.get("formula"):
+        length = _FORMULA_LENGTH
+    elif kind in ("Text", "LongTextArea"):
         length = _whole(data, name, "length", 255 if kind == "Text" else 131_072)
     precision = scale = 0
     if kind in ("Number", "Currency", "Percent"):

@@ -165,6 +165,7 @@ class Compiler:
                 names.append(item.source)
             elif isinstance(item, TypeOf):
                 self._add_type_of(shape, item)
+                names.append(item.relationship)
             elif item.function == "fields":
                 for each in self._field_set(item):
                     self.add(shape, Operand((each.name,), item.at))
@@ -216,9 +217,14 @@ class Compiler:
             shape.addresses.append(name)
 
     def _add_type_of(self, shape: Shape, item: TypeOf) -> None:
+        """Select by type, but nothing else of the same relationship (SOQL and SOSL Reference, "TYPEOF")."""
         reference = self.source.relationships.get(item.relationship.lower())
         if reference is None or len(reference.to) < 2:
             raise refused(self.text, item.at, no_such_relationship(item.relationship), "INVALID_FIELD")
+        paths = (self.path(each) for each in self.query.items if isinstance(each, Operand))
+        if any(len(path) > 1 and path[0].lower() == item.relationship.lower() for path in paths):
+            message = f"TYPEOF cannot reference a relationship that is also in the field list: {item.relationship}"
+            raise refused(self.text, item.at, message)
         self.columns.append(f't."{reference.name}"')
         index = len(self.columns) - 1
         branches: dict[str, Shape] = {}

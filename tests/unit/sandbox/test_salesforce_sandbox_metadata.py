@@ -118,7 +118,7 @@ def test_a_body_that_is_no_deployment_is_refused(client: OrgClient) -> None:
 
 
 def test_a_formula_field_shows_what_it_is_made_of_and_does_not_move_the_stamp(client: OrgClient) -> None:
-    formula = "<type>Text</type><length>40</length><formula>Account.Industry</formula>"
+    formula = "<type>Text</type><formula>Account.Industry</formula>"
     made = f"<fields><fullName>Branch__c</fullName><label>Branch</label>{formula}</fields>"
     bad = made.replace("Account.Industry", "Account.Nope").replace("Branch__c", "Bad__c")
     grant = {"permissionsets/Connector.permissionset": permission_set("Contact.Branch__c", editable=False)}
@@ -129,6 +129,7 @@ def test_a_formula_field_shows_what_it_is_made_of_and_does_not_move_the_stamp(cl
     contact = client.create("Contact", LastName="Doe", AccountId=account)
     shown = fields(client, "Contact")["Branch__c"]
     assert (shown["calculated"], shown["calculatedFormula"], shown["updateable"]) == (True, "Account.Industry", False)
+    assert shown["length"] == 1_300
     soql = "SELECT Id, Branch__c, SystemModstamp FROM Contact WHERE Branch__c = '{}'"
     before = client.query(soql.format("Banking"))["records"][0]
     client.admin("POST", "/clock", {"shift_s": 60})
@@ -138,3 +139,11 @@ def test_a_formula_field_shows_what_it_is_made_of_and_does_not_move_the_stamp(cl
     assert after["SystemModstamp"] == before["SystemModstamp"]
     refused = client.call("PATCH", f"/sobjects/Contact/{contact}", {"Branch__c": "x"}, 400)[0]
     assert refused["errorCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
+
+
+def test_a_text_carries_a_length_and_a_formula_that_gives_text_none(client: OrgClient) -> None:
+    path, text = "/tooling/sobjects/CustomField", {"label": "Branch", "type": "Text"}
+    refused = client.call("POST", path, {"FullName": "Contact.Branch__c", "Metadata": text}, 400)[0]
+    assert "'length'" in refused["message"]
+    formula = {**text, "formula": "Account.Industry"}
+    client.call("POST", path, {"FullName": "Contact.Branch__c", "Metadata": formula}, 201)

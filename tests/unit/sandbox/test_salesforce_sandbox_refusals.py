@@ -78,12 +78,21 @@ def test_groups_hold_only_what_is_one_in_each(client: OrgClient, soql: str, code
         ("SELECT Owner.Name, Owner.Name FROM Lead", "Owner.Name"),
         ("SELECT FIELDS(ALL), Id FROM Lead LIMIT 3", "Id"),
         ("SELECT Id, (SELECT Id FROM Contacts), (SELECT Id FROM Contacts) FROM Account", "Contacts"),
+        ("SELECT TYPEOF Who WHEN Lead THEN Id END, TYPEOF who WHEN Contact THEN Id END FROM Task", "who"),
     ],
 )
 def test_nothing_is_selected_twice(client: OrgClient, soql: str, name: str) -> None:
     assert client.query(soql, status=400) == [
         {"message": f"duplicate field selected: {name}", "errorCode": "INVALID_FIELD"}
     ]
+
+
+@pytest.mark.parametrize("items", ["Who.Type, {}", "{}, Who.Name", "task.WHO.Name, {}", "{}, toLabel(Who.Type)"])
+def test_by_type_nothing_is_selected_of_a_relationship_of_which_other_fields_are(client: OrgClient, items: str) -> None:
+    by_type = "TYPEOF Who WHEN Contact THEN Email END"
+    code, text = client.refusal(f"SELECT Id, {items.format(by_type)} FROM Task")
+    assert (code, "Who" in text) == (MALFORMED, True)
+    client.query(f"SELECT Id, What.Name, {by_type} FROM Task WHERE Who.Type = 'Contact' ORDER BY Who.Name")
 
 
 @pytest.mark.parametrize(
