@@ -97,11 +97,14 @@ def is_same_value(left: ir.Value, right: ir.Value) -> ir.Value:
     return text | number.fill_null(False) | instant.fill_null(False)
 
 
-def is_held_as(held: ir.Value, ours: ir.Value) -> ir.Value:
+def is_held_as(held: ir.Value, ours: ir.Value, may_round: ir.Value) -> ir.Value:
     """Whether a field that was given `ours` may show it as `held`: one without decimals rounds a number, one of dates keeps an
-    instant's day."""
+    instant's day.
+
+    may_round: when it is read, whether it has no decimals; once it is read, whether nobody was found to have edited it.
+    """
     whole, number = held.try_cast("decimal(18, 4)"), ours.try_cast("decimal(18, 4)")
-    is_rounded = (whole == whole.round()) & ((whole - number).abs() <= _HALF)
+    is_rounded = may_round & (whole == whole.round()) & ((whole - number).abs() <= _HALF)
     is_day = (
         held.try_cast("date").notnull() & ours.try_cast("timestamp").notnull() & (ours.substr(0, _DAY_LETTERS) == held)
     )

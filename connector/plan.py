@@ -205,7 +205,7 @@ def diff(
     frozen: ir.Table | None = None,
     again: ir.Table | None = None,
 ) -> ir.Table:
-    """The fields that differ: DESIRED columns, `before` (text), `left_because` and `is_material`.
+    """The fields that differ: DESIRED columns, `before` (text), `edited_at`, `left_because` and `is_material`.
 
     since, again: which records are compared (`compared`). frozen: keys of fields that are left alone.
     `left_because` says why a field is not ours to write (as `ownership.left_because`). `is_material` is the verdict on the
@@ -220,7 +220,7 @@ def diff(
     step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
     is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
     weighs = differing.left_because.isnull() & ~is_small.fill_null(False)
-    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours", "edited_at")
+    return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours")
 
 
 def _differing(pairs: ir.Table) -> ir.Table:
@@ -246,7 +246,7 @@ def _is_same(pairs: ir.Table) -> ir.Value:
         | (
             pairs.ours.notnull()
             & ownership.is_same_value(pairs.ours, pairs.value)
-            & ownership.is_held_as(pairs.before, pairs.ours)
+            & ownership.is_held_as(pairs.before, pairs.ours, pairs.edited_at.isnull())
         )
     )
 

@@ -172,7 +172,7 @@ def _changed(plan: Plan, mart: Mart) -> set[str]:
     schema = pa.schema([("key", tables.TEXT), ("expected", tables.TEXT)])
     expected = mart.keep("expected", pa.Table.from_pylist(wanted, schema=schema))
     joined = expected.left_join(mart.table("observed"), "key")
-    drifted = joined.filter(~is_held_as(joined.value, joined.expected)).select("key")
+    drifted = joined.filter(~is_held_as(joined.value, joined.expected, joined.edited_at.isnull())).select("key")
     return {row["key"].rsplit("|", 1)[0] for row in mart.arrow(drifted).to_pylist()}
 
 

@@ -206,13 +206,14 @@ def _states(mart: Mart, written: Sequence[_Asked]) -> dict[str, str]:
     table = pa.table(columns | {"record": record})
     asked = mart.keep("asked_undo", table)
     observed, record = mart.table("observed"), mart.table(tables.record_table(Kind.PERSON))
-    seen = asked.left_join(observed.select("key", "value", "ours"), "key", rname="{name}_seen")
+    seen = asked.left_join(observed.select("key", "value", "ours", "edited_at"), "key", rname="{name}_seen")
     seen = seen.left_join(
         record.select("key", "deleted_at", "merged_into", "is_converted"), seen.record == record.key, rname="{name}_r"
     )
+    may_round = seen.edited_at.isnull()
     told = seen.mutate(
-        is_ours=is_same_value(seen.after, seen.ours), is_there=is_held_as(seen.value, seen.after),
-        is_back=is_held_as(seen.value, seen.before),
+        is_ours=is_same_value(seen.after, seen.ours), is_there=is_held_as(seen.value, seen.after, may_round),
+        is_back=is_held_as(seen.value, seen.before, may_round),
         is_gone=seen.key_r.isnull() | seen.deleted_at.notnull(), is_converted=seen.is_converted.fill_null(False),
     )  # fmt: skip
     reasons = {}

@@ -65,6 +65,7 @@ class Group:
     modified_by: str = ""  # the native field that names who changed a record last
     unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides from us for now
     in_doubt: pa.Table | None = None  # values of ours (`key`, `value`) that may be there: who finds them finds no edit
+    whole: tuple[str, ...] = ()  # fields of ours without decimals: they round what they are given
 
 
 def ingest(mart: Mart, group: Group, *, run: int, now: datetime) -> Counts:
@@ -326,7 +327,9 @@ class _Merge:
             self.mart.append("observed", fresh.observed(new, self.run))
         if others.num_rows:
             incoming = self.mart.keep("incoming_observed", others)
-            found = known.observed(incoming, self.mart.table("observed"), self._in_doubt(incoming), RUN)
+            found = known.observed(
+                incoming, self.mart.table("observed"), self._in_doubt(incoming), RUN, self.group.whole
+            )
             written = self.mart.keep("written_observed", found)
             if self.mart.count(known.edited(written)):
                 natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
@@ -340,7 +343,7 @@ class _Merge:
         told = self.mart.keep("in_doubt", sent.select(["key", "value"])) if sent is not None and sent.num_rows else None
         if not self.merged.num_rows:
             return told
-        given = self.mart.keep("given_before", merges.ours(self.mart, self.merged, incoming))
+        given = self.mart.keep("given_before", merges.ours(self.mart, self.merged, incoming, self.group.whole))
         return given if told is None else told.union(given.anti_join(told, "key"))
 
     # ------------------------------------------------------------------------------------------------------ dirty

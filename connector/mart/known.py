@@ -180,12 +180,14 @@ def people_of(written: ir.Table, existing: ir.Table) -> ir.Table:
 
 
 @built_once
-def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run: Number) -> ir.Table:
+def observed(
+    incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run: Number, whole: Sequence[str] = ()
+) -> ir.Table:
     """OBSERVED rows to merge, each with the `edited_at_before` of the row that it replaces.
 
     After a write of ours only a version that is newer than the one that we had seen before it counts: an index that lags
     tells that one again. A value that is neither the one that we wrote nor one that we may have written (`in_doubt`: `key`,
-    `value`) is somebody's edit since its version.
+    `value`), nor what a field without decimals (`whole`) makes of it, is somebody's edit since its version.
     """
     joined = incoming.left_join(table, "key", rname="{name}_before")
     if in_doubt is None:
@@ -195,8 +197,9 @@ def observed(incoming: ir.Table, table: ir.Table, in_doubt: ir.Table | None, run
     is_new = joined.key_before.isnull() & joined.value.notnull()
     is_newer = joined.settled_at_before.isnull() | (joined.observed_at > joined.observed_at_before)
     is_changed = joined.key_before.notnull() & ~joined.value.identical_to(joined.value_before) & is_newer
-    is_ours = joined.ours_before.notnull() & is_held_as(joined.value, joined.ours_before)
-    is_ours |= joined.sent.notnull() & is_held_as(joined.value, joined.sent)
+    may_round = joined.field.isin(whole)
+    is_ours = joined.ours_before.notnull() & is_held_as(joined.value, joined.ours_before, may_round)
+    is_ours |= joined.sent.notnull() & is_held_as(joined.value, joined.sent, may_round)
     is_empty = joined.ours_before.isnull() & joined.value.nullif("").isnull()
     written = joined.filter(is_new | is_changed).mutate(
         settled_at=joined.settled_at_before,

@@ -6,6 +6,7 @@ Not every system tells again, once it has merged records, what hung on them; and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ibis
@@ -59,18 +60,18 @@ def _taken_part(known: ir.Table, pairs: ir.Table) -> ir.Table:
     return theirs.select("key", person="survivor").mutate(run=RUN)
 
 
-def ours(mart: Mart, merged: pa.Table, incoming: ir.Table) -> ir.Table:
+def ours(mart: Mart, merged: pa.Table, incoming: ir.Table, whole: Sequence[str]) -> ir.Table:
     """Which `incoming` values of survivors are ours, since a record (`record`) that was merged into them had got it from us: the key of
-    each, with the `value` as we wrote it."""
-    return _given_before(survivors(mart, Kind.PERSON, merged), incoming, mart.table("observed"))
+    each, with the `value` as we wrote it. whole: the fields that have no decimals."""
+    return _given_before(survivors(mart, Kind.PERSON, merged), incoming, mart.table("observed"), whole)
 
 
 @built_once
-def _given_before(pairs: ir.Table, incoming: ir.Table, observed: ir.Table) -> ir.Table:
+def _given_before(pairs: ir.Table, incoming: ir.Table, observed: ir.Table, whole: Sequence[str]) -> ir.Table:
     before = observed.filter(observed.ours.notnull()).select("record", "field", "ours")
     theirs = before.inner_join(pairs, "record").select("field", "ours", record="survivor")
     joined = incoming.select("key", "record", "field", "value").inner_join(theirs, ["record", "field"])
-    given = joined.filter(is_held_as(joined.value, joined.ours))
+    given = joined.filter(is_held_as(joined.value, joined.ours, joined.field.isin(whole)))
     return given.group_by("key").agg(value=given.ours.min())
 
 

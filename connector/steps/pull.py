@@ -54,6 +54,7 @@ class _Read:
     seen_again: tuple[str, ...] = ()  # records of which something was set aside before
     unsent: frozenset[str] = frozenset()  # native fields of the mapping that the system hides
     in_doubt: pa.Table | None = None  # values of ours that may be there
+    whole: tuple[str, ...] = ()  # fields of ours without decimals
     failure: ConnectorError | None = None
     calls: int = 0
 
@@ -186,6 +187,7 @@ def _read_groups(
         suppressing.load(setup.state),
         quarantine.records_set_aside(setup.state, system.name),
         settlement.in_doubt(setup.state, system.name),
+        partial(reads.whole, connected, system),
         is_first,
     )
     try:
@@ -225,6 +227,7 @@ class _Kept:
     suppressed: suppressing.Suppressed
     asides: Mapping[str, frozenset[str]]
     in_doubt: pa.Table
+    whole: Callable[[str], tuple[str, ...]]  # which fields of ours, of an object type, have no decimals
     is_first: bool  # nothing was stored when the pull began
 
 
@@ -249,10 +252,11 @@ def _map(setup: Setup, connected: Connected, pages: list[Page], kept: _Kept, mom
     )
     mapped = kept.suppressed.without(mapped, stream.kind)
     seen = mended.seen_again(rows, connected.name, stream, kept.asides)
+    whole = kept.whole(stream.object_type)
     told = tuple(
         replace(page, rows=page.rows.schema.empty_table()) for page in pages
     )  # the rows are mapped: let them go
-    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen, unsent, kept.in_doubt)
+    return _Read(connected.name, stream, told, rows.num_rows, (mapped,), seen, unsent, kept.in_doubt, whole)
 
 
 # ------------------------------------------------------------------------------------------------------------ the writing thread
@@ -340,6 +344,7 @@ def _group(read: _Read) -> Group:
         read.stream.modified_by,
         read.unsent,
         read.in_doubt,
+        read.whole,
     )
 
 

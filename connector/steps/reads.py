@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from connector import clock, tables
 from connector.mart import Mart
-from connector.model import Request, Stream
+from connector.model import Request, Stream, System
 from connector.settlement import record_key
 from connector.state import replans
 from connector.steps.held import Held
@@ -104,6 +104,20 @@ def fields_of(connected: Connected, stream: Stream) -> tuple[str, ...]:
     if stream.own_tasks and connected.capabilities.task_key[1]:
         names[connected.capabilities.task_key[1]] = None
     return tuple(names)
+
+
+def whole(connected: Connected, system: System, object_type: str) -> tuple[str, ...]:
+    """The fields that take our outputs and have no decimals: they round what they are given. Known where the system described them
+    with what was read; elsewhere a number is taken to be kept as it is given.
+
+    Raises what describing raises.
+    """
+    ours = connected.outputs.get(object_type, {}).values()
+    if not ours or not connected.capabilities.describes_what_it_reads:
+        return ()
+    schema = system.source.describe([object_type]).get(object_type)
+    fields = [schema.fields[name] for name in sorted(ours) if schema and name in schema.fields]
+    return tuple(each.name for each in fields if each.type == "integer" or (each.type == "number" and each.scale == 0))
 
 
 def stopped_at(setup: Setup) -> tuple[dict[str, dict[str, str]], bool]:

@@ -61,8 +61,11 @@ def let_go(setup: Setup, mart: Mart, moment: Moment) -> list[str]:
         frozen=standing.frozen(setup, mart, moment, is_dry=True),
     )
     wanted = differing.filter(differing.is_material & differing.left_because.isnull())
-    both = asked.left_join(wanted.select("key", "value", "before"), asked.record + "|" + asked.field == wanted.key)
-    is_same = ownership.is_same_value(both.planned, both.value) & ownership.is_held_as(both.before, both.seen)
+    both = asked.left_join(
+        wanted.select("key", "value", "before", "edited_at"), asked.record + "|" + asked.field == wanted.key
+    )
+    is_as_seen = ownership.is_held_as(both.before, both.seen, both.edited_at.isnull())
+    is_same = ownership.is_same_value(both.planned, both.value) & is_as_seen
     over = mart.arrow(both.filter(both.key.isnull() | ~is_same).select("number", "record").distinct()).to_pylist()
     outbox.let_go(setup.state, [row["number"] for row in over])
     return sorted({row["record"] for row in over})

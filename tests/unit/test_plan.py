@@ -87,6 +87,11 @@ def test_what_a_field_made_of_the_very_value_that_we_want_is_not_written_again(
     assert planned(desired(**{output: ours}), seen, min_points=0)[0], "somebody else wrote that"
 
 
+def test_what_somebody_made_of_our_number_is_theirs_however_near_it_is() -> None:
+    seen = [{**row, "ours": "66.5", "edited_at": NOW} for row in observed(score="67")]
+    assert [change.before for change in planned(desired(score="66.5"), seen, min_points=0)[0]] == [{"score__c": 67}]
+
+
 def test_what_the_system_holds_already_is_not_written() -> None:
     assert planned(desired(score="66", grade="A"), observed(score="66", grade="A")) == ([], 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,29 @@ def test_a_saved_plan_is_not_written_where_nothing_was_read_nor_to_who_is_not_he
         kept, refused = planfile.still_holding(saved, mart, unread=unseen, frozen=(), written={}, is_forced=False)
     assert [change.native_id for change in kept.changes] == (["1"] if left_out else [])
     assert left_out is None or refused == left_out
+
+
+@pytest.mark.parametrize(("edited_at", "kept"), [(None, ["1"]), (NOW, [])], ids=["rounded", "edited"])
+def test_a_saved_plan_is_written_over_what_a_field_made_of_our_number_and_not_over_what_somebody_did(
+    tmp_path: Path, edited_at: datetime | None, kept: list[str]
+) -> None:
+    change = replace(update(1), fields={"Score": 70}, before={"Score": 53.6})
+    place = {"system": "crm", "object_type": "Contact", "native_id": "1", "record": "crm|Contact|1"}
+    seen = {
+        **place,
+        "key": "crm|Contact|1|Score",
+        "field": "Score",
+        "value": "54",
+        "ours": "53.6",
+        "edited_at": edited_at,
+    }
+    saved = planfile.Saved(Plan((change,), {}, Totals()), run=1, made_at=NOW)
+    with open_mart(MartSection(), tmp_path) as mart:
+        hold(mart, 1)
+        mart.merge("observed", pa.Table.from_pylist([seen], schema=tables.OBSERVED))
+        mart.tell(now=NOW, run=2)
+        left, _ = planfile.still_holding(saved, mart, unread=set(), frozen=(), written={}, is_forced=False)
+    assert [each.native_id for each in left.changes] == kept
 
 
 def test_a_purge_reaches_a_plan_that_was_saved_elsewhere(tmp_path: Path) -> None:

@@ -184,3 +184,19 @@ def test_taking_an_undo_back_ends_what_it_has_not_restored_yet_and_what_it_froze
     deliver(state, crm)
     assert crm.writes == []
     assert replans.refused(state) == []
+
+
+@pytest.mark.parametrize(("edited_at", "told"), [(None, []), (NOW, ["crm Contact 1 Score: somebody changed it since"])])
+def test_what_a_field_made_of_our_number_is_taken_back_and_what_somebody_made_of_it_is_not(
+    state: State, mart: Mart, edited_at: datetime | None, told: list[str]
+) -> None:
+    restore(state)
+    read(mart)
+    key = "crm|Contact|1|Score"
+    seen = {"key": key, "system": "crm", "object_type": "Contact", "native_id": "1", "record": key.rpartition("|")[0]}
+    seen |= {"field": "Score", "value": "50", "ours": "49.6", "edited_at": edited_at}
+    mart.merge("observed", pa.Table.from_pylist([seen], schema=tables.OBSERVED))
+    with state.session() as session:
+        row = session.exec(select(Outbox)).one()
+        row.before = WROTE | {"Score": "49.6"}
+    assert overtaken(state, mart) == told

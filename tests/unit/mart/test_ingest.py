@@ -51,10 +51,11 @@ def pull(
     run: int = 1,
     cursor: str | None = "c1",
     in_doubt: pa.Table | None = None,
+    whole: tuple[str, ...] = (),
 ) -> Counts:
     page = pa.Table.from_pylist([{**each, "object_type": stream} for each in rows], schema=tables.PAGE)
     mapped = mapping.apply(page, MAPPINGS[stream], system="hubspot", region="DE", outputs=("connector_score",), now=NOW)
-    group = Group("hubspot", stream, KINDS[stream], (mapped,), len(rows), 0, cursor, in_doubt=in_doubt)
+    group = Group("hubspot", stream, KINDS[stream], (mapped,), len(rows), 0, cursor, in_doubt=in_doubt, whole=whole)
     return ingest(mart, group, run=run, now=NOW)
 
 
@@ -165,12 +166,22 @@ def test_a_value_that_we_may_have_written_is_no_edit_of_somebody_and_any_other_i
     ]
 
 
-def test_a_number_that_its_field_rounded_is_no_edit_of_somebody(mart: Mart) -> None:
+@pytest.mark.parametrize(
+    ("whole", "edits"),
+    [(("connector_score",), [("2", "68")]), ((), [("1", "67"), ("2", "68")])],
+    ids=["whole", "decimals"],
+)
+def test_a_number_that_a_field_without_decimals_rounded_is_no_edit_of_somebody_and_one_beside_ours_in_another_is(
+    mart: Mart, whole: tuple[str, ...], edits: list[tuple[str, str]]
+) -> None:
     scores_that_we_wrote(mart, "66.5")
     pull(mart, "contacts", row("1"), row("2"))
     later = NOW + timedelta(minutes=1)
-    pull(mart, "contacts", row("1", later, connector_score="67"), row("2", later, connector_score="68"), run=2)
-    assert [(each["record"], each["theirs"]) for each in table(mart, "drift")] == [("hubspot|contacts|2", "68")]
+    found = row("1", later, connector_score="67"), row("2", later, connector_score="68")
+    pull(mart, "contacts", *found, run=2, whole=whole)
+    drift = [(each["record"].rpartition("|")[2], each["theirs"]) for each in table(mart, "drift")]
+    assert drift == edits
+    assert [each["native_id"] for each in table(mart, "observed") if each["edited_at"]] == [each for each, _ in edits]
 
 
 def test_a_deletion_keeps_what_was_known_and_is_dirty_once(mart: Mart) -> None:
