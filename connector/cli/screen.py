@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 
 
 def tell(text: str, *, to: Console | None = None, below: int | None = None) -> None:
-    """A line or several; what a terminal is too narrow for goes on below, indented, from column `below` on if given."""
+    """A line or several; what a terminal is too narrow for goes on below, indented, from column `below` on if there is room."""
     screen = to or out
     is_terminal = sys.stderr.isatty() if screen is err else not screen.soft_wrap
     if not is_terminal:
@@ -63,7 +63,7 @@ def tell(text: str, *, to: Console | None = None, below: int | None = None) -> N
         return
     for line in Text.from_markup(text).split("\n", allow_blank=True):
         indent = len(line.plain) - len(line.plain.lstrip())
-        after = indent + 4 if below is None or below < indent else below
+        after = indent + 4 if below is None or not indent <= below <= screen.width - _LEAST else below
         parts = _wrapped(line[indent:], screen, max(screen.width - indent, _LEAST))
         screen.print(" " * indent, parts[0], sep="")
         if len(parts) > 1:

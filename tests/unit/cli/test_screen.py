@@ -45,6 +45,18 @@ def test_a_command_that_one_is_to_give_is_not_broken(
     ]
 
 
+def test_where_a_column_has_no_room_for_what_goes_on_below_it_that_begins_further_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width, lines in (
+        (54, ["  phone  +49402791900  salesforce  not used: a", "                       company's own"]),
+        (42, ["  phone  +49402791900  salesforce  not", "      used: a company's own"]),
+    ):
+        _on_a_terminal(monkeypatch, width)
+        screen.tell("  phone  +49402791900  salesforce  not used: a company's own", below=23)
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
+
+
 COLUMNS = (
     screen.Column("stream"),
     screen.Column("rows", is_number=True, gives_way=2),
