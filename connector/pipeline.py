@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import takewhile
 
 from connector import clock, undo, writeback
 from connector.errors import ConfigError, ConnectorError, QuotaExhausted, UnsafePlan
@@ -147,15 +148,24 @@ def is_anything_to_do(setup: Setup, mart: Mart) -> bool:
     return is_due or bool(changed_parts(setup, mart)) or mart.count(mart.table("dirty")) > 0
 
 
-def look(setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress) -> tuple[Summary, Looked]:
-    """What a sync would do: pulled pages are kept, nothing computed is. Returns how to show its persons, too."""
+def look(
+    setup: Setup, systems: Mapping[str, System], moment: Moment, progress: Progress
+) -> tuple[Summary, Looked | None]:
+    """What a sync would do: pulled pages are kept, nothing computed is. Returns how to show its persons, too; None: asked to stop
+    before all of it was known."""
     summary = Summary(moment.run)
     summary.pulled = pull(setup, systems, moment, progress)
+    if progress.is_stopping():
+        return summary, None
     _after_pull(setup, systems, summary)
     with rehearsed(setup, moment) as (mart, is_in_one):
-        compute(setup, mart, moment, progress, summary, is_in_one=is_in_one)
-        plan = joined(plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True))
-        found = preview(setup, mart, systems, plan, moment)
+        if not compute(setup, mart, moment, progress, summary, is_in_one=is_in_one):
+            return summary, None
+        portions = plans(setup, mart, moment, standing.anew(setup, moment), is_dry=True)
+        taken = list(takewhile(lambda _: not progress.is_stopping(), portions))
+        if progress.is_stopping():
+            return summary, None
+        found = preview(setup, mart, systems, joined(taken), moment)
         summary.add(found.plan, 0)
         summary.held = Counter(found.held)
         shown = Looked(found, details(setup, mart, found.plan), owners(mart))

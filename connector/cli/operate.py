@@ -142,14 +142,19 @@ def plan(
     """What a sync would write, per record, with its reason and its number of API calls. Writes nothing."""
     loaded, setup = open_house(config)
     with (
+        stopping_on_signals() as stop,
         progress_hooks(is_quiet=as_json) as hooks,
         pipeline.running(setup, "plan", wait_s=wait) as moment,
         pipeline.connected(setup) as (systems, failures),
     ):
-        summary, looked = pipeline.look(setup, systems, moment, hooks)
+        summary, looked = pipeline.look(setup, systems, moment, replace(hooks, is_stopping=stop.is_asked))
         summary.failures = failures
-        unready = doctor.unready(setup, systems, looked.plan.changes)
-        _finish(loaded, setup, summary, Stop())
+        unready = doctor.unready(setup, systems, looked.plan.changes) if looked else []
+        _finish(loaded, setup, summary, stop)
+    if looked is None:
+        tell("[yellow]![/yellow] no plan was made before the stop; give the command again", to=err)
+        _end(summary, as_json)
+        return
     file = save or loaded.directory / planfile.DEFAULT
     erasure.keep_plan(setup.state, file)
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)

@@ -43,6 +43,22 @@ def test_a_service_that_is_told_to_stop_settles_what_is_in_flight_and_ends_with_
     assert differing(house.desired(), crms.written()) == []
 
 
+def test_a_plan_that_is_told_to_stop_ends_its_run_and_leaves_the_former_plan_as_it_was(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    assert house.run("plan").code == 0
+    former = (house.directory / "plan.json").read_bytes()
+    crms.tell("faults", system="salesforce", kind="slow", seconds=3.0)
+    mark = crms.mark()
+    looking = house.start("plan", is_fresh=True)
+    crms.wait_for_call("hubspot", "contacts/search", mark)
+    looking.process.send_signal(signal.SIGTERM)
+    done = looking.end()
+    assert done.code == 0, str(done)
+    assert "no plan was made before the stop" in done.err
+    assert house.state("SELECT status, exit_code FROM run ORDER BY id DESC LIMIT 1") == [("stopped", 0)]
+    assert (house.directory / "plan.json").read_bytes() == former
+
+
 @pytest.mark.parametrize(("system", "what"), [("hubspot", "batch/update"), ("salesforce", "")])
 def test_a_service_that_is_told_to_stop_while_a_system_answers_429_ends_soon_and_calls_it_neither_down_nor_refused(
     installed: World, system: str, what: str

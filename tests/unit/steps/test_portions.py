@@ -319,6 +319,7 @@ def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
         said: list[str] = []
         progress = Progress(say=lambda step, text: said.append(step))
         summary, shown = pipeline.look(setup, {}, Moment(setup.state.start_run("plan", NOW, ""), NOW), progress)
+        assert shown is not None
         return summary.scored.subjects, sorted(each.key for each in shown.persons), said.count("resolve")
 
     persons, keys, portions_made = looked()
@@ -332,6 +333,33 @@ def test_a_plan_of_several_portions_is_computed_in_a_copy_and_leaves_nothing(
     assert in_portions[2] > 2
     assert in_portions[1] == keys
     assert sorted(each.name for each in setup.directory.iterdir()) == files
+    with setup.mart() as mart:
+        assert told(mart) == before
+
+
+@pytest.mark.parametrize("portion", [portions.RECORDS, PORTION], ids=["at once", "in a copy"])
+@pytest.mark.parametrize("step", ["pull", "stage", "plan"])
+def test_asked_to_stop_no_plan_is_made_and_nothing_is_left(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, portion: int, step: str
+) -> None:
+    monkeypatch.setattr(portions, "RECORDS", portion)
+    monkeypatch.setattr(planning, "PORTION", 10)
+    done, make = ["pull"], planning.planning.make
+
+    def made(*given: Any) -> Any:
+        done.append("plan")
+        return make(*given)
+
+    monkeypatch.setattr(planning.planning, "make", made)
+    with setup.mart() as mart:
+        before = told(mart)
+    times = 2 if step == "plan" else 1  # the second portion comes from the open answer of the mart
+    progress = Progress(say=lambda said, _: done.append(said), is_stopping=lambda: done.count(step) >= times)
+    run = setup.state.start_run("plan", NOW, "")
+    summary, shown = pipeline.look(setup, {}, Moment(run, NOW), progress)
+    assert (shown, summary.totals) == (None, None)
+    assert done.count(step) == times
+    assert not setup.rehearsed_file.exists()
     with setup.mart() as mart:
         assert told(mart) == before
 
