@@ -168,12 +168,32 @@ with paced as (
       - score as up
   from summed
 ), timed as (
-  select *, least(coalesce(case when down <= falls_by then floor(down * (86400 / nullif(falls, 0))) end, 1e18),
-    coalesce(case when up <= rises_by then floor(up * (86400 / nullif(rises, 0))) end, 1e18)) as wait_s
+  select subject as who, case when down <= falls_by then
+      floor(-ln(greatest(falls_by - down, 0.5) / falls_by) * (falls_by * (86400 / nullif(falls, 0)))) end as falls_s,
+    case when up <= rises_by then
+      floor(-ln(greatest(rises_by - up, 0.5) / rises_by) * (rises_by * (86400 / nullif(rises, 0)))) end as rises_s
   from waiting
 ), ranked as (
-  select subject, rule, points, text, row_number() over (partition by subject order by abs(points) desc, rule) as place
+  select subject, rule, points, text, row_number() over (partition by subject order by abs(points) desc, rule) as place,
+    case when abs(points) < 5e7 then null when place <= 4 then abs(points) end as shown,
+    case when abs(points) >= 5e7 and place > 4 then abs(points) end as hidden,
+    half = 'fit' or (rule = 'click' and points = 15000000000) as is_staying
   from line_hand
+), standing as (
+  select subject as whom, min(shown) filter (rule = 'click') as click, min(shown) filter (rule = 'demo') as demo,
+    min(shown) filter (rule = 'meeting') as meeting, min(shown) filter (rule = 'left') as gone,
+    max(hidden) filter (rule = 'demo') as demo_hidden, max(hidden) filter (rule = 'meeting') as meeting_hidden,
+    max(hidden) filter (rule = 'left') as gone_hidden, max(hidden) filter (is_staying) as staying
+  from ranked group by subject
+), fading as (
+  select whom, case when click = 15000000000 and click = staying then 3600
+    else floor(86400 * least(log2(click / 5e7) * 14, log2(demo / 5e7) * 30, log2(meeting / 5e7) * 45,
+    log2(gone / 5e7) * 180, log2(click / staying) * 14, log2(demo / staying) * 30, log2(meeting / staying) * 45,
+    log2(gone / staying) * 180, log2(click / demo_hidden) / (1 / 14 - 1 / 30),
+    log2(click / meeting_hidden) / (1 / 14 - 1 / 45), log2(click / gone_hidden) / (1 / 14 - 1 / 180),
+    log2(demo / meeting_hidden) / (1 / 30 - 1 / 45), log2(demo / gone_hidden) / (1 / 30 - 1 / 180),
+    log2(meeting / gone_hidden) / (1 / 45 - 1 / 180))) end as reasons_s
+  from standing
 ), told as (
   select subject, '[' || string_agg('{"text":"' || text || '","points":' || points || ',"rule":"' || rule || '"}', ','
     order by place) || ']' as reasons
@@ -185,9 +205,9 @@ select p.key || '|default' as key, p.key as subject, 'default' as model, cast(co
   (p.seniority is not null)::bigint + (a.employees is not null)::bigint + (a.country is not null)::bigint
     + (p.email_is_free is not null)::bigint as coverage_known,
   4 as coverage_of, coalesce(reasons, '[]') as reasons, $now as scored_at,
-  case when wait_s < 1e18 then $now + to_seconds(cast(least(wait_s, 315360000) as bigint)) end as next_due_at
-from person p left join account a on a.key = p.account left join timed s on s.subject = p.key
-  left join told t on t.subject = p.key
+  $now + to_seconds(cast(least(falls_s, rises_s, reasons_s) as bigint)) as next_due_at
+from person p left join account a on a.key = p.account left join waiting s on s.subject = p.key
+  left join timed on who = p.key left join fading on whom = p.key left join told t on t.subject = p.key
 """,
     """
 create or replace table interval_hand as

@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from connector import identity, lifecycle, mapping
+from connector import fading, identity, lifecycle, mapping
 from connector.config import Config, fingerprint
 from connector.scoring import ScoringModel
 from connector.section import Section
@@ -65,7 +65,8 @@ def _fingerprints(config: Config) -> dict[str, str]:
         "writeback": {"writeback": config.writeback},
     }
     known = {name: fingerprint(part) for name, part in parts.items()}
-    return {"config": config.fingerprint, **known, "identity": f"{known['identity']}-{identity.RULES}"}
+    known |= {"identity": f"{known['identity']}-{identity.RULES}", "scoring": f"{known['scoring']}-{fading.RULES}"}
+    return {"config": config.fingerprint, **known}
 
 
 def _engagement(model: ScoringModel) -> ScoringModel:

@@ -164,10 +164,12 @@ def levels(section: LifecycleSection, tasks: Mapping[str, TaskSection]) -> dict[
 def advance(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Instant, run: Number) -> ir.Table:
     """The rows of tables.STAGE_INTERVAL to merge by key: intervals that close, and those that open at `now`.
 
-    `facts` holds the persons to look at, `current` (at least) their open intervals. Who does not move gives no row.
+    `facts` holds the persons to look at, `current` (at least) their open intervals. Who does not move gives no row. Of who does,
+    what a wrong clock had let end in a time to come ends now.
     """
     moved = _moves(section, facts, current, now)
-    return _closed(section, moved, now, run).union(_opened(section, moved, now, run))
+    left = _cut(current.semi_join(moved, "subject"), now, run)
+    return ibis.union(_closed(section, moved, now, run), _opened(section, moved, now, run), left)
 
 
 def _moves(section: LifecycleSection, facts: ir.Table, current: ir.Table, now: Instant) -> ir.Table:
@@ -222,6 +224,15 @@ def _closed(section: LifecycleSection, moved: ir.Table, now: Instant, run: Numbe
     ).cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL))
 
 
+def _cut(intervals: ir.Table, now: Instant, run: Number) -> ir.Table:
+    """Those that were left in a time to come, left `now`: what comes next begins then."""
+    ahead = intervals.filter(intervals.left_at > instant_of(now))
+    begun = ibis.least(ahead.entered_at, instant_of(now))
+    return ahead.mutate(entered_at=begun, left_at=instant_of(now), run=number_of(run)).cast(
+        ibis.Schema.from_pyarrow(STAGE_INTERVAL)
+    )
+
+
 def _opened(section: LifecycleSection, moved: ir.Table, now: Instant, run: Number) -> ir.Table:
     rose = ibis.cases(*((moved.to == at, words) for at, words in enumerate(_words(section, "enter"))))
     fell = "fell back from " + moved.from_stage + ": "
@@ -252,10 +263,11 @@ def _named(section: LifecycleSection, position: ir.Value) -> ir.Value:
 @built_once
 def close_merged(current: ir.Table, gone: ir.Table, now: Instant, run: Number) -> ir.Table:
     """The open intervals of persons who were merged away (`gone`: subject), closed at `now`, as rows to merge by key."""
-    held = current.filter(current.left_at.isnull()).semi_join(gone, "subject")
-    return held.mutate(left_at=instant_of(now), left_why=ibis.literal(MERGED), run=number_of(run)).cast(
-        ibis.Schema.from_pyarrow(STAGE_INTERVAL)
-    )
+    theirs = current.semi_join(gone, "subject")
+    held = theirs.filter(theirs.left_at.isnull())
+    begun = ibis.least(held.entered_at, instant_of(now))
+    closed = held.mutate(entered_at=begun, left_at=instant_of(now), left_why=ibis.literal(MERGED), run=number_of(run))
+    return closed.cast(ibis.Schema.from_pyarrow(STAGE_INTERVAL)).union(_cut(theirs, now, run))
 
 
 @built_once
@@ -280,7 +292,8 @@ def stayed(moves: ir.Table, current: ir.Table, parted: ir.Table) -> ir.Table:
 def resume(intervals: ir.Table, back: ir.Table, run: Number) -> ir.Table:
     """The last intervals of persons whose ids came back after a split (`back`: subject), open again, as rows to merge."""
     theirs = intervals.semi_join(back, "subject")
-    newest = ibis.row_number().over(group_by=["subject", "model"], order_by=[theirs.entered_at.desc()])
+    by_age = [theirs.entered_at.desc(), theirs.left_at.isnull().desc(), theirs.left_at.desc(), theirs.key.desc()]
+    newest = ibis.row_number().over(group_by=["subject", "model"], order_by=by_age)
     last = theirs.mutate(place=newest).filter(ibis._.place == 0).drop("place")
     reopened = last.filter(last.left_why == MERGED)
     nothing = {"left_at": ibis.literal(None, "timestamp('UTC')"), "left_why": ibis.literal(None, "string")}
@@ -317,7 +330,7 @@ def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Tab
     of those who left that moved up), average_days (in it, until now for those still there), average_score, average_engagement.
     """
     mine = intervals.filter(intervals.model == section.model)
-    order = ibis.window(group_by="subject", order_by="entered_at")
+    order = ibis.window(group_by="subject", order_by=["entered_at", mine.left_at.isnull(), "left_at", "key"])
     rows = mine.mutate(then=mine.stage.lead().over(order))
     stages = ibis.memtable(pa.table({"stage": list(section.stage_names), "position": list(range(len(section.stages)))}))
     after = stages.select(then="stage", then_position="position")
@@ -325,7 +338,10 @@ def stage_metrics(section: LifecycleSection, intervals: ir.Table, scores: ir.Tab
     held = scores.filter(scores.model == section.model).select(whose="subject", score="score", engagement="engagement")
     rows = rows.left_join(held, rows.subject == held.whose)
     is_open = rows.left_at.isnull()
-    stayed_s = ibis.coalesce(rows.left_at, instant_of(now)).epoch_seconds() - rows.entered_at.epoch_seconds()
+    until = ibis.least(
+        ibis.coalesce(rows.left_at, instant_of(now)), instant_of(now)
+    )  # none of a wrong clock's time to come
+    stayed_s = ibis.greatest(until.epoch_seconds() - rows.entered_at.epoch_seconds(), 0)
     summed = rows.group_by("stage").agg(
         contacts=is_open.sum(),
         entered=rows.count(),

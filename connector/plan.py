@@ -34,8 +34,7 @@ OUTPUTS: Mapping[str, tuple[Lane, str]] = {
     "person_id": (Lane.SCORE, "text"),
 }
 DAY = timedelta(days=1)  # of max_tasks_per_owner
-REASONS = 4  # in the text that is written; four of REASON_LENGTH characters fit 255
-REASON_LENGTH = 58
+REASON_LENGTH = 58  # so long, tables.REASONS_WRITTEN of them fit 255
 _NUMBERS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "number")
 _INSTANTS = tuple(name for name, (_, kind) in OUTPUTS.items() if kind == "datetime")
 
@@ -162,7 +161,7 @@ def reasons_text(lines: ir.Table) -> ir.Table:
     a day's passing alone changes no text."""
     lines = lines.filter(lines.points.abs() >= tables.WEIGHTLESS)
     weight = ibis.row_number().over(group_by="subject", order_by=[lines.points.abs().desc(), lines.rule])
-    top = lines.mutate(weight=weight).filter(ibis._.weight < REASONS)
+    top = lines.mutate(weight=weight).filter(ibis._.weight < tables.REASONS_WRITTEN)
     signed = ibis.ifelse(top.points < 0, ibis.literal("− "), ibis.literal("+ ")) + top.text.substr(0, REASON_LENGTH)
     newest_first = [top.last_at.epoch_seconds().fill_null(0).desc(), top.half, top.text]
     place = ibis.row_number().over(group_by="subject", order_by=newest_first)
@@ -218,7 +217,7 @@ def diff(
     differing = _differing(pairs)
     differing = differing.mutate(left_because=ownership.left_because(differing, rules, frozen, now))
     step = (differing.value.try_cast("float64") - differing.before.try_cast("float64")).abs()
-    is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step < min_points)
+    is_small = differing.output.isin(_NUMBERS) & step.notnull() & (step.round(6) < min_points)
     weighs = differing.left_because.isnull() & ~is_small.fill_null(False)
     return differing.mutate(is_material=weighs.any().over(group_by="record")).drop("ours")
 

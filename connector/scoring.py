@@ -8,7 +8,6 @@ passing of time nor a merge of persons reads an activity again: engagement at `n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 
@@ -16,19 +15,15 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from connector import rules
+from connector import fading, rules
 from connector.expressions import Instant, built_once, instant_of
 from connector.scoring_model import EVENT_SCOPE, FIT_SCOPE, EngagementRule, FitRule, ScoringModel, problems
 from connector.tables import ENGAGEMENT_DAY, POINT, SCORE, SCORE_LINE
 
 __all__ = ["EngagementRule", "FitRule", "ScoringModel", "due", "fold", "problems", "score_lines", "scores"]
 
-DAY_S = 86_400
+DAY_S = fading.DAY_S
 REASONS = 5
-HORIZON_S = 3_650 * DAY_S
-_NEVER_S = 1e18
-#: A capped line may stay as it is for long: a score that it holds exactly at a level is looked at again after this time, not at once.
-_AT_CAP_S = 3_600
 
 # ----------------------------------------------------------------------------------------------------------- folding
 
@@ -235,21 +230,28 @@ def scores(
     now: Instant,
     levels: Mapping[str, Sequence[float]] | None = None,
     step: float = 0,
+    held: ir.Table | None = None,
 ) -> ir.Table:
     """The score of every one of `persons`, as tables.SCORE: the sum of its lines, grade, coverage, reasons.
 
     `next_due_at` is never later than the first instant at which decay alone takes the score or engagement across a
-    grade or one of `levels` ("score" or "engagement" -> points), or by `step` points (0: no matter). Null when it never does.
+    grade or one of `levels` ("score" or "engagement" -> points), or the score by `step` points (0: no matter) away from what
+    its records hold, or changes which reasons are written. Null when it never does. `held` (subject, value) are the scores
+    that records hold, as text; one from which the score is `step` points away by now is written over.
     `reasons` is a JSON list of {text, points, rule}, points in billionths, the weightiest first.
     """
-    summed = _summed(model, lines)
-    told = _reasons(model, lines)
     rows = _covered(model, persons, accounts)
-    rows = rows.left_join(summed, rows.subject == summed.of).drop("of")
-    rows = rows.left_join(told, rows.subject == told.of).drop("of")
+    summed = fading.summed(model, lines)
+    parts = [summed, _reasons(model, lines)]
+    if is_near := held is not None and step > 0:
+        parts.append(fading.apart(summed, held, step))
+    for part in parts:
+        rows = rows.left_join(part, rows.subject == part.of).drop("of")
     rows = rows.mutate(
         **{column: rows[column].fill_null(0) for column in ("score", "fit", "engagement", "falls", "rises")}
     )
+    if not is_near:
+        rows = rows.mutate(above=ibis.literal(0, "int64"), below=ibis.literal(0, "int64"))
     watched = {
         "score": [*model.grades.values(), *(levels or {}).get("score", ())],
         "engagement": (levels or {}).get("engagement", ()),
@@ -261,52 +263,28 @@ def scores(
             grade=_grade(model, rows.score),
             reasons=rows.reasons.fill_null("[]"),
             scored_at=instant_of(now),
-            next_due_at=_next_due(rows, watched, step, now),
+            next_due_at=fading.next_due(rows, watched, step, now),
         ),
         SCORE,
     )
 
 
-def _summed(model: ScoringModel, lines: ir.Table) -> ir.Table:
-    """Per subject the sums, and how fast decay can at most take the score down and up (billionths a day)."""
-    speeds = {rule.id: math.log(2) / rule.half_life_days for rule in model.engagement if rule.half_life_days}
-    pace: ir.Value = ibis.literal(0, "int64")
-    if speeds:
-        size = lines.points.abs().cast("float64")  # or the engine takes the factors for decimals, which are slow
-        pace = ibis.cases(*((lines.rule == rule, size * factor) for rule, factor in speeds.items()), else_=0.0)
-        pace = pace.ceil().cast("int64")
-    capped = [
-        (lines.rule == rule.id) & (lines.points.abs() == _billionths(rule.cap)) for rule in model.engagement if rule.cap
-    ]
-    is_capped = reduce(lambda left, right: left | right, capped, ibis.literal(False))
-    rows = lines.select("subject", "points", pace=pace, is_done=lines.half == "engagement", is_capped=is_capped)
-    is_falling, is_rising = (rows.pace > 0) & (rows.points > 0), (rows.pace > 0) & (rows.points < 0)
-    return rows.group_by(of="subject").agg(
-        score=rows.points.sum(),
-        fit=rows.points.sum(where=~rows.is_done),
-        engagement=rows.points.sum(where=rows.is_done),
-        falls=rows.pace.sum(where=is_falling),
-        rises=rows.pace.sum(where=is_rising),
-        falls_by=rows.points.sum(where=is_falling),
-        rises_by=-rows.points.sum(where=is_rising),
-        is_capped=rows.is_capped.any(),
-    )
-
-
 def _reasons(model: ScoringModel, lines: ir.Table) -> ir.Table:
+    """Per subject (`of`) its weightiest lines as JSON, and `reasons_s`: after how long time alone changes which are written."""
     order = [lines.points.abs().desc(), lines.rule]
     place = ibis.row_number().over(group_by="subject", order_by=order)
-    ranked = lines.select("subject", "points", "rule", "text", place=place)
-    top = ranked.filter(ranked.place < REASONS)
-    text = top.text
+    capped = fading.is_capped(model, lines)
+    ranked = lines.select("subject", "points", "rule", "text", place=place, is_capped=capped)
+    text = ranked.text
     words = "".join([*(rule.words for rule in model.fit), *(rule.words for rule in model.engagement)])
     if '"' in words or "\\" in words:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
-    item = '{"text":"' + text + '","points":' + top.points.cast("string") + ',"rule":"' + top.rule + '"}'
-    items = top.select(of="subject", item=item, place=top.place)
+    item = '{"text":"' + text + '","points":' + ranked.points.cast("string") + ',"rule":"' + ranked.rule + '"}'
+    items = ranked.mutate(item=item)
     in_place = {f"item_{place}": items.item.max(where=items.place == place) for place in range(REASONS)}
-    placed = items.group_by("of").agg(**in_place)
-    return placed.select("of", reasons="[" + ibis.literal(",").join([placed[name] for name in in_place]) + "]")
+    placed = items.group_by(of="subject").agg(**in_place, **fading.standings(model, items))
+    told = "[" + ibis.literal(",").join([placed[name] for name in in_place]) + "]"
+    return placed.select("of", reasons=told, reasons_s=fading.reasons_wait_s(model, placed))
 
 
 def _covered(model: ScoringModel, persons: ir.Table, accounts: ir.Table) -> ir.Table:
@@ -325,33 +303,6 @@ def _grade(model: ScoringModel, score: ir.Value) -> ir.Value:
     return ibis.cases(
         *((score >= _billionths(model.grades[grade]), grade) for grade in best_first), else_=model.lowest_grade
     )
-
-
-def _next_due(rows: ir.Table, watched: Mapping[str, Sequence[float]], step: float, now: Instant) -> ir.Value:
-    """A tangent under the falling and over the rising lines: decay is convex, so it is never late, but for `_AT_CAP_S`."""
-    falls_to, rises_to = [], []
-    for column, given in watched.items():
-        levels = sorted({_billionths(level) for level in given})
-        if levels:
-            below = ibis.cases(*((rows[column] >= level, level) for level in reversed(levels)))
-            above = ibis.cases(*((rows[column] < level, level) for level in levels))
-            falls_to.append(rows[column] - below)
-            rises_to.append(above - rows[column])
-    if step:
-        falls_to.append(ibis.literal(_billionths(step), "int64"))
-        rises_to.append(ibis.literal(_billionths(step), "int64"))
-    both = [
-        *((room, rows.falls, rows.falls_by) for room in falls_to),
-        *((room, rows.rises, rows.rises_by) for room in rises_to),
-    ]
-    least = ibis.ifelse(rows.is_capped, _AT_CAP_S, 0)
-    waits = [
-        ibis.ifelse(room <= most, ibis.ifelse(room == 0, least, (room * (DAY_S / speed.nullif(0))).floor()), None)
-        for room, speed, most in both
-    ]
-    soonest = reduce(ibis.least, [wait.fill_null(_NEVER_S) for wait in waits], ibis.literal(_NEVER_S))
-    bounded = ibis.least(soonest, HORIZON_S).cast("int64").as_interval("s")
-    return ibis.ifelse(soonest < _NEVER_S, instant_of(now) + bounded, None)
 
 
 @built_once

@@ -25,6 +25,8 @@ MONEY = pa.decimal128(18, 2)
 POINT = 1_000_000_000
 #: Points from which on they show: what has faded to less is a line of its score, and no reason for it.
 WEIGHTLESS = POINT // 20
+#: So many reasons are in the text that is written.
+REASONS_WRITTEN = 4
 #: Why an activity does not count: it is a task that we made; a machine opened or clicked; another system, or another record of the
 #: person, tells it too.
 OWN, SCANNER, COPY = "own", "scanner", "copy"

@@ -61,6 +61,6 @@ def stages(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
         days, share, engaged = row["average_days"], row["conversion"], row["average_engagement"]
         shown.append([
             row["stage"], f"{row['contacts']:,}", "–" if days is None else f"{days:,.1f}", f"{row['moved_up']:,}", f"{row['fell_back']:,}",
-            "–" if share is None else f"{share:.0%}", "–" if engaged is None else f"{engaged + 0:.1f}",
+            "–" if share is None else f"{share:.0%}", "–" if engaged is None else f"{round(engaged, 1) + 0:.1f}",
         ])  # fmt: skip
     table(_STAGES, shown)

@@ -55,6 +55,7 @@ def score(setup: Setup, mart: Mart) -> Scored:
     ]
     kept = mart.keep("new_lines", _together(mart, "score_line", lines))
     mart.replace_bucket("score_line", "subject", subjects, kept)
+    held = mart.keep("held_scores", _held(mart.table("desired"), mart.table("observed"), mine))
     made = [
         scoring.scores(
             name,
@@ -65,6 +66,7 @@ def score(setup: Setup, mart: Mart) -> Scored:
             now=NOW,
             levels=setup.levels,
             step=setup.writeback.min_points,
+            held=held if name == setup.writeback.model else None,
         )
         for name, model in setup.models.items()
     ]
@@ -73,6 +75,16 @@ def score(setup: Setup, mart: Mart) -> Scored:
     fresh = scoring.due(mart.kept("new_scores"), ahead, mine, NOW)
     mart.replace_bucket("due", "subject", subjects, mart.keep("new_due", fresh))
     return Scored(mart.count(subjects), mart.count(records))
+
+
+@built_once
+def _held(desired: ir.Table, observed: ir.Table, members: ir.Table) -> ir.Table:
+    """The scores that the records of `members` hold, as far as we write them: `subject`, `value` (text)."""
+    wanted = only(desired, output="score").select("record", "field")
+    theirs = wanted.inner_join(members.select(subject="owner_id", record="key"), "record")
+    return theirs.inner_join(observed.select("record", "field", "value"), ["record", "field"]).select(
+        "subject", "value"
+    )
 
 
 def _together(mart: Mart, name: str, parts: Sequence[ir.Table]) -> ir.Table:

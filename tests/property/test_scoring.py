@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,15 +13,17 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from connector import expressions, scoring, tables
+from connector import expressions, plan, scoring, tables
 from connector.forecast import Day, engagement_at
 from connector.mart import Mart
 from connector.scoring import ScoringModel
 from connector.tables import POINT
 
+FOR_EVER = datetime(9000, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 HALF_LIVES: dict[str, float | None] = {
     "form_submitted": 5,
@@ -45,6 +48,7 @@ MODEL = ScoringModel.model_validate(
 CAPPED = MODEL.model_copy(
     update={"engagement": tuple(rule.model_copy(update={"cap": 20.0}) for rule in MODEL.engagement)}
 )
+STEP = 2.0
 BACKEND = ibis.duckdb.connect()
 BACKEND.raw_sql("set TimeZone = 'UTC'; set threads = 2")
 MART = Mart(BACKEND, BACKEND.con, Path())
@@ -89,6 +93,7 @@ STORED = {
     "person": tables.PERSON,
     "account": tables.ACCOUNT,
     "score_line": tables.SCORE_LINE,
+    "held": pa.schema([("subject", tables.TEXT), ("value", tables.TEXT)]),
 }
 for name, schema in STORED.items():
     store(name, schema, ACCOUNTS if name == "account" else [])
@@ -104,7 +109,10 @@ def built(step: str, is_capped: bool) -> ir.Table:
     if step == "lines":
         kept = {"membership": table("membership"), "days": table("engagement_day")}
         return scoring.score_lines("m", model, **kept, **golden, now=now)
-    return scoring.scores("m", model, table("score_line"), **golden, now=now, levels={"engagement": [5]})
+    if step == "reasons":
+        return plan.reasons_text(table("score_line"))
+    written = {"step": STEP, "held": table("held")} if step == "written" else {}
+    return scoring.scores("m", model, table("score_line"), **golden, now=now, levels={"engagement": [5]}, **written)
 
 
 def run(step: str, schema: pa.Schema, now: datetime, is_capped: bool) -> pa.Table:
@@ -196,6 +204,56 @@ def test_nothing_is_crossed_before_it_is_due(world: World, is_capped: bool, part
     for row, then in zip(before, after, strict=True):
         assert then["grade"] == row["grade"]
         assert (then["engagement"] >= 5 * POINT) == (row["engagement"] >= 5 * POINT)
+
+
+def written(score: int) -> float:
+    """As the records get it: to the tenth of a point."""
+    tenths = (abs(score) + POINT // 20) // (POINT // 10)
+    return (tenths if score >= 0 else -tenths) / 10
+
+
+Held = tuple[float, str, str | None]  # score, grade, reasons
+
+
+def wanted(held: dict[str, Held], now: datetime, is_capped: bool) -> tuple[Rows, dict[str, Held]]:
+    """Everybody computed anew: the scores, and what would be written of whom, where records hold `held`."""
+    store("held", STORED["held"], [{"subject": key, "value": str(score)} for key, (score, *_) in held.items()])
+    store("score_line", tables.SCORE_LINE, run("lines", tables.SCORE_LINE, now, is_capped))
+    rows: Rows = run("written", tables.SCORE, now, is_capped).to_pylist()
+    told = {row["subject"]: row["reasons"] for row in MART.arrow(built("reasons", is_capped)).to_pylist()}
+    fresh = {row["subject"]: (written(row["score"]), row["grade"], told.get(row["subject"])) for row in rows}
+    return rows, {key: value for key, value in fresh.items() if key not in held or matters(held[key], value)}
+
+
+def matters(held: Held, fresh: Held) -> bool:
+    return held[1:] != fresh[1:] or round(abs(held[0] - fresh[0]), 6) >= STEP
+
+
+@pytest.mark.parametrize("is_capped", [False, True])
+def test_until_somebody_is_due_their_records_are_never_off_by_the_smallest_step_nor_in_their_reasons(
+    is_capped: bool,
+) -> None:
+    chance, some, now = random.Random(7), 150, NOW
+    persons: Rows = [
+        {"key": f"p{at}", "seniority": "vp" if at % 2 else None, "account": f"a{at % 3}"} for at in range(some)
+    ]
+    events = [
+        (chance.choice(sorted(WORTH)), round(chance.expovariate(1 / 20_000)), at % some) for at in range(8 * some)
+    ]
+    lines(World(events, list(range(some))), is_capped=is_capped, persons=persons)
+    held: dict[str, Held] = {}
+    due_at: dict[str, datetime] = {}
+    looks = writes = 0
+    while now < NOW + timedelta(days=300):
+        rows, differing = wanted(held, now, is_capped)
+        assert [key for key in differing if due_at.get(key, now) > now] == [], now
+        come = [row for row in rows if due_at.get(row["subject"], now) <= now]
+        due_at |= {row["subject"]: row["next_due_at"] or FOR_EVER for row in come}
+        fresh = {row["subject"]: differing[row["subject"]] for row in come if row["subject"] in differing}
+        held |= fresh
+        looks, writes = looks + len(come), writes + len(fresh)
+        now += timedelta(hours=chance.expovariate(1 / (24 + 8 * (now - NOW) / timedelta(days=1))))
+    assert looks < 3 * writes
 
 
 def test_threads_do_not_change_a_billionth() -> None:

@@ -171,11 +171,13 @@ def test_the_end_of_a_dwell_is_due(mart: Mart) -> None:
 
 
 def test_who_entered_a_stage_in_a_time_to_come_by_a_wrong_clock_leaves_it_as_if_that_were_now(mart: Mart) -> None:
-    house = House(mart)
-    assert house.step(45, NOW + 300 * DAY) == "Engage"
-    assert house.step(10, NOW) == "Discover"
+    house, later = House(mart), NOW + DAY
+    assert [house.step(10, NOW), house.step(45, NOW + 300 * DAY)] == ["Discover", "Engage"]
+    metrics = lifecycle.stage_metrics(STAGES, house.current(), kept(mart, "score", []), later)
+    assert mart.arrow(metrics)["average_days"].to_pylist()[:2] == [1.0, 0.0], "no time is counted that never was"
+    assert house.step(10, later) == "Discover"
     assert [(row["stage"], row["entered_at"], row["left_at"]) for row in house.intervals.values()] == [
-        ("Engage", NOW, NOW), ("Discover", NOW, None)
+        ("Discover", NOW, later), ("Engage", later, later), ("Discover", later, None)
     ]  # fmt: skip
 
 

@@ -262,10 +262,10 @@ def test_what_does_not_decay_is_never_due(backend: Any) -> None:
 def test_a_step_and_a_level_make_due_sooner(backend: Any) -> None:
     model = a_model(engagement=[CLICK | {"points": 15, "half_life_days": 10}], grades={"A": 60})
     store = ann(backend, an_activity("email_clicked", timedelta(0)))
-    assert store.scores(model)["ann"]["next_due_at"] is None
+    by_reason = store.scores(model)["ann"]["next_due_at"]
     by_step = store.scores(model, step=2)["ann"]["next_due_at"]
     by_level = store.scores(model, levels={"engagement": [10]})["ann"]["next_due_at"]
-    assert NOW < by_step < by_level
+    assert NOW < by_step < by_level < by_reason
 
 
 def test_an_event_that_is_still_to_happen_makes_its_person_due(backend: Any) -> None:
