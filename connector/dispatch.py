@@ -26,7 +26,7 @@ from connector.errors import (
     SystemFailure,
     SystemUnavailable,
 )
-from connector.model import LANES, Capabilities, Change, Found, Outcome, Result, System, Target
+from connector.model import LANES, Capabilities, Change, Found, Lane, Outcome, Result, System, Target
 from connector.plan import batches
 from connector.state import State, attempts, outbox
 
@@ -82,6 +82,7 @@ class Dispatch:
     ask_again_after: timedelta
     run: int
     unread: Set[str]  # object types whose fields wait until they are read
+    lanes: Mapping[tuple[str, str], Lane]  # (object type, native field) -> lane
     is_readable: bool = False  # the system answered when it was read in this run
     entries: dict[str, attempts.Entry] = field(default_factory=dict)  # of what was taken, by key
     results: Counter[Result] = field(default_factory=Counter)
@@ -271,9 +272,11 @@ class Dispatch:
         for change, outcome, entry, settled in zip(batch, outcomes, entries, settlements, strict=True):
             if settled.status != "quarantined":
                 continue
-            both = settlement.parted(change, outcome) if not entry.held_because else None
+            both = settlement.parted(change, outcome, self.lanes) if not entry.held_because else None
             if both:
-                parts.append(attempts.Parted(entry, *((each.key, each.fields, each.before) for each in both)))
+                parts.append(
+                    attempts.Parted(entry, *((each.key, each.lane.value, each.fields, each.before) for each in both))
+                )
             asides.append(settlement.aside(both[0] if both else change, outcome, now))
         for row in asides:
             row.access = self._access(row.stream)

@@ -21,7 +21,7 @@ import pyarrow.compute
 from connector import tables
 from connector.expressions import built_once
 from connector.mart import Mart
-from connector.model import Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
+from connector.model import LANES, Change, Found, Kind, Lane, ObjectSchema, Outcome, Result, Task
 from connector.plan import as_text, field_key
 from connector.state import State, attempts, outbox
 from connector.state.attempts import Applied, Entry, Settlement
@@ -96,10 +96,11 @@ def aside(change: Change, outcome: Outcome, now: datetime) -> Quarantine:
     )
 
 
-def parted(change: Change, outcome: Outcome) -> tuple[Change, Change] | None:
+def parted(change: Change, outcome: Outcome, lanes: Mapping[tuple[str, str], Lane]) -> tuple[Change, Change] | None:
     """A refused change as two, where the system names which of its fields it refuses: what is refused, and what may go without it.
 
-    Both have the keys that a plan gives them: the next one knows what was set aside, and wants the rest no more once it is there.
+    Both have the keys and the lanes that a plan gives them: the next one knows what was set aside, and wants the rest no more once it
+    is there. lanes: of each field, by object type and name.
     None where the cause lies in all of it, and of what takes a run back.
     """
     refused = change.fields.keys() & set(outcome.fields)
@@ -107,13 +108,15 @@ def parted(change: Change, outcome: Outcome) -> tuple[Change, Change] | None:
         return None
     if change.key.startswith(outbox.UNDO):
         return None
-    return _only(change, refused), _only(change, change.fields.keys() - refused)
+    return _only(change, refused, lanes), _only(change, change.fields.keys() - refused, lanes)
 
 
-def _only(change: Change, names: Set[str]) -> Change:
+def _only(change: Change, names: Set[str], lanes: Mapping[tuple[str, str], Lane]) -> Change:
     fields = {name: value for name, value in change.fields.items() if name in names}
     before = {name: change.before.get(name) for name in fields}
-    return dataclasses.replace(change, key=field_key(record_key(change), before, fields), fields=fields, before=before)
+    key = field_key(record_key(change), before, fields)
+    lane = min((lanes.get((change.object_type, name), change.lane) for name in fields), key=LANES.index)
+    return dataclasses.replace(change, key=key, lane=lane, fields=fields, before=before)
 
 
 def fingerprint(schemas: Mapping[str, ObjectSchema]) -> str:

@@ -201,7 +201,8 @@ def deliver(
     if system.target is None:
         return Delivered(system.name)
     limits = section.max_attempts, section.ask_again_after
-    dispatch = Dispatch(state, system, system.target, *limits, run, unread, is_readable)
+    lanes = _lanes(capabilities, section.fields.get(system.name, {}))
+    dispatch = Dispatch(state, system, system.target, *limits, run, unread, lanes, is_readable)
     governor, meter = system.governor, Meter(system.count_calls or capabilities.count_calls)
     calls, error = system.calls(), None
 
@@ -225,6 +226,15 @@ def deliver(
         error = Interrupted(str(error), sent=error.sent, hint=error.hint, system=system.name)
     _note_wait(state, system.name, error)
     return dispatch.result(system.calls() - calls, error)
+
+
+def _lanes(capabilities: Capabilities, overrides: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], Lane]:
+    """The lane of each field that takes an output, by object type and native name."""
+    return {
+        (object_type, native): OUTPUTS[output][0]
+        for object_type, fields in named(capabilities, overrides).items()
+        for output, native in fields.items()
+    }
 
 
 def _dated(problem: ConnectorError, governor: Governor | None) -> ConnectorError:

@@ -61,11 +61,11 @@ class Entry(NamedTuple):
 
 
 class Parted(NamedTuple):
-    """A change of which some fields are refused: it gives way to two, each with its key, its fields and what was before."""
+    """A change of which some fields are refused: it gives way to two, each with its key, its lane, its fields and what was before."""
 
     entry: Entry
-    refused: tuple[str, Mapping[str, Any], Mapping[str, Any]]
-    rest: tuple[str, Mapping[str, Any], Mapping[str, Any]]
+    refused: tuple[str, str, Mapping[str, Any], Mapping[str, Any]]
+    rest: tuple[str, str, Mapping[str, Any], Mapping[str, Any]]
 
 
 class Applied(NamedTuple):
@@ -267,11 +267,11 @@ def _part(session: Session, parted: Parted) -> None:
     """The refused fields of a change are set aside as one of their own, the others wait as another. One that is there already stays."""
     whole = session.get_one(Outbox, parted.entry.id)
     whole.status = "superseded"
-    for (key, fields, before), status in ((parted.refused, "quarantined"), (parted.rest, "pending")):
+    for (key, lane, fields, before), status in ((parted.refused, "quarantined"), (parted.rest, "pending")):
         there = select(Outbox.id).where(Outbox.key == key, col(Outbox.status).in_(REPLACEABLE))
         if session.exec(there).first() is None:
             part = whole.model_dump(exclude={"id", "not_before_at"})
-            part |= {"key": key, "fields": dict(fields), "before": dict(before), "status": status}
+            part |= {"key": key, "lane": lane, "fields": dict(fields), "before": dict(before), "status": status}
             session.add(Outbox(**part))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from connector.model import Change, Outcome, Result
+from connector.model import Change, Lane, Outcome, Result
 from connector.plan import field_key
 from connector.state import State, StateSection, open_state, outbox, replans
 from connector.state.models import Delivery, Outbox
@@ -68,6 +68,20 @@ def test_several_are_found_one_after_the_other(state: State) -> None:
     assert crm.fields == {"1": {"Score": 50}}
     aside = {f"change|{change(Reasons='long').key}", f"change|{change(Grade='A').key}"}
     assert {row.key for row in replans.refused(state)} == aside
+
+
+@pytest.mark.parametrize(
+    ("refused", "lanes"), [("Stage", ["stage", "stage", "score"]), ("Score", ["stage", "score", "stage"])]
+)
+def test_each_part_goes_in_the_lane_that_a_plan_would_give_it(state: State, refused: str, lanes: list[str]) -> None:
+    crm = Crm()
+    crm.answer = refusing(refused)
+    enqueue(state, replace(change(Score=50, Stage="Engage"), lane=Lane.STAGE))
+    deliver(state, crm, fields={"crm": {"Contact": {"score": "Score", "stage": "Stage"}}})
+    with state.session() as session:
+        rows = session.exec(select(Outbox).order_by(Outbox.id)).all()  # type: ignore[arg-type]
+    assert [row.status for row in rows] == ["superseded", "quarantined", "settled"]
+    assert [row.lane for row in rows] == lanes
 
 
 @pytest.mark.parametrize("named", [(), ("Name",), ("Score", "Grade")])
