@@ -13,6 +13,7 @@ from connector.config import Config, fingerprint
 from connector.scoring import ScoringModel
 from connector.section import Section
 from connector.state import open_state
+from connector.steps import events
 from connector.steps.setup import Connected, Setup
 from connector.writeback import named
 
@@ -65,8 +66,8 @@ def _fingerprints(config: Config) -> dict[str, str]:
         "writeback": {"writeback": config.writeback},
     }
     known = {name: fingerprint(part) for name, part in parts.items()}
-    known |= {"identity": f"{known['identity']}-{identity.RULES}", "scoring": f"{known['scoring']}-{fading.RULES}"}
-    return {"config": config.fingerprint, **known}
+    ruled = {"identity": identity.RULES, "engagement": events.RULES, "scoring": fading.RULES}
+    return {"config": config.fingerprint, **known, **{name: f"{known[name]}-{rules}" for name, rules in ruled.items()}}
 
 
 def _engagement(model: ScoringModel) -> ScoringModel:

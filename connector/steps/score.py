@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import ibis
 import ibis.expr.types as ir
 
 from connector import scoring, tables
@@ -71,7 +72,7 @@ def score(setup: Setup, mart: Mart) -> Scored:
         for name, model in setup.models.items()
     ]
     mart.replace_bucket("score", "subject", subjects, mart.keep("new_scores", _together(mart, "score", made)))
-    ahead = among(events(mart), "record", mine, "key")
+    ahead = events(mart, mine.select(record="key"))
     fresh = scoring.due(mart.kept("new_scores"), ahead, mine, NOW)
     mart.replace_bucket("due", "subject", subjects, mart.keep("new_due", fresh))
     return Scored(mart.count(subjects), mart.count(records))
@@ -105,13 +106,35 @@ def _concerned(subjects: ir.Table, work: ir.Table, come: ir.Table, members: ir.T
 
 
 def _mark_copies(mart: Mart) -> None:
-    """Judge anew which activities are copies of one another, for the persons concerned; a changed verdict is dirty."""
+    """Judge anew which activities are copies of one another, and which purchases, for the persons concerned; a changed verdict is dirty."""
     work = mart.kept("work")
     changed = mart.keep("copies", copies(mart.table("activity"), mart.table("membership"), mart.kept("subjects")))
     if mart.count(changed):
         mart.merge("activity", changed)
-        rows = dirty_rows(changed.select("record").distinct(), "event")
+    theirs = _records_of(mart.table("membership"), mart.kept("subjects"))
+    otherwise = mart.keep(
+        "bought_otherwise", _bought_otherwise(events(mart, theirs), mart.table("engagement_day"), theirs)
+    )
+    if mart.count(changed) or mart.count(otherwise):
+        rows = dirty_rows(together(changed.select("record"), otherwise, distinct=True), "event")
         mart.keep("work", work.union(rows.anti_join(work, "key")))
+
+
+@built_once
+def _records_of(members: ir.Table, subjects: ir.Table) -> ir.Table:
+    return among(only(members, kind=Kind.PERSON), "owner_id", subjects, "subject").select(record="key")
+
+
+@built_once
+def _bought_otherwise(happened: ir.Table, days: ir.Table, theirs: ir.Table) -> ir.Table:
+    """Those of `theirs`, the records of some persons, of which other purchases count than were folded: one person's deals hang together.
+
+    happened: their events.
+    """
+    bought = only(happened, kind="purchased").filter(ibis._.happened_at <= NOW)
+    by_day = bought.group_by("record", day=bought.happened_at.cast("timestamp").date()).agg(events=bought.count())
+    known = among(only(days, model="", rule="purchased"), "record", theirs).select("record", "day", "events")
+    return by_day.difference(known).union(known.difference(by_day)).select("record")
 
 
 def _fold(setup: Setup, mart: Mart) -> ir.Table:
@@ -120,7 +143,7 @@ def _fold(setup: Setup, mart: Mart) -> ir.Table:
     records = mart.keep("event_records", _with_events(*known))
     if not mart.count(records):
         return records
-    theirs = mart.keep("their_events", among(events(mart), "record", records))
+    theirs = mart.keep("their_events", events(mart, records))
     people = among(mart.table(tables.record_table(Kind.PERSON)), "key", records, "record")
     days = [
         scoring.fold(name, model, theirs, people, NOW, with_kinds=place == 0)
