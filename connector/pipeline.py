@@ -17,7 +17,7 @@ from connector.model import System
 from connector.plan import Plan
 from connector.planfile import Saved
 from connector.state import freezes, holdings, lease, outbox, quarantine, quotas, replans, restoring
-from connector.steps import pair, pauses, stale, standing, unseen
+from connector.steps import first_reads, pair, pauses, stale, standing, unseen
 from connector.steps.deliver import deliver
 from connector.steps.plan import joined, plans, want
 from connector.steps.planned import Shown, details, owners
@@ -252,6 +252,7 @@ def _after_pull(setup: Setup, systems: Mapping[str, System], summary: Summary) -
 def remember(setup: Setup, mart: Mart, moment: Moment) -> None:
     """The recompute is in the mart: keep its instant."""
     setup.state.mark_computed(moment.run, moment.now)
+    first_reads.keep(setup.state)
     pair.remember(setup.state, mart)
 
 

@@ -124,15 +124,20 @@ def fire(
     now: Instant,
     run: Number,
     is_whole: bool = True,
+    late: ir.Table | None = None,
 ) -> ir.Table:
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
 
     `facts` holds the persons to look at (all of them, on the first run of a trigger), `current` their open stage intervals
     after `advance`, `triggers` the table as it was. A row with subject "" marks that a trigger had its baseline; where the
-    persons come in portions (not `is_whole`), that it began, until `baselined`.
+    persons come in portions (not `is_whole`), that it began, until `baselined`. For the persons of `late` (`subject`), of whom something
+    is read for the first time, it is as on the first run: what is not young makes no task.
     """
     stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
     rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
+    arriving = facts.limit(0) if late is None else late
+    arriving = arriving.select(whose="subject").distinct().mutate(is_late=True)
+    rows = rows.left_join(arriving, rows.subject == arriving.whose).drop("whose")
     parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
     return _as_triggers(
         reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run, is_whole)])
@@ -154,6 +159,7 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
     begun = marks.filter(~marks.is_armed).run.max().as_scalar()
     is_first = (marks.is_armed.sum().fill_null(0).as_scalar() == 0) & ~(rows.was_run >= begun).fill_null(False)
+    is_late = rows.is_late.fill_null(False)
     was_armed = rows.was_armed.fill_null(True)
     holds = trigger.when.expr(rows)
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
@@ -161,7 +167,8 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     is_young = (rows.last_event_at > youngest).fill_null(False)
     is_other = (rows.was_why != trigger.when.words).fill_null(False)
     rows = rows.mutate(
-        fires=holds & ibis.ifelse(is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed),
+        fires=holds
+        & ibis.ifelse(is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed & (is_young | ~is_late)),
         is_armed=~holds & (was_armed | rearms | (is_first & is_other)),
         was=was_armed,
     )

@@ -13,6 +13,7 @@ from connector.facts import Known
 from connector.lifecycle import LifecycleSection, TaskSection
 from connector.mart import Mart
 from connector.model import Kind
+from connector.steps import first_reads
 from connector.steps.setup import Moment, Setup
 from connector.triggers import Places
 
@@ -111,6 +112,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
             now=NOW,
             run=RUN,
             is_whole=is_whole,
+            late=first_reads.told_by(setup, mart),
         ),
     )
     mart.merge("trigger", changed)

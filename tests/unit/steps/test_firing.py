@@ -42,6 +42,7 @@ def test_only_records_of_systems_that_are_written_to_take_tasks(
 
         monkeypatch.setattr(stage.lifecycle, "fire", lambda *_, **__: rows)
         monkeypatch.setattr(stage.lifecycle, "targets", targets)
+        monkeypatch.setattr(stage.first_reads, "told_by", lambda *_: None)
         setup: Any = SimpleNamespace(
             tasks={}, systems={"crm": None, "hub": None}, writeback=SimpleNamespace(systems=chosen)
         )
