@@ -2,7 +2,7 @@
 
 A batch is marked in flight before it is sent, in the transaction that keeps what became of the one before the last. Meanwhile the
 last is on its way, so that the system need not wait for our store, nor the store for the system; they still go one after another.
-What a kill leaves in flight, up to two batches, is settled by reading, never by sending it again blindly.
+What a kill leaves in flight, up to two batches, is settled by reading, never by sending it again blindly; so is what got no answer.
 
 A record that the system chokes on takes the answer to its whole batch with it. So what got no answer again and again goes last and in
 smaller and smaller parts, until it goes alone; what gets none then, while the system answers everything else, is set aside.
@@ -37,6 +37,7 @@ _DOUBTED_FROM, _PARTS = 2, 8
 #: Our own code for what gets no answer when it is sent alone, while the system answers everything else.
 NO_ANSWER = "NO_ANSWER"
 _GIVEN_UP_AFTER = 3  # such times
+_IN_VAIN = 2  # how often what got no answer is looked up in a row while nothing gets one
 _NO_ANSWER_HINT = "look at its record in the system, and at what the system does when it is written"
 Admit = Callable[[list[Change]], None]
 #: What the system said of a batch, and why no more is to be sent to it.
@@ -94,6 +95,8 @@ class Dispatch:
     silence: ConnectorError | None = None  # what got no answer, though the delivery went on
     is_silent: bool = False  # the last batch got no answer
     is_answered: bool = False  # one got one
+    lost: set[str] = field(default_factory=set)  # keys of what got no answer, and was not looked up since
+    vain: int = 0  # how often was looked up since something got an answer, or was there
 
     def take(self, limit: int) -> list[Change]:
         """The next pending changes of the system in the order of delivery: lane by lane, oldest first."""
@@ -132,9 +135,7 @@ class Dispatch:
                         self._end(under_way.popleft(), on_progress, entries)
                     under_way.append(_Sent(batch, entries, line.submit(self._write, batch, entries, admit)))
                     if len(under_way) == _AHEAD:
-                        wait(
-                            [under_way[0].outcomes]
-                        )  # so that a stop that comes meanwhile is heard before the next batch
+                        wait([under_way[0].outcomes])  # a stop that comes meanwhile is heard before the next batch
                 while under_way:
                     self._end(under_way.popleft(), on_progress)
             except BaseException:
@@ -168,6 +169,7 @@ class Dispatch:
             elif all(map(self._is_doubted, batch)):
                 self.silence, problem = problem, None
         self.is_silent, self.is_answered = is_silent, self.is_answered or not is_silent
+        self.vain *= is_silent
         return outcomes, problem
 
     def _is_alone(self, batch: Sequence[Change]) -> bool:
@@ -198,6 +200,16 @@ class Dispatch:
         if isinstance(error, ConnectorError) or (error is None and sent.outcomes.result() is None):
             attempts.put_back(self.state, sent.entries)
 
+    def look_up(self) -> bool:
+        """Settle by reading what got no answer in this delivery, so that it goes on. False: nothing did, or it was in vain too often."""
+        if not self.lost or self.vain >= _IN_VAIN:
+            return False
+        self.vain += 1
+        self.is_over = self.is_silent = False
+        self.reconcile()
+        self.lost.clear()
+        return True
+
     def reconcile(self) -> None:
         """Settle by reading what a kill or a lost reply left in flight or unknown. What the system is still at work on stays so."""
         now, longest = clock.now(), max(self.ask_again_after, outbox.LONGEST_WAIT)
@@ -209,7 +221,8 @@ class Dispatch:
             told = [each for each in zip(changes, outcomes, part, strict=True) if not _is_at_work(each[1])]
             if told:
                 self._record(*map(list, zip(*told, strict=True)), is_read=True)
-            self.results[Result.UNKNOWN] += len(changes) - len(told)
+            self.results[Result.UNKNOWN] += len(changes) - len(told) - sum(row.key in self.lost for row in part)
+            self.vain *= all(each.result is not Result.ACCEPTED for each in outcomes)
             unsure = [row for row, each in zip(part, found, strict=True) if not each.is_certain]
             attempts.ask_again(self.state, unsure, now + self.ask_again_after)
 
@@ -224,7 +237,7 @@ class Dispatch:
             smaller = _smaller(rows, error)
             if not smaller:
                 self.silence = error
-                self.results[Result.UNKNOWN] += len(rows)
+                self.results[Result.UNKNOWN] += sum(row.key not in self.lost for row in rows)
                 attempts.ask_again(self.state, rows, now + self.ask_again_after)
             for part in smaller:
                 yield from self._found(part, now)
@@ -282,7 +295,12 @@ class Dispatch:
             row.access = self._access(row.stream)
         told = list(zip(entries, settlements, strict=True))
         attempts.keep(self.state, told, run=self.run, now=now, asides=asides, parted=parts, begun=following)
-        self._count(batch, outcomes)
+        self._count(batch, outcomes, is_read=is_read)
+
+    def _is_lost(self, change: Change, outcome: Outcome) -> bool:
+        """Whether a change is to be looked up at once; one that the system may choke on is by the next delivery."""
+        is_unknown = outcome.result is Result.UNKNOWN and outcome.code != NO_ANSWER
+        return is_unknown and _is_unanswered(outcome) and not self._is_doubted(change)
 
     def _access(self, object_type: str) -> str:
         """A fingerprint of what the system lets us do with an object type; "" when it cannot be asked."""
@@ -290,13 +308,14 @@ class Dispatch:
             self.accesses[object_type] = access_of(self.system, object_type)
         return self.accesses[object_type]
 
-    def _count(self, batch: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
-        """Count the outcomes of a batch."""
+    def _count(self, batch: Sequence[Change], outcomes: Sequence[Outcome], *, is_read: bool) -> None:
+        """Count the outcomes of a batch, and note what got no answer."""
+        self.codes.update(outcome.code for outcome in outcomes if outcome.code)
         for change, outcome in zip(batch, outcomes, strict=True):
             self.results[outcome.result] += 1
             self.tasks += change.task is not None and outcome.result is Result.ACCEPTED
-            if outcome.code:
-                self.codes[outcome.code] += 1
+            if not is_read and self._is_lost(change, outcome):
+                self.lost.add(change.key)
 
     def result(self, calls: int, error: ConnectorError | None) -> Delivered:
         """What it came to."""
@@ -349,8 +368,7 @@ def _problem(system: str, outcomes: Sequence[Outcome]) -> ConnectorError | None:
 
 
 def _is_unanswered(outcome: Outcome) -> bool:
-    """Whether the system said nothing about this change: no code to a record that it asks to try again, nor when it will be
-    done with one."""
+    """Whether the system said nothing of this change: no code to one that it asks to try again, nor when it will be done with it."""
     if outcome.result is Result.UNKNOWN:
         return not _is_at_work(outcome)
     return outcome.result is Result.RETRY and not outcome.code

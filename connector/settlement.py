@@ -31,6 +31,8 @@ from connector.state.outbox import LONGEST_WAIT
 pc: Any = pyarrow.compute
 
 _TEXT = 500  # characters kept of what a system says
+#: By so much a field without decimals may differ from what it is given.
+_HALF = 0.5
 _SETTLED_AT_ONCE = 20_000  # changes, for memory
 _LANES = {lane.value: lane for lane in Lane}
 #: The columns of an observed value that differ after our writing it; the others are its key, in parts.
@@ -146,9 +148,28 @@ def _judge_task(change: Change, found: Found) -> Outcome:
 def _judge_fields(change: Change, found: Found) -> Outcome:
     if found.values is None:
         return Outcome(change.key, Result.CONFLICT, code="GONE", message="the record is gone")
-    if all(_is_equal(found.values.get(name), value) for name, value in change.fields.items()):
+    fields = [(found.values.get(name), value, change.before.get(name)) for name, value in change.fields.items()]
+    has_arrived = [_has_arrived(*each) for each in fields]
+    if all(has_arrived):
         return Outcome(change.key, Result.ACCEPTED, message="found in the system")
+    if any(
+        not arrived and not _is_equal(held, before)
+        for arrived, (held, _, before) in zip(has_arrived, fields, strict=True)
+    ):
+        words = "somebody changed it since: planned anew once it is read"
+        return Outcome(change.key, Result.CONFLICT, code="CHANGED", message=words)
     return Outcome(change.key, Result.RETRY, message="not in the system: to be sent again")
+
+
+def _has_arrived(held: Any, sent: Any, before: Any) -> bool:
+    """Whether a field shows what was sent, or what it made of that: one without decimals rounds, one of dates keeps the day."""
+    if _is_equal(held, sent):
+        return True
+    try:
+        is_kept = float(held).is_integer() and abs(float(held) - float(sent)) <= _HALF
+    except (TypeError, ValueError):
+        is_kept = bool(held) and str(sent).startswith(f"{held}T")
+    return is_kept and not _is_equal(held, before)
 
 
 def _is_equal(left: Any, right: Any) -> bool:

@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     OK = "ok"
     RETRY = "retry"  # safe to send the same call again
     TOO_FAST = "too_fast"  # had no effect: again later, and slower from now on; costs no attempt
-    RETRY_IF_IDEMPOTENT = "retry_if_idempotent"  # may have taken effect: again only for reads and idempotent writes
+    RETRY_IF_IDEMPOTENT = "retry_if_idempotent"  # may have taken effect: again only for reads and the like
     REFRESH = "refresh"  # the token is old: refresh once, then again
     QUOTA = "quota"
     AUTH = "auth"

@@ -18,7 +18,7 @@ from pydantic import Field
 from connector import clock
 from connector.budget import CONSENT, Governor
 from connector.cost import Meter, urgency
-from connector.dispatch import Delivered, Dispatch, access_of
+from connector.dispatch import Admit, Delivered, Dispatch, access_of
 from connector.errors import ConnectorError, Interrupted, Problem, QuotaExhausted, SystemUnavailable
 from connector.model import LANES, Capabilities, Change, Lane, System
 from connector.ownership import Fights, Owner
@@ -216,10 +216,10 @@ def deliver(
         if not is_stopping():
             release_mended(state, system, section)
             dispatch.reconcile()
-        while (waiting := dispatch.take(capabilities.window)) and not is_stopping():
-            going = takewhile(lambda _: not is_stopping(), dispatch.batches(waiting, capabilities))
-            dispatch.send(going, admit, on_progress)
-        error = dispatch.silence
+        lost = _send_waiting(dispatch, capabilities, admit, is_stopping, on_progress)
+        while not is_stopping() and dispatch.look_up():
+            lost = _send_waiting(dispatch, capabilities, admit, is_stopping, on_progress)
+        error = lost or dispatch.silence
     except ConnectorError as problem:
         error = _dated(problem, governor)
     if isinstance(error, SystemUnavailable) and is_stopping():  # not waited for long enough to say that
@@ -235,6 +235,23 @@ def _lanes(capabilities: Capabilities, overrides: Mapping[str, Mapping[str, str]
         for object_type, fields in named(capabilities, overrides).items()
         for output, native in fields.items()
     }
+
+
+def _send_waiting(
+    dispatch: Dispatch,
+    capabilities: Capabilities,
+    admit: Admit,
+    is_stopping: Callable[[], bool],
+    on_progress: Callable[[int], None],
+) -> SystemUnavailable | None:
+    """Send what waits, window by window. Returns why it ended where the system does not answer; raises what else ends it."""
+    try:
+        while (waiting := dispatch.take(capabilities.window)) and not is_stopping():
+            going = takewhile(lambda _: not is_stopping(), dispatch.batches(waiting, capabilities))
+            dispatch.send(going, admit, on_progress)
+    except SystemUnavailable as error:
+        return error
+    return None
 
 
 def _dated(problem: ConnectorError, governor: Governor | None) -> ConnectorError:

@@ -11,7 +11,8 @@ What HubSpot does, and what follows (sections "Batch" of its CRM documentation, 
   can be set (HubSpot community "Update lifecycle stage using API"); a batch has no order. Only where configured.
 - 200 is no proof (hubspot-api-nodejs issues 26 and 548): rows may be missing and values unchanged, such as a lifecycle
   stage moved backward. So the returned values are compared with those sent, and what is not returned is read.
-- Results come in any order. The same update sent twice has the same effect, so the session may repeat it.
+- Results come in any order. An update whose answer was lost is looked up, not repeated: a workflow would run twice, and
+  somebody's edit since be written over.
 """
 
 from __future__ import annotations

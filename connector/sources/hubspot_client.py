@@ -141,9 +141,11 @@ def _seconds(told: str | None) -> float | None:
 
 
 def is_idempotent(request: requests.PreparedRequest) -> bool:
-    """Whether sending the request twice has the effect of sending it once."""
+    """Whether a call whose answer was lost may be sent again: reads, and definitions of properties. Never a write of records:
+    somebody may have written the record since, and a workflow of the portal would run twice."""
     path = (request.path_url or "").partition("?")[0]
-    return request.method in ("GET", "PATCH") or path.endswith(("/search", "/batch/read", "/batch/update"))
+    is_definition = request.method == "PATCH" and "/properties/" in path
+    return request.method == "GET" or is_definition or path.endswith(("/search", "/batch/read"))
 
 
 def bucket_of(request: requests.PreparedRequest) -> str:

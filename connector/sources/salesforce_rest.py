@@ -68,8 +68,8 @@ STATUSES: Mapping[int, tuple[Verdict, str]] = {
     429: (Verdict.RETRY, ""),
     **dict.fromkeys((406, 420, 500, 502, 503, 504), (Verdict.RETRY_IF_IDEMPOTENT, "")),
 }
-#: An insert inside a composite, as `Org.composite` writes it; within a value the quotes would be escaped.
-_INSERT = re.compile(rb'"method":"POST","url":"[^"]*/composite/sobjects"')
+#: A write inside a composite, as `Org.composite` writes it; within a value the quotes would be escaped.
+_WRITE = re.compile(rb'"method":"(?:POST|PATCH)","url":"[^"]*/composite/sobjects"')
 
 #: describe's field types -> ours
 TYPES: Mapping[str, str] = {
@@ -135,16 +135,17 @@ def usage(headers: Mapping[str, str]) -> Usage | None:
 
 
 def is_idempotent(request: requests.PreparedRequest) -> bool:
-    """Whether a call whose answer was lost may be sent again: reads and updates to the same values, never inserts."""
+    """Whether a call whose answer was lost may be sent again: reads, and what concerns a bulk job by its id. Never a write of
+    records: somebody may have written the record since, and a workflow of the org would fire twice."""
     method, path = request.method or "", (request.url or "").split("?")[0]
-    if method in ("GET", "HEAD", "PATCH", "DELETE"):
+    if method in ("GET", "HEAD") or path.endswith("/jobs/ingest"):  # a second job without data does nothing
         return True
-    if path.endswith("/jobs/ingest"):
-        return True  # a second job without data does nothing
+    if "/jobs/" in path:
+        return method in ("PATCH", "DELETE")
     if not path.endswith("/composite"):
         return False
     body = request.body if isinstance(request.body, bytes) else (request.body or "").encode()
-    return not _INSERT.search(body)
+    return not _WRITE.search(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,3 +161,47 @@ def test_a_task_whose_maker_is_killed_is_made_once(synced: World, kill: Callable
     _sync_until_quiet(synced)
     _assert_complete(synced)
     assert len(crms.tasks()) == 1
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "field", "a_write"),
+    [
+        ("salesforce", "Contact", "Score__c", {"contains": '"method":"PATCH","url":"[^"]*/composite/sobjects"'}),
+        ("hubspot", "contacts", "connector_score", {"match": "contacts/batch/update"}),
+    ],
+)
+def test_a_write_whose_reply_is_lost_is_looked_up_in_the_same_sync_and_a_persons_edit_meanwhile_stands(
+    synced: World, system: str, kind: str, field: str, a_write: dict[str, str]
+) -> None:
+    house, crms = synced.house, synced.crms
+    [native_id] = [each[2] for each in crms.look("cast")["prospect"]["records"] if each[:2] == [system, kind]][:1]
+    record = f"{system}|{kind}|{native_id}"
+    before = float(crms.written()[record][field])
+    crms.tell(
+        "workflows",
+        system=system,
+        object_type=kind,
+        name="hot",
+        field=field,
+        operator="crosses_up",
+        value=str(before + 1),
+    )
+    house.config.write_text(
+        house.config.read_text()
+        + '\n[writeback]\nownership = { score = "defer" }\n[writeback.brakes]\nmax_overwritten_share = 1.0\n'
+    )
+    house.edit("points = 15", "points = 19")
+    crms.tell("faults", system=system, kind="drop_after", times=1, **a_write)
+    running = house.start("sync")
+    eventually(lambda: crms.look("faults")[0]["hits"] == 1, "no reply was lost")
+    edit = (
+        {"action": "update", "values": {field: 1.5}}
+        if system == "salesforce"
+        else {"action": "edit", "properties": {field: "1.5"}}
+    )
+    crms.tell("act", system=system, id=native_id, **edit)
+    assert running.end().code == 0, str(running.said())
+    assert float(crms.written()[record][field]) == 1.5
+    fired = [each for each in crms.look("firings") if (each["rule"], each["record_id"]) == ("hot", native_id)]
+    assert len(fired) == 1, fired
+    assert house.state("SELECT count(*) FROM outbox WHERE status IN ('in_flight', 'unknown')") == [(0,)]

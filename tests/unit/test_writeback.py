@@ -240,12 +240,10 @@ def test_a_lost_reply_is_settled_by_reading(state: State, crm: Crm) -> None:
         return Outcome(change.key, Result.UNKNOWN)
 
     crm.answer = lost
-    deliver(state, crm)
-    assert statuses(state) == ["unknown", "unknown"]
-    sent = len(crm.writes)
-    deliver(state, crm)
+    delivered = deliver(state, crm)
     assert statuses(state) == ["settled", "settled"]
-    assert len(crm.writes) == sent
+    assert crm.writes == [["task2", "f1:None>50"]], "each was sent once"
+    assert (delivered.accepted, delivered.unknown, delivered.error) == (2, 0, None)
 
 
 def test_while_an_index_may_lag_a_task_is_neither_sent_again_nor_given_up(state: State, crm: Crm) -> None:

@@ -85,8 +85,8 @@ def test_what_a_system_chokes_on_is_told_while_the_others_go(state: State) -> No
     crm = Choking()
     crm.bad = ("37",)
     enqueue(state, *map(update, range(100)))
-    assert [deliver(state, crm).accepted for _ in range(2)] == [0, 0]
     delivered = deliver(state, crm)
+    assert [len(batch) for batch in crm.writes[:2]] == [100, 100], "what was looked up and is not there goes again"
     assert (delivered.accepted, delivered.unknown) == (88, 12)
     assert isinstance(delivered.error, SystemUnavailable)
 
@@ -98,9 +98,7 @@ def test_one_that_a_system_chokes_on_while_nothing_else_is_written_is_set_aside_
     crm = Choking()
     crm.bad = ("7",)
     enqueue(state, call(7) if is_task else update(7))
-    delivered = [deliver(state, crm) for _ in range(6)]
-    assert delivered[0].error is not None, "nothing tells yet that the system answers anything"
-    assert [each.error for each in delivered[1:]] == [None] * 5
+    assert [deliver(state, crm).error for _ in range(6)] == [None] * 6, "it is read, so it answers"
     assert left(state) == {"7": "quarantined"}
     assert len(crm.writes) == 5
     assert len(replans.refused(state)) == 1
@@ -152,7 +150,7 @@ def test_a_system_that_answers_nobody_is_not_asked_part_by_part_and_sets_nothing
     for _ in range(12):
         before = len(crm.writes)
         assert isinstance(deliver(state, crm).error, SystemUnavailable)
-        assert len(crm.writes) - before <= 3
+        assert len(crm.writes) - before <= 4
     assert "quarantined" not in left(state).values()
     crm.is_deaf = False
     deliver(state, crm)

@@ -13,6 +13,7 @@ from connector.model import Change, Found, Outcome, Result
 from connector.state import State, StateSection, open_state
 from connector.state.models import Outbox
 from tests.unit.test_writeback import Crm, call, deliver, enqueue, update
+from tests.unit.test_writeback_kept import out_of_reach
 
 
 class Secretive(Crm):
@@ -50,7 +51,8 @@ def lose_replies(state: State, crm: Crm, *changes: Change) -> None:
         return Outcome(change.key, Result.UNKNOWN, message="no answer")
 
     crm.answer = lost
-    deliver(state, crm)
+    with out_of_reach(crm):
+        deliver(state, crm)
     crm.answer = lambda _: None
 
 

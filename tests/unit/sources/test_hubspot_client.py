@@ -103,9 +103,11 @@ def test_a_path_follows_the_version_of_the_api(path: str, dated: str) -> None:
         ("POST", "/crm/objects/2026-09/contacts/search", "search", True),
         ("POST", "/crm/v4/associations/deals/contacts/batch/read", "associations", True),
         ("GET", "/crm/v3/objects/contacts?limit=100", "burst", True),
-        ("POST", "/crm/v3/objects/contacts/batch/update", "burst", True),
+        ("POST", "/crm/v3/objects/contacts/batch/update", "burst", False),
         ("POST", "/crm/v3/objects/tasks/batch/create", "burst", False),
+        ("PATCH", "/crm/v3/objects/contacts/1", "burst", False),
         ("POST", "/crm/v3/properties/contacts", "burst", False),
+        ("PATCH", "/crm/v3/properties/contacts/connector_stage", "burst", True),
     ],
 )
 def test_a_call_has_its_bucket_and_only_a_harmless_one_is_repeated(

@@ -303,7 +303,7 @@ def test_a_lost_answer_leaves_tasks_unknown_and_sends_them_once() -> None:
 
 
 @responses.activate
-def test_a_lost_answer_to_field_updates_alone_is_asked_for_again() -> None:
+def test_a_lost_answer_to_field_updates_is_looked_up_and_never_asked_for_again() -> None:
     org = Org(accept)
     system = org.connect()
     assert system.target is not None
@@ -319,8 +319,10 @@ def test_a_lost_answer_to_field_updates_alone_is_asked_for_again() -> None:
         return answered(request)
 
     responses.add_callback("POST", url, once)
+    before = system.calls()
     (outcome,) = system.target.write([change("1")])
-    assert outcome.result is Result.ACCEPTED
+    assert outcome.result is Result.UNKNOWN
+    assert system.calls() == before + 1
 
 
 @responses.activate
@@ -437,17 +439,20 @@ def test_what_was_sent_to_a_field_that_is_gone_by_now_is_not_there_and_holds_up_
     ("method", "path", "body", "expected"),
     [
         ("GET", "query?q=x", b"", True),
-        ("PATCH", "composite/sobjects", b"", True),
+        ("PATCH", "composite/sobjects", b"", False),
+        ("PATCH", "sobjects/Lead/1", b"{}", False),
+        ("PATCH", "jobs/ingest/750", b"{}", True),
+        ("PUT", "jobs/ingest/750/batches", b"", False),
         ("POST", "sobjects/Task", b"{}", False),
         ("POST", "metadata/deployRequest", b"", False),
         ("POST", "composite", b'{"compositeRequest":[{"method":"GET","url":"/services/data/v62.0/query"}]}', True),
-        ("POST", "composite", b'{"compositeRequest":[{"method":"PATCH","url":"/x/composite/sobjects"}]}', True),
+        ("POST", "composite", b'{"compositeRequest":[{"method":"PATCH","url":"/x/composite/sobjects"}]}', False),
         ("POST", "composite", b'{"compositeRequest":[{"method":"POST","url":"/x/composite/sobjects/Lead"}]}', True),
         ("POST", "composite", b'{"compositeRequest":[{"method":"POST","url":"/x/composite/sobjects"}]}', False),
         ("POST", "composite", rb'{"a":"\"method\":\"POST\",\"url\":\"/x/composite/sobjects\""}', True),
     ],
 )
-def test_only_what_changes_nothing_when_repeated_is_idempotent(
+def test_only_what_writes_no_record_is_repeated_when_its_answer_is_lost(
     method: str, path: str, body: bytes, expected: bool
 ) -> None:
     request = requests.Request(method, f"{URL}{PREFIX}{path}", data=body).prepare()
