@@ -208,7 +208,7 @@ def test_an_account_whose_search_limit_is_a_fifth_of_ours_is_read_whole(hub: Por
     counted = hub.call("GET", f"/_sandbox/calls?since={mark}&list=1", status=200)
     refused = [row for row in counted if row["status"] == 429]
     assert refused, "the limit was felt"
-    assert len(refused) <= 2 * len(requests)
+    assert len(refused) <= 3 * len(requests), "each read feels it a few times, not at every call"
     system.close()
 
 

@@ -33,7 +33,7 @@ def test_a_plan_writes_nothing_and_apply_writes_exactly_what_it_said(pulled: Wor
     plan = looked.json()
     promised = _promised(plan)
     assert len(promised) > 100
-    besides = {name: plan[name] for name in ("calls", "costs", "let_go", "again", "aside", "unready")}
+    besides = {name: plan[name] for name in ("calls", "costs", "let_go", "again", "aside", "unready", "left_behind")}
     assert plan["unready"] == []
     assert plan == json.loads((house.directory / "plan.json").read_text()) | besides
 
