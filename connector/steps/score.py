@@ -111,12 +111,13 @@ def _mark_copies(mart: Mart) -> None:
     changed = mart.keep("copies", copies(mart.table("activity"), mart.table("membership"), mart.kept("subjects")))
     if mart.count(changed):
         mart.merge("activity", changed)
-    theirs = _records_of(mart.table("membership"), mart.kept("subjects"))
-    otherwise = mart.keep(
-        "bought_otherwise", _bought_otherwise(events(mart, theirs), mart.table("engagement_day"), theirs)
-    )
-    if mart.count(changed) or mart.count(otherwise):
-        rows = dirty_rows(together(changed.select("record"), otherwise, distinct=True), "event")
+    found = changed.select("record")
+    if mart.count(mart.table(tables.record_table(Kind.CONTACT_ROLE)).limit(1)):  # without roles nobody buys
+        theirs = _records_of(mart.table("membership"), mart.kept("subjects"))
+        otherwise = _bought_otherwise(events(mart, theirs), mart.table("engagement_day"), theirs)
+        found = together(found, mart.keep("bought_otherwise", otherwise), distinct=True)
+    if mart.count(found):
+        rows = dirty_rows(found.distinct(), "event")
         mart.keep("work", work.union(rows.anti_join(work, "key")))
 
 

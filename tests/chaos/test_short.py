@@ -17,7 +17,7 @@ _ENDS_WITHIN_S = 600
 @pytest.mark.timeout(_ENDS_WITHIN_S + 30)
 def test_a_world_in_which_everything_goes_wrong_is_right_as_soon_as_it_is_quiet(tmp_path: Path) -> None:
     """In a process of its own: it forks, and this one may have threads."""
-    words = ["--seed", "5", "--cycles", "3", "--people", "20", "--folder", str(tmp_path / "chaos")]
+    words = ["--seed", "5", "--cycles", "2", "--people", "20", "--folder", str(tmp_path / "chaos")]
     out, err = tmp_path / "out", tmp_path / "err"
     play = forked.start("tests.chaos.__main__", words, at=_ROOT, out=out, err=err, environment=os.environ)
     try:
