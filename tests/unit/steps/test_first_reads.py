@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow as pa
 import pytest
 
-from connector import app, config, mapping, pipeline, tables
+from connector import pipeline
 from connector.mart import Mart
-from connector.mart.ingest import Group, ingest
-from connector.model import Kind
 from connector.state.models import Poll
 from connector.steps import portions
 from connector.steps.setup import Moment, Progress, Setup
 from connector.summary import Summary
+from tests.unit.steps.two_systems import NOW, opened, tell
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CONFIG = """
-[systems.salesforce]
-kind = "salesforce"
-url = "https://acme.my.salesforce.com"
-client_id = "env:SECRET"
-client_secret = "env:SECRET"
-
-[systems.hubspot]
-kind = "hubspot"
-token = "env:SECRET"
-
 [tasks.call]
 when = "person.seniority = 'c_level'"
 subject = "Call"
@@ -45,14 +31,8 @@ class House:
         self.setup, self.mart, self.at = setup, mart, NOW
 
     def tell(self, system: str, stream: str, native_id: str, **native: Any) -> None:
-        mapped_by = mapping.load(system, {})[stream]
         self.at += timedelta(minutes=1)
-        row = {"native_id": native_id, "object_type": mapped_by.object_type, "created_at": NOW, "modified_at": self.at,
-               "is_deleted": False, "native": orjson.dumps(native).decode()}  # fmt: skip
-        page = pa.Table.from_pylist([row], schema=tables.PAGE)
-        mapped = mapping.apply(page, mapped_by, system=system, region="DE", outputs=(), now=self.at)
-        kind = Kind.ACCOUNT if stream == "companies" else Kind.PERSON
-        ingest(self.mart, Group(system, stream, kind, (mapped,), 1, 0, "c"), run=1, now=self.at)
+        tell(self.mart, system, stream, native_id, native, at=self.at)
 
     def salesforce(self, name: str, title: str = "") -> None:
         email = f"{name.lower()}@acme.example"
@@ -79,19 +59,14 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(tmp_path: Path) -> Iterator[House]:
     """Ann and Bob are known from Salesforce, where neither is a chief; HubSpot was not read yet."""
-    monkeypatch.setenv("SECRET", "a-secret")
-    file = tmp_path / "connector.toml"
-    file.write_text(CONFIG)
-    setup = app.build(config.load(file))
-    with setup.mart() as mart:
+    with opened(tmp_path, CONFIG) as (setup, mart):
         house = House(setup, mart)
         house.salesforce("Ann")
         house.salesforce("Bob")
         assert house.fired("salesforce") == []
         yield house
-    setup.state.close()
 
 
 @pytest.mark.parametrize("portion", [1, 1000], ids=["in portions", "at once"])

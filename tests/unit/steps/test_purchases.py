@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow as pa
 import pytest
 
-from connector import app, config, mapping, pipeline, tables
+from connector import app, config, pipeline
 from connector.mart import Mart
-from connector.mart.ingest import Group, ingest
-from connector.model import Kind
 from connector.steps import events
 from connector.steps.setup import Moment, Progress, Setup
 from connector.summary import Summary
+from tests.unit.steps.two_systems import NOW, opened, tell
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-MAPPINGS = {kind: mapping.load(kind, {}) for kind in ("salesforce", "hubspot")}
 CONFIG = """
-[systems.salesforce]
-kind = "salesforce"
-url = "https://acme.my.salesforce.com"
-client_id = "env:SECRET"
-client_secret = "env:SECRET"
-
-[systems.hubspot]
-kind = "hubspot"
-token = "env:SECRET"
-
 [scoring.default]
 engagement = [{ on = "purchased", points = 10 }]
 """
-STREAMS = {
-    ("hubspot", "contacts"): Kind.PERSON, ("hubspot", "deals"): Kind.OPPORTUNITY, ("salesforce", "contacts"): Kind.PERSON,
-    ("salesforce", "opportunities"): Kind.OPPORTUNITY, ("salesforce", "contact_roles"): Kind.CONTACT_ROLE,
-}  # fmt: skip
 #: The same deal, as both systems tell it.
 DEAL = {
     "dealname": " acme  WMS", "amount": "18600", "deal_currency_code": "EUR", "hs_is_closed": "true", "hs_is_closed_won": "true",
@@ -58,14 +39,8 @@ class House:
 
     def tell(self, system: str, stream: str, native_id: str, *, is_deleted: bool = False, **native: Any) -> None:
         self.run += 1
-        now, mapped_by = NOW + timedelta(minutes=self.run), MAPPINGS[system][stream]
-        row = {
-            "native_id": native_id, "object_type": mapped_by.object_type, "created_at": NOW - timedelta(days=90),
-            "modified_at": now, "is_deleted": is_deleted, "native": orjson.dumps(native).decode(),
-        }  # fmt: skip
-        page = pa.Table.from_pylist([row], schema=tables.PAGE)
-        mapped = mapping.apply(page, mapped_by, system=system, region="DE", outputs=(), now=now)
-        ingest(self.mart, Group(system, stream, STREAMS[system, stream], (mapped,), 1, 0, "c"), run=self.run, now=now)
+        now = NOW + timedelta(minutes=self.run)
+        tell(self.mart, system, stream, native_id, native, at=now, run=self.run, is_deleted=is_deleted)
 
     def bought(self) -> dict[str, int]:
         self.run += 1
@@ -76,14 +51,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    monkeypatch.setenv("SECRET", "a-secret")
-    file = tmp_path / "connector.toml"
-    file.write_text(CONFIG)
-    setup = app.build(config.load(file))
-    with setup.mart() as mart:
+def house(tmp_path: Path) -> Iterator[House]:
+    with opened(tmp_path, CONFIG) as (setup, mart):
         yield House(setup, mart)
-    setup.state.close()
 
 
 def contact(house: House, native_id: str, name: str, email: str) -> None:
