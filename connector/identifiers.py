@@ -249,14 +249,17 @@ def blocked(kind: str, values: Column) -> Column:
 
 # ------------------------------------------------------------------------------------------------------------ the twins
 
+#: So few texts are parsed one by one in less time than the patterns for a column take to be compiled, which each call does.
+FEW = 32
+
 
 def normalise(kind: str, column: Column, region: str | Column = "", network: str = "") -> tuple[Column, Column]:
     """`parse` over a column of text: values, and reasons where a text cannot be read (both null if it says nothing).
 
     `region` may be a column too: the region of each phone number, "" for none.
     """
-    common = _COMMON.get(kind)
     nothing = pa.nulls(len(column), pa.string())
+    common = _COMMON.get(kind) if len(column) - column.null_count > FEW else None
     values = nothing if common is None else common(column, region, network)
     is_rest = pc.and_(pc.is_valid(column), pc.is_null(values))
     if not pc.any(is_rest).as_py():

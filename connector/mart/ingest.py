@@ -195,7 +195,8 @@ class _Merge:
         applied = self.mart.count(changed)
         if applied:
             self.mart.merge("record_version", known.versions(incoming, existing, known.alive(verdict), fields))
-        self.mart.merge(name, known.written(incoming, existing, verdict, fields))
+        if self.mart.count(known.told(verdict)):
+            self.mart.merge(name, known.written(incoming, existing, verdict, fields))
         if applied and kind in (Kind.PERSON, Kind.ACCOUNT):
             self._dirty(kind, changed.select(record=changed.key))
         elif applied:
@@ -261,6 +262,8 @@ class _Merge:
         news = self.mart.keep("new_identifiers", missing(incoming, "key", live))
         held = among(live, "record", self.mart.keep("named_records", named))
         lost = self.mart.keep("lost_identifiers", missing(held, "key", incoming))
+        if not self.mart.count(news) + self.mart.count(lost):
+            return
         self.mart.merge("identifier", known.returned(news, table))
         self.mart.merge("identifier", known.withdrawn(lost, NOW))
         self.mart.merge("dirty", known.dirty(known.records_of(news, lost), RUN))
@@ -308,6 +311,8 @@ class _Merge:
         incoming = self.mart.keep("incoming_activities", rows)
         existing = self.mart.keep("existing_activities", among(mine, "native_id", incoming))
         written = self.mart.keep("written_activities", known.activities(incoming, existing, NOW, RUN))
+        if not self.mart.count(written):
+            return 0, 0
         self.mart.merge("activity", written)
         self._dirty("event", known.people_of(written, existing))
         return _that_count(self.mart.arrow(_told_with_cause(written)))
@@ -331,6 +336,8 @@ class _Merge:
                 incoming, self.mart.table("observed"), self._in_doubt(incoming), RUN, self.group.whole
             )
             written = self.mart.keep("written_observed", found)
+            if not self.mart.count(written):
+                return
             if self.mart.count(known.edited(written)):
                 natives = self.mart.keep("natives", self._all("records").select(["key", "native"]))
                 edits = known.drift(written, natives, self.group.modified_by, NOW, RUN)

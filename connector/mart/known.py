@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from typing import Any
 
 import ibis
@@ -19,7 +19,7 @@ INSTANT = "timestamp('UTC', 6)"
 
 @built_once
 def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
-    """For each incoming record, which is known: is it changed, a deletion, stale."""
+    """For each incoming record, which is known: is it changed, a deletion, stale; is it all that is there already."""
     joined = incoming.inner_join(existing, "key", rname="{name}_before")
     is_stale = (joined.modified_at < joined.modified_at_before).fill_null(
         False
@@ -30,13 +30,24 @@ def verdict(incoming: ir.Table, existing: ir.Table) -> ir.Table:
     )
     is_merged = joined.merged_into.notnull() & ~joined.merged_into.identical_to(joined.merged_into_before)
     is_changed = ~is_stale & ((is_deleted != was_deleted) | (~is_deleted & differs) | is_merged)
-    return joined.select("key", is_changed=is_changed.fill_null(False), is_stale=is_stale, is_deletion=is_deleted)
+    same = ("modified_at", "deleted_at", "merged_into", "version", "native")
+    is_same = reduce(and_, [joined[name].identical_to(joined[f"{name}_before"]) for name in same])
+    is_same &= joined.created_at.isnull() | joined.created_at.identical_to(joined.created_at_before)
+    return joined.select(
+        "key", is_changed=is_changed.fill_null(False), is_deletion=is_deleted, is_told=~is_stale & ~is_same
+    )
 
 
 @built_once
 def changed(verdict: ir.Table) -> ir.Table:
     """The records (`key`) that changed."""
     return verdict.filter(verdict.is_changed).select("key")
+
+
+@built_once
+def told(verdict: ir.Table) -> ir.Table:
+    """The records (`key`) of which anything is news: most of what is read twice is not."""
+    return verdict.filter(verdict.is_told).select("key")
 
 
 @built_once
@@ -47,10 +58,10 @@ def alive(verdict: ir.Table) -> ir.Table:
 
 @built_once
 def written(incoming: ir.Table, existing: ir.Table, verdict: ir.Table, fields: Sequence[str]) -> ir.Table:
-    """The records to merge: everything that is not stale. A deletion keeps the values that were known, and the survivor of a merge
+    """The records to merge: everything that is news and not stale. A deletion keeps the values that were known, and the survivor of a merge
     where another source tells it again without: what tells what has left a recycle bin knows of none."""
     joined = incoming.inner_join(verdict, "key").inner_join(existing, "key", rname="{name}_before")
-    joined = joined.filter(~joined.is_stale)
+    joined = joined.filter(joined.is_told)
     kept: dict[str, Any] = {
         field: ibis.ifelse(joined.is_deletion, joined[f"{field}_before"], joined[field])
         for field in (*fields, "native", "version")

@@ -225,7 +225,7 @@ def test_what_todays_calls_have_no_room_for_waits_is_shown_and_goes_by_itself(sy
     assert "waiting since run" in house.run("plan").out
 
     crms.tell("limits", enabled=True, hubspot_calls_per_day=used * 40)
-    house.sync()
+    house.sync(now=instant.now(timedelta(minutes=6)).isoformat())  # every five minutes it is asked for the limit anew
     assert differing(house.desired(), crms.written()) == []
     assert house.run("status", "--json").json()["waits_for_calls"] == {}
 

@@ -82,10 +82,15 @@ def phones_at_home(draw: st.DrawFn) -> tuple[str, list[str | None]]:
     return region, draw(st.lists(phones(region) | st.none(), max_size=8))
 
 
+#: So often even a single text is too many to be parsed one by one.
+MANY = identifiers.FEW + 1
+
+
 def assert_twin(kind: str, texts: list[str | None], region: str = "", network: str = "") -> None:
-    values, reasons = identifiers.normalise(kind, pa.array(texts, pa.string()), region, network)
     expected = [(None, None) if text is None else identifiers.parse(kind, text, region, network) for text in texts]
-    assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected
+    for times in (1, MANY):
+        values, reasons = identifiers.normalise(kind, pa.array(texts * times, pa.string()), region, network)
+        assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected * times
 
 
 @settings(max_examples=150, deadline=None)
@@ -170,10 +175,11 @@ def test_every_number_in_e164_means_the_same_in_every_region(region: str) -> Non
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(phones() | loose_phones | st.none(), st.sampled_from(REGIONS)), max_size=8))
 def test_each_phone_of_a_column_is_read_in_its_own_region(pairs: list[tuple[str | None, str]]) -> None:
-    texts, regions = [text for text, _ in pairs], [region for _, region in pairs]
-    values, reasons = identifiers.normalise("phone", pa.array(texts, pa.string()), pa.array(regions, pa.string()))
     expected = [(None, None) if text is None else identifiers.parse("phone", text, region) for text, region in pairs]
-    assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected
+    for times in (1, MANY):
+        texts = pa.array([text for text, _ in pairs] * times, pa.string())
+        values, reasons = identifiers.normalise("phone", texts, pa.array([region for _, region in pairs] * times))
+        assert list(zip(values.to_pylist(), reasons.to_pylist(), strict=True)) == expected * times
 
 
 @pytest.mark.parametrize(
