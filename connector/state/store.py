@@ -151,10 +151,11 @@ class State:
         with self.session() as session:
             return {row.key: row for row in session.exec(select(Poll)).all()}
 
-    def set_poll(self, poll: Poll) -> None:
-        """A stream was read to its end."""
+    def set_polls(self, polls: Sequence[Poll]) -> None:
+        """Streams were read to their ends."""
         with self.session() as session:
-            session.merge(poll)
+            for poll in polls:
+                session.merge(poll)
 
     def forget_polls(self, keys: Sequence[str]) -> None:
         """These streams are to be read from the beginning, whatever their interval."""

@@ -303,6 +303,7 @@ def _store(
 ) -> int:
     """Merge groups, each in a transaction of its own; groups without a row need no store. Returns how many systems ended."""
     ended = 0
+    to_end = list[_Read]()
     with ExitStack() as stack:
         mart: Mart | None = None
         for read in reads:
@@ -323,7 +324,10 @@ def _store(
                 pulled.quiet[key] = group.cursor
             pulled.counts[key] = pulled.counts.get(key, Counts()) + counts
             _finish_group(setup, read, pulled, moment, progress)
+            if read.pages[-1].done:
+                to_end.append(replace(read, mapped=()))
             del read, group
+        _note_ends(setup, to_end, pulled, moment)
         if ended == waiting and (pulled.quiet or _brought(pulled)):
             _finish(setup, mart or stack.enter_context(opened()), pulled, moment)
     return ended
@@ -349,25 +353,32 @@ def _group(read: _Read) -> Group:
 
 
 def _finish_group(setup: Setup, read: _Read, pulled: Pulled, moment: Moment, progress: Progress) -> None:
-    """What the state keeps of a group that is stored: what was set aside, and that its stream was read to the end."""
+    """What the state keeps of a group that is stored: what was set aside."""
     assert read.stream is not None
     missed = hidden.to_tell(setup.systems[read.system], read.stream, read.pages)
     odd = asides.found(read.system, read.stream, read.pages, read.mapped, moment.now, hidden=missed)
     news = mended.keep(setup.state, odd, read.seen_again)
     pulled.values_aside += sum(row.kind == asides.VALUE and row.key in news for row in odd)
-    if read.pages[-1].done and not missed:
-        setup.state.release([asides.hidden_key(read.system, read.stream)])
     rows = pulled.counts[read.system, read.stream.name].pulled
-    if read.pages[-1].done:
-        name = read.stream.name
-        pulled.ended.add((read.system, name))
-        key = f"{read.system}|{name}"
-        setup.state.set_poll(
-            Poll(key=key, system=read.system, stream=name, polled_at=moment.now, run=moment.run, rows=rows)
-        )
     totals = [page.total for page in read.pages if page.total is not None]
     known = totals[-1] if totals else None
     progress.pulled(read.system, read.stream.name, rows, rows if read.pages[-1].done else known)
+
+
+def _note_ends(setup: Setup, reads: Iterable[_Read], pulled: Pulled, moment: Moment) -> None:
+    """The streams of these were read to their ends: noted together, as a transaction of the state costs as much as a small stream."""
+    unhidden, polls = [], []
+    for each in reads:
+        assert each.stream is not None
+        name, system, at = each.stream.name, each.system, moment.now
+        pulled.ended.add((system, name))
+        if not hidden.to_tell(setup.systems[system], each.stream, each.pages):
+            unhidden.append(asides.hidden_key(system, each.stream))
+        rows, key = pulled.counts[system, name].pulled, f"{system}|{name}"
+        polls.append(Poll(key=key, system=system, stream=name, polled_at=at, run=moment.run, rows=rows))
+    if polls:
+        setup.state.release(unhidden)
+        setup.state.set_polls(polls)
 
 
 def _keep_counts(setup: Setup, pulled: Pulled, moment: Moment) -> None:

@@ -32,7 +32,7 @@ def _asks_for_a_demo(world: World) -> None:
 
 def test_a_second_sync_writes_nothing_and_costs_few_calls(synced: World) -> None:
     house, crms = synced.house, synced.crms
-    house.edit('streams = { "hubspot.form_submissions" = "1 second" }\n', "")
+    house.edit('streams = { "hubspot.form_submissions" = "0.01 seconds" }\n', "")
     before, firings, mark = crms.versions(), crms.look("firings"), crms.mark()
     done = house.run("sync")
     assert done.code == 0, str(done)

@@ -105,7 +105,7 @@ def test_a_run_that_could_not_see_a_stream_does_not_end_its_alert(state: State, 
 
 def test_a_stream_that_failed_is_stalled_only_after_a_while(state: State, heard: list[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(alerts.clock, "now", lambda: NOW)
-    state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW - timedelta(hours=1), run=1))
+    state.set_polls([Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW - timedelta(hours=1), run=1)])
     ended(state, pulled={"stream_failures": {("crm", "deals"): MissingPermission("no")}})
     assert heard == []
 
@@ -135,7 +135,7 @@ def test_a_system_that_is_not_read_for_want_of_quota_is_told_when_it_lasts(
 ) -> None:
     used_up = {"failures": {"crm": QuotaExhausted("the budget is used up")}}
     for name in ("contacts", "deals"):
-        state.set_poll(Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=1))
+        state.set_polls([Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=1)])
     monkeypatch.setattr(alerts.clock, "now", lambda: NOW + timedelta(hours=1))
     ended(state, pulled=used_up)
     assert heard == []

@@ -28,7 +28,7 @@ def test_a_quiet_stream_says_when_it_was_read_when_it_last_changed_and_what_it_h
         step: dict[str, Any] = {"run": run, "step": "pull", "system": "crm", "stream": "deals", "ended_at": at}
         state.add_steps([RunStep(**step, pulled=applied + 2, applied=applied, unchanged=2)])
         state.end_run(run, at, status="done", exit_code=0, summary={"pulled": applied + 2, "applied": applied})
-        state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=at, run=run))
+        state.set_polls([Poll(key="crm|deals", system="crm", stream="deals", polled_at=at, run=run)])
     state.set_note(holdings.NOTE, orjson.dumps({"crm|deals": 1_234}).decode())
     told = status(state, NOW, ["crm"])
     [stream] = as_json(told)["streams"]
@@ -48,7 +48,7 @@ def test_a_stream_without_news_says_whether_it_was_read_and_a_dead_run_that_it_w
     state.bury_dead_runs(run, NOW - timedelta(minutes=1))
     state.end_run(run, NOW, status="done", exit_code=0, summary={"pulled": 0})
     for name, at_run in (("deals", run), ("owners", killed)):
-        state.set_poll(Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=at_run))
+        state.set_polls([Poll(key=f"crm|{name}", system="crm", stream=name, polled_at=NOW, run=at_run)])
     show_status.show_status(status(state, NOW, ["crm"]), ["crm"])
     lines = capsys.readouterr().out.splitlines()
     [dead] = [line for line in lines if "cut off" in line]
@@ -64,8 +64,8 @@ def test_a_stream_of_a_system_that_could_not_be_reached_was_not_read(
     before, run = (state.start_run("sync", NOW, "") for _ in range(2))
     failed = {"run": run, "step": "pull", "system": "crm", "ended_at": NOW, "status": "failed", "message": "no answer"}
     state.add_steps([RunStep(**failed)])
-    state.set_poll(Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW, run=before))
-    state.set_poll(Poll(key="other|deals", system="other", stream="deals", polled_at=NOW, run=before))
+    state.set_polls([Poll(key="crm|deals", system="crm", stream="deals", polled_at=NOW, run=before)])
+    state.set_polls([Poll(key="other|deals", system="other", stream="deals", polled_at=NOW, run=before)])
     show_status.show_status(status(state, NOW, ["crm", "other"]), ["crm", "other"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("–")[-1].strip() for line in lines if "deals" in line] == ["not read", "not due"]

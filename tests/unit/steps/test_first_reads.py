@@ -49,7 +49,7 @@ class House:
         for system in ended:
             for stream in self.setup.systems[system].streams():
                 key = f"{system}|{stream.name}"
-                state.set_poll(Poll(key=key, system=system, stream=stream.name, polled_at=self.at, run=run))
+                state.set_polls([Poll(key=key, system=system, stream=stream.name, polled_at=self.at, run=run)])
         moment = Moment(run, self.at)
         pipeline.compute(self.setup, self.mart, moment, Progress(), Summary(run))
         if not is_killed:
