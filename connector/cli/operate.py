@@ -154,7 +154,7 @@ def plan(
     if looked is None:
         tell("[yellow]![/yellow] no plan was made before the stop; give the command again", to=err)
         _end(summary, as_json)
-        return
+        sys.exit(int(exit_code))  # who asks whether there are changes is not told that there are none
     file = save or loaded.directory / planfile.DEFAULT
     erasure.keep_plan(setup.state, file)
     planfile.save(file, looked.plan, run=moment.run, fingerprint=loaded.fingerprint, made_at=moment.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -23,8 +24,19 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="CONNECTOR_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
-WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run to end.")]
 CONFIG = Path("connector.toml")
+
+
+def seconds(value: float) -> float:
+    """An option that says how long. Raises BadParameter for what is no length."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
+
+
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, callback=seconds, help="Seconds to wait for another run to end.")
+]
 
 
 def a_file(path: Path | None) -> Path | None:

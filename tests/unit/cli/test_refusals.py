@@ -74,6 +74,8 @@ def test_a_place_that_cannot_be_written_is_told_without_a_traceback(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["sync", "--wait", "nan"], "'--wait'"),
+        (["backup", "--wait", "inf"], "no number of seconds"),
         (["apply", "plan.json", "--held"], "give it without the plan"),
         (["apply", "--held", "--force"], "give it without --force"),
         (["quarantine", "--system", "crn"], "there is no system 'crn'"),
