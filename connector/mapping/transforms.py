@@ -127,6 +127,9 @@ _FORMS = (
     (re.compile(r"[1-9]\d{0,2}(?:['’\s]\d{3})+(?:[.,]\d+)?"), r"'’\s"),  # 1'200.50, 1 200,50
     (re.compile(r"\d*,\d+"), ""),  # 1200,50
 )
+#: With a currency beside it these are thousands (1.200 €), but for currencies with three decimals (ISO 4217).
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+_WITH_MILLS = {"bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"}
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -135,8 +138,11 @@ def _decimal(text: str) -> Decimal | None:
     if written is None:
         return None
     sign, before, inner, number, after = written.groups()
-    if (sign and inner) or not {_bare(before), _bare(after)} <= _BESIDE:
+    beside = {_bare(before), _bare(after)}
+    if (sign and inner) or not beside <= _BESIDE:
         return None
+    if beside != {""} and beside.isdisjoint(_WITH_MILLS) and _THOUSANDS.fullmatch(number):
+        number = number.replace(".", "")
     for form, marks in _FORMS:
         if form.fullmatch(number):
             plain = (re.sub(f"[{marks}]", "", number) if marks else number).replace(",", ".")
