@@ -487,3 +487,12 @@ def test_a_copy_that_is_read_again_unchanged_stays_one(mart: Mart) -> None:
     assert pull(mart, "calls", row("c1", NOW + timedelta(hours=1), **call), run=2) == Counts(1, 0, 1, 0, 0)
     (kept,) = table(mart, "activity")
     assert (kept["filtered_because"], kept["run"]) == (tables.COPY, 1)
+
+
+def test_a_deal_that_is_read_again_leaves_its_role_with_whom_its_contact_was_merged_into(mart: Mart) -> None:
+    deal = row("7", dealname="D", **{"associations.contacts": ["2"]})
+    pull(mart, "contacts", row("1"), row("2"))
+    pull(mart, "deals", deal)
+    pull(mart, "contacts", row("2", NOW + timedelta(hours=1), is_deleted=True, merged_into="1"), run=2)
+    pull(mart, "deals", deal, run=3)
+    assert [each["person"] for each in table(mart, "contact_role_record")] == ["hubspot|contacts|1"]
