@@ -19,7 +19,7 @@ from connector.scoring_model import ScoringModel
 from connector.tables import POINT, REASONS_WRITTEN, WEIGHTLESS
 
 #: Another number when the same scores are due otherwise: everybody is scored anew once.
-RULES = 2
+RULES = 3
 DAY_S = 86_400
 _NEVER_S = 36_500 * DAY_S
 #: A capped line may stay as it is for long: what it holds exactly at a level is looked at again after this time, not at once.

@@ -24,7 +24,7 @@ from connector.expressions import Instant, Number, built_once, instant_of, numbe
 from connector.facts import GATE_SCOPE, Known, facts
 from connector.section import Duration, Section
 from connector.tables import DUE, STAGE_INTERVAL
-from connector.triggers import TaskSection, baselined, carried, compiled, draft, fire, forgotten, targets
+from connector.triggers import TaskSection, baselined, carried, compiled, draft, fire, forgotten, targets, unreachable
 
 __all__ = [
     "Known",
@@ -47,6 +47,7 @@ __all__ = [
     "stage_metrics",
     "stayed",
     "targets",
+    "unreachable",
 ]
 
 _GATES = ("", ".enter", ".exit")

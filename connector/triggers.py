@@ -125,19 +125,23 @@ def fire(
     run: Number,
     is_whole: bool = True,
     late: ir.Table | None = None,
+    unreachable: ir.Table | None = None,
 ) -> ir.Table:
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
 
     `facts` holds the persons to look at (all of them, on the first run of a trigger), `current` their open stage intervals
     after `advance`, `triggers` the table as it was. A row with subject "" marks that a trigger had its baseline; where the
     persons come in portions (not `is_whole`), that it began, until `baselined`. For the persons of `late` (`subject`), of whom something
-    is read for the first time, it is as on the first run: what is not young makes no task.
+    is read for the first time, it is as on the first run: what is not young makes no task. For those who are `unreachable` (`subject`)
+    nothing fires before they have a record that a task can be linked to: a form may be seen before the contact that it made.
     """
     stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
     rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
-    arriving = facts.limit(0) if late is None else late
-    arriving = arriving.select(whose="subject").distinct().mutate(is_late=True)
-    rows = rows.left_join(arriving, rows.subject == arriving.whose).drop("whose")
+    for name, some in (("is_late", late), ("is_unreachable", unreachable)):
+        marked = (facts.limit(0) if some is None else some).select(whose="subject").distinct()
+        rows = (
+            rows.left_join(marked, rows.subject == marked.whose).mutate(**{name: ibis._.whose.notnull()}).drop("whose")
+        )
     parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
     return _as_triggers(
         reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run, is_whole)])
@@ -159,17 +163,19 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
     begun = marks.filter(~marks.is_armed).run.max().as_scalar()
     is_first = (marks.is_armed.sum().fill_null(0).as_scalar() == 0) & ~(rows.was_run >= begun).fill_null(False)
-    is_late = rows.is_late.fill_null(False)
     was_armed = rows.was_armed.fill_null(True)
     holds = trigger.when.expr(rows)
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
     youngest = earlier(now, timedelta(days=task.first_run_days))
     is_young = (rows.last_event_at > youngest).fill_null(False)
     is_other = (rows.was_why != trigger.when.words).fill_null(False)
+    may_fire = ibis.ifelse(
+        is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed & (is_young | ~rows.is_late)
+    )
+    waits = holds & may_fire & rows.is_unreachable
     rows = rows.mutate(
-        fires=holds
-        & ibis.ifelse(is_first, is_young & (was_armed | rows.was_fired_at.isnull()), was_armed & (is_young | ~is_late)),
-        is_armed=~holds & (was_armed | rearms | (is_first & is_other)),
+        fires=holds & may_fire & ~waits,
+        is_armed=waits | (~holds & (was_armed | rearms | (is_first & is_other))),
         was=was_armed,
     )
     moved = rows.filter(rows.fires | (rows.is_armed != rows.was))
@@ -266,12 +272,9 @@ def targets(
     one that gave the person an owner, else one with an owner; then with an open opportunity, a contact before a lead.
     Who has no live record gets no task.
     """
-    live = places.records.filter(
-        places.records.deleted_at.isnull()
-        & places.records.merged_into.isnull()
-        & ~places.records.is_converted.fill_null(False)
-        & (places.records.object_type != VISITOR)
-    ).select(record="key", system="system", object_type="object_type", native_id="native_id", owner="owner")
+    live = _live(places.records).select(
+        record="key", system="system", object_type="object_type", native_id="native_id", owner="owner"
+    )
     mine = places.membership.select(of="key", belongs_to="owner_id")
     held = live.inner_join(mine, live.record == mine.of)
     rows = fired.select("subject", "trigger", "episode", "why").inner_join(held, fired.subject == held.belongs_to)
@@ -292,6 +295,18 @@ def targets(
     ]
     best = ibis.row_number().over(group_by=["subject", "trigger"], order_by=order)
     return rows.mutate(place=best).filter(ibis._.place == 0).drop("place", "sold_to", "of", "belongs_to")
+
+
+def _live(records: ir.Table) -> ir.Table:
+    is_there = records.deleted_at.isnull() & records.merged_into.isnull() & ~records.is_converted.fill_null(False)
+    return records.filter(is_there & (records.object_type != VISITOR))
+
+
+@built_once
+def unreachable(subjects: ir.Table, membership: ir.Table, records: ir.Table) -> ir.Table:
+    """Those of `subjects` (`subject`) who have no live record, in whatever system, that a task could be linked to."""
+    live = membership.semi_join(_live(records), "key")
+    return subjects.anti_join(live, subjects.subject == live.owner_id).select("subject")
 
 
 def _worded(facts: ir.Table, current: ir.Table, places: Places) -> ir.Table:

@@ -26,7 +26,7 @@ _SCHEMA = (
 def keep(state: State) -> None:
     """What was read so far is computed: streams that were read to their end have had their first read."""
     read = _read(state)
-    if now := state.polls().keys() - read:
+    if (now := state.polls().keys() - read) or not state.note(_NOTE):  # also that none has ended: a run has computed
         state.set_note(_NOTE, orjson.dumps(sorted(read | now)).decode())
 
 
@@ -43,7 +43,7 @@ def told_by(setup: Setup, mart: Mart) -> ir.Table | None:
         for stream in connected.streams()
         if f"{name}|{stream.name}" not in read
     ]
-    if not (read and streams):  # a house of an older version has computed all that it had read
+    if not (setup.state.note(_NOTE) and streams):  # a house of an older version has computed all that it had read
         return None
     kept = mart.keep("first_reads", pa.Table.from_pylist(streams, schema=_SCHEMA))
     kinds = (Kind.PERSON, Kind.ACCOUNT, Kind.OPPORTUNITY, Kind.CONTACT_ROLE, Kind.CASE)

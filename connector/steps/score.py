@@ -16,6 +16,8 @@ from connector.steps.events import copies, events
 from connector.steps.portions import dirty_rows
 from connector.steps.setup import Setup
 
+SMALLEST_STEP = 0.1  # points: what a score is rounded to when it is written, so that less changes nothing
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -66,7 +68,7 @@ def score(setup: Setup, mart: Mart) -> Scored:
             accounts=accounts,
             now=NOW,
             levels=setup.levels,
-            step=setup.writeback.min_points,
+            step=max(setup.writeback.min_points, SMALLEST_STEP),
             held=held if name == setup.writeback.model else None,
         )
         for name, model in setup.models.items()

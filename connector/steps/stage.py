@@ -101,7 +101,8 @@ def _follow_merges(mart: Mart, subjects: ir.Table) -> None:
 
 def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: bool) -> int:
     """Fire, and draft the tasks of what fired."""
-    interval = mart.table("stage_interval")
+    interval, records = mart.table("stage_interval"), mart.table(tables.record_table(Kind.PERSON))
+    mine = among(mart.table("membership"), "owner_id", facts.select("subject"), "subject")
     changed = mart.keep(
         "changed_triggers",
         lifecycle.fire(
@@ -113,6 +114,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
             run=RUN,
             is_whole=is_whole,
             late=first_reads.told_by(setup, mart),
+            unreachable=mart.keep("unreachable", lifecycle.unreachable(facts, mine, records)),
         ),
     )
     mart.merge("trigger", changed)
@@ -122,7 +124,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
         places = Places(
             persons=mart.table("person"),
             accounts=mart.table("account"),
-            records=_written(setup, mart.table(tables.record_table(Kind.PERSON))),
+            records=_written(setup, records),
             membership=mart.table("membership"),
             opportunities=mart.table(tables.record_table(Kind.OPPORTUNITY)),
             contact_roles=mart.table(tables.record_table(Kind.CONTACT_ROLE)),

@@ -94,6 +94,20 @@ def test_a_day_that_passes_rewrites_nobody_for_less_than_the_smallest_step(synce
         assert moved >= 2 or others, f"{record} was written for {moved} points"
 
 
+def test_without_a_smallest_step_scores_are_written_to_the_tenth_and_so_whoever_fades_is_due(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    house.config.write_text(house.config.read_text() + "\n[writeback]\nmin_points = 0\n")
+    house.sync()
+    engaged = "SELECT subject FROM score WHERE engagement > 10 * 1e9"
+    soon = f"SELECT subject FROM due WHERE due_at < TIMESTAMPTZ '{_later(3)}'"
+    assert house.mart(f"SELECT count(*) FROM ({engaged})")[0][0] > 5
+    assert house.mart(f"{engaged} EXCEPT {soon}") == []
+    crms.pass_days(3)
+    before = crms.written()
+    house.sync(now=_later(3))
+    assert sum(before[record] != now for record, now in crms.written().items()) > 5
+
+
 def test_half_a_year_of_quiet_let_scores_fall_stages_go_back_and_tasks_be_made_again(synced: World) -> None:
     house, crms, record = synced.house, synced.crms, _prospects_contact(synced)
     _asks_for_a_demo(synced)
@@ -120,3 +134,21 @@ def test_a_house_without_any_scoring_model_goes_on_and_leaves_the_scores_as_they
     house.config.write_text(text[:begin] + text[text.index("\n[", begin) :])
     assert house.sync()["planned"] == 0
     assert crms.written() == before
+
+
+def test_a_prospect_whose_contact_shows_later_than_their_form_has_a_task_as_soon_as_it_does_and_one_only(
+    synced: World,
+) -> None:
+    house, crms = synced.house, synced.crms
+    house.edit("score crosses 60", "score crosses 20")
+    house.edit("rearm_below = 50", "")
+    house.edit('system = "salesforce"', 'system = "hubspot"')
+    house.sync()
+    made = len(crms.tasks())
+    crms.tell("limits", enabled=False, index_lag_s=300)
+    crms.tell("act", action="submit_form", form="Book a demo", email="frida@newco-gmbh.example", values={})
+    assert (house.sync()["fired"], len(crms.tasks())) == (0, made), "there is nobody yet whose task it could be"
+    crms.pass_days(0.01)
+    assert (house.sync(now=_later(0.01))["fired"], len(crms.tasks())) == (1, made + 1)
+    crms.pass_days(1)
+    assert (house.sync(now=_later(1.01))["fired"], len(crms.tasks())) == (0, made + 1)

@@ -47,5 +47,5 @@ def test_only_records_of_systems_that_are_written_to_take_tasks(
             tasks={}, systems={"crm": None, "hub": None}, writeback=SimpleNamespace(systems=chosen)
         )
         moment: Any = SimpleNamespace(now=NOW, run=3)
-        stage._fire(setup, mart, mart.table("person"), moment, is_whole=True)
+        stage._fire(setup, mart, mart.table("score"), moment, is_whole=True)
     assert offered == expected

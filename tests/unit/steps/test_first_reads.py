@@ -99,3 +99,14 @@ def test_a_house_of_an_older_version_goes_on_making_tasks_for_what_it_reads(hous
     house.setup.state.set_note("first_reads", "")
     house.hubspot("Ann", "CEO")
     assert house.fired("salesforce", "hubspot") == ["Ann"]
+
+
+def test_a_first_read_of_which_nothing_came_to_its_end_is_gone_on_with_as_one(tmp_path: Path) -> None:
+    with opened(tmp_path, CONFIG) as (setup, mart):
+        house = House(setup, mart)
+        house.salesforce("Ann", "CEO")
+        assert house.fired() == []
+        house.salesforce("Bob", "CEO")
+        assert house.fired("salesforce") == []
+        house.salesforce("Cara", "CEO")
+        assert house.fired("salesforce") == ["Cara"]
