@@ -126,6 +126,7 @@ def fire(
     is_whole: bool = True,
     late: ir.Table | None = None,
     unreachable: ir.Table | None = None,
+    ahead: tuple[int, ...] = (),
 ) -> ir.Table:
     """The rows of tables.TRIGGER to merge by key; those that fired have `fired_at` = now and this `run`.
 
@@ -134,6 +135,7 @@ def fire(
     persons come in portions (not `is_whole`), that it began, until `baselined`. For the persons of `late` (`subject`), of whom something
     is read for the first time, it is as on the first run: what is not young makes no task. For those who are `unreachable` (`subject`)
     nothing fires before they have a record that a task can be linked to: a form may be seen before the contact that it made.
+    What runs with a clock that was `ahead` have armed is not: it had not come to that yet.
     """
     stages = current.filter(current.left_at.isnull()).select(whose="subject", stage="stage")
     rows = facts.left_join(stages, facts.subject == stages.whose).drop("whose")
@@ -142,13 +144,15 @@ def fire(
         rows = (
             rows.left_join(marked, rows.subject == marked.whose).mutate(**{name: ibis._.whose.notnull()}).drop("whose")
         )
-    parts = [_fired(name, task, rows, triggers, now, run) for name, task in tasks.items()]
+    parts = [_fired(name, task, rows, triggers, now, run, ahead) for name, task in tasks.items()]
     return _as_triggers(
         reduce(lambda left, right: left.union(right), [*parts, _baselines(tasks, triggers, run, is_whole)])
     )
 
 
-def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: Instant, run: Number) -> ir.Table:
+def _fired(
+    name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now: Instant, run: Number, ahead: tuple[int, ...]
+) -> ir.Table:
     trigger = compiled(task)
     had = triggers.filter((triggers.trigger == name) & (triggers.subject != ""))
     had = had.select(
@@ -163,7 +167,8 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     marks = triggers.filter((triggers.key == f"|{name}") & (triggers.why == task.definition))
     begun = marks.filter(~marks.is_armed).run.max().as_scalar()
     is_first = (marks.is_armed.sum().fill_null(0).as_scalar() == 0) & ~(rows.was_run >= begun).fill_null(False)
-    was_armed = rows.was_armed.fill_null(True)
+    was = rows.was_armed.fill_null(True)
+    was_armed = was & ~rows.was_run.isin(ahead).fill_null(False) if ahead else was
     holds = trigger.when.expr(rows)
     rearms = ~holds if trigger.rearm is None else trigger.rearm.expr(rows)
     youngest = earlier(now, timedelta(days=task.first_run_days))
@@ -176,7 +181,7 @@ def _fired(name: str, task: TaskSection, rows: ir.Table, triggers: ir.Table, now
     rows = rows.mutate(
         fires=holds & may_fire & ~waits,
         is_armed=waits | (~holds & (was_armed | rearms | (is_first & is_other))),
-        was=was_armed,
+        was=was,
     )
     moved = rows.filter(rows.fires | (rows.is_armed != rows.was))
     return _as_triggers(

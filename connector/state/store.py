@@ -93,6 +93,12 @@ class State:
             later = select(Run.id).where(col(Run.id) > run, col(Run.computed_at).is_not(None))
             return session.exec(later.limit(1)).first() is not None
 
+    def begun_after(self, instant: datetime) -> tuple[int, ...]:
+        """The runs that began after an instant: with a clock that was ahead, where that is now."""
+        with self.session() as session:
+            found = session.exec(select(Run.id).where(col(Run.started_at) > instant)).all()
+            return tuple(run for run in found if run is not None)
+
     def bury_dead_runs(self, living: int, now: datetime) -> None:
         """Runs that still say running although the lease was free are dead."""
         with self.session() as session:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
@@ -25,7 +25,7 @@ from connector.steps.setup import Setup
 RECORDS = 25_000  # records, or persons whose time has come, that one portion takes
 #: Parts of the configuration whose change makes a run look at more than what changed.
 FINGERPRINTED = ("identity", "engagement", "scoring", "lifecycle", "writeback")
-_AHEAD_S = 3600  # a clock that is put right by less changes no score that matters
+AHEAD = timedelta(hours=1)  # a clock that is put right by less changes no score that matters
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _RESOLVED = (Kind.ACCOUNT, Kind.PERSON)
 _COME = "come_waiting"  # scratch table: the persons whose time had come when the run began, numbered
@@ -84,7 +84,10 @@ def changed_parts(setup: Setup, mart: Mart) -> Set[str]:
 def is_ahead(mart: Mart) -> bool:
     """Whether somebody was scored in a time to come, by a wrong clock: what follows from that clock is not waited for."""
     score = mart.table("score")
-    return mart.count(score.filter(score.scored_at > NOW + ibis.interval(seconds=_AHEAD_S)).limit(1)) > 0
+    return (
+        mart.count(score.filter(score.scored_at > NOW + ibis.interval(seconds=AHEAD // timedelta(seconds=1))).limit(1))
+        > 0
+    )
 
 
 def dirty_rows(records: ir.Table, kind: str) -> ir.Table:

@@ -14,6 +14,7 @@ from connector.lifecycle import LifecycleSection, TaskSection
 from connector.mart import Mart
 from connector.model import Kind
 from connector.steps import first_reads
+from connector.steps.portions import AHEAD
 from connector.steps.setup import Moment, Setup
 from connector.triggers import Places
 
@@ -115,6 +116,7 @@ def _fire(setup: Setup, mart: Mart, facts: ir.Table, moment: Moment, is_whole: b
             is_whole=is_whole,
             late=first_reads.told_by(setup, mart),
             unreachable=mart.keep("unreachable", lifecycle.unreachable(facts, mine, records)),
+            ahead=setup.state.begun_after(moment.now + AHEAD),
         ),
     )
     mart.merge("trigger", changed)

@@ -152,3 +152,16 @@ def test_a_prospect_whose_contact_shows_later_than_their_form_has_a_task_as_soon
     assert (house.sync(now=_later(0.01))["fired"], len(crms.tasks())) == (1, made + 1)
     crms.pass_days(1)
     assert (house.sync(now=_later(1.01))["fired"], len(crms.tasks())) == (0, made + 1)
+
+
+def test_a_sync_with_a_clock_that_was_ahead_arms_no_trigger_a_second_time(synced: World) -> None:
+    house, crms = synced.house, synced.crms
+    _asks_for_a_demo(synced)
+    house.sync(now=_later(0.01))
+    tasks = crms.tasks()
+    assert len(tasks) == 1
+    house.sync(now=_later(200))
+    armed = house.mart("SELECT count(*) FROM trigger WHERE is_armed AND subject != ''")
+    assert armed != [(0,)], "it would fire again in that time to come"
+    house.sync(now=_later(0.02))
+    assert crms.tasks() == tasks

@@ -44,7 +44,10 @@ def test_only_records_of_systems_that_are_written_to_take_tasks(
         monkeypatch.setattr(stage.lifecycle, "targets", targets)
         monkeypatch.setattr(stage.first_reads, "told_by", lambda *_: None)
         setup: Any = SimpleNamespace(
-            tasks={}, systems={"crm": None, "hub": None}, writeback=SimpleNamespace(systems=chosen)
+            tasks={},
+            systems={"crm": None, "hub": None},
+            writeback=SimpleNamespace(systems=chosen),
+            state=SimpleNamespace(begun_after=lambda _: ()),
         )
         moment: Any = SimpleNamespace(now=NOW, run=3)
         stage._fire(setup, mart, mart.table("score"), moment, is_whole=True)
